@@ -1,0 +1,32 @@
+"""Errors that vaekit raises for what a caller can mend.
+
+Each message says what was expected, what came, where, and how to mend it.
+"""
+
+
+class VaekitError(Exception):
+    """Base class of every error that vaekit raises on purpose."""
+
+
+class ShapeError(VaekitError, ValueError):
+    """A tensor, an event shape or a network output has the wrong shape."""
+
+
+class SupportError(VaekitError, ValueError):
+    """A value lies outside the support of the distribution that should explain it."""
+
+
+class DataError(VaekitError, ValueError):
+    """A data source cannot be found, read or used."""
+
+
+class ArtifactError(VaekitError):
+    """A saved run is missing, truncated, altered, too new, or cannot be written."""
+
+
+class ConfigError(VaekitError, ValueError):
+    """A setting, a component name or a combination of components does not exist or does not fit."""
+
+
+class TrainingError(VaekitError, RuntimeError):
+    """Training cannot go on: the loss or its gradient stopped being finite."""
