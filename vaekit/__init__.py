@@ -1,0 +1,49 @@
+"""vaekit: variational autoencoders whose numbers can be believed.
+
+A VAE is two conditional distributions, a posterior q(z|x) and a likelihood p(x|z), and a prior p(z), trained by an
+objective and judged by a bound on log p(x). Every subpackage is one of those nouns.
+
+Names are resolved on first use, so that `import vaekit` costs next to nothing and the command line can answer
+`--help` without loading torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vaekit.artifact import load, save
+    from vaekit.conditional import Conditional, ConditionalDistribution
+    from vaekit.models import VAE
+    from vaekit.training import Trainer
+
+_OBJECTS = {
+    "VAE": "models",
+    "Conditional": "conditional",
+    "ConditionalDistribution": "conditional",
+    "Trainer": "training",
+    "save": "artifact",
+    "load": "artifact",
+}
+_MODULES = frozenset(
+    "artifact bounds conditional data distributions engine errors evaluation kl likelihoods models networks objectives "
+    "plots posteriors presets priors report schedules spec testing training transforms".split()
+)
+
+__all__ = ["VAE", "Conditional", "ConditionalDistribution", "Trainer", "__version__", "load", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OBJECTS:
+        value = getattr(import_module(f"vaekit.{_OBJECTS[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"vaekit.{name}")
+    else:
+        raise AttributeError(f"module 'vaekit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_MODULES})

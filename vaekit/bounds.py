@@ -1,0 +1,220 @@
+r"""Bounds on log p(x): the protocol of a latent-variable model, importance weights, ELBO and IWAE.
+
+\( \log p(x) = \mathrm{ELBO} + KL(q(z|x), p(z|x)) \) (equations 13.3, 13.4 and 13.12 of chapter 13 of "Neural Networks
+and Deep Learning"), and with importance weights \( w_k = p(x|z_k) p(z_k) / q(z_k|x) \), \( z_k \sim q \),
+\[ E[\log w] \le E[\log \tfrac1K \sum_k w_k] \le \log p(x). \]
+Training and evaluation share this file; nothing else computes an importance weight. Everything is in model space and in
+nats; x has shape (B, *X), z has shape (K, B, *Z), weights have shape (K, B).
+
+References:
+    Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
+    Burda et al., "Importance weighted autoencoders", 2016, https://arxiv.org/abs/1509.00519.
+"""
+
+import math
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit.errors import ConfigError
+from vaekit.kl import kl_divergence
+
+KLMode = Literal["auto", "analytic", "sampled"]
+
+__all__ = ["Draw", "LatentVariableModel", "draw", "elbo", "elbo_terms", "iwae", "log_mean_exp", "log_weights"]
+
+
+@runtime_checkable
+class LatentVariableModel(Protocol):
+    """The whole interface that objectives, evaluation, plots and exports use. Any object with these methods works."""
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z|x) for x of shape (B, *X): batch shape (B,), event shape Z."""
+        ...
+
+    def prior(self) -> Distribution:
+        """p(z): batch shape () (or (B,) when conditioned), event shape Z."""
+        ...
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x|z) for z of shape (..., *Z): batch shape (...), event shape X."""
+        ...
+
+
+class Draw(NamedTuple):
+    """K draws from q(z|x) per point and the three log-densities there."""
+
+    z: Tensor
+    """Shape (K, B, *Z)."""
+    log_likelihood: Tensor
+    """log p(x|z), shape (K, B)."""
+    log_prior: Tensor
+    """log p(z), shape (K, B)."""
+    log_posterior: Tensor
+    """log q(z|x), shape (K, B)."""
+
+    @property
+    def log_weights(self) -> Tensor:
+        """log w = log p(x|z) + log p(z) - log q(z|x), shape (K, B)."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+
+def _check(num_samples: int, kl: str = "auto") -> None:
+    if num_samples < 1:
+        raise ConfigError(f"num_samples is at least 1; got {num_samples}")
+    if kl not in ("auto", "analytic", "sampled"):
+        raise ConfigError(f'kl is "auto", "analytic" or "sampled"; got {kl!r}')
+
+
+def _sample(q: Distribution, num_samples: int) -> Tensor:
+    """Reparameterised where the distribution can be (13.25), plain draws elsewhere."""
+    shape = torch.Size((num_samples,))
+    return q.rsample(shape) if q.has_rsample else q.sample(shape)
+
+
+def _draw(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> Draw:
+    z = _sample(q, num_samples)
+    return Draw(z, model.likelihood(z).log_prob(x), model.prior().log_prob(z), q.log_prob(z))
+
+
+def draw(model: LatentVariableModel, x: Tensor, num_samples: int) -> Draw:
+    """K draws from q(z|x) for each row of x, with gradients where q can be reparameterised.
+
+    Args:
+        model: the model.
+        x: data in model space, shape (B, *X).
+        num_samples: K, honoured exactly.
+
+    Returns:
+        z of shape (K, B, *Z) and three log-densities of shape (K, B), in nats.
+
+    Raises:
+        ConfigError: if K < 1.
+    """
+    _check(num_samples)
+    return _draw(model, model.posterior(x), x, num_samples)
+
+
+def log_weights(model: LatentVariableModel, x: Tensor, num_samples: int) -> Tensor:
+    """Importance weights log w of K draws, shape (K, B), in nats. See `draw`."""
+    return draw(model, x, num_samples).log_weights
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """log of the mean of exp(values) over the first dimension: (K, B) to (B,)."""
+    return torch.logsumexp(values, 0) - math.log(len(values))
+
+
+def _leave_one_out(total: Tensor, part: Tensor) -> Tensor:
+    """The mean of the K - 1 other values, per value."""
+    return (total - part) / (len(part) - 1)
+
+
+def _with_score_term(values: Tensor, log_posterior: Tensor, baseline: Tensor | None) -> Tensor:
+    """The mean over K, whose gradient is right although z carries none: value + score term - its detached copy.
+
+    The score term is (f - b) log q(z|x), with f held fixed (Williams 1992). The baseline b of a draw is the mean of the
+    other draws, which are independent of it; for one draw it is `baseline`, or 0.
+    """
+    f = values.detach()
+    if len(f) > 1:
+        b = _leave_one_out(f.sum(0), f)
+    else:
+        b = torch.zeros_like(f) if baseline is None else baseline
+    score = (f - b) * log_posterior
+    return (values + score - score.detach()).mean(0)
+
+
+def elbo_terms(
+    model: LatentVariableModel,
+    x: Tensor,
+    num_samples: int = 1,
+    kl: KLMode = "auto",
+    *,
+    baseline: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""The two terms of the ELBO, \( E_q[\log p(x|z)] \) and \( KL(q(z|x), p(z)) \) (equations 13.21-13.22, 13.27).
+
+    Gradients are exact in expectation for every posterior: by reparameterisation, or by the score function where
+    `has_rsample` is False.
+
+    Args:
+        model: the model.
+        x: data in model space, shape (B, *X).
+        num_samples: M, draws per row.
+        kl: "analytic" needs a closed form; "sampled" averages log q - log p over the draws and is the one whose ELBO has
+            no variance at the exact posterior; "auto" takes the closed form where there is one.
+        baseline: for one draw without reparameterisation, the running means of the two terms, shape ().
+
+    Returns:
+        (log-likelihood, KL), each of shape (B,), in nats.
+
+    Raises:
+        ConfigError: if M < 1, or "analytic" is asked for and there is no closed form.
+    """
+    _check(num_samples, kl)
+    q, prior = model.posterior(x), model.prior()
+    divergence = None if kl == "sampled" else kl_divergence(q, prior)
+    if divergence is None and kl == "analytic":
+        raise ConfigError(f'no closed form is known for KL({q}, {prior}); use kl="sampled" or kl="auto"')
+    z = _sample(q, num_samples)
+    log_likelihood = model.likelihood(z).log_prob(x)
+    if divergence is not None and q.has_rsample:
+        return log_likelihood.mean(0), divergence
+    log_posterior = q.log_prob(z)
+    sampled = None if divergence is not None else log_posterior - prior.log_prob(z)
+    if q.has_rsample:
+        assert sampled is not None
+        return log_likelihood.mean(0), sampled.mean(0)
+    baselines = (None, None) if baseline is None else baseline
+    expected = _with_score_term(log_likelihood, log_posterior, baselines[0])
+    if sampled is not None:
+        divergence = _with_score_term(sampled, log_posterior, baselines[1])
+    assert divergence is not None
+    return expected, divergence
+
+
+def elbo(model: LatentVariableModel, x: Tensor, num_samples: int = 1, kl: KLMode = "auto") -> Tensor:
+    """The evidence lower bound per row, shape (B,), in nats: the difference of `elbo_terms`."""
+    log_likelihood, divergence = elbo_terms(model, x, num_samples, kl)
+    return log_likelihood - divergence
+
+
+def iwae_from_draw(draws: Draw, *, reparameterized: bool) -> Tensor:
+    r"""\( \log \frac1K \sum_k w_k \) per row, shape (B,), with a score term where z carries no gradient.
+
+    The baseline of draw k is the bound of the other K - 1 draws (after Mnih & Rezende 2016, which takes their geometric
+    mean for w_k instead); any function of the others leaves the gradient unbiased.
+    """
+    weights = draws.log_weights
+    value = log_mean_exp(weights)
+    if reparameterized:
+        return value
+    fixed = weights.detach()
+    signal = log_mean_exp(fixed).expand_as(fixed)
+    if len(fixed) > 1:
+        others = torch.stack([log_mean_exp(fixed[torch.arange(len(fixed)) != k]) for k in range(len(fixed))])
+        signal = signal - others
+    score = (signal * draws.log_posterior).sum(0)
+    return value + score - score.detach()
+
+
+def iwae(model: LatentVariableModel, x: Tensor, num_samples: int) -> Tensor:
+    r"""The importance-weighted bound \( L_K = \log \frac1K \sum_k w_k \) per row (Burda et al. 2016, equation 8).
+
+    Args:
+        model: the model.
+        x: data in model space, shape (B, *X).
+        num_samples: K. K = 1 is the ELBO with a sampled KL; larger K are tighter in expectation.
+
+    Returns:
+        Shape (B,), in nats.
+
+    Raises:
+        ConfigError: if K < 1.
+    """
+    _check(num_samples)
+    q = model.posterior(x)
+    return iwae_from_draw(_draw(model, q, x, num_samples), reparameterized=q.has_rsample)

@@ -1,0 +1,187 @@
+"""Conditional distributions: a network, and a head that turns its output into a distribution.
+
+q(z|x) and p(x|z) are the same kind of thing (equations 13.6 and 13.16-13.18 of chapter 13 of "Neural Networks and Deep
+Learning"): a network computes parameters, a head makes a distribution of them.
+"""
+
+from abc import ABC, abstractmethod
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit import engine
+from vaekit.errors import ShapeError
+from vaekit.networks.shapes import Shape, as_shape
+
+class ConditionalDistribution(nn.Module, ABC):
+    """A head: raw parameters in, a distribution out. Likelihoods and posteriors are heads.
+
+    Args:
+        event_shape: shape of one event, an int or a tuple.
+        num_params: P, the number of parameters per element, for elementwise families.
+        param_shape: the shape of the raw parameters, for all other families.
+
+    Attributes:
+        event_shape: shape of one event, a tuple.
+        param_shape: (P, *event_shape) for elementwise families.
+        num_params: P, or None.
+        autocast_params: whether the layer that makes the parameters may run in low precision. Probabilities of bits
+            bear it, the scale of a density does not.
+    """
+
+    autocast_params = False
+
+    def __init__(
+        self, event_shape: Shape, *, num_params: int | None = None, param_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__()
+        self.event_shape = as_shape(event_shape)
+        self.num_params = num_params
+        if num_params is not None:
+            self.param_shape: tuple[int, ...] = (num_params, *self.event_shape)
+        elif param_shape is not None:
+            self.param_shape = param_shape
+        else:
+            raise ShapeError("a head needs num_params (elementwise families) or param_shape")
+
+    @abstractmethod
+    def forward(self, params: Tensor) -> Distribution:
+        """Raw parameters of shape (..., *param_shape) to a distribution of batch shape (...)."""
+
+    def unbind(self, params: Tensor) -> tuple[Tensor, ...]:
+        """The P parameters of an elementwise family, each of shape (..., *event_shape)."""
+        return params.unbind(-len(self.event_shape) - 1)
+
+
+class _PerElementConv(nn.Module):
+    """A 1 x 1 convolution to P parameters per channel of an image event, as (B, P, *event)."""
+
+    def __init__(self, channels: int, param_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.param_shape = param_shape
+        self.conv = nn.Conv2d(channels, prod(param_shape[:-2]), 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.conv(h).reshape(len(h), *self.param_shape)
+
+
+class _FlatLinear(nn.Module):
+    """Flatten, one linear layer, reshape."""
+
+    def __init__(self, out_shape: tuple[int, ...], param_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.param_shape = param_shape
+        self.linear = nn.Linear(prod(out_shape), prod(param_shape))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.linear(h.flatten(1)).reshape(len(h), *self.param_shape)
+
+
+def _adapter(out_shape: tuple[int, ...], head: ConditionalDistribution) -> nn.Module:
+    """The layer between a network's output and a head's parameters."""
+    if out_shape == head.param_shape:
+        return nn.Identity()
+    event = head.event_shape
+    is_image = head.num_params is not None and len(event) in (2, 3)
+    if is_image and len(out_shape) == 3 and out_shape[1:] == event[-2:]:
+        return _PerElementConv(out_shape[0], head.param_shape)
+    return _FlatLinear(out_shape, head.param_shape)
+
+
+class Conditional(nn.Module):
+    """A distribution of one variable given another: `head(adapter(network(x)))`.
+
+    The adapter is nothing where the network already returns `head.param_shape`; a 1 x 1 convolution where it returns
+    a feature map with the sides of an image event; otherwise one linear layer on the flattened output. Its size follows
+    from `network.out_shape`, or from one dry run in eval mode. A network that tells neither its `out_shape` nor its
+    `in_shape` is measured by the `VAE` that it becomes part of, or at its first call.
+
+    Args:
+        network: any module from (B, *in_shape) to (B, *out_shape).
+        head: what makes a distribution of the parameters.
+        in_shape: event shape of the input; None takes `network.in_shape`.
+
+    Raises:
+        ShapeError: if the network fails on an input of `in_shape`.
+
+    Example:
+        >>> import torch
+        >>> from vaekit import likelihoods, networks
+        >>> decoder = Conditional(networks.MLP(2, (8,)), likelihoods.Bernoulli((1, 4, 4)))
+        >>> decoder(torch.zeros(5, 3, 2)).batch_shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, network: nn.Module, head: ConditionalDistribution, in_shape: Shape | None = None) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+        self.autocast_dtype: torch.dtype | None = None
+        self.adapter: nn.Module | None = None
+        shape = in_shape if in_shape is not None else getattr(network, "in_shape", None)
+        self.in_shape = None if shape is None else as_shape(shape)
+        if hasattr(network, "out_shape") or self.in_shape is not None:
+            self._build_adapter()
+
+    def build(self, in_shape: Shape) -> None:
+        """Fix the input's event shape and create the adapter, unless both are known already.
+
+        Raises:
+            ShapeError: if the network was built for another shape of the same input.
+        """
+        shape = as_shape(in_shape)
+        if self.in_shape is None:
+            self.in_shape = shape
+        elif self.in_shape != shape:
+            raise ShapeError(
+                f"{type(self.network).__name__} takes events of shape {self.in_shape}, but is given events of "
+                f"shape {shape}. Build the network for {shape}."
+            )
+        if self.adapter is None:
+            self._build_adapter()
+
+    def _build_adapter(self) -> None:
+        out_shape = getattr(self.network, "out_shape", None)
+        if out_shape is None:
+            assert self.in_shape is not None
+            probe = torch.zeros(
+                2, *self.in_shape, dtype=engine.model_dtype(self.network), device=engine.model_device(self.network)
+            )
+            out_shape = tuple(self._run_network(probe).shape[1:])
+        adapter = _adapter(as_shape(out_shape), self.head)
+        if engine.model_dtype(self.network) is not None:
+            adapter = adapter.to(engine.model_device(self.network), engine.model_dtype(self.network))
+        self.adapter = adapter
+
+    def _run_network(self, probe: Tensor) -> Tensor:
+        try:
+            with engine.evaluating(self.network):
+                return self.network(probe)
+        except Exception as error:
+            raise ShapeError(
+                f"{type(self.network).__name__} fails on a batch of shape {tuple(probe.shape)} "
+                f"(2 events of {self.in_shape}): {str(error).splitlines()[0]}"
+            ) from error
+
+    def params(self, x: Tensor) -> Tensor:
+        """Raw parameters for x of shape (..., *in_shape): shape (..., *param_shape)."""
+        if self.adapter is None:
+            self.build(x.shape[1:])
+        assert self.adapter is not None
+        ndims = len(self.in_shape) if self.in_shape is not None else x.ndim - 1
+        if self.in_shape is not None and tuple(x.shape[x.ndim - ndims :]) != self.in_shape:
+            raise ShapeError(f"expected events of shape {self.in_shape}; got a tensor of shape {tuple(x.shape)}")
+        leading = x.shape[: x.ndim - ndims]
+        flat = x.reshape(-1, *x.shape[x.ndim - ndims :])
+        low = self.autocast_dtype
+        with engine.autocast(flat.device, low):
+            h = self.network(flat)
+        low_params = low if self.head.autocast_params else None
+        with engine.autocast(flat.device, low_params):
+            params = self.adapter(h if low_params else h.to(flat.dtype))
+        return params.to(flat.dtype).reshape(*leading, *self.head.param_shape)
+
+    def forward(self, x: Tensor) -> Distribution:
+        """The distribution given x of shape (..., *in_shape); batch shape (...)."""
+        return self.head(self.params(x))

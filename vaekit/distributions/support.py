@@ -1,0 +1,62 @@
+"""Supports in words, and the check at the edge that data lie in one."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from vaekit.errors import SupportError
+
+_HINTS = {
+    "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli.",
+    "[0, 1]": "Scale the data (vaekit.transforms.Scale) or use a likelihood of real numbers, such as Normal.",
+    "the real numbers": "Remove or fill such values first.",
+}
+
+
+def _elementwise(support: constraints.Constraint) -> constraints.Constraint:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def describe_support(distribution: Distribution) -> str:
+    """The support of one element of `distribution`, in words such as "{0, 1}" or "the integers 0..255"."""
+    support = _elementwise(distribution.support)  # type: ignore[arg-type]
+    if support is constraints.boolean:
+        return "{0, 1}"
+    if isinstance(support, constraints.integer_interval):
+        return f"the integers {int(support.lower_bound)}..{int(support.upper_bound)}"
+    if isinstance(support, constraints.interval):
+        return f"[{float(support.lower_bound):g}, {float(support.upper_bound):g}]"
+    if support in (constraints.real, constraints.real_vector):
+        return "the real numbers"
+    return str(support)
+
+
+def check_support(distribution: Distribution, value: Tensor, *, where: str = "x") -> None:
+    """Raise unless every element of `value` lies in the support of `distribution`.
+
+    Args:
+        distribution: any distribution whose event shape matches the last dimensions of `value`.
+        value: data, shape (N, *event). NaN passes where the distribution counts observed elements only.
+        where: what to call the value in the message.
+
+    Raises:
+        SupportError: naming the support, the range that came, and the way out.
+    """
+    support = _elementwise(distribution.support)  # type: ignore[arg-type]
+    inside = support.check(value) & torch.isfinite(value)
+    if getattr(distribution, "missing", "error") == "observed-only":
+        inside = inside | torch.isnan(value)
+    if bool(inside.all()):
+        return
+    name = type(getattr(distribution, "base", distribution)).__name__
+    expected = describe_support(distribution)
+    finite = value[torch.isfinite(value)]
+    came = f"values in [{finite.min():g}, {finite.max():g}]" if len(finite) else "no finite value"
+    if len(finite) < value.numel():
+        came += f" and {value.numel() - len(finite)} values that are NaN or infinite"
+    elif expected.startswith("the integers"):
+        came += " that are not all integers in that range"
+    hint = _HINTS.get(expected, "Transform the data (vaekit.transforms) or choose another likelihood.")
+    raise SupportError(f"{name} expects {where} in {expected}; got {came}. {hint}")

@@ -1,0 +1,142 @@
+"""The edge between data as handed in and a model: tensors, checks, transforms, and what a log p is.
+
+Everything here takes any `LatentVariableModel`; the optional attribute `transform` is used where there is one.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit import engine
+from vaekit.bounds import LatentVariableModel
+from vaekit.distributions import check_support
+from vaekit.errors import DataError, ShapeError
+
+QUANTITIES = ("density", "mass", "bound on a mass", "no density")
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Arrays, tensors, data frames' values and `vaekit.data.Dataset` as a tensor in their own dtype, without a copy.
+
+    Raises:
+        DataError: if x is not numeric.
+    """
+    if isinstance(x, Tensor):
+        return x
+    array = np.asarray(x.x if hasattr(x, "x") else x)
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    if array.dtype.kind not in "uif" or array.dtype == np.float16:
+        raise DataError(f"expected numbers; got an array of dtype {array.dtype}. Convert it first.")
+    if array.dtype in (np.uint16, np.uint32, np.uint64):
+        array = array.astype(np.int64)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def transform_of(model: object) -> Any:
+    """The model's transform, or None."""
+    return getattr(model, "transform", None)
+
+
+def to_model_space(model: LatentVariableModel, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch of data as the model sees it, and log|det| of the way there.
+
+    Args:
+        model: the model.
+        x: data as handed in, shape (B, *X), on the model's device.
+
+    Returns:
+        y of shape (B, *X) in the model's dtype, and log|det dy/dx| of shape (B,) in nats, zero where log p is no density.
+    """
+    dtype = engine.model_dtype(model) or (x.dtype if x.is_floating_point() else torch.get_default_dtype())
+    x = x.to(dtype)
+    transform = transform_of(model)
+    if transform is None:
+        return x, x.new_zeros(len(x))
+    y, log_det = transform.with_log_det(x)
+    return y.to(dtype), log_det
+
+
+def likelihood_at_prior(model: LatentVariableModel) -> Distribution:
+    """p(x|z) at one draw from the prior: enough to ask for the event shape and the support."""
+    with engine.evaluating(model), engine.seeded(0):
+        return model.likelihood(model.prior().sample(torch.Size((1,))))
+
+
+def quantity(model: LatentVariableModel) -> str:
+    """What log p of `model` is, in the units of the data handed in: one of `QUANTITIES`.
+
+    A mass (of x, or of the bits where the transform binarises) has no Jacobian; a density of dequantised data bounds the
+    mass of the integers from below.
+    """
+    distribution = likelihood_at_prior(model)
+    support: Any = distribution.support
+    of_model = getattr(distribution, "quantity", None) or ("mass" if support.is_discrete else "density")
+    if of_model == "density" and getattr(transform_of(model), "dequantizes", False):
+        return "bound on a mass"
+    return of_model
+
+
+def counts_jacobian(name: str) -> bool:
+    """Whether log|det| is part of a log p of that quantity."""
+    return name in ("density", "bound on a mass")
+
+
+def batches(num_rows: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `num_rows`."""
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
+
+
+def check_data(model: LatentVariableModel, x: Tensor, *, where: str = "x") -> None:
+    """Check all of x once: shape, finiteness, and the support of the likelihood behind the transform.
+
+    Args:
+        model: the model.
+        x: data as handed in, shape (N, *X).
+        where: what to call x in messages.
+
+    Raises:
+        ShapeError: if the rows do not have the model's event shape.
+        DataError: if x is empty.
+        SupportError: if a value is NaN or infinite, or lies outside the support.
+    """
+    distribution = likelihood_at_prior(model)
+    event = tuple(distribution.event_shape)
+    if tuple(x.shape[1:]) != event:
+        came = tuple(x.shape)
+        hint = ""
+        if len(event) == x.ndim and tuple(x.shape[1:]) == event[1:] and event[0] == 1:
+            hint = f" Add the channel: {where}[:, None]."
+        elif tuple(x.shape) == event:
+            hint = f" Add the batch dimension: {where}[None]."
+        raise ShapeError(f"expected {where} of shape (N, {', '.join(map(str, event))}); got {came}.{hint}")
+    if len(x) == 0:
+        raise DataError(f"{where} has no rows")
+    device = engine.model_device(model)
+    with engine.evaluating(model), engine.seeded(0):
+        for rows in batches(len(x), 4096):
+            chunk = x[rows].to(device)
+            if chunk.is_floating_point():
+                _check_finite(distribution, chunk, where)
+            check_support(distribution, to_model_space(model, chunk)[0], where=where)
+
+
+def _check_finite(distribution: Distribution, x: Tensor, where: str) -> None:
+    """NaN and infinity are reported before a transform spreads them."""
+    bad = ~torch.isfinite(x)
+    missing_allowed = getattr(distribution, "missing", "error") == "observed-only"
+    if missing_allowed:
+        bad &= ~torch.isnan(x)
+    if bool(bad.any()):
+        first = tuple(bad.nonzero()[0].tolist())
+        hint = "" if missing_allowed else ' or, if NaN means not observed, a likelihood with missing="observed-only"'
+        raise DataError(
+            f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. Drop or fill them{hint}."
+        )

@@ -1,0 +1,7 @@
+"""Networks: Tensor to Tensor. They know nothing of probability and have no output layer of their own."""
+
+from vaekit.networks.conv import ConvDecoder, ConvEncoder
+from vaekit.networks.mlp import MLP
+from vaekit.networks.rescale import RescaleInput
+
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "RescaleInput"]

@@ -1,0 +1,56 @@
+"""Event shapes, activations: what every network asks for."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from vaekit.errors import ConfigError, ShapeError
+
+Shape = int | Sequence[int]
+
+_ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky-relu": lambda: nn.LeakyReLU(0.2),
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+}
+
+
+def as_shape(shape: Shape, name: str = "shape") -> tuple[int, ...]:
+    """An int or a sequence of positive ints as a tuple.
+
+    Raises:
+        ShapeError: if a side is below 1 or not an integer.
+    """
+    sides = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise ShapeError(f"{name} is a positive int or a tuple of them; got {shape!r}")
+    return sides
+
+
+def as_image_shape(shape: Shape, name: str) -> tuple[int, int, int]:
+    """(C, H, W), or (H, W) read as one channel.
+
+    Raises:
+        ShapeError: for any other number of dimensions.
+    """
+    sides = as_shape(shape, name)
+    if len(sides) == 2:
+        sides = (1, *sides)
+    if len(sides) != 3:
+        raise ShapeError(f"{name} of a convolutional network is (C, H, W) or (H, W); got {tuple(sides)}")
+    return sides[0], sides[1], sides[2]
+
+
+def activation(name: str) -> nn.Module:
+    """A new activation module.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in _ACTIVATIONS:
+        raise ConfigError(f"activation is one of {', '.join(_ACTIVATIONS)}; got {name!r}")
+    return _ACTIVATIONS[name]()

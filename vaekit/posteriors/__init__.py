@@ -1,0 +1,6 @@
+"""Posteriors q(z|x): heads that turn an encoder's output into a distribution of z. One file per family."""
+
+from vaekit.posteriors.diagonal_normal import DiagonalNormal
+from vaekit.posteriors.full_normal import FullNormal
+
+__all__ = ["DiagonalNormal", "FullNormal"]

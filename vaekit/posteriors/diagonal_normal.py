@@ -1,0 +1,57 @@
+"""Gaussian posterior with a diagonal covariance."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Normal
+
+from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions import Product
+from vaekit.errors import ConfigError
+
+_KINDS = ("log-variance", "exp", "softplus", "softplus-variance")
+from vaekit.networks.shapes import Shape
+
+
+class DiagonalNormal(ConditionalDistribution):
+    r"""\( q(z|x) = N(z; \mu(x), \mathrm{diag}\, \sigma^2(x)) \), drawn as \( z = \mu + \sigma \epsilon \) (13.25-13.26).
+
+    The mean is linear in the last layer (13.8); the raw second parameter v becomes the scale by
+    "log-variance" \( \sigma = e^{v/2} \), "exp" \( \sigma = e^v \), "softplus" \( \sigma = \log(1 + e^v) \), or
+    "softplus-variance" \( \sigma^2 = \log(1 + e^v) \) (13.9-13.10).
+
+    References:
+        Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114, equation 9.
+
+    Args:
+        event_shape: shape of z.
+        scale: how v becomes the scale.
+
+    Raises:
+        ConfigError: for another word.
+    """
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        scale: Literal["log-variance", "exp", "softplus", "softplus-variance"] = "log-variance",
+    ) -> None:
+        if scale not in _KINDS:
+            raise ConfigError(f"DiagonalNormal expects scale in {', '.join(_KINDS)}; got {scale!r}")
+        super().__init__(event_shape, num_params=2)
+        self.scale = scale
+
+    def forward(self, params: Tensor) -> Product:
+        """(mean, v) of shape (..., 2, *event) to q(z|x)."""
+        loc, raw = self.unbind(params)
+        if self.scale == "log-variance":
+            scale = torch.exp(0.5 * raw)
+        elif self.scale == "exp":
+            scale = torch.exp(raw)
+        else:
+            # Below this floor softplus rounds to 0, whose logarithm is no number.
+            scale = F.softplus(raw).clamp(min=torch.finfo(raw.dtype).tiny ** 0.5)
+            scale = scale.sqrt() if self.scale == "softplus-variance" else scale
+        return Product(Normal(loc, scale, validate_args=False), len(self.event_shape))

@@ -1,0 +1,42 @@
+"""Gaussian posterior with a full covariance."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from vaekit.conditional import ConditionalDistribution
+from vaekit.errors import ShapeError
+
+
+class FullNormal(ConditionalDistribution):
+    r"""\( q(z|x) = N(z; \mu(x), L(x) L(x)^T) \) with a lower triangular L of positive diagonal (13.23).
+
+    D (D + 3) / 2 parameters: use it where latents are few and correlated given x; `DiagonalNormal` costs 2 D.
+
+    References:
+        Kingma & Welling, "An introduction to variational autoencoders", 2019, https://arxiv.org/abs/1906.02691, 2.5.1.
+
+    Args:
+        event_shape: number of dimensions D of z (an int or a tuple of one).
+
+    Raises:
+        ShapeError: for an event of more than one dimension.
+    """
+
+    def __init__(self, event_shape: int | tuple[int]) -> None:
+        size = event_shape if isinstance(event_shape, int) else tuple(event_shape)[0]
+        if not isinstance(event_shape, int) and len(event_shape) != 1:
+            raise ShapeError(f"FullNormal takes events of one dimension; got shape {tuple(event_shape)}. Flatten z.")
+        super().__init__(size, param_shape=(size + size * (size + 1) // 2,))
+        self._rows, self._columns = torch.tril_indices(size, size).tolist()
+
+    def forward(self, params: Tensor) -> MultivariateNormal:
+        """(mean, rows of L) of shape (..., D (D + 3) / 2) to q(z|x)."""
+        size = self.event_shape[0]
+        loc, entries = params[..., :size], params[..., size:]
+        lower = params.new_zeros(*params.shape[:-1], size, size)
+        lower[..., self._rows, self._columns] = entries
+        diagonal = F.softplus(lower.diagonal(dim1=-2, dim2=-1) + 0.5413248546129181)  # 1 where the entry is 0
+        tril = lower.tril(-1) + torch.diag_embed(diagonal.clamp(min=1e-6))
+        return MultivariateNormal(loc, scale_tril=tril, validate_args=False)

@@ -1,0 +1,96 @@
+"""Affine transforms: a fixed range to [0, 1], and columns to mean 0 and standard deviation 1."""
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+
+from vaekit.errors import ConfigError, DataError
+from vaekit.transforms.base import Transform, as_floating
+
+
+class Scale(Transform):
+    """y = (x - low) / (high - low): the range [low, high] becomes [0, 1]. Use it for images.
+
+    Args:
+        low: what becomes 0.
+        high: what becomes 1; 255 suits 8-bit images.
+
+    Raises:
+        ConfigError: unless low < high.
+    """
+
+    def __init__(self, low: float = 0.0, high: float = 255.0) -> None:
+        super().__init__()
+        if not low < high:
+            raise ConfigError(f"Scale expects low < high; got {low} and {high}")
+        self.low, self.high = float(low), float(high)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(x - low) / (high - low)."""
+        x = as_floating(x)
+        if self.low:
+            x = x - self.low
+        return x / (self.high - self.low)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Low + (high - low) y."""
+        return self.low + (self.high - self.low) * y
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """-D log(high - low)."""
+        return y.new_full((len(y),), -y[0].numel() * math.log(self.high - self.low))
+
+
+class Standardize(Transform):
+    """y = (x - loc) / scale with one location and one scale per element, learned from the training data by `fit`.
+
+    Use it for tables. Columns that never change get the scale 1 and a warning.
+
+    Args:
+        event_shape: shape of one row of data, X.
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+        super().__init__()
+        self.event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
+        self.register_buffer("loc", torch.zeros(self.event_shape))
+        self.register_buffer("scale", torch.ones(self.event_shape))
+
+    def fit(self, x: Tensor) -> "Standardize":
+        """Take mean and standard deviation of x, shape (N, *X), ignoring NaN.
+
+        Raises:
+            DataError: if a column has no observed value at all.
+        """
+        x = x.to(torch.float64)
+        observed = ~torch.isnan(x)
+        count = observed.sum(0)
+        if bool((count == 0).any()):
+            raise DataError(f"{int((count == 0).sum())} columns have no observed value; drop them")
+        loc = x.nansum(0) / count
+        variance = torch.where(observed, (x - loc) ** 2, 0).sum(0) / count
+        constant = variance.sqrt() <= 1e-12 * loc.abs().clamp(min=1e-300)
+        if bool(constant.any()):
+            where = constant.flatten().nonzero().flatten()[:5].tolist()
+            warnings.warn(f"{int(constant.sum())} columns never change (the first: {where}); they are kept unscaled")
+        self.loc.copy_(loc)
+        self.scale.copy_(torch.where(constant, torch.ones_like(variance), variance.sqrt()))
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(x - loc) / scale."""
+        return (as_floating(x) - self.loc) / self.scale
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Loc + scale y."""
+        return self.loc + self.scale * y
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """-sum_i log scale_i, over the observed elements only."""
+        log_scale = self.scale.log().expand_as(y)
+        return -torch.where(torch.isnan(y), 0.0, log_scale).flatten(1).sum(1)

@@ -1,0 +1,108 @@
+"""What a transform is, and how transforms follow one another."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def as_floating(x: Tensor) -> Tensor:
+    """Integers (8-bit images) become torch's default float; floats keep their dtype."""
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+
+class Transform(nn.Module, ABC):
+    r"""A map y = f(x) from data to model space, elementwise on the event, with its log|det df/dx|.
+
+    For a density, \( \log p(x) = \log p(y) + \log|\det \partial f / \partial x| \). Transforms that are no bijection say
+    so: one that `dequantizes` turns a density of y into a lower bound on a mass of x; one that `discretizes` forgets x,
+    so that the result is the mass of y.
+    """
+
+    dequantizes = False
+    discretizes = False
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Data x to model space y, both of shape (N, *X). A random transform draws from torch's stream."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor) -> Tensor:
+        """Model space y to data x, both of shape (..., *X)."""
+
+    @abstractmethod
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """log|det dy/dx| summed over the event, shape (N,), in nats."""
+
+    def with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(y, log|det dy/dx|) in one pass: shapes (N, *X) and (N,)."""
+        y = self(x)
+        return y, self.log_abs_det_jacobian(x, y)
+
+    def fit(self, x: Tensor) -> "Transform":
+        """Learn constants from the training data x of shape (N, *X); returns itself. Most transforms have none."""
+        return self
+
+
+class Compose(Transform):
+    """Transforms one after the other; the first one sees the data.
+
+    Args:
+        transforms: any number of transforms.
+
+    Example:
+        >>> import torch
+        >>> transform = Compose([Scale(0, 16), Logit(0.05)])
+        >>> x = torch.tensor([[0.0, 8.0, 16.0]])
+        >>> bool(torch.allclose(transform.inverse(transform(x)), x, atol=1e-4))
+        True
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        super().__init__()
+        self.transforms = nn.ModuleList(transforms)
+
+    @property
+    def _chain(self) -> list[Transform]:
+        return list(self.transforms)  # type: ignore[arg-type]
+
+    @property
+    def dequantizes(self) -> bool:  # type: ignore[override]
+        """Whether any part does."""
+        return any(t.dequantizes for t in self._chain)
+
+    @property
+    def discretizes(self) -> bool:  # type: ignore[override]
+        """Whether any part does."""
+        return any(t.discretizes for t in self._chain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Every transform in turn."""
+        for transform in self._chain:
+            x = transform(x)
+        return x
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Every inverse in reverse order."""
+        for transform in reversed(self._chain):
+            y = transform.inverse(y)
+        return y
+
+    def with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-determinants add up; what comes before a part that discretizes does not count."""
+        total = torch.zeros(len(x), device=x.device)
+        for transform in self._chain:
+            x, log_det = transform.with_log_det(x)
+            total = log_det if transform.discretizes else total + log_det
+        return x, total
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Recomputed from x: the intermediate values are not in y. Exact only where no part is random."""
+        return self.with_log_det(x)[1]
+
+    def fit(self, x: Tensor) -> "Compose":
+        """Fit each part to what the parts before it return."""
+        for transform in self._chain:
+            x = transform.fit(x)(x)
+        return self
