@@ -74,7 +74,8 @@ def _sample(q: Distribution, num_samples: int) -> Tensor:
     return q.rsample(shape) if q.has_rsample else q.sample(shape)
 
 
-def _draw(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> Draw:
+def draw_from(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> Draw:
+    """`draw` with the posterior of x already at hand."""
     z = _sample(q, num_samples)
     return Draw(z, model.likelihood(z).log_prob(x), model.prior().log_prob(z), q.log_prob(z))
 
@@ -94,7 +95,7 @@ def draw(model: LatentVariableModel, x: Tensor, num_samples: int) -> Draw:
         ConfigError: if K < 1.
     """
     _check(num_samples)
-    return _draw(model, model.posterior(x), x, num_samples)
+    return draw_from(model, model.posterior(x), x, num_samples)
 
 
 def log_weights(model: LatentVariableModel, x: Tensor, num_samples: int) -> Tensor:
@@ -217,4 +218,4 @@ def iwae(model: LatentVariableModel, x: Tensor, num_samples: int) -> Tensor:
     """
     _check(num_samples)
     q = model.posterior(x)
-    return iwae_from_draw(_draw(model, q, x, num_samples), reparameterized=q.has_rsample)
+    return iwae_from_draw(draw_from(model, q, x, num_samples), reparameterized=q.has_rsample)

@@ -1,0 +1,88 @@
+"""Results with errors: per point (`Estimate`) and of a whole set (`Score`)."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate for each of N points, with its Monte Carlo error. Nats, in the units of the data handed in.
+
+    Attributes:
+        value: the estimates, shape (N,).
+        stderr: their Monte Carlo standard errors, shape (N,); NaN where one sample cannot tell.
+        ess: effective sample size of the importance weights, between 1 and K, shape (N,).
+        max_weight: the largest normalised weight, shape (N,).
+        num_samples: K.
+        method: how it was computed ("importance sampling", "elbo", ...).
+        quantity: what the log p is: "density", "mass", "bound on a mass" or "no density".
+        terms: parts of the value that are of interest by themselves, shape (N,) each.
+    """
+
+    value: Tensor
+    stderr: Tensor
+    ess: Tensor
+    max_weight: Tensor
+    num_samples: int
+    method: str
+    quantity: str
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the points."""
+        return float(self.value.double().mean())
+
+    @property
+    def mean_stderr(self) -> float:
+        """Monte Carlo standard error of the mean: what more samples of z would reduce."""
+        return float(self.stderr.double().square().sum().sqrt() / len(self))
+
+    @property
+    def sampling_stderr(self) -> float:
+        """Standard error of the mean over the choice of points: what more data would reduce. NaN for one point."""
+        return float(self.value.double().std() / math.sqrt(len(self))) if len(self) > 1 else math.nan
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers of the whole set, as plain Python values."""
+        return {
+            "mean": self.mean,
+            "mean_stderr": self.mean_stderr,
+            "sampling_stderr": self.sampling_stderr,
+            "num_points": len(self),
+            "num_samples": self.num_samples,
+            "method": self.method,
+            "quantity": self.quantity,
+            "ess_median": float(self.ess.double().median()),
+            "max_weight_median": float(self.max_weight.double().median()),
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Estimate(mean={self.mean:.4f} +- {self.sampling_stderr:.4f} (Monte Carlo {self.mean_stderr:.4f}) nats, "
+            f"N={len(self)}, K={self.num_samples}, method={self.method!r}, quantity={self.quantity!r})"
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """A scalar result with its standard error.
+
+    Attributes:
+        value: the result.
+        stderr: its standard error.
+        details: what else is known about it.
+    """
+
+    value: float
+    stderr: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+

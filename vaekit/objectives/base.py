@@ -1,0 +1,66 @@
+"""What an objective is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vaekit import bounds
+from vaekit.bounds import LatentVariableModel
+
+
+class Loss(NamedTuple):
+    """What an objective returns."""
+
+    value: Tensor
+    """What is minimised, shape (), nats per datum."""
+    terms: dict[str, Tensor]
+    """Quantities to report, with their natural signs, shape (B,), or () for quantities of the whole batch."""
+
+
+class Objective(nn.Module, ABC):
+    """A function of a model and a batch. It also works in a bare PyTorch loop: `objective(model, x).value.backward()`.
+
+    A module, so that schedules and running means are part of a checkpoint. In a loop of one's own, call `prepare` once
+    and `advance` after each update; the trainer does both.
+
+    Attributes:
+        step: number of updates so far, shape (); feeds schedules.
+        num_data: N, known after `prepare`.
+        selects: the key of `validation_terms` by which the best weights are chosen.
+    """
+
+    step: Tensor
+    selects = "elbo"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.num_data: int | None = None
+
+    @abstractmethod
+    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+        """The loss on a batch x of shape (B, *X) in model space."""
+
+    def prepare(self, num_data: int) -> None:
+        """Called once before training with the number of training rows N."""
+        self.num_data = num_data
+
+    def advance(self) -> None:
+        """Called after each update of the parameters."""
+        self.step += 1
+
+    def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
+        """Bounds that choose the best weights, each of shape (B,), whatever is minimised: always those at beta = 1."""
+        log_likelihood, kl = bounds.elbo_terms(model, x)
+        return {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
+
+    def adversary_parameters(self) -> Iterable[nn.Parameter]:
+        """Parameters with an optimiser of their own, trained on `adversary`; none by default."""
+        return ()
+
+    def adversary(self, model: LatentVariableModel, x: Tensor) -> Loss:
+        """The loss of the adversary on the same batch; only objectives with `adversary_parameters` have one."""
+        raise RuntimeError(f"{type(self).__name__} has no adversary")
