@@ -1,0 +1,153 @@
+"""Folders of images: round trips against Pillow, and every kind of damage."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vaekit.data import load
+from vaekit.errors import DataError
+
+RNG = np.random.default_rng(0)
+BYTES = RNG.integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray, **options) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def test_grey_images_have_one_channel_and_come_sorted(tmp_path):
+    grey = BYTES[:, 0]
+    for i, name in ((2, "c.png"), (0, "a.bmp"), (1, "b.tiff"), (3, "d.PNG")):
+        save(tmp_path / name, grey[i])
+    data = load(tmp_path)
+    np.testing.assert_array_equal(data.x, grey[:4, None])
+    assert (data.kind, data.value_range, data.labels, data.x.dtype) == ("image", (0, 255), None, np.uint8)
+    assert (data.name, data.source) == (tmp_path.name, str(tmp_path))
+    assert data.x.flags.writeable
+
+
+def test_one_image_in_colour_makes_three_channels(tmp_path):
+    colour = np.ascontiguousarray(BYTES.transpose(0, 2, 3, 1))
+    save(tmp_path / "a.png", colour[0])
+    save(tmp_path / "b.png", BYTES[1, 0])
+    alpha = np.concatenate([colour[2], np.full((4, 6, 1), 7, np.uint8)], axis=-1)
+    save(tmp_path / "c.png", alpha)
+    Image.fromarray(colour[3]).quantize(256).save(tmp_path / "d.png")  # 24 pixels: the palette holds each colour
+    data = load(tmp_path)
+    assert data.x.shape == (4, 3, 4, 6)
+    np.testing.assert_array_equal(data.x[0], BYTES[0])
+    np.testing.assert_array_equal(data.x[1], np.repeat(BYTES[1, :1], 3, axis=0))
+    np.testing.assert_array_equal(data.x[2], BYTES[2])
+    np.testing.assert_array_equal(data.x[3], BYTES[3])
+
+
+def test_black_and_white_and_grey_with_alpha_are_grey(tmp_path):
+    Image.fromarray(BYTES[0, 0] > 127).save(tmp_path / "a.png")
+    save(tmp_path / "b.png", np.stack([BYTES[1, 0], BYTES[2, 0]], axis=-1))
+    data = load(tmp_path)
+    np.testing.assert_array_equal(data.x[0, 0], (BYTES[0, 0] > 127) * 255)
+    np.testing.assert_array_equal(data.x[1, 0], BYTES[1, 0])
+
+
+def test_subfolders_that_all_hold_images_are_labels(tmp_path):
+    for i, name in enumerate(("dog/1.png", "cat/deep/1.png", "cat/2.png", "dog/0.png")):
+        save(tmp_path / name, BYTES[i, 0])
+    data = load(tmp_path)
+    assert data.labels.tolist() == ["cat", "cat", "dog", "dog"]
+    np.testing.assert_array_equal(data.x[:, 0], BYTES[[2, 1, 3, 0], 0])
+    (tmp_path / "empty").mkdir()
+    assert load(tmp_path).labels is None
+    (tmp_path / "empty").rmdir()
+    save(tmp_path / "top.png", BYTES[4, 0])
+    assert load(tmp_path).labels is None
+
+
+def test_images_of_different_sizes(tmp_path):
+    save(tmp_path / "a.png", np.full((4, 6), 10, np.uint8))
+    save(tmp_path / "b.png", np.full((5, 7), 20, np.uint8))
+    with pytest.raises(DataError, match=r"b\.png has 5 x 7 .*a\.png has 4 x 6\. Resize them: size=\(4, 6\)"):
+        load(tmp_path)
+    data = load(tmp_path, size=(4, 6))
+    assert data.x.shape == (2, 1, 4, 6)
+    assert set(data.x[0].flat) == {10}
+    assert set(data.x[1].flat) == {20}
+    assert load(tmp_path, size=3).event_shape == (1, 3, 3)
+    for size in ((4,), (0, 4), (4.5, 4), "4", (1, 2, 3), 10**6):
+        with pytest.raises(DataError, match="size must be a height and a width"):
+            load(tmp_path, size=size)
+
+
+def test_images_are_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name, BYTES[0, 0], exif=exif)
+    np.testing.assert_array_equal(load(tmp_path).x[0, 0], np.rot90(BYTES[0, 0], -1))
+
+
+def test_other_files_are_skipped_with_one_warning(tmp_path):
+    for i in range(2):
+        save(tmp_path / f"{i}.png", BYTES[i, 0])
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x.png").write_bytes(b"x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load(tmp_path)) == 2
+    for name in ("notes.txt", "vector.eps", "paper.pdf"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.warns(UserWarning, match=r"Skipped 3 file\(s\) in .* that are not images") as caught:
+        assert len(load(tmp_path)) == 2
+    assert len(caught) == 1
+
+
+def test_folders_without_images_or_with_one(tmp_path):
+    with pytest.raises(DataError, match=r"holds no images that Pillow reads \(0 other"):
+        load(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DataError, match=r"holds no images that Pillow reads \(1 other"):
+        load(tmp_path)
+    (tmp_path / "a.txt").unlink()
+    save(tmp_path / "a.png", BYTES[0, 0])
+    with pytest.raises(DataError, match="at least two rows"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tiff", "bmp", "webp"])
+def test_a_truncated_image_is_named(tmp_path, suffix):
+    noise = RNG.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    save(tmp_path / f"a.{suffix}", noise)
+    save(tmp_path / f"b.{suffix}", noise)
+    assert load(tmp_path).x.shape == (2, 3, 64, 64)
+    whole = (tmp_path / f"b.{suffix}").read_bytes()
+    for keep in (0, 10, len(whole) // 2):
+        (tmp_path / f"b.{suffix}").write_bytes(whole[:keep])
+        with pytest.raises(DataError, match=rf"b\.{suffix}"):
+            load(tmp_path)
+
+
+def test_a_file_that_is_no_image_whatever_its_name(tmp_path):
+    save(tmp_path / "a.png", BYTES[0, 0])
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n")
+    with pytest.raises(DataError, match=r"b\.png is not a readable image \(cannot identify"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("limit", [15, 5])  # beyond the limit Pillow warns, beyond twice the limit it raises
+def test_an_image_beyond_pillows_limit_is_a_bomb(tmp_path, monkeypatch, limit):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name, BYTES[0, 0])  # 24 pixels
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(DataError, match=r"a\.png looks like a decompression bomb"):
+        load(tmp_path)
+
+
+def test_images_of_sixteen_bits_are_refused(tmp_path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name, np.full((4, 4), 40000, np.uint16))
+    with pytest.raises(DataError, match=r"more than 8 bits per channel \(mode I;16\).*\.npy"):
+        load(tmp_path)

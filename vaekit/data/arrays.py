@@ -1,0 +1,127 @@
+"""numpy's .npy and .npz files, read without ever unpickling."""
+
+import math
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from vaekit.data.dataset import Dataset, Kind
+from vaekit.data.guards import reading, refuse_bomb
+from vaekit.errors import DataError
+
+X_NAMES = ("x", "data", "X")
+LABEL_NAMES = ("y", "labels")
+
+
+def npy_dataset(path: Path) -> Dataset:
+    """Read an .npy file as a data set.
+
+    8-bit arrays of at least three dimensions are taken for images with values in 0 ... 255; nothing is transposed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The data set, in the dtype of the file.
+
+    Raises:
+        DataError: The file cannot be read, is truncated, or holds Python objects.
+    """
+    with reading(path), open(path, "rb") as stream:
+        x = _read_array(stream, path.stat().st_size, str(path))
+    return _dataset(x, None, path)
+
+
+def npz_dataset(path: Path, label: str | None = None) -> Dataset:
+    """Read an .npz archive: member `x`, `data` or `X`, or the only array; `y` or `labels` as labels.
+
+    Args:
+        path: The archive.
+        label: Name of the member with the labels, where it is neither `y` nor `labels`.
+
+    Returns:
+        The data set, in the dtype of the archive.
+
+    Raises:
+        DataError: The archive is damaged, a decompression bomb, holds Python objects, or leaves open which array to
+            read.
+    """
+    with reading(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                refuse_bomb(sum(info.file_size for info in archive.infolist()), path)
+                members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                x_name, label_name = _choose(list(members), label, path)
+                arrays = []
+                for name in (x_name, label_name):
+                    if name is not None:
+                        with archive.open(members[name]) as stream:
+                            arrays.append(_read_array(stream, members[name].file_size, f"member {name!r} of {path}"))
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # RuntimeError: it has a password
+            raise DataError(f"{path} is not a readable .npz archive: {error}. Write it again with np.savez.") from error
+    return _dataset(arrays[0], arrays[1] if len(arrays) > 1 else None, path)
+
+
+def _choose(members: list[str], label: str | None, path: Path) -> tuple[str, str | None]:
+    """Names of the members with x and with the labels."""
+    listing = ", ".join(repr(name) for name in members) or "none"
+    if label is not None and label not in members:
+        raise DataError(f"{path} has no member {label!r} for the labels; its members are {listing}.")
+    label_name = label or next((name for name in LABEL_NAMES if name in members), None)
+    rest = [name for name in members if name != label_name]
+    x_name = next((name for name in X_NAMES if name in rest), None)
+    if x_name is None and len(rest) == 1:
+        x_name = rest[0]
+    elif x_name is None and len(members) == 1 and label is None:  # its only array happens to be called y
+        return members[0], None
+    if x_name is None:
+        raise DataError(f"Which array of {path} are the data? Call it 'x'; the members are {listing}.")
+    return x_name, label_name
+
+
+def _dataset(x: np.ndarray, labels: np.ndarray | None, path: Path) -> Dataset:
+    is_image = x.dtype == np.uint8 and x.ndim >= 3
+    kind: Kind = "image" if is_image else "array"
+    return Dataset(x, labels, path.stem, value_range=(0, 255) if is_image else None, kind=kind, source=str(path))
+
+
+def _read_array(stream: IO[bytes], num_bytes: int, where: str) -> np.ndarray:
+    """Read one .npy stream of `num_bytes`, whose header is checked before anything is allocated."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"version {version} of the format, which is for structured arrays only")
+        first = version == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read_header(stream)
+    except ValueError as error:
+        raise DataError(f"{where} is not a readable .npy file: {error}. Write it again with np.save.") from error
+    if dtype.hasobject:
+        raise DataError(
+            f"{where} holds Python objects, which would have to be unpickled; that can run any code and is refused. "
+            "Store numbers: np.save(file, x.astype('float32'))."
+        )
+    expected = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or expected > num_bytes:
+        raise DataError(
+            f"{where} is truncated: its header declares shape {shape} of {dtype}, {expected:,} bytes, "
+            f"but the whole of it has {num_bytes:,}. Copy or write it again."
+        )
+    x = np.empty(math.prod(shape), dtype)
+    if x.nbytes:
+        _fill(memoryview(x.view(np.uint8)), stream, where)  # type: ignore[arg-type]
+    return x.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _fill(buffer: memoryview, stream: IO[bytes], where: str) -> None:
+    position = 0
+    while position < len(buffer):
+        chunk = stream.read(min(len(buffer) - position, 2**24))
+        if not chunk:
+            raise DataError(
+                f"{where} is truncated: {position:,} of {len(buffer):,} bytes are there. Copy or write it again."
+            )
+        buffer[position : position + len(chunk)] = chunk
+        position += len(chunk)

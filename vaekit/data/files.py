@@ -1,0 +1,53 @@
+"""A path to a data set: the reader is chosen by the kind of file."""
+
+import re
+from pathlib import Path
+
+from vaekit.data.arrays import npy_dataset, npz_dataset
+from vaekit.data.dataset import Dataset
+from vaekit.data.guards import reading
+from vaekit.data.idx import idx_dataset
+from vaekit.data.images import folder_dataset
+from vaekit.data.tables import csv_dataset, parquet_dataset
+from vaekit.errors import DataError
+
+KNOWN = ".npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .idx, *-ubyte and their .gz, a folder of images"
+IDX_NAME = re.compile(r"(\.idx|-ubyte|[-.]idx\d(-\w+)?)(\.gz)?$")
+
+
+def read(path: str | Path, *, label: str | None = None, size: tuple[int, int] | int | None = None) -> Dataset:
+    """Read a file or a folder of images.
+
+    Args:
+        path: An .npy, .npz, IDX, CSV or parquet file, or a folder of images.
+        label: The column (or the member of an .npz file) with the labels.
+        size: Height and width to which the images of a folder are resized.
+
+    Returns:
+        The whole of it, in its own dtype.
+
+    Raises:
+        DataError: It is missing, unreadable, damaged or of an unknown kind, or `label` or `size` has no meaning for it.
+    """
+    path = Path(path).expanduser()
+    with reading(path):
+        path.stat()
+    name = path.name.lower()
+    has_labels = name.endswith((".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")) and not path.is_dir()
+    if label is not None and not has_labels:
+        raise DataError(f"label={label!r} names a column of a table or a member of an .npz file; {path} has neither.")
+    if size is not None and not path.is_dir():
+        raise DataError(f"size={size!r} resizes the images of a folder; {path} is not a folder.")
+    if path.is_dir():
+        return folder_dataset(path, size)
+    if name.endswith(".npy"):
+        return npy_dataset(path)
+    if name.endswith(".npz"):
+        return npz_dataset(path, label)
+    if name.endswith(".parquet"):
+        return parquet_dataset(path, label)
+    if has_labels:
+        return csv_dataset(path, label)
+    if IDX_NAME.search(name):
+        return idx_dataset(path)
+    raise DataError(f"Cannot tell how to read {path}: unknown suffix {path.suffix!r}. Known: {KNOWN}.")

@@ -1,0 +1,94 @@
+"""One door to all data: a name or a path."""
+
+import difflib
+from pathlib import Path
+from typing import Literal, get_args
+
+from vaekit.data.dataset import Dataset
+from vaekit.data.files import read
+from vaekit.data.named import NAMED
+from vaekit.errors import DataError
+
+Part = Literal["train", "test", "all"]
+
+
+def available() -> dict[str, str]:
+    """Names of the data sets that `load` knows, each with a description of one line.
+
+    Example:
+        >>> sorted(available())
+        ['digits', 'fashion-mnist', 'mnist']
+    """
+    return {name: (function.__doc__ or "").partition("\n")[0] for name, function in NAMED.items()}
+
+
+def load(
+    source: str | Path,
+    *,
+    part: Part | None = None,
+    data_dir: str | Path | None = None,
+    label: str | None = None,
+    size: tuple[int, int] | int | None = None,
+) -> Dataset:
+    """Load a data set by name or from a path.
+
+    Args:
+        source: `NAME`, `NAME:train`, `NAME:test` or `NAME:all` (names ignore case, hyphens and underscores), or the
+            path of a file or a folder of images. A name goes before a file of the same name: write `./digits` for
+            the file.
+        part: The part of a named set where `source` does not say; None is "all". A path is used whole.
+        data_dir: A folder to look for named sets in, before `$VAEKIT_DATA` and `/usr/share/datasets`.
+        label: The column of a table (or the member of an .npz file) with the labels.
+        size: Height and width to which the images of a folder are resized, or one number for both.
+
+    Returns:
+        The data in their own dtype; its `source` says where they were found.
+
+    Raises:
+        DataError: The name or the path does not exist, or the data cannot be read or used.
+
+    Example:
+        >>> load("digits:test")[:2].shape
+        (2, 1, 8, 8)
+    """
+    if part not in (None, *get_args(Part)):
+        raise DataError(f"part must be 'train', 'test', 'all' or None; got {part!r}.")
+    if isinstance(source, Path):
+        return read(source, label=label, size=size)
+    head, colon, suffix = source.partition(":")
+    name = _known_name(head)
+    if name is None:
+        return read(_checked_path(source), label=label, size=size)
+    if colon and suffix not in get_args(Part):
+        raise DataError(
+            f"{source!r} asks for the part {suffix!r} of {name!r}; write {name}:train, {name}:test or {name}."
+        )
+    if label is not None or size is not None:
+        raise DataError(f"label and size are for files; {name!r} has labels and images of one size already. Drop them.")
+    return NAMED[name](suffix or part or "all", data_dir)
+
+
+def _known_name(name: str) -> str | None:
+    return next((known for known in NAMED if _key(known) == _key(name)), None)
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _checked_path(source: str) -> Path:
+    """The path that `source` must be, since it is no name; an error where it looks like a misspelt name."""
+    path = Path(source).expanduser()
+    head, _, suffix = source.rpartition(":")
+    if path.exists():
+        return path
+    if head and suffix in get_args(Part) and Path(head).expanduser().exists():
+        raise DataError(f"{head} is a path, which is used whole: leave out ':{suffix}', or split the file yourself.")
+    if len(path.parts) > 1 or path.suffix:
+        return path  # the reader says that there is no such file
+    near = difflib.get_close_matches(source.partition(":")[0].lower(), NAMED, n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise DataError(
+        f"{source!r} is neither a data set nor a file or folder.{hint} "
+        f"Data sets: {', '.join(NAMED)}. Files and folders are given by their paths."
+    )

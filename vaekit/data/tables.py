@@ -1,0 +1,176 @@
+"""Tables of numbers: data frames of any make, CSV and parquet."""
+
+import csv
+import difflib
+import gzip
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaekit.data.dataset import Dataset
+from vaekit.data.guards import BoundedGzip, reading, refuse_bomb
+from vaekit.errors import DataError
+
+
+def from_frame(frame: Any, label: str | None = None, *, name: str = "frame", source: str = "memory") -> Dataset:
+    """Turn a data frame of numbers (pandas, polars, pyarrow, ... : what narwhals knows) into a data set.
+
+    Bools become 0 and 1, empty cells NaN. x is int64 if all columns are whole numbers without empty cells, else
+    float64.
+
+    Args:
+        frame: The data frame, eager or lazy.
+        label: Name of the column with the labels (integers or strings), which does not enter x.
+        name: What to call the set.
+        source: Where the frame came from.
+
+    Returns:
+        A table with one column of x for each other column of the frame.
+
+    Raises:
+        DataError: `frame` is no data frame, there is no column `label`, or a column does not hold numbers.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from_frame(pa.table({"a": [1, 2], "b": [0.5, None], "kind": ["u", "v"]}), label="kind").x
+        array([[1. , 0.5],
+               [2. , nan]])
+    """
+    import narwhals as nw
+
+    try:
+        wrapped = nw.from_native(frame)
+        table = wrapped.collect() if isinstance(wrapped, nw.LazyFrame) else wrapped
+        columns = [str(column) for column in table.columns]
+    except (TypeError, nw.exceptions.NarwhalsError) as error:  # no frame, or two columns of one name
+        raise DataError(f"{name!r} is not a data frame that can be read: {error}.") from error
+    if len(table) < 2:
+        raise DataError(f"{name!r} must have at least two rows; got {len(table)}.")
+    if "" in columns:
+        raise DataError(
+            f"Column {columns.index('') + 1} of {name!r} has no name; it may be an index that was written with the "
+            "data. Name it or drop it (pandas: frame.to_csv(path, index=False))."
+        )
+    labels = None
+    if label is not None:
+        position = _position(columns, label, name)
+        labels = _label_values(table[:, position], label, name)
+        columns.pop(position)
+    else:
+        position = -1
+    values = [_numbers(table[:, i], name) for i in range(len(columns) + (label is not None)) if i != position]
+    if not values:
+        raise DataError(f"{name!r} has no columns of numbers{' beside the label' if label else ''}.")
+    x = np.column_stack(values)
+    return Dataset(x, labels, name, tuple(columns), kind="table", source=source)
+
+
+def csv_dataset(path: Path, label: str | None = None) -> Dataset:
+    """Read a CSV file (a .tsv file has tabs), gzipped or not, with the names of the columns in the first line.
+
+    A first line of numbers only, other than the 0, 1, 2, ... that pandas writes for unnamed columns, is taken for
+    data; the columns are then called f0, f1, ...
+
+    Args:
+        path: The file.
+        label: Name of the column with the labels.
+
+    Returns:
+        A table, as `from_frame` makes it.
+
+    Raises:
+        DataError: The file cannot be read, is a decompression bomb, or does not hold numbers.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as pa_csv
+
+    zipped = path.suffix.lower() == ".gz"
+    delimiter = "\t" if ".tsv" in path.name.lower()[-7:] else ","
+    try:
+        with reading(path):
+            options = pa_csv.ReadOptions(autogenerate_column_names=_lacks_header(path, zipped, delimiter))
+            with BoundedGzip(path) if zipped else open(path, "rb") as stream:
+                frame = pa_csv.read_csv(stream, options, pa_csv.ParseOptions(delimiter=delimiter))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is not a readable CSV file: {error}. Mend the line or write it again.") from error
+    return from_frame(frame, label, name=path.name.split(".")[0], source=str(path))
+
+
+def parquet_dataset(path: Path, label: str | None = None) -> Dataset:
+    """Read a parquet file; an index that pandas stored with it is left out.
+
+    Args:
+        path: The file.
+        label: Name of the column with the labels.
+
+    Returns:
+        A table, as `from_frame` makes it.
+
+    Raises:
+        DataError: The file cannot be read, is a decompression bomb, or does not hold numbers.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with reading(path), parquet.ParquetFile(path) as file:
+            refuse_bomb(8 * file.metadata.num_rows * file.metadata.num_columns, path)
+            frame = file.read()
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
+    frame = frame.select([c for c in frame.column_names if not re.fullmatch(r"__index_level_\d+__", c)])
+    return from_frame(frame, label, name=path.stem, source=str(path))
+
+
+def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
+    """Whether the first line holds numbers only, and not 0 ... D - 1 or 1 ... D."""
+    with gzip.open(path, "rb") if zipped else open(path, "rb") as stream:
+        line = stream.readline(2**24).decode("utf-8-sig", errors="replace")
+    names = next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
+    try:
+        numbers = [float(field) for field in names]
+    except ValueError:
+        return False
+    return bool(numbers) and all(numbers != list(range(start, start + len(numbers))) for start in (0, 1))
+
+
+def _position(columns: list[str], label: str, name: str) -> int:
+    if label in columns:
+        return columns.index(label)
+    near = difflib.get_close_matches(label, columns, n=3, cutoff=0.5) or columns[:5]
+    raise DataError(f"{name!r} has no column {label!r} for the labels. Nearest: {', '.join(map(repr, near))}.")
+
+
+def _numbers(series: Any, name: str) -> np.ndarray:
+    """The values of one column as int64 or, where some are missing or not whole, float64."""
+    import narwhals as nw
+
+    dtype = series.dtype
+    has_missing = bool(series.is_null().any())
+    if has_missing and series.is_null().all():
+        return np.full(len(series), np.nan)
+    if not dtype.is_numeric() and dtype != nw.Boolean:
+        raise DataError(
+            f"Column {series.name!r} of {name!r} holds {dtype}, not numbers. If it is the label, say so "
+            f"(--label {series.name}, or label={series.name!r}); otherwise drop it or encode it as numbers."
+        )
+    whole = not has_missing and (dtype.is_integer() or dtype == nw.Boolean)
+    try:
+        return series.cast(nw.Int64 if whole else nw.Float64).to_numpy().astype(np.int64 if whole else np.float64)
+    except (ValueError, OverflowError, nw.exceptions.NarwhalsError) as error:
+        raise DataError(f"Column {series.name!r} of {name!r} does not fit into 64 bits: {error}.") from error
+
+
+def _label_values(series: Any, label: str, name: str) -> np.ndarray:
+    import narwhals as nw
+
+    num_missing = int(series.is_null().sum())
+    if num_missing:
+        raise DataError(f"Column {label!r} of {name!r} has {num_missing} row(s) without a label. Fill or drop them.")
+    if series.dtype in (nw.Categorical, nw.Enum):
+        series = series.cast(nw.String)
+    values = series.to_numpy()
+    return values.astype(np.str_) if series.dtype in (nw.String, nw.Object) else values
