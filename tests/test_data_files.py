@@ -56,3 +56,22 @@ def test_label_and_size_only_where_they_mean_something(tmp_path):
         load(tmp_path / "x.npy", label="y")
     with pytest.raises(DataError, match=r"size=8 resizes the images of a folder; .*x\.npy is not a folder"):
         load(tmp_path / "x.npy", size=8)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_before_it_blocks(tmp_path):
+    os.mkfifo(tmp_path / "x.npy")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        load(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("source", ["", "a\0b.npy", "x" * 5000])
+def test_strings_that_cannot_be_paths(source):
+    with pytest.raises(DataError, match="A data set is a name or a path; got"):
+        load(source)
+
+
+def test_a_link_to_itself(tmp_path):
+    (tmp_path / "x.npy").symlink_to(tmp_path / "x.npy")
+    with pytest.raises(DataError, match=r"Cannot read .*x\.npy"):
+        load(str(tmp_path / "x.npy"))

@@ -78,7 +78,7 @@ def test_whole_numbers_beyond_float_precision_stay_exact(tmp_path):
     (tmp_path / "t.csv").write_text(f"x\n{2**53 + 1}\n{-(2**62)}\n")
     assert load(tmp_path / "t.csv").x.tolist() == [[2**53 + 1], [-(2**62)]]
     parquet.write_table(pa.table({"a": pa.array([2**63, 1], pa.uint64())}), tmp_path / "t.parquet")
-    with pytest.raises(DataError, match="Column 'a' of 't' does not fit into 64 bits"):
+    with pytest.raises(DataError, match="Column 'a' of 't' cannot be held as int64"):
         load(tmp_path / "t.parquet")
 
 
@@ -119,6 +119,8 @@ def test_a_first_line_of_numbers_is_a_row(tmp_path, suffix):
         ("a,b\n", "at least two rows"),
         ("a,b\n1,2020-01-01\n3,2020-01-02\n", "Column 'b' of 't' holds Date, not numbers"),
         ("k\nu\nv\n", "Column 'k' of 't' holds String"),
+        ("k,a,l\nu,1,x\nv,2,y\n", r"Column 'k' of 't' holds String, not numbers \(nor do 'l'\)"),
+        ("a;b\n1;2\n3;4\n", "not separated by ',': its first line is 'a;b'"),
     ],
 )
 def test_bad_csv(tmp_path, text, message):
@@ -170,6 +172,9 @@ def test_frames_of_other_makes():
     assert from_frame(frame, label="k").labels.tolist() == ["v", "u"]
     frame["k"] = np.array(["x", "y"], dtype=object)
     assert from_frame(frame, "k").labels.tolist() == ["x", "y"]
+    for dtype in ("Int64", "boolean", "uint8", "bool"):
+        labelled = pd.DataFrame({"a": [0.5, 1.5], "y": pd.array([1, 0]).astype(dtype)})
+        assert from_frame(labelled, "y").labels.tolist() == [1, 0]
     whole = from_frame(pd.DataFrame({"a": [1, 2], "b": [3, 4]}, dtype="int32"), name="mine")
     assert (whole.x.dtype, whole.name, whole.source) == (np.int64, "mine", "memory")
 

@@ -1,6 +1,7 @@
 """A path to a data set: the reader is chosen by the kind of file."""
 
 import re
+import stat
 from pathlib import Path
 
 from vaekit.data.arrays import npy_dataset, npz_dataset
@@ -31,14 +32,16 @@ def read(path: str | Path, *, label: str | None = None, size: tuple[int, int] | 
     """
     path = Path(path).expanduser()
     with reading(path):
-        path.stat()
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    if not (is_folder or path.is_file()):
+        raise DataError(f"{path} is neither a file nor a folder. Store the data in a file first.")  # pipes block
     name = path.name.lower()
-    has_labels = name.endswith((".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")) and not path.is_dir()
+    has_labels = name.endswith((".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")) and not is_folder
     if label is not None and not has_labels:
         raise DataError(f"label={label!r} names a column of a table or a member of an .npz file; {path} has neither.")
-    if size is not None and not path.is_dir():
+    if size is not None and not is_folder:
         raise DataError(f"size={size!r} resizes the images of a folder; {path} is not a folder.")
-    if path.is_dir():
+    if is_folder:
         return folder_dataset(path, size)
     if name.endswith(".npy"):
         return npy_dataset(path)

@@ -46,7 +46,7 @@ def folder_dataset(folder: Path, size: tuple[int, int] | int | None = None) -> D
             "Pass the folder that holds them, or the path of one data file."
         )
     if num_skipped:
-        warnings.warn(f"Skipped {num_skipped} file(s) in {folder} that are not images.", UserWarning, stacklevel=2)
+        warnings.warn(f"Skipped {num_skipped} file(s) in {folder} that are not images.", UserWarning, stacklevel=4)
     images: list[np.ndarray] = []
     for file in files:
         images.append(_read_image(folder / file, shape))

@@ -80,12 +80,13 @@ class MnistLike:
                     pooch.retrieve(mirror + file, f"sha256:{self.sha256[file]}", fname=file, path=folder)
                     break
                 except (OSError, ValueError) as error:  # no connection, no such file; a hash that differs
-                    failures.append(f"{mirror}{file}: {str(error).splitlines()[0] if str(error) else error!r}")
+                    reason = (str(error).splitlines() or [""])[0]
+                    failures.append(f"{mirror}{file}: {type(error).__name__} {reason[:80]}")
             else:
                 raise DataError(
-                    f"{self.name!r} is not on this machine and could not be downloaded ({'; '.join(failures)}). "
-                    f"Get the files {', '.join(self.sha256)} (unpacked or not) and put them into a folder "
-                    f"{self.name!r} within $VAEKIT_DATA or the folder that --data-dir (data_dir=) names."
+                    f"{self.name!r} is not on this machine and could not be downloaded. Get the files "
+                    f"{', '.join(self.sha256)} (packed or not) and put them into a folder {self.name!r} within "
+                    f"$VAEKIT_DATA or the folder that --data-dir (data_dir=) names. Tried: {'; '.join(failures)}."
                 )
         return folder
 

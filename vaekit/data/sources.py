@@ -1,6 +1,7 @@
 """One door to all data: a name or a path."""
 
 import difflib
+import os
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,6 +11,7 @@ from vaekit.data.named import NAMED
 from vaekit.errors import DataError
 
 Part = Literal["train", "test", "all"]
+MAX_PATH = 4096
 
 
 def available() -> dict[str, str]:
@@ -78,11 +80,13 @@ def _key(name: str) -> str:
 
 def _checked_path(source: str) -> Path:
     """The path that `source` must be, since it is no name; an error where it looks like a misspelt name."""
+    if not source or "\0" in source or len(source) > MAX_PATH:
+        raise DataError(f"A data set is a name or a path; got {source[:80]!r}. Data sets: {', '.join(NAMED)}.")
     path = Path(source).expanduser()
     head, _, suffix = source.rpartition(":")
-    if path.exists():
+    if os.path.exists(path):  # Path.exists raises for a link to itself
         return path
-    if head and suffix in get_args(Part) and Path(head).expanduser().exists():
+    if head and suffix in get_args(Part) and os.path.exists(Path(head).expanduser()):
         raise DataError(f"{head} is a path, which is used whole: leave out ':{suffix}', or split the file yourself.")
     if len(path.parts) > 1 or path.suffix:
         return path  # the reader says that there is no such file

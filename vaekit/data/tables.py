@@ -55,17 +55,18 @@ def from_frame(frame: Any, label: str | None = None, *, name: str = "frame", sou
             "data. Name it or drop it (pandas: frame.to_csv(path, index=False))."
         )
     labels = None
+    indices = list(range(len(columns)))
     if label is not None:
         position = _position(columns, label, name)
         labels = _label_values(table[:, position], label, name)
-        columns.pop(position)
-    else:
-        position = -1
-    values = [_numbers(table[:, i], name) for i in range(len(columns) + (label is not None)) if i != position]
+        indices.remove(position)
+    series = [table[:, i] for i in indices]
+    _refuse_text(series, name)
+    values = [_numbers(column, name) for column in series]
     if not values:
         raise DataError(f"{name!r} has no columns of numbers{' beside the label' if label else ''}.")
-    x = np.column_stack(values)
-    return Dataset(x, labels, name, tuple(columns), kind="table", source=source)
+    names = tuple(columns[i] for i in indices)
+    return Dataset(np.column_stack(values), labels, name, names, kind="table", source=source)
 
 
 def csv_dataset(path: Path, label: str | None = None) -> Dataset:
@@ -96,6 +97,11 @@ def csv_dataset(path: Path, label: str | None = None) -> Dataset:
                 frame = pa_csv.read_csv(stream, options, pa_csv.ParseOptions(delimiter=delimiter))
     except pa.ArrowInvalid as error:
         raise DataError(f"{path} is not a readable CSV file: {error}. Mend the line or write it again.") from error
+    if frame.num_columns == 1 and re.search(r"[;\t|]", frame.column_names[0]):
+        raise DataError(
+            f"{path} is not separated by {delimiter!r}: its first line is {frame.column_names[0]!r}. "
+            "A .csv file needs commas, a .tsv file tabs; or pass a data frame to from_frame."
+        )
     return from_frame(frame, label, name=path.name.split(".")[0], source=str(path))
 
 
@@ -144,33 +150,49 @@ def _position(columns: list[str], label: str, name: str) -> int:
     raise DataError(f"{name!r} has no column {label!r} for the labels. Nearest: {', '.join(map(repr, near))}.")
 
 
-def _numbers(series: Any, name: str) -> np.ndarray:
+def _refuse_text(columns: list[Any], name: str) -> None:
+    import narwhals as nw
+
+    refused = [
+        column
+        for column in columns
+        if not (column.dtype.is_numeric() or column.dtype == nw.Boolean or column.is_null().all())
+    ]
+    if refused:
+        first = refused[0]
+        others = ", ".join(repr(column.name) for column in refused[1:6]) + (", ..." if len(refused) > 6 else "")
+        nor = f" (nor do {others})" if others else ""
+        raise DataError(
+            f"Column {first.name!r} of {name!r} holds {first.dtype}, not numbers{nor}. "
+            f"If it is the label, say so (--label {first.name}, or label={first.name!r}); "
+            "otherwise drop it or encode it as numbers."
+        )
+
+
+def _numbers(column: Any, name: str) -> np.ndarray:
     """The values of one column as int64 or, where some are missing or not whole, float64."""
     import narwhals as nw
 
-    dtype = series.dtype
-    has_missing = bool(series.is_null().any())
-    if has_missing and series.is_null().all():
-        return np.full(len(series), np.nan)
-    if not dtype.is_numeric() and dtype != nw.Boolean:
-        raise DataError(
-            f"Column {series.name!r} of {name!r} holds {dtype}, not numbers. If it is the label, say so "
-            f"(--label {series.name}, or label={series.name!r}); otherwise drop it or encode it as numbers."
-        )
-    whole = not has_missing and (dtype.is_integer() or dtype == nw.Boolean)
+    has_missing = bool(column.is_null().any())
+    if has_missing and column.is_null().all():
+        return np.full(len(column), np.nan)
+    whole = not has_missing and (column.dtype.is_integer() or column.dtype == nw.Boolean)
     try:
-        return series.cast(nw.Int64 if whole else nw.Float64).to_numpy().astype(np.int64 if whole else np.float64)
+        return column.cast(nw.Int64 if whole else nw.Float64).to_numpy().astype(np.int64 if whole else np.float64)
     except (ValueError, OverflowError, nw.exceptions.NarwhalsError) as error:
-        raise DataError(f"Column {series.name!r} of {name!r} does not fit into 64 bits: {error}.") from error
+        kind = "int64" if whole else "float64"
+        raise DataError(f"Column {column.name!r} of {name!r} cannot be held as {kind}: {error}. Rescale it.") from error
 
 
-def _label_values(series: Any, label: str, name: str) -> np.ndarray:
+def _label_values(column: Any, label: str, name: str) -> np.ndarray:
     import narwhals as nw
 
-    num_missing = int(series.is_null().sum())
+    num_missing = int(column.is_null().sum())
     if num_missing:
         raise DataError(f"Column {label!r} of {name!r} has {num_missing} row(s) without a label. Fill or drop them.")
-    if series.dtype in (nw.Categorical, nw.Enum):
-        series = series.cast(nw.String)
-    values = series.to_numpy()
-    return values.astype(np.str_) if series.dtype in (nw.String, nw.Object) else values
+    if column.dtype.is_integer() or column.dtype == nw.Boolean:
+        return _numbers(column, name)
+    if column.dtype in (nw.Categorical, nw.Enum):
+        column = column.cast(nw.String)
+    values = column.to_numpy()
+    return values.astype(np.str_) if column.dtype in (nw.String, nw.Object) else values
