@@ -177,12 +177,12 @@ def compiled(function: Callable[..., T], compile: Compile) -> Callable[..., T]:
 # --- Threads ---------------------------------------------------------------------------------------------------------
 
 
-def run_flushing_denormals(function: Callable[[], T], interrupted: Callable[[BaseException], None]) -> T:
+def run_flushing_denormals(function: Callable[[], T]) -> T:
     """Run `function` in a fresh thread in which denormal numbers are flushed to zero; return its result.
 
     Pixels that never change drive Adam's moments into the denormal range, where a CPU is many times slower. The flag
-    reaches only a thread and the pool that it starts, so the caller's own threads keep their arithmetic. What a signal
-    handler raises while the caller waits (KeyboardInterrupt) goes to `interrupted`, and the waiting goes on.
+    reaches only a thread and the pool that it starts, so the caller's own threads keep their arithmetic. Signal handlers
+    go on running in the caller's thread while it waits.
     """
     outcome: dict[str, Any] = {}
     done = threading.Event()
@@ -200,11 +200,7 @@ def run_flushing_denormals(function: Callable[[], T], interrupted: Callable[[Bas
 
     thread = threading.Thread(target=body, name="vaekit", daemon=True)
     thread.start()
-    while not done.is_set():
-        try:
-            done.wait()
-        except KeyboardInterrupt as error:
-            interrupted(error)
+    done.wait()
     thread.join()
     if "error" in outcome:
         raise outcome["error"]

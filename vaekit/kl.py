@@ -65,8 +65,15 @@ def _elementwise(q: Distribution, p: Distribution) -> Tensor | None:
     own = _ELEMENTWISE.get((type(q.base), type(p.base)))
     if own is not None:
         return own(q.base, p.base)
+    return _from_torch(q.base, p.base)
+
+
+def _from_torch(q: Distribution, p: Distribution) -> Tensor | None:
+    """torch's closed form, or None. Some of its formulas do not broadcast, so p gets the batch shape of q first."""
     try:
-        return torch_kl_divergence(q.base, p.base)
+        shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        wide = p if p.batch_shape == shape else p.expand(shape)
+        return torch_kl_divergence(q, wide)
     except NotImplementedError:
         return None
 
@@ -75,14 +82,11 @@ def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
     elementwise = _elementwise(q, p)
     if elementwise is not None:
         assert isinstance(q, Product)
-        return elementwise.flatten(-q.event_ndims).sum(-1)
+        return elementwise.flatten(-q.event_ndims).sum(-1) if q.event_ndims else elementwise
     gaussians = _as_gaussian(q), _as_gaussian(p)
     if gaussians[0] is not None and gaussians[1] is not None:
         return gaussian_kl(*gaussians[0], *gaussians[1])
-    try:
-        return torch_kl_divergence(q, p)
-    except NotImplementedError:
-        return None
+    return _from_torch(q, p)
 
 
 def has_closed_form(q: Distribution, p: Distribution) -> bool:

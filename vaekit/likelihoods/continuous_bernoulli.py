@@ -1,9 +1,9 @@
 """Continuous Bernoulli likelihood of values in the unit interval."""
 
 from torch import Tensor
-from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
 from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions import ContinuousBernoulli as ContinuousBernoulliDistribution
 from vaekit.distributions.product import Missing, Product
 from vaekit.networks.shapes import Shape
 
@@ -29,5 +29,5 @@ class ContinuousBernoulli(ConditionalDistribution):
     def forward(self, params: Tensor) -> Product:
         """Logits of shape (..., 1, *event) to p(x|z)."""
         (logits,) = self.unbind(params)
-        base = TorchContinuousBernoulli(logits=logits, validate_args=False)
+        base = ContinuousBernoulliDistribution(logits=logits, validate_args=False)
         return Product(base, len(self.event_shape), missing=self.missing)

@@ -20,13 +20,20 @@ QUANTITIES = ("density", "mass", "bound on a mass", "no density")
 
 
 def as_tensor(x: Any) -> Tensor:
-    """Arrays, tensors, data frames' values and `vaekit.data.Dataset` as a tensor in their own dtype, without a copy.
+    """Arrays, tensors, data frames and data sets as one tensor in their own dtype, without a copy where possible.
+
+    Items of a torch `Dataset` that are tuples count by their first member (the second one is a label). A map-style data
+    set is read once, into memory: from then on it is indexed in batches like any tensor.
 
     Raises:
         DataError: if x is not numeric.
     """
     if isinstance(x, Tensor):
-        return x
+        return x.to(torch.uint8) if x.dtype == torch.bool else x
+    if isinstance(x, torch.utils.data.TensorDataset):
+        return x.tensors[0]
+    if isinstance(x, torch.utils.data.Dataset):
+        return _stacked(x)
     array = np.asarray(x.x if hasattr(x, "x") else x)
     if array.dtype == bool:
         array = array.astype(np.uint8)
@@ -37,6 +44,11 @@ def as_tensor(x: Any) -> Tensor:
     if not array.flags.writeable or any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _stacked(dataset: Any) -> Tensor:
+    items = (dataset[i] for i in range(len(dataset)))
+    return torch.stack([as_tensor(item[0] if isinstance(item, tuple | list) else item) for item in items])
 
 
 def transform_of(model: object) -> Any:

@@ -30,10 +30,12 @@ class Objective(nn.Module, ABC):
         step: number of updates so far, shape (); feeds schedules.
         num_data: N, known after `prepare`.
         selects: the key of `validation_terms` by which the best weights are chosen.
+        log_densities: the terms that are log-densities of x, to which a transform's log|det| is added for reports.
     """
 
     step: Tensor
     selects = "elbo"
+    log_densities = frozenset({"elbo", "iwae", "log_likelihood"})
 
     def __init__(self) -> None:
         super().__init__()

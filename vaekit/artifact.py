@@ -1,0 +1,135 @@
+"""Saved models: a folder with `config.json` and `model.safetensors`. No pickle, no code from data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from vaekit import __version__, spec
+from vaekit.errors import ArtifactError, VaekitError
+from vaekit.files import write_atomically
+from vaekit.tensors import from_bytes, sha256, to_bytes, unshare
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Config(BaseModel):
+    """What `config.json` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int
+    vaekit_version: str
+    model: dict[str, Any]
+    dtype: str = "float32"
+    weights_sha256: str
+    shared: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+
+
+def save(model: nn.Module, path: str | Path, *, metadata: dict[str, Any] | None = None) -> None:
+    """Write a model to a folder: its description, and its weights without pickle.
+
+    Tensors that modules share are stored once. The same weights give the same bytes. Each of the two files is replaced
+    as a whole, and the description names the digest of the weights, so a mixture of two saves is noticed.
+
+    Args:
+        model: a `VAE`. Modules in it that are not vaekit's keep their weights here, but not their code.
+        path: the folder; created where it does not exist.
+        metadata: anything that JSON can hold, such as the settings of the run.
+
+    Raises:
+        ArtifactError: if the folder cannot be written.
+        ConfigError: if the model cannot be described.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"cannot create the folder {folder}: {error.strerror or error}") from error
+    tensors, shared = unshare(model.state_dict())
+    weights = to_bytes(tensors)
+    parameter = next(model.parameters(), None)
+    config = Config(
+        format_version=FORMAT_VERSION,
+        vaekit_version=__version__,
+        model=spec.describe(model),
+        dtype=str(torch.float32 if parameter is None else parameter.dtype).removeprefix("torch."),
+        weights_sha256=sha256(weights),
+        shared=shared,
+        metadata=metadata or {},
+    )
+    write_atomically(folder / WEIGHTS, weights)
+    write_atomically(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path.parent} is no saved model: {path.name} is missing") from error
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_config(path: str | Path) -> Config:
+    """The checked `config.json` of a saved model.
+
+    Raises:
+        ArtifactError: if it is missing, damaged, or of a newer format.
+    """
+    file = Path(path) / CONFIG
+    content = _read(file)
+    try:
+        tree = json.loads(content)
+        version = tree.get("format_version") if isinstance(tree, dict) else None
+    except ValueError as error:
+        raise ArtifactError(f"{file} is truncated or damaged ({error})") from error
+    if not isinstance(version, int) or version < 1:
+        raise ArtifactError(f"{file} has no valid format_version; got {version!r}")
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{file} has format_version {version}; vaekit {__version__} reads up to {FORMAT_VERSION}. Upgrade vaekit."
+        )
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{file} is not valid: {where}: {first['msg']}") from error
+
+
+def load(path: str | Path, *, modules: dict[str, nn.Module] | None = None, device: str = "cpu") -> Any:
+    """Read a model that `save` wrote; it comes in eval mode.
+
+    Args:
+        path: the folder.
+        modules: path in the model ("model.encoder.network") to a module, for modules that are not vaekit's.
+        device: where to put it.
+
+    Returns:
+        The model.
+
+    Raises:
+        ArtifactError: if a file is missing, truncated, altered or too new, if a custom module is not handed in, or if
+            the weights do not fit the model.
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    weights = _read(folder / WEIGHTS)
+    if sha256(weights) != config.weights_sha256:
+        raise ArtifactError(f"{folder / WEIGHTS} is truncated or altered: its digest is not the one in {CONFIG}")
+    tensors = from_bytes(weights, str(folder / WEIGHTS))
+    try:
+        tensors |= {name: tensors[kept] for name, kept in config.shared.items()}
+        model = spec.build(config.model, modules).to(getattr(torch, config.dtype))
+        model.load_state_dict(tensors)
+    except ArtifactError:
+        raise
+    except (VaekitError, RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ArtifactError(f"the description and the weights in {folder} do not fit: {error}") from error
+    return model.to(device).eval()

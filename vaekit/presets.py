@@ -1,0 +1,180 @@
+"""Named models: functions that return a model and an objective."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from vaekit import likelihoods, posteriors, priors, spec
+from vaekit.conditional import Conditional, ConditionalDistribution
+from vaekit.models import VAE
+from vaekit.networks import MLP, ConvDecoder, ConvEncoder, RescaleInput
+from vaekit.networks.shapes import Shape
+from vaekit.objectives import ELBO, Objective
+from vaekit.transforms import Transform
+
+__all__ = ["beta_vae", "conv_mnist", "conv_vae", "mlp_mnist", "vae"]
+
+Part = str | nn.Module
+
+
+def _component(axis: str, part: Any, *arguments: Any) -> Any:
+    """A part by its name, or the part itself."""
+    return spec.resolve(axis, part)(*arguments) if isinstance(part, str) else part
+
+
+def _rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
+    """Integers reach the encoder as values in [0, 1]; the likelihood still describes the integers."""
+    levels = getattr(head, "num_levels", None) or getattr(head, "num_classes", None)
+    return RescaleInput(network, 0, levels - 1) if levels else network
+
+
+def _assemble(
+    event_shape: Shape,
+    latent_dim: int,
+    networks: Callable[[Any], tuple[nn.Module, nn.Module]],
+    likelihood: Part,
+    posterior: Part,
+    prior: Part,
+    transform: Transform | None,
+) -> VAE:
+    head = _component("likelihoods", likelihood, event_shape)
+    encoder, decoder = networks(head.event_shape)
+    return VAE(
+        encoder=Conditional(_rescaled(encoder, head), _component("posteriors", posterior, latent_dim)),
+        decoder=Conditional(decoder, head),
+        prior=_component("priors", prior, latent_dim),
+        transform=transform,
+    )
+
+
+def vae(
+    event_shape: Shape,
+    *,
+    latent_dim: int = 16,
+    hidden: Sequence[int] = (400, 400),
+    likelihood: Part = "bernoulli",
+    posterior: Part = "diagonal-normal",
+    prior: Part = "standard-normal",
+    transform: Transform | None = None,
+    objective: Objective | None = None,
+) -> tuple[VAE, Objective]:
+    """The VAE of Kingma & Welling 2014 with two-sided MLPs: the place to start, for tables and small images.
+
+    References:
+        Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
+
+    Args:
+        event_shape: shape of one row of data.
+        latent_dim: dimensions of z.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        likelihood: name or head of p(x|z).
+        posterior: name or head of q(z|x).
+        prior: name or module of p(z).
+        transform: from data to model space.
+        objective: None is the ELBO.
+
+    Returns:
+        The model and the objective.
+    """
+
+    def networks(shape: Any) -> tuple[nn.Module, nn.Module]:
+        return MLP(shape, hidden), MLP(latent_dim, tuple(hidden)[::-1])
+
+    model = _assemble(event_shape, latent_dim, networks, likelihood, posterior, prior, transform)
+    return model, objective or ELBO()
+
+
+def beta_vae(event_shape: Shape, *, beta: float = 4.0, latent_dim: int = 16, **parts: Any) -> tuple[VAE, Objective]:
+    """The beta-VAE of Higgins et al. 2017: a KL weighted by beta > 1, for fewer and more independent latents.
+
+    References:
+        Higgins et al., "beta-VAE", 2017, https://openreview.net/forum?id=Sy2fzU9gl.
+
+    Args:
+        event_shape: shape of one row of data.
+        beta: weight of the KL.
+        latent_dim: dimensions of z.
+        **parts: as in `vae`.
+
+    Returns:
+        The model and the objective.
+    """
+    return vae(event_shape, latent_dim=latent_dim, **{"objective": ELBO(beta=beta), **parts})
+
+
+def conv_vae(
+    event_shape: Shape,
+    *,
+    latent_dim: int = 32,
+    channels: Sequence[int] | None = None,
+    likelihood: Part = "bernoulli",
+    posterior: Part = "diagonal-normal",
+    prior: Part = "standard-normal",
+    transform: Transform | None = None,
+    objective: Objective | None = None,
+) -> tuple[VAE, Objective]:
+    """A VAE of stride-2 convolutions with batch norm and leaky ReLU, mirrored: for images of any size.
+
+    References:
+        Kingma & Welling 2014; the block is that of Radford et al., "DCGAN", 2016, https://arxiv.org/abs/1511.06434.
+
+    Args:
+        event_shape: (C, H, W) or (H, W).
+        latent_dim: dimensions of z.
+        channels: channels of each block of the encoder; None takes up to four of 32, 64, 128, 256.
+        likelihood: name or head of p(x|z).
+        posterior: name or head of q(z|x).
+        prior: name or module of p(z).
+        transform: from data to model space.
+        objective: None is the ELBO.
+
+    Returns:
+        The model and the objective.
+    """
+
+    def networks(shape: Any) -> tuple[nn.Module, nn.Module]:
+        mirrored = None if channels is None else tuple(channels)[::-1]
+        return ConvEncoder(shape, channels), ConvDecoder(latent_dim, shape, mirrored)
+
+    model = _assemble(event_shape, latent_dim, networks, likelihood, posterior, prior, transform)
+    return model, objective or ELBO()
+
+
+def mlp_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts: Any) -> tuple[VAE, Objective]:
+    """The textbook's program: one hidden layer of 500 units and a two-dimensional z, for figures 13.6a and 13.6b.
+
+    References:
+        Kingma & Welling 2014, section 5 (500 hidden units for MNIST).
+
+    Args:
+        event_shape: shape of one image.
+        latent_dim: dimensions of z.
+        **parts: as in `vae`.
+
+    Returns:
+        The model and the objective.
+    """
+    return vae(event_shape, latent_dim=latent_dim, **{"hidden": (500,), **parts})
+
+
+def conv_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts: Any) -> tuple[VAE, Objective]:
+    """The convolutional program beside it: four stride-2 blocks and a two-dimensional z.
+
+    References:
+        Kingma & Welling 2014; Radford et al. 2016.
+
+    Args:
+        event_shape: shape of one image.
+        latent_dim: dimensions of z.
+        **parts: as in `conv_vae`.
+
+    Returns:
+        The model and the objective.
+    """
+    return conv_vae(event_shape, latent_dim=latent_dim, **{"channels": (32, 64, 128, 256), **parts})
+
+
+def available() -> dict[str, Callable[..., tuple[VAE, Objective]]]:
+    """Name (with hyphens) to function of every preset."""
+    return {name.replace("_", "-"): globals()[name] for name in sorted(__all__)}

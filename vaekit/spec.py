@@ -1,0 +1,149 @@
+"""Nested dictionaries to objects and back. Names are resolved in the `__all__` of each axis package, and nowhere else.
+
+A component is described by its constructor: every component keeps each argument under the argument's own name, as
+scikit-learn's estimators do, so that its description can be read off the object.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaekit.errors import ArtifactError, ConfigError
+
+AXES = ("likelihoods", "posteriors", "priors", "networks", "objectives", "transforms", "schedules")
+_CORE = {"VAE": "vaekit.models", "Conditional": "vaekit.conditional"}
+_ABSTRACT = frozenset({"Objective", "Transform", "Loss"})
+
+
+def normalized(name: str) -> str:
+    """A component's name without case, hyphens, underscores and spaces."""
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ "Did you mean ...?" with the nearest known words, or the list of all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
+
+
+def components(axis: str) -> dict[str, Any]:
+    """Name to class of every member of an axis, in the order of its `__all__`."""
+    module = import_module(f"vaekit.{axis}")
+    return {name: getattr(module, name) for name in module.__all__ if name not in _ABSTRACT}
+
+
+def resolve(axis: str, name: str) -> Any:
+    """The class of a component; case, hyphens and underscores do not matter.
+
+    Raises:
+        ConfigError: if there is none, with the nearest names.
+    """
+    members = components(axis)
+    by_name = {normalized(key): value for key, value in members.items()}
+    if normalized(name) not in by_name:
+        # Abbreviated by its axis' words: "normal" for DiagonalNormal would be ambiguous, so nothing is guessed.
+        hyphenated = [hyphened(key) for key in members]
+        raise ConfigError(f"there is no {axis.removesuffix('s')} named {name!r}. {nearest(name.lower(), hyphenated)}")
+    return by_name[normalized(name)]
+
+
+def hyphened(name: str) -> str:
+    """DiagonalNormal to diagonal-normal; names of capitals only (ELBO, MLP) to lower case."""
+    if name.isupper():
+        return name.lower()
+    return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+def _own(value: object) -> str | None:
+    """ "axis.Name" of an instance of one of our components, else None."""
+    kind = type(value)
+    if kind.__name__ in _CORE and kind.__module__.startswith("vaekit."):
+        return kind.__name__
+    for axis in AXES:
+        if components(axis).get(kind.__name__) is kind:
+            return f"{axis}.{kind.__name__}"
+    return None
+
+
+def describe(value: Any, path: str = "model") -> Any:
+    """An object as a tree that JSON can hold.
+
+    Components become `{"component": "axis.Name", "arguments": {...}}`; a module that is not ours becomes
+    `{"custom": path, "class": name}` and has to be handed in again when the tree is built.
+
+    Raises:
+        ConfigError: for a value that can be neither.
+    """
+    if isinstance(value, list | tuple | torch.Size | nn.ModuleList):
+        return [describe(item, f"{path}.{i}") for i, item in enumerate(value)]
+    name = _own(value)
+    if name is not None:
+        parameters = inspect.signature(type(value).__init__).parameters
+        names = [n for n in parameters if n != "self"]
+        return {"component": name, "arguments": {n: describe(getattr(value, n), f"{path}.{n}") for n in names}}
+    if isinstance(value, nn.Module):
+        return {"custom": path, "class": f"{type(value).__module__}.{type(value).__qualname__}"}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(f"{path} is a {type(value).__name__}, which cannot be described in a file")
+
+
+def build(tree: Any, modules: dict[str, nn.Module] | None = None) -> Any:
+    """The object that `describe` described, with fresh parameters.
+
+    Args:
+        tree: what `describe` returned.
+        modules: path to module, for every module that is not ours.
+
+    Raises:
+        ArtifactError: if a module that is not ours is not handed in, or a component is unknown.
+    """
+    modules = modules or {}
+    missing = {path: name for path, name in _customs(tree) if path not in modules}
+    if missing:
+        listed = ", ".join(f"{path!r} (a {name})" for path, name in missing.items())
+        example = ", ".join(f"{path!r}: ..." for path in missing)
+        raise ArtifactError(
+            f"modules that are not vaekit's are not stored, only their weights; hand them in again: {listed}. "
+            f"For example load(path, modules={{{example}}})."
+        )
+    unused = set(modules) - {path for path, _ in _customs(tree)}
+    if unused:
+        raise ArtifactError(f"modules {sorted(unused)} are not part of this model; it has {sorted(dict(_customs(tree)))}")
+    return _build(tree, modules)
+
+
+def _customs(tree: Any) -> list[tuple[str, str]]:
+    if isinstance(tree, list):
+        return [found for item in tree for found in _customs(item)]
+    if isinstance(tree, dict):
+        if "custom" in tree:
+            return [(tree["custom"], tree.get("class", "module"))]
+        return [found for item in tree.get("arguments", {}).values() for found in _customs(item)]
+    return []
+
+
+def _build(tree: Any, modules: dict[str, nn.Module]) -> Any:
+    if isinstance(tree, list):
+        return tuple(_build(item, modules) for item in tree)
+    if not isinstance(tree, dict):
+        return tree
+    if "custom" in tree:
+        return modules[tree["custom"]]
+    arguments = {key: _build(value, modules) for key, value in tree["arguments"].items()}
+    return _constructor(tree["component"])(**arguments)
+
+
+def _constructor(name: str) -> Callable[..., Any]:
+    if name in _CORE:
+        return getattr(import_module(_CORE[name]), name)
+    axis, _, member = name.partition(".")
+    if axis not in AXES or member not in components(axis):
+        raise ArtifactError(f"unknown component {name!r}: was the run saved by a newer vaekit?")
+    return components(axis)[member]

@@ -1,0 +1,110 @@
+"""Callbacks: what happens beside the loop."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaekit.files import write_atomically
+
+if TYPE_CHECKING:
+    from vaekit.training.loop import Loop
+
+
+class Callback:
+    """Methods that the loop calls. Override what you need; set `loop.stop = True` to end training after the epoch.
+
+    The loop offers `model`, `objective`, `history`, `epoch`, `step`, `max_epochs` and `num_batches`.
+    """
+
+    def on_fit_start(self, loop: "Loop") -> None:
+        """Before the first step; after a resume, `loop.history` holds the earlier epochs."""
+
+    def on_step_end(self, loop: "Loop") -> None:
+        """After each step, also after a skipped one."""
+
+    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+        """After validation; `record` is the new line of the history."""
+
+    def on_fit_end(self, loop: "Loop") -> None:
+        """After the last step, also when training was interrupted or failed."""
+
+
+class MetricsFile(Callback):
+    """Writes `metrics.jsonl`: one line of JSON per epoch with every term.
+
+    Args:
+        path: the file; a resumed run first rewrites the lines of the epochs that the checkpoint knows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_fit_start(self, loop: "Loop") -> None:
+        """Start afresh, or from what the checkpoint knows."""
+        lines = "".join(json.dumps(record) + "\n" for record in loop.history.records)
+        write_atomically(self.path, lines.encode())
+
+    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _summary(record: dict[str, float], selects: str) -> str:
+    parts = [
+        f"{part} {selects} {record[f'{part}_{selects}']:.2f}"
+        for part in ("train", "valid")
+        if f"{part}_{selects}" in record
+    ]
+    return ", ".join(parts)
+
+
+class ProgressLines(Callback):
+    """A plain line on stderr every few seconds, for logs and pipes."""
+
+    def __init__(self, every_seconds: float = 5.0) -> None:
+        self.every_seconds = every_seconds
+        self.last = -float("inf")
+
+    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+        """Print if it is time."""
+        now = time.monotonic()
+        final = loop.stop or loop.epoch == loop.max_epochs
+        if final or now - self.last >= self.every_seconds:
+            self.last = now
+            text = f"epoch {loop.epoch}/{loop.max_epochs}: {_summary(record, loop.objective.selects)}"
+            print(f"{text} ({record['seconds']:.2f} s)", file=sys.stderr, flush=True)
+
+
+class ProgressBar(Callback):
+    """A rich progress bar on stderr, for terminals."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.task: Any = None
+
+    def on_fit_start(self, loop: "Loop") -> None:
+        """Show the bar."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        self.bar = Progress(*columns, console=Console(stderr=True))
+        self.task = self.bar.add_task("", total=loop.max_epochs, completed=loop.epoch)
+        self.bar.start()
+
+    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+        """Move it."""
+        self.bar.update(self.task, completed=loop.epoch, description=_summary(record, loop.objective.selects))
+
+    def on_fit_end(self, loop: "Loop") -> None:
+        """Leave it as it is."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def progress_callback() -> Callback:
+    """A bar where stderr is a terminal, lines elsewhere."""
+    return ProgressBar() if sys.stderr.isatty() else ProgressLines()

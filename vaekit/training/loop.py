@@ -1,0 +1,232 @@
+"""The training loop: one epoch after the other, one step after the other, and nothing hidden."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit import engine
+from vaekit.errors import ArtifactError
+from vaekit.models import inputs
+from vaekit.objectives import Loss, Objective
+from vaekit.training.callbacks import Callback
+from vaekit.training.checkpoint import load_checkpoint, save_checkpoint
+from vaekit.training.history import History
+from vaekit.training.step import Step
+
+if TYPE_CHECKING:
+    from vaekit.training.trainer import Trainer
+
+_ORDER, _NOISE, _VALID = 1, 2, 3  # places in the hash that makes seeds of the trainer's seed
+_VALID_ROWS = 1024
+
+
+class Loop:
+    """One run of a trainer: its state, and the loop itself.
+
+    Attributes:
+        model: the model.
+        objective: the objective.
+        history: what happened so far.
+        epoch: number of finished epochs.
+        step: number of steps so far, skipped ones included.
+        max_epochs: where training ends at the latest.
+        num_batches: steps per epoch.
+        stop: set to True to end after the current epoch.
+        signal: name of a signal that asks to end after the current step, or None.
+    """
+
+    def __init__(
+        self,
+        trainer: "Trainer",
+        model: Any,
+        objective: Objective,
+        train: Tensor,
+        valid: Tensor | None,
+        run: Path | None,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.trainer, self.model, self.objective, self.run = trainer, model, objective, run
+        self.train, self.valid, self.callbacks = train, valid, callbacks
+        self.device = engine.model_device(model)
+        self.jacobian = inputs.counts_jacobian(inputs.quantity(model))
+        self.boundaries = _boundaries(len(train), trainer.batch_size)
+        self.num_batches, self.max_epochs = len(self.boundaries), trainer.max_epochs
+        self.stepper = Step(trainer, model, objective)
+        self.history = History()
+        self.epoch = self.step = self.batch = 0
+        self.stop = False
+        self.signal: str | None = None
+        self.sums: dict[str, Tensor] = {}
+        self.seconds = 0.0
+        self.best_value, self.best_weights = -math.inf, None if valid is None else _weights(model)
+
+    # --- The loop ----------------------------------------------------------------------------------------------------
+
+    def __call__(self, resume: bool = False) -> None:
+        """Train until the last epoch, until patience runs out, or until a signal."""
+        with engine.seeded(engine.block_seed(self.trainer.seed, _NOISE)), engine.network_precision(
+            self.model, self.trainer.precision
+        ):
+            if resume and self.run is not None:
+                self._restore()
+            self._notify("on_fit_start")
+            try:
+                while self.epoch < self.max_epochs and not (self.stop or self.signal):
+                    self._run_epoch()
+                if self.signal:
+                    self._checkpoint()
+            finally:
+                self._notify("on_fit_end")
+
+    def _run_epoch(self) -> None:
+        _train_mode(self.model, self.objective)
+        order = self._order()
+        started = time.perf_counter()
+        for rows in self.boundaries[self.batch :]:
+            x = self.train.index_select(0, order[rows]) if order is not None else self.train[rows]
+            self._add(self.stepper(*self._to_model_space(x)))
+            self.batch, self.step = self.batch + 1, self.step + 1
+            self._notify("on_step_end")
+            if self.signal:
+                break
+        self.seconds += time.perf_counter() - started
+        if self.batch == self.num_batches:
+            self._finish_epoch()
+
+    def _finish_epoch(self) -> None:
+        self.epoch, self.batch = self.epoch + 1, 0
+        record = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, **self._means("train", self.sums)}
+        record |= {"learning_rate": self.stepper.learning_rate, "skipped": self.stepper.num_skipped}
+        self.sums, self.seconds = {}, 0.0
+        if self.valid is not None:
+            record |= self._validate(self.valid)
+            self._keep_best(record[f"valid_{self.objective.selects}"])
+        self.stepper.end_epoch(record.get(f"valid_{self.objective.selects}"))
+        self.history.records.append(record)
+        if self.epoch % self.trainer.checkpoint_every == 0 or self.stop:
+            self._checkpoint()
+        self._notify("on_epoch_end", record)
+
+    def _to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return inputs.to_model_space(self.model, x.to(self.device, non_blocking=True))
+
+    def _order(self) -> Tensor | None:
+        """The order of this epoch's rows, a function of the seed and the epoch alone."""
+        if not self.trainer.shuffle:
+            return None
+        seed = engine.block_seed(self.trainer.seed, _ORDER, self.epoch)
+        return torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+
+    # --- Sums, validation, best weights ------------------------------------------------------------------------------
+
+    def _add(self, outcome: tuple[Loss, Tensor] | None) -> None:
+        """Add a step's terms to the epoch's sums; a skipped step adds nothing."""
+        if outcome is None:
+            return
+        (value, terms), log_det = outcome
+        named = {"loss": value, **terms}
+        with torch.no_grad():
+            sums = torch.stack([term.detach().double().mean() for term in named.values()])
+            shift = log_det.double().mean() if self.jacobian else 0.0
+            for name, mean in zip(named, sums, strict=True):
+                extra = shift if name in self.objective.log_densities else 0.0
+                total = torch.stack([(mean + extra) * len(log_det), mean.new_tensor(float(len(log_det)))])
+                self.sums[name] = self.sums[name] + total if name in self.sums else total
+
+    def _means(self, part: str, sums: dict[str, Tensor]) -> dict[str, float]:
+        return {f"{part}_{name}": float(total / count) for name, (total, count) in sums.items()}
+
+    def _validate(self, valid: Tensor) -> dict[str, float]:
+        """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
+        sums: dict[str, Tensor] = {}
+        with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
+            for rows in inputs.batches(len(valid), _VALID_ROWS):
+                y, log_det = self._to_model_space(valid[rows])
+                for name, term in self.objective.validation_terms(self.model, y).items():
+                    shifted = term + log_det if self.jacobian and name in self.objective.log_densities else term
+                    total = torch.stack([shifted.double().sum(), torch.tensor(float(len(y)), dtype=torch.float64)])
+                    sums[name] = sums.get(name, torch.zeros(2, dtype=torch.float64)) + total.cpu()
+        return self._means("valid", sums)
+
+    def _keep_best(self, value: float) -> None:
+        if value > self.best_value:
+            self.best_value, self.best_weights = value, _weights(self.model)
+            self.history.best_epoch = self.epoch
+        elif self.trainer.patience is not None and self.epoch - (self.history.best_epoch or 0) >= self.trainer.patience:
+            self.stop = self.history.stopped_early = True
+
+    def restore_best(self) -> None:
+        """Put the best weights back into the model; without validation data the last ones stay."""
+        if self.best_weights is not None and self.history.best_epoch is not None:
+            self.model.load_state_dict(self.best_weights)
+
+    # --- Checkpoints -------------------------------------------------------------------------------------------------
+
+    def _notify(self, event: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *arguments)
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """What a checkpoint must agree with for a resumed run to be the same run."""
+        return {**self.trainer.fingerprint(), "num_rows": len(self.train), "objective": type(self.objective).__name__}
+
+    def _checkpoint(self) -> None:
+        if self.run is None:
+            return
+        save_checkpoint(
+            self.run,
+            {
+                "fingerprint": self._fingerprint(),
+                "model": _weights(self.model),
+                "objective": dict(self.objective.state_dict()),
+                "stepper": self.stepper.state_dict(),
+                "random": engine.rng_state(),
+                "best": (self.best_value, self.best_weights, self.history.best_epoch),
+                "place": (self.epoch, self.batch, self.step, self.stop, self.history.stopped_early),
+                "sums": (self.sums, self.seconds),
+                "history": self.history.records,
+            },
+        )
+
+    def _restore(self) -> None:
+        assert self.run is not None
+        state = load_checkpoint(self.run)
+        if state is None:
+            return
+        for name, now in self._fingerprint().items():
+            if state["fingerprint"].get(name) != now:
+                raise ArtifactError(
+                    f"the checkpoint in {self.run} was made with {name}={state['fingerprint'].get(name)!r}, now it is "
+                    f"{now!r}. Resume with the same settings, or start another run."
+                )
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        self.stepper.load_state_dict(state["stepper"])
+        engine.set_rng_state(state["random"])
+        self.best_value, self.best_weights, self.history.best_epoch = state["best"]
+        self.epoch, self.batch, self.step, self.stop, self.history.stopped_early = state["place"]
+        self.sums, self.seconds = state["sums"]
+        self.history.records = state["history"]
+
+
+def _boundaries(num_rows: int, batch_size: int) -> list[slice]:
+    """Batches of one epoch. A last batch of a single row joins the one before it: batch norm cannot use one row."""
+    slices = list(inputs.batches(num_rows, batch_size))
+    if len(slices) > 1 and slices[-1].stop - slices[-1].start == 1:
+        slices[-2:] = [slice(slices[-2].start, slices[-1].stop)]
+    return slices
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _train_mode(model: nn.Module, objective: nn.Module) -> None:
+    model.train()
+    objective.train()

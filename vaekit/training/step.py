@@ -1,0 +1,147 @@
+"""One update: loss, gradient, the check that both are finite, and the optimiser's move."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit import engine
+from vaekit.errors import ConfigError, TrainingError
+from vaekit.objectives import Loss, Objective
+
+if TYPE_CHECKING:
+    from vaekit.training.trainer import Trainer
+
+_MAX_SKIPPED = 3
+
+
+def _loss(model: nn.Module, objective: Objective, x: Tensor) -> Loss:
+    return objective(model, x)
+
+
+class Step:
+    """Takes a batch, moves the parameters; skips the move where the loss or its gradient is not finite.
+
+    Args:
+        trainer: the settings.
+        model: the model.
+        objective: the objective.
+
+    Attributes:
+        num_skipped: number of skipped steps.
+    """
+
+    def __init__(self, trainer: "Trainer", model: Any, objective: Objective) -> None:
+        self.model, self.objective, self.max_grad_norm = model, objective, trainer.max_grad_norm
+        adversary = {id(p) for p in objective.adversary_parameters()}
+        # A model that owns its objective's parameters, or shares some, must not move them twice.
+        candidates = {id(p): p for module in (model, objective) for p in module.parameters()}
+        self.parameters = [p for key, p in candidates.items() if p.requires_grad and key not in adversary]
+        if not self.parameters:
+            raise ConfigError("the model has no parameters that could be trained")
+        self.optimizer = trainer.make_optimizer(self.parameters)
+        self.scheduler = trainer.scheduler(self.optimizer) if trainer.scheduler else None
+        self.loss = engine.compiled(_loss, trainer.compile)
+        self.phases = _phases(model, trainer.em_steps)
+        self.count = self.num_skipped = self.skipped_in_a_row = 0
+        transform = {id(b) for b in getattr(model, "transform", None).buffers()} if _has_transform(model) else set()
+        tensors = [*model.buffers(), *objective.buffers()]
+        self.buffers = [b for b in tensors if id(b) not in transform]
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def __call__(self, x: Tensor, log_det: Tensor) -> tuple[Loss, Tensor] | None:
+        """One step on x of shape (B, *X) in model space; returns what came, or None if the step was skipped."""
+        before = [buffer.clone() for buffer in self.buffers]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.model, self.objective, x)
+        loss.value.backward()
+        self._freeze()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.count += 1
+        if not math.isfinite(float(norm) + float(loss.value.detach())):
+            self._skip(before, loss, norm)
+            return None
+        if self.max_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
+        self.optimizer.step()
+        self.objective.advance()
+        self.skipped_in_a_row = 0
+        return loss, log_det
+
+    def _freeze(self) -> None:
+        """In an E or M step, forget the gradient of the other half: the optimiser leaves such parameters alone."""
+        if self.phases:
+            for parameter in self.phases[self.count % len(self.phases)]:
+                parameter.grad = None
+
+    def _skip(self, before: list[Tensor], loss: Loss, norm: Tensor) -> None:
+        for buffer, value in zip(self.buffers, before, strict=True):
+            buffer.copy_(value)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.num_skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= _MAX_SKIPPED:
+            raise TrainingError(self._diagnosis(loss, norm))
+
+    def _diagnosis(self, loss: Loss, norm: Tensor) -> str:
+        start = f"{_MAX_SKIPPED} steps in a row were not finite (loss {float(loss.value.detach()):g}, gradient norm {float(norm):g}). "
+        bad = [name for name, term in loss.terms.items() if not bool(torch.isfinite(term).all())]
+        if not all(bool(torch.isfinite(p).all()) for p in self.parameters):
+            return start + "The parameters themselves are not finite: the weights handed in are damaged."
+        if "kl" in bad:
+            return start + (
+                "The KL is: a scale of the posterior overflowed. Lower the learning rate, set max_grad_norm, or use "
+                'DiagonalNormal(..., scale="softplus").'
+            )
+        if bad:
+            return start + (
+                f"Not finite: {', '.join(bad)}. The likelihood cannot explain the data at this point; standardise or "
+                "scale the data, raise min_scale, or lower the learning rate."
+            )
+        return start + "The gradient overflowed. Lower the learning rate or set max_grad_norm."
+
+    def end_epoch(self, selected: float | None) -> None:
+        """Move the learning-rate schedule."""
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            if selected is None:
+                raise ConfigError("ReduceLROnPlateau needs validation data")
+            self.scheduler.step(-selected)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser, schedule and counts."""
+        scheduler = self.scheduler.state_dict() if self.scheduler else None
+        counts = (self.count, self.num_skipped, self.skipped_in_a_row)
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler, "counts": counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.count, self.num_skipped, self.skipped_in_a_row = state["counts"]
+
+
+def _has_transform(model: object) -> bool:
+    return isinstance(getattr(model, "transform", None), nn.Module)
+
+
+def _phases(model: Any, em_steps: tuple[int, int] | None) -> list[list[nn.Parameter]]:
+    """For each step of a cycle of E and M steps, the parameters that stay as they are."""
+    if em_steps is None:
+        return []
+    for method in ("posterior_parameters", "generative_parameters"):
+        if not hasattr(model, method):
+            raise ConfigError(f"alternating E and M steps need a model with {method}()")
+    num_e, num_m = em_steps
+    if num_e < 1 or num_m < 1:
+        raise ConfigError(f"em_steps are two counts of at least 1; got {em_steps}")
+    frozen_e, frozen_m = list(model.generative_parameters()), list(model.posterior_parameters())
+    return [frozen_e] * num_e + [frozen_m] * num_m

@@ -1,0 +1,198 @@
+"""The trainer: settings of a run, and `fit`."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaekit import engine
+from vaekit.errors import ConfigError, DataError
+from vaekit.models import inputs
+from vaekit.objectives import Objective
+from vaekit.training.callbacks import Callback, MetricsFile, progress_callback
+from vaekit.training.history import History
+from vaekit.training.loop import Loop
+
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+
+
+class Trainer:
+    """Fits a model to data by stochastic gradient descent on an objective.
+
+    Args:
+        max_epochs: passes over the training data at most.
+        batch_size: rows per step.
+        learning_rate: handed to the optimiser as `lr`.
+        optimizer: any factory `optimizer(parameters, lr=learning_rate)`; None is Adam.
+        scheduler: any factory `scheduler(optimizer)` of a learning-rate schedule, moved once per epoch.
+        precision: "float32", "bf16" (matrix products inside networks only), or "auto" (float32).
+        compile: "on" compiles the loss with torch.compile; "off" and "auto" run it as it is.
+        device: "auto" (CUDA where there is one), "cpu", "cuda", ...
+        seed: source of the order of rows and of all noise while training; global random state is left alone.
+        patience: end after so many epochs without a better validation bound; None never does.
+        max_grad_norm: clip the gradient's norm; None does not.
+        em_steps: (E, M): in turn E updates of the posterior alone and M of the rest (equations 13.15 and 13.19); None
+            updates both at once. More E than M steps help an encoder that lags behind (He et al. 2019).
+        shuffle: a new order of rows in each epoch.
+        callbacks: see `Callback`.
+        progress: whether to report on stderr.
+        checkpoint_every: epochs between checkpoints, for `fit(..., run=)`.
+
+    Raises:
+        ConfigError: for a setting that cannot be.
+
+    Example:
+        >>> import torch, vaekit as vk
+        >>> model, objective = vk.presets.vae((4,), latent_dim=2, hidden=(8,), likelihood="normal")
+        >>> x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+        >>> history = Trainer(max_epochs=2, progress=False).fit(model, objective, x)
+        >>> len(history["train_elbo"])
+        2
+    """
+
+    def __init__(
+        self,
+        *,
+        max_epochs: int = 50,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        precision: engine.Precision = "auto",
+        compile: engine.Compile = "auto",
+        device: str | torch.device = "auto",
+        seed: int = 0,
+        patience: int | None = None,
+        max_grad_norm: float | None = None,
+        em_steps: tuple[int, int] | None = None,
+        shuffle: bool = True,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+        checkpoint_every: int = 1,
+    ) -> None:
+        for name, value in (("max_epochs", max_epochs), ("batch_size", batch_size), ("checkpoint_every", checkpoint_every)):
+            if value < 1:
+                raise ConfigError(f"{name} is at least 1; got {value}")
+        if not learning_rate > 0:
+            raise ConfigError(f"learning_rate is positive; got {learning_rate}")
+        if patience is not None and patience < 1:
+            raise ConfigError(f"patience is at least 1, or None; got {patience}")
+        engine.autocast_dtype(precision)
+        engine.check_choice("compile", compile, ("auto", "on", "off"))
+        self.max_epochs, self.batch_size, self.learning_rate = max_epochs, batch_size, learning_rate
+        self.optimizer, self.scheduler, self.shuffle = optimizer, scheduler, shuffle
+        self.precision, self.compile, self.device, self.seed = precision, compile, device, int(seed)
+        self.patience, self.max_grad_norm, self.em_steps = patience, max_grad_norm, em_steps
+        self.callbacks, self.progress, self.checkpoint_every = tuple(callbacks), progress, checkpoint_every
+
+    def fit(
+        self,
+        model: Any,
+        objective: Objective,
+        train: Any,
+        valid: Any = None,
+        *,
+        run: str | Path | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Train; with `valid`, leave the model with the weights of the best validation bound (at beta = 1).
+
+        A signal (Ctrl-C, SIGTERM) ends training after the current step: a checkpoint is written, the best weights are put
+        back, and then KeyboardInterrupt or SystemExit(143) is raised; at an interactive prompt `fit` returns instead.
+
+        Args:
+            model: an nn.Module with `posterior`, `prior` and `likelihood`.
+            objective: what to minimise.
+            train: training data in their own units, shape (N, *X): an array, a tensor, or a data set.
+            valid: validation data, or None to keep the last weights.
+            run: folder for `metrics.jsonl` and checkpoints; None writes nothing.
+            resume: continue from the checkpoint in `run`; without one, start from the beginning. On a CPU the final
+                weights are those of an uninterrupted run, bit for bit.
+
+        Returns:
+            Lists per epoch; see `History`.
+
+        Raises:
+            ShapeError, SupportError, DataError: if the data do not fit the model.
+            TrainingError: after three steps in a row that were not finite; the model then has its best weights.
+            ArtifactError: if the checkpoint is damaged or belongs to other settings.
+        """
+        if not isinstance(model, nn.Module):
+            raise ConfigError(f"only an nn.Module can be trained; got {type(model).__name__}")
+        if self.patience is not None and valid is None:
+            raise ConfigError("patience counts epochs without a better validation bound; hand over `valid` or drop it")
+        model.to(engine.resolve_device(self.device))
+        objective.to(engine.model_device(model))
+        train_x = self._checked(model, train, "train")
+        valid_x = None if valid is None else self._checked(model, valid, "valid")
+        objective.prepare(len(train_x))
+        folder = None if run is None else Path(run)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        loop = Loop(self, model, objective, train_x, valid_x, folder, self._callbacks(folder))
+        try:
+            with _signals(loop):
+                engine.run_flushing_denormals(partial(loop, resume))
+        finally:
+            loop.restore_best()
+            model.eval()
+        return self._finish(loop)
+
+    @staticmethod
+    def _finish(loop: Loop) -> History:
+        loop.history.interrupted = loop.signal
+        if loop.signal and not engine.in_notebook():
+            raise KeyboardInterrupt if loop.signal == "SIGINT" else SystemExit(128 + signal.SIGTERM)
+        return loop.history
+
+    @staticmethod
+    def _checked(model: Any, data: Any, name: str) -> torch.Tensor:
+        x = inputs.as_tensor(data)
+        if len(x) < (2 if name == "train" else 1):
+            raise DataError(f"{name} has {len(x)} rows; training needs at least 2 rows, validation at least 1")
+        inputs.check_data(model, x, where=name)
+        return x
+
+    def _callbacks(self, folder: Path | None) -> list[Callback]:
+        files = [] if folder is None else [MetricsFile(folder / "metrics.jsonl")]
+        return [*files, *self.callbacks, *([progress_callback()] if self.progress else [])]
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """A new optimiser; Adam in its fused form unless a factory was given."""
+        if self.optimizer is None:
+            return torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+        return self.optimizer(parameters, lr=self.learning_rate)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The settings on which the sequence of updates depends."""
+        names = ("batch_size", "learning_rate", "precision", "compile", "seed", "max_grad_norm", "shuffle")
+        optimizer = getattr(self.optimizer, "__name__", type(self.optimizer).__name__) if self.optimizer else "Adam"
+        em_steps = None if self.em_steps is None else list(self.em_steps)
+        return {name: getattr(self, name) for name in names} | {"optimizer": optimizer, "em_steps": em_steps}
+
+
+@contextmanager
+def _signals(loop: Loop) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM end the loop after its step; a second one acts at once. Handlers are put back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if loop.signal:
+            raise KeyboardInterrupt
+        loop.signal = signal.Signals(number).name
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
