@@ -1,0 +1,95 @@
+"""The one table of members: each name of an axis package's `__all__` has a row with at least one factory."""
+
+import torch
+from torch import nn
+from torch.distributions import Bernoulli
+
+from vaekit import likelihoods, objectives, posteriors, priors, schedules, transforms
+from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions import Product
+
+LIKELIHOODS = {
+    "Bernoulli": [likelihoods.Bernoulli, lambda shape: likelihoods.Bernoulli(shape, missing="observed-only")],
+    "Categorical": [lambda shape: likelihoods.Categorical(shape, num_classes=5)],
+    "ContinuousBernoulli": [likelihoods.ContinuousBernoulli],
+    "DiscretizedLogistic": [
+        likelihoods.DiscretizedLogistic,
+        lambda shape: likelihoods.DiscretizedLogistic(shape, num_levels=4),
+    ],
+    "Laplace": [likelihoods.Laplace, lambda shape: likelihoods.Laplace(shape, scale="network")],
+    "Normal": [
+        likelihoods.Normal,
+        lambda shape: likelihoods.Normal(shape, scale=0.3),
+        lambda shape: likelihoods.Normal(shape, scale="learned"),
+        lambda shape: likelihoods.Normal(shape, scale="network"),
+    ],
+}
+
+POSTERIORS = {
+    "DiagonalNormal": [
+        posteriors.DiagonalNormal,
+        lambda shape: posteriors.DiagonalNormal(shape, scale="exp"),
+        lambda shape: posteriors.DiagonalNormal(shape, scale="softplus"),
+        lambda shape: posteriors.DiagonalNormal(shape, scale="softplus-variance"),
+    ],
+    "FullNormal": [posteriors.FullNormal],
+}
+
+PRIORS = {"StandardNormal": [priors.StandardNormal]}
+
+OBJECTIVES = {
+    "ELBO": [
+        objectives.ELBO,
+        lambda: objectives.ELBO(num_samples=3, beta=2.0, kl="sampled"),
+        lambda: objectives.ELBO(beta=schedules.Linear(0.5, 1.0, 10)),
+        lambda: objectives.ELBO(free_bits=1e-4),
+    ],
+    "IWAE": [objectives.IWAE, lambda: objectives.IWAE(num_samples=1)],
+}
+
+TRANSFORMS = {
+    "Binarize": [transforms.Binarize],
+    "Compose": [lambda: transforms.Compose([transforms.Scale(-1.0, 3.0), transforms.Logit(0.1)])],
+    "Dequantize": [lambda: transforms.Dequantize(16)],
+    "Logit": [transforms.Logit],
+    "Scale": [lambda: transforms.Scale(-2.0, 3.0)],
+    "Standardize": [lambda: transforms.Standardize(3).fit(torch.randn(50, 3) * torch.tensor([1.0, 4.0, 0.1]))],
+}
+
+# Names of the packages that are no members: base classes and results.
+NOT_MEMBERS = {"Loss", "Objective", "Transform"}
+
+AXES = {
+    likelihoods: LIKELIHOODS,
+    posteriors: POSTERIORS,
+    priors: PRIORS,
+    objectives: OBJECTIVES,
+    transforms: TRANSFORMS,
+}
+
+
+def rows(table: dict) -> list:
+    """(name, factory) of every row, for `pytest.mark.parametrize`."""
+    return [(name, factory) for name, factories in table.items() for factory in factories]
+
+
+class BernoulliPosterior(ConditionalDistribution):
+    """Binary latents: no reparameterisation, a foreign head that the tests plug in."""
+
+    def __init__(self, event_shape):
+        super().__init__(event_shape, num_params=1)
+
+    def forward(self, params):
+        (logits,) = self.unbind(params)
+        return Product(Bernoulli(logits=logits, validate_args=False), len(self.event_shape))
+
+
+class BernoulliPrior(nn.Module):
+    """Binary latents with learned probabilities."""
+
+    def __init__(self, event_shape):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(event_shape))
+
+    def forward(self):
+        return Product(Bernoulli(logits=self.logits, validate_args=False), self.logits.ndim)
