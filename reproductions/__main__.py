@@ -1,4 +1,7 @@
-"""`python -m reproductions NAME [--data-dir DIR]`: measure, print the table, write the record; exit 1 on a missed gate."""
+"""`python -m reproductions NAME [--data-dir DIR]`: measure, print the table, write the record.
+
+Exits with 1 where a number misses its gate.
+"""
 
 import argparse
 import dataclasses
@@ -66,7 +69,7 @@ def table(name: str, result: Result) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m reproductions", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m reproductions", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", choices=sorted(targets()), help="what to reproduce")
     parser.add_argument("--data-dir", help="folder with the named data sets (default: $VAEKIT_DATA)")
     options = parser.parse_args(arguments)

@@ -1,12 +1,13 @@
 r"""exact-posterior: with \( q = p(z|x) \) every importance weight is p(x), so that all bounds coincide.
 
-\( \log w = \log p(x|z) + \log p(z) - \log q(z|x) = \log p(x) \) for every z: the ELBO with a sampled KL, the IWAE bound
-for any K, and the closed form are one number. The model is no part of vaekit: any object with `posterior`, `prior` and
-`likelihood` can be evaluated, here scikit-learn's factor analysis \( x|z \sim N(Wz + \mu, \Psi) \), whose posterior is
-\( N(G W^T \Psi^{-1} (x - \mu), G) \) with \( G = (I + W^T \Psi^{-1} W)^{-1} \).
+\( \log w = \log p(x|z) + \log p(z) - \log q(z|x) = \log p(x) \) for every z: the ELBO with a sampled KL, the IWAE
+bound for any K, and the closed form are one number. The model is no part of vaekit: any object with `posterior`,
+`prior` and `likelihood` can be evaluated, here scikit-learn's factor analysis \( x|z \sim N(Wz + \mu, \Psi) \), whose
+posterior is \( N(G W^T \Psi^{-1} (x - \mu), G) \) with \( G = (I + W^T \Psi^{-1} W)^{-1} \).
 
-Protocol: digits / 16 without their three constant columns (D = 61), q = 10, `svd_method="lapack"`. Published: 45.9721 nats
-(`FactorAnalysis.score`). Gates: standard deviation of log w over the draws at most 1e-4 in float64; bounds within 1e-4.
+Protocol: digits / 16 without their three constant columns (D = 61), q = 10, `svd_method="lapack"`. Published: 45.9721
+nats (`FactorAnalysis.score`). Gates: standard deviation of log w over the draws at most 1e-4 in float64; bounds within
+1e-4.
 
 Source: Barber, "Bayesian reasoning and machine learning", 2012, chapter 21; scikit-learn's `FactorAnalysis`.
 """

@@ -1,9 +1,9 @@
 """pytorch-example: the test loss of PyTorch's own VAE example after seven epochs.
 
-Protocol: MNIST, 60,000 training images with grey pixels in [0, 1] as targets of the cross-entropy; 784-400-(20, 20) and
-20-400-784 with ReLU, log-variance parameterisation, PyTorch's default initialisation; Adam 1e-3, batch 128; the loss
-is minus the ELBO with one draw of z and the closed-form KL. The test loss is its mean over the 10,000 test images. Grey
-targets make it a cross-entropy and no density, which the evaluation says ("no density").
+Protocol: MNIST, 60,000 training images with grey pixels in [0, 1] as targets of the cross-entropy; 784-400-(20, 20)
+and 20-400-784 with ReLU, log-variance parameterisation, PyTorch's default initialisation; Adam 1e-3, batch 128; the
+loss is minus the ELBO with one draw of z and the closed-form KL. The test loss is its mean over the 10,000 test
+images. Grey targets make it a cross-entropy and no density, which the evaluation says ("no density").
 
 Published: 106.66 after epoch 7. Gate: [105.4, 107.9].
 

@@ -1,0 +1,125 @@
+"""Published numbers: those that take less than three minutes are measured again; records are held to their gates."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.decomposition import PCA, FactorAnalysis
+
+import vaekit as vk
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # the folder beside the library is no installed package
+
+from reproductions import collapse, ppca  # noqa: E402
+from reproductions.__main__ import main, reproduce, targets, write_record  # noqa: E402
+from reproductions.exact_posterior import FactorModel  # noqa: E402
+from reproductions.result import Check, Result  # noqa: E402
+
+RECORDS = sorted((ROOT / "reproductions" / "records").glob("*.json"))
+
+
+def needs_mnist():
+    """Skip where the files are not on this machine: a test downloads nothing."""
+    folder = os.environ.get("VAEKIT_DATA")
+    if not folder or not any(Path(folder, "mnist").glob("train-images-idx3-ubyte*")):
+        pytest.skip("needs the MNIST files: set $VAEKIT_DATA to the folder that holds mnist/")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["exact-posterior", "ppca", "collapse"])
+def test_published_number(name):
+    result = reproduce(name)
+    assert result.passed, [check for check in result.checks if not check.passed]
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["pytorch-example"])
+def test_published_number_of_mnist(name):
+    needs_mnist()
+    result = reproduce(name)
+    assert result.passed, [check for check in result.checks if not check.passed]
+
+
+def test_every_importance_weight_is_the_marginal_where_q_is_the_posterior():
+    x = torch.randn(40, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64)
+    fitted = FactorAnalysis(2, svd_method="lapack").fit(x.numpy())
+    exact = torch.from_numpy(fitted.score_samples(x.numpy()))
+    weights = vk.bounds.log_weights(FactorModel(fitted), x, 5)
+    torch.testing.assert_close(weights, exact.expand(5, -1), rtol=0, atol=1e-10)
+    expected, kl = vk.bounds.elbo_terms(FactorModel(fitted), x, kl="sampled")
+    torch.testing.assert_close(expected - kl, exact, rtol=0, atol=1e-10)
+    assert vk.bounds.iwae(FactorModel(fitted), x, 7).sub(exact).abs().max() < 1e-10
+
+
+def test_a_wrong_posterior_spreads_the_weights():
+    """The check above can fail: half the covariance makes the weights vary and the bound loose."""
+    x = torch.randn(40, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64)
+    fitted = FactorAnalysis(2, svd_method="lapack").fit(x.numpy())
+    model = FactorModel(fitted)
+    model.covariance = model.covariance / 2
+    assert vk.bounds.log_weights(model, x, 20).std(0).min() > 1e-3
+    assert vk.bounds.elbo(model, x, 200, kl="sampled").mean() < fitted.score(x.numpy()) - 0.1
+
+
+def digits():
+    return torch.from_numpy(vk.data.load("digits").x).flatten(1).double() / 16
+
+
+@pytest.mark.parametrize("q", [2, 10])
+def test_the_optimum_of_a_linear_vae_is_that_of_probabilistic_pca(q):
+    x = digits().numpy()
+    assert PCA(q).fit(x).score(x) == pytest.approx(ppca.OPTIMUM[q], abs=1e-5)
+
+
+def test_the_optimum_at_fixed_noise_is_that_of_a_gaussian_with_clamped_eigenvalues():
+    x = digits()
+    values, vectors = torch.linalg.eigh(torch.cov(x.T, correction=0))
+    assert int((values > 0.35).sum()) == 4
+    covariance = vectors @ torch.diag(values.clamp(min=0.35)) @ vectors.T
+    exact = torch.distributions.MultivariateNormal(x.mean(0), covariance).log_prob(x).mean()
+    assert collapse.optimum(x, 0.35) == pytest.approx(float(exact), abs=1e-9)
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_record_passes_its_gate_and_names_a_target(path):
+    text = path.read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert record["name"] == path.stem
+    assert record["name"] in targets()
+    assert text == json.dumps(record, indent=2, sort_keys=True) + "\n"
+    assert set(record["versions"]) == {"vaekit", "torch", "numpy"}
+    assert record["checks"]
+    for check in record["checks"]:
+        assert check["low"] <= check["measured"] <= check["high"], check
+        assert check["passed"]
+        assert check["published"] is None or check["low"] <= check["published"] <= check["high"]
+    assert record["passed"]
+    assert record["seconds"] > 0
+
+
+def test_there_is_a_record_of_every_target():
+    assert {path.stem for path in RECORDS} == set(targets())
+
+
+@pytest.mark.parametrize(("measured", "code"), [(1.0, 0), (2.0, 1), (float("nan"), 1)])
+def test_runner_exits_with_one_on_a_missed_gate(measured, code, monkeypatch, tmp_path, capsys):
+    result = Result((Check("a number", 1.0, measured, 0.9, 1.1),), {})
+    monkeypatch.setattr("reproductions.__main__.RECORDS", tmp_path)
+    monkeypatch.setattr("reproductions.ppca.run", lambda data_dir: result)
+    assert main(["ppca"]) == code
+    assert ("MISSED" in capsys.readouterr().out) == bool(code)
+    assert json.loads((tmp_path / "ppca.json").read_text())["passed"] is not bool(code)
+
+
+def test_write_record_repeats_bit_for_bit(monkeypatch, tmp_path):
+    monkeypatch.setattr("reproductions.__main__.RECORDS", tmp_path)
+    result = Result((Check("a number", None, 1.0, 0.9, 1.1),), {"b": 1, "a": 2}, seconds=1.25)
+    first = write_record("ppca", result).read_bytes()
+    assert write_record("ppca", result).read_bytes() == first
