@@ -27,7 +27,7 @@ _OBJECTS = {
     "load": "artifact",
 }
 _MODULES = frozenset(
-    "artifact bounds conditional data distributions engine errors evaluation kl likelihoods models networks objectives "
+    "artifact bounds conditional data recipe runs distributions engine errors evaluation kl likelihoods models networks objectives "
     "plots posteriors presets priors report schedules spec testing training transforms".split()
 )
 

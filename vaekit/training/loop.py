@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ORDER, _NOISE, _VALID = 1, 2, 3  # places in the hash that makes seeds of the trainer's seed
 _VALID_ROWS = 1024
+_CHECKPOINT_SECONDS = 10.0
 
 
 class Loop:
@@ -63,6 +64,7 @@ class Loop:
         self.signal: str | None = None
         self.sums: dict[str, Tensor] = {}
         self.seconds = 0.0
+        self.last_checkpoint = time.monotonic()
         self.best_value, self.best_weights = -math.inf, None if valid is None else _weights(model)
 
     # --- The loop ----------------------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ class Loop:
             self._keep_best(record[f"valid_{self.objective.selects}"])
         self.stepper.end_epoch(record.get(f"valid_{self.objective.selects}"))
         self.history.records.append(record)
-        if self.epoch % self.trainer.checkpoint_every == 0 or self.stop:
+        if self._checkpoint_is_due():
             self._checkpoint()
         self._notify("on_epoch_end", record)
 
@@ -176,9 +178,15 @@ class Loop:
         """What a checkpoint must agree with for a resumed run to be the same run."""
         return {**self.trainer.fingerprint(), "num_rows": len(self.train), "objective": type(self.objective).__name__}
 
+    def _checkpoint_is_due(self) -> bool:
+        if self.trainer.checkpoint_every is None:
+            return time.monotonic() - self.last_checkpoint >= _CHECKPOINT_SECONDS
+        return self.epoch % self.trainer.checkpoint_every == 0
+
     def _checkpoint(self) -> None:
         if self.run is None:
             return
+        self.last_checkpoint = time.monotonic()
         save_checkpoint(
             self.run,
             {

@@ -43,7 +43,8 @@ class Trainer:
         shuffle: a new order of rows in each epoch.
         callbacks: see `Callback`.
         progress: whether to report on stderr.
-        checkpoint_every: epochs between checkpoints, for `fit(..., run=)`.
+        checkpoint_every: epochs between checkpoints, for `fit(..., run=)`; None writes one at the end of an epoch when the
+            last one is ten seconds old.
 
     Raises:
         ConfigError: for a setting that cannot be.
@@ -75,10 +76,11 @@ class Trainer:
         shuffle: bool = True,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
-        checkpoint_every: int = 1,
+        checkpoint_every: int | None = None,
     ) -> None:
-        for name, value in (("max_epochs", max_epochs), ("batch_size", batch_size), ("checkpoint_every", checkpoint_every)):
-            if value < 1:
+        counts = {"max_epochs": max_epochs, "batch_size": batch_size, "checkpoint_every": checkpoint_every}
+        for name, value in counts.items():
+            if value is not None and value < 1:
                 raise ConfigError(f"{name} is at least 1; got {value}")
         if not learning_rate > 0:
             raise ConfigError(f"learning_rate is positive; got {learning_rate}")
