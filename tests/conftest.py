@@ -9,6 +9,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))  # `components` is shared; importlib mode adds no path of its own
 
 torch.set_num_threads(1)
+torch.set_warn_always(True)  # torch warns once per process: which test fails must not depend on their order
 
 
 @pytest.fixture(autouse=True)

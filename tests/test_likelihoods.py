@@ -63,6 +63,16 @@ def test_the_check_finds_a_wrong_mean():
         check_likelihood(Wrong(2, scale=1.0))
 
 
+def test_the_check_finds_tensors_that_would_not_be_saved():
+    class Loose(likelihoods.Normal):
+        def __init__(self, event_shape):
+            super().__init__(event_shape)
+            self.offset = torch.ones(())
+
+    with pytest.raises(AssertionError, match=r"parameters and buffers only in Loose; got plain tensors \['offset'\]"):
+        check_likelihood(Loose(2))
+
+
 # --- Against scipy ---------------------------------------------------------------------------------------------------
 
 PARAMS = torch.linspace(-2.5, 2.5, 24, dtype=F64).reshape(2, 3, 4)
