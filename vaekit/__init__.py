@@ -27,8 +27,33 @@ _OBJECTS = {
     "load": "artifact",
 }
 _MODULES = frozenset(
-    "artifact bounds conditional data recipe runs distributions engine errors evaluation kl likelihoods models networks objectives "
-    "plots posteriors presets priors report schedules spec testing training transforms".split()
+    [
+        "artifact",
+        "bounds",
+        "conditional",
+        "data",
+        "distributions",
+        "engine",
+        "errors",
+        "evaluation",
+        "kl",
+        "likelihoods",
+        "models",
+        "networks",
+        "objectives",
+        "plots",
+        "posteriors",
+        "presets",
+        "priors",
+        "recipe",
+        "report",
+        "runs",
+        "schedules",
+        "spec",
+        "testing",
+        "training",
+        "transforms",
+    ]
 )
 
 __all__ = ["VAE", "Conditional", "ConditionalDistribution", "Trainer", "__version__", "load", "save"]

@@ -145,8 +145,8 @@ def elbo_terms(
         model: the model.
         x: data in model space, shape (B, *X).
         num_samples: M, draws per row.
-        kl: "analytic" needs a closed form; "sampled" averages log q - log p over the draws and is the one whose ELBO has
-            no variance at the exact posterior; "auto" takes the closed form where there is one.
+        kl: "analytic" needs a closed form; "sampled" averages log q - log p over the draws and is the one whose ELBO
+            has no variance at the exact posterior; "auto" takes the closed form where there is one.
         baseline: for one draw without reparameterisation, the running means of the two terms, shape ().
 
     Returns:

@@ -15,6 +15,7 @@ from vaekit import engine
 from vaekit.errors import ShapeError
 from vaekit.networks.shapes import Shape, as_shape
 
+
 class ConditionalDistribution(nn.Module, ABC):
     """A head: raw parameters in, a distribution out. Likelihoods and posteriors are heads.
 

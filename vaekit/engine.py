@@ -34,7 +34,7 @@ def draw_seed(generator: torch.Generator | None) -> int:
 
 
 def block_seed(seed: int, *index: int) -> int:
-    """The seed of one block of noise: a hash of the base seed and the block's place, so blocks can come in any order."""
+    """The seed of one block of noise: a hash of the base seed and the block's place, in any order."""
     return int(np.random.SeedSequence((seed, *index)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -135,7 +135,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def autocast_dtype(precision: Precision) -> torch.dtype | None:
-    """The dtype of matrix products inside networks: bfloat16 for `bf16`, None (no autocast) for `float32` and `auto`."""
+    """The dtype of matrix products inside networks: bfloat16 for `bf16`, None (no autocast) otherwise."""
     check_choice("precision", precision, _PRECISIONS)
     return torch.bfloat16 if precision == "bf16" else None
 
@@ -148,7 +148,8 @@ def network_precision(model: object, precision: Precision) -> Iterator[None]:
     outside and keep the model's dtype.
     """
     dtype = autocast_dtype(precision)
-    parts = [m for m in model.modules() if hasattr(m, "autocast_dtype")] if isinstance(model, nn.Module) else []
+    modules: list[Any] = list(model.modules()) if isinstance(model, nn.Module) else []
+    parts = [module for module in modules if hasattr(module, "autocast_dtype")]
     before = [m.autocast_dtype for m in parts]
     for part in parts:
         part.autocast_dtype = dtype
@@ -162,6 +163,11 @@ def network_precision(model: object, precision: Precision) -> Iterator[None]:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> Any:
     """A context in which matrix products run in `dtype`; a context that does nothing where dtype is None."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def describe() -> dict[str, str | int]:
+    """What computes here, for reports."""
+    return {"torch": torch.__version__, "device": str(resolve_device()), "threads": torch.get_num_threads()}
 
 
 def compiled(function: Callable[..., T], compile: Compile) -> Callable[..., T]:
@@ -181,8 +187,8 @@ def run_flushing_denormals(function: Callable[[], T]) -> T:
     """Run `function` in a fresh thread in which denormal numbers are flushed to zero; return its result.
 
     Pixels that never change drive Adam's moments into the denormal range, where a CPU is many times slower. The flag
-    reaches only a thread and the pool that it starts, so the caller's own threads keep their arithmetic. Signal handlers
-    go on running in the caller's thread while it waits.
+    reaches only a thread and the pool that it starts, so the caller's own threads keep their arithmetic. Signal
+    handlers go on running in the caller's thread while it waits.
     """
     outcome: dict[str, Any] = {}
     done = threading.Event()
@@ -208,6 +214,6 @@ def run_flushing_denormals(function: Callable[[], T]) -> T:
 
 
 def in_notebook() -> bool:
-    """Whether a person sits at an interactive prompt (Python's or IPython's), where an exit would lose their session."""
+    """Whether a person sits at an interactive prompt (Python's or IPython's), where an exit is a loss."""
     ipython = sys.modules.get("IPython")
     return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)

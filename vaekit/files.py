@@ -1,10 +1,16 @@
 """Files that are replaced as a whole or not at all."""
 
+import io
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from vaekit.errors import ArtifactError
+import numpy as np
+
+from vaekit.errors import ArtifactError, ConfigError
+
+ARRAY_SUFFIXES = (".npy", ".csv", ".parquet")
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -34,3 +40,42 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def check_suffix(path: str | Path, known: Sequence[str]) -> str:
+    """The suffix of a file to be written, in lower case.
+
+    Raises:
+        ConfigError: if the format is not among the known ones.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in known:
+        raise ConfigError(
+            f"{path}: the suffix picks the format, and is one of {', '.join(known)}; got {suffix or 'none'}"
+        )
+    return suffix
+
+
+def array_bytes(array: np.ndarray, suffix: str, columns: Sequence[str]) -> bytes:
+    """An array as the content of a file.
+
+    Args:
+        array: shape (N, ...).
+        suffix: ".npy" keeps dtype and shape; ".csv" and ".parquet" have one column per element of a row.
+        columns: names of the columns, as many as a row has elements.
+    """
+    buffer = io.BytesIO()
+    if suffix == ".npy":
+        np.save(buffer, array, allow_pickle=False)
+        return buffer.getvalue()
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    flat = array.reshape(len(array), -1)
+    table = pyarrow.table({name: flat[:, i] for i, name in enumerate(columns)})
+    if suffix == ".csv":
+        pyarrow.csv.write_csv(table, buffer)
+    else:
+        pyarrow.parquet.write_table(table, buffer)
+    return buffer.getvalue()

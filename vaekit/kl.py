@@ -16,7 +16,10 @@ _Pair = tuple[type[Distribution], type[Distribution]]
 
 
 def _normal_normal(q: Normal, p: Normal) -> Tensor:
-    r"""\( \tfrac12 (\sigma_q^2/\sigma_p^2 + (\mu_q-\mu_p)^2/\sigma_p^2 - 1) - \log(\sigma_q/\sigma_p) \): 13.24 for p = N(0, 1)."""
+    r"""KL of each element.
+
+    \( \tfrac12 (\sigma_q^2/\sigma_p^2 + (\mu_q-\mu_p)^2/\sigma_p^2 - 1) - \log(\sigma_q/\sigma_p) \): 13.24 for p = N(0, 1).
+    """
     ratio = q.scale / p.scale
     shift = (q.loc - p.loc) / p.scale
     return 0.5 * (ratio**2 + shift**2 - 1) - torch.log(ratio)

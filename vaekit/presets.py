@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from vaekit import likelihoods, posteriors, priors, spec
+from vaekit import spec
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.models import VAE
 from vaekit.networks import MLP, ConvDecoder, ConvEncoder, RescaleInput

@@ -42,7 +42,9 @@ class Settings(BaseModel):
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="of matrix products in networks")
     compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile of the loss")
     device: str = Field("auto", description="auto, cpu, cuda, ...")
-    patience: int | None = Field(None, ge=1, description="epochs without a better bound; default: a fifth of max_epochs")
+    patience: int | None = Field(
+        None, ge=1, description="epochs without a better bound; default: a fifth of max_epochs"
+    )
     checkpoint_every: int | None = Field(None, ge=1, description="epochs between checkpoints; default: ten seconds")
 
     @field_validator("hidden", mode="before")

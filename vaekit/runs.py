@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vaekit import artifact, data, engine, recipe
+from vaekit import artifact, data, engine, recipe, spec
 from vaekit.errors import ArtifactError, ConfigError, DataError, TrainingError
 from vaekit.files import write_atomically
 from vaekit.training import History
@@ -20,7 +20,7 @@ _OWN_FILES = (artifact.CONFIG, artifact.WEIGHTS, CHECKPOINT, SETTINGS, METRICS)
 
 def _digest(dataset: data.Dataset) -> int:
     """A checksum of the rows: a resumed run must see the same data."""
-    return zlib.crc32(np.ascontiguousarray(dataset.x).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(dataset.x).reshape(-1).view(np.uint8).data)
 
 
 def _describe_data(dataset: data.Dataset, source: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,9 @@ def _merge(folder: Path, given: dict[str, Any], described: dict[str, Any] | None
     now = recipe.settings({**stored["settings"], **given}).model_dump()
     for key, value in now.items():
         if value != before[key]:
-            raise ConfigError(f"{folder} was started with {key}={before[key]}, now it is {value}; drop the key or fit anew")
+            raise ConfigError(
+                f"{folder} was started with {key}={before[key]}, now it is {value}; drop the key or fit anew"
+            )
     for key in ("num_rows", "event_shape", "crc32"):
         if described is not None and described[key] != stored["data"][key]:
             raise ConfigError(f"{folder} was fitted to other data ({key} differs); hand over the same ones or fit anew")
@@ -217,3 +219,55 @@ def load_data(
         different = [c for c in columns if c not in dataset.columns] or [c for c in dataset.columns if c not in columns]
         raise DataError(f"the columns differ from those the run was fitted to: {different[:5] or 'their order'}")
     return dataset
+
+
+def outcome(run: str | Path) -> dict[str, Any]:
+    """What became of a run: epochs, the best one and its record."""
+    about = artifact.read_config(run).metadata
+    epochs = records(run)
+    best_epoch = about.get("best_epoch") or len(epochs)
+    best = epochs[best_epoch - 1] if 0 < best_epoch <= len(epochs) else {}
+    keys = ("finished", "stopped_early", "seconds")
+    return {"run": str(run), "epochs": len(epochs), "best_epoch": best_epoch, "best": best} | {
+        key: about.get(key) for key in keys
+    }
+
+
+def describe(run: str | Path) -> dict[str, Any]:
+    """Everything worth knowing of a run, as plain values."""
+    config = artifact.read_config(run)
+    model = artifact.load(run) if not spec.customs(config.model) else None
+    arguments = config.model["arguments"]
+    parts = {name: _component_name(arguments.get(name)) for name in ("prior", "transform")}
+    for name, part in (("posterior", "encoder"), ("likelihood", "decoder")):
+        inner = arguments[part]["arguments"]
+        parts |= {name: _component_name(inner["head"]), f"{part}_network": _component_name(inner["network"])}
+    about = {
+        "vaekit_version": config.vaekit_version,
+        "num_parameters": None if model is None else sum(p.numel() for p in model.parameters()),
+        "dtype": config.dtype,
+        "latent_shape": None if model is None else list(model.latent_shape),
+        **parts,
+    }
+    return about | config.metadata | {"engine": engine.describe()}
+
+
+def _component_name(tree: Any) -> str:
+    """A component's description in a line, such as DiagonalNormal(event_shape=16)."""
+    if not isinstance(tree, dict):
+        return "(" + ", ".join(_component_name(item) for item in tree) + ")" if isinstance(tree, list) else str(tree)
+    if "custom" in tree:
+        return str(tree["class"])
+    listed = ", ".join(f"{key}={_component_name(value)}" for key, value in tree["arguments"].items())
+    return f"{tree['component'].rpartition('.')[2]}({listed})"
+
+
+def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots, for tables."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -26,7 +26,7 @@ def normalized(name: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """ "Did you mean ...?" with the nearest known words, or the list of all of them."""
+    """The question "Did you mean ...?" with the nearest known words, or the list of all of them."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
@@ -61,7 +61,7 @@ def hyphened(name: str) -> str:
 
 
 def _own(value: object) -> str | None:
-    """ "axis.Name" of an instance of one of our components, else None."""
+    """The name "axis.Name" of an instance of one of our components, else None."""
     kind = type(value)
     if kind.__name__ in _CORE and kind.__module__.startswith("vaekit."):
         return kind.__name__
@@ -105,7 +105,7 @@ def build(tree: Any, modules: dict[str, nn.Module] | None = None) -> Any:
         ArtifactError: if a module that is not ours is not handed in, or a component is unknown.
     """
     modules = modules or {}
-    missing = {path: name for path, name in _customs(tree) if path not in modules}
+    missing = {path: name for path, name in customs(tree) if path not in modules}
     if missing:
         listed = ", ".join(f"{path!r} (a {name})" for path, name in missing.items())
         example = ", ".join(f"{path!r}: ..." for path in missing)
@@ -113,19 +113,22 @@ def build(tree: Any, modules: dict[str, nn.Module] | None = None) -> Any:
             f"modules that are not vaekit's are not stored, only their weights; hand them in again: {listed}. "
             f"For example load(path, modules={{{example}}})."
         )
-    unused = set(modules) - {path for path, _ in _customs(tree)}
+    unused = set(modules) - {path for path, _ in customs(tree)}
     if unused:
-        raise ArtifactError(f"modules {sorted(unused)} are not part of this model; it has {sorted(dict(_customs(tree)))}")
+        raise ArtifactError(
+            f"modules {sorted(unused)} are not part of this model; it has {sorted(dict(customs(tree)))}"
+        )
     return _build(tree, modules)
 
 
-def _customs(tree: Any) -> list[tuple[str, str]]:
+def customs(tree: Any) -> list[tuple[str, str]]:
+    """(path, class name) of every module in a description that is not ours."""
     if isinstance(tree, list):
-        return [found for item in tree for found in _customs(item)]
+        return [found for item in tree for found in customs(item)]
     if isinstance(tree, dict):
         if "custom" in tree:
             return [(tree["custom"], tree.get("class", "module"))]
-        return [found for item in tree.get("arguments", {}).values() for found in _customs(item)]
+        return [found for item in tree.get("arguments", {}).values() for found in customs(item)]
     return []
 
 

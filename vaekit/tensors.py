@@ -69,7 +69,9 @@ def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {_PAIRS: [[_flatten(k, tensors), _flatten(v, tensors)] for k, v in value.items()]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ArtifactError(f"a checkpoint holds tensors, numbers, words and containers of them; got {type(value).__name__}")
+    raise ArtifactError(
+        f"a checkpoint holds tensors, numbers, words and containers of them; got {type(value).__name__}"
+    )
 
 
 def _unflatten(tree: Any, tensors: dict[str, Tensor]) -> Any:

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from vaekit import engine
 from vaekit.bounds import Draw, LatentVariableModel
 from vaekit.models import inputs
+from vaekit.progress import track
 
 BLOCK_ROWS, BLOCK_SAMPLES = 64, 64
 _CHUNK_VALUES = 2**22  # parameters of p(x|z) per decoder pass: 16 MiB of float32
@@ -51,6 +52,7 @@ def weight_blocks(
     generator: torch.Generator | None,
     compile: engine.Compile,
     chunk_size: int | None,
+    progress: bool = False,
 ) -> Iterator[Block]:
     """Yield blocks of at most 64 rows x 64 samples that cover all N rows and exactly K samples of each.
 
@@ -61,12 +63,14 @@ def weight_blocks(
         generator: source of the base seed.
         compile: whether the decoder's pass is compiled.
         chunk_size: number of z per decoder pass; None chooses.
+        progress: show a bar on stderr where that is a terminal.
     """
     seed = engine.draw_seed(generator)
     device = engine.model_device(model)
     chunk = chunk_size or default_chunk_size(model)
     log_likelihood = engine.compiled(_log_likelihood, compile)
-    for i, rows in enumerate(inputs.batches(len(x), BLOCK_ROWS)):
+    row_blocks = list(inputs.batches(len(x), BLOCK_ROWS))
+    for i, rows in enumerate(track(row_blocks, "evaluating") if progress else row_blocks):
         with engine.seeded(engine.block_seed(seed, i)):
             y, log_det = inputs.to_model_space(model, x[rows].to(device))
         q, prior = model.posterior(y), model.prior()

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -84,5 +83,3 @@ class Score:
     value: float
     stderr: float
     details: dict[str, Any] = field(default_factory=dict)
-
-

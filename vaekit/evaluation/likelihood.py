@@ -34,11 +34,12 @@ def log_marginal(
     precision: engine.Precision = "float32",
     compile: engine.Compile = "auto",
     chunk_size: int | None = None,
+    progress: bool = False,
 ) -> Estimate:
     r"""log p(x) of each row by importance sampling from q(z|x), in the units of x.
 
-    \( \log \frac1K \sum_k p(x|z_k) p(z_k) / q(z_k|x) \): a lower bound in expectation that becomes exact as K grows. The
-    weights are accumulated in float64 and never kept, so memory does not grow with K.
+    \( \log \frac1K \sum_k p(x|z_k) p(z_k) / q(z_k|x) \): a lower bound in expectation that becomes exact as K grows.
+    The weights are accumulated in float64 and never kept, so memory does not grow with K.
 
     References:
         Rezende et al., "Stochastic backpropagation", 2014, https://arxiv.org/abs/1401.4082, appendix E.
@@ -52,6 +53,7 @@ def log_marginal(
         precision: of matrix products inside the model's networks.
         compile: "on" compiles the decoder's pass.
         chunk_size: number of z per decoder pass; None keeps its output within 16 MiB.
+        progress: show a bar on stderr where that is a terminal.
 
     Returns:
         Per point: value, stderr (delta method), ess and the largest weight; see `Estimate`.
@@ -64,7 +66,7 @@ def log_marginal(
     weights, offset = WeightSums(len(x)), torch.zeros(len(x), dtype=torch.float64)
     with engine.evaluating(model), engine.network_precision(model, precision):
         for rows, _, draws, log_det in weight_blocks(
-            model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size
+            model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
         ):
             weights.add(rows, draws.log_weights)
             if jacobian:
@@ -87,7 +89,7 @@ def iwae(model: LatentVariableModel, x: Any, *, num_samples: int, **options: Any
         model: see `log_marginal`.
         x: data in their own units, shape (N, *X).
         num_samples: K.
-        **options: `generator`, `precision`, `compile`, `chunk_size` of `log_marginal`.
+        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress` of `log_marginal`.
 
     Returns:
         See `Estimate`; `method` is "iwae".
@@ -96,17 +98,7 @@ def iwae(model: LatentVariableModel, x: Any, *, num_samples: int, **options: Any
     return Estimate(**{**vars(result), "method": "iwae"})
 
 
-def elbo(
-    model: LatentVariableModel,
-    x: Any,
-    *,
-    num_samples: int = 1,
-    kl: KLMode = "auto",
-    generator: torch.Generator | None = None,
-    precision: engine.Precision = "float32",
-    compile: engine.Compile = "auto",
-    chunk_size: int | None = None,
-) -> Estimate:
+def elbo(model: LatentVariableModel, x: Any, *, num_samples: int = 1, kl: KLMode = "auto", **options: Any) -> Estimate:
     """The evidence lower bound per point, at beta = 1, in the units of x; `terms` holds `log_likelihood` and `kl`.
 
     Args:
@@ -114,10 +106,7 @@ def elbo(
         x: data in their own units, shape (N, *X).
         num_samples: M, draws of z per point.
         kl: "auto", "analytic" or "sampled"; see `bounds.elbo_terms`.
-        generator: source of the noise.
-        precision: of matrix products inside the model's networks.
-        compile: "on" compiles the decoder's pass.
-        chunk_size: number of z per decoder pass.
+        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress` of `log_marginal`.
 
     Returns:
         See `Estimate`. The log-likelihood term includes log|det| of the transform where the value is a density.
@@ -126,12 +115,29 @@ def elbo(
         ShapeError, DataError, SupportError: if x does not fit the model.
         ConfigError: if M < 1, or kl="analytic" and there is no closed form.
     """
+    return elbo_and_iwae(model, x, num_samples=num_samples, kl=kl, **options)[0]
+
+
+def elbo_and_iwae(
+    model: LatentVariableModel,
+    x: Any,
+    *,
+    num_samples: int,
+    kl: KLMode = "auto",
+    generator: torch.Generator | None = None,
+    precision: engine.Precision = "float32",
+    compile: engine.Compile = "auto",
+    chunk_size: int | None = None,
+    progress: bool = False,
+) -> tuple[Estimate, Estimate]:
+    """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
     x, quantity, jacobian = _prepare(model, x, num_samples)
     weights, values = WeightSums(len(x)), RunningMoments(len(x))
     log_likelihoods, divergences = RunningMoments(len(x)), RunningMoments(len(x))
+    offset = torch.zeros(len(x), dtype=torch.float64)
     with engine.evaluating(model), engine.network_precision(model, precision):
         for rows, q, draws, log_det in weight_blocks(
-            model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size
+            model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
         ):
             sampled = draws.log_posterior - draws.log_prior
             divergence = _divergence(model, q, sampled, kl).expand_as(sampled)
@@ -140,16 +146,14 @@ def elbo(
             log_likelihoods.add(rows, log_likelihood)
             divergences.add(rows, divergence)
             weights.add(rows, draws.log_weights)
-    return Estimate(
-        value=values.mean,
-        stderr=values.mean_stderr,
-        ess=weights.ess,
-        max_weight=weights.max_weight,
-        num_samples=num_samples,
-        method="elbo",
-        quantity=quantity,
-        terms={"log_likelihood": log_likelihoods.mean, "kl": divergences.mean},
-    )
+            if jacobian:
+                offset[rows] = log_det.double().cpu()
+    common: dict[str, Any] = {"ess": weights.ess, "max_weight": weights.max_weight}
+    common |= {"num_samples": num_samples, "quantity": quantity}
+    terms = {"log_likelihood": log_likelihoods.mean, "kl": divergences.mean}
+    lower = Estimate(value=values.mean, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
+    value, stderr = weights.log_mean(num_samples) + offset, weights.log_mean_stderr(num_samples)
+    return lower, Estimate(value=value, stderr=stderr, method="iwae", **common)
 
 
 def _divergence(model: LatentVariableModel, q: Any, sampled: Tensor, kl: KLMode) -> Tensor:

@@ -42,7 +42,7 @@ class WeightSums:
         return 1 / self.total
 
     def log_mean_stderr(self, num_samples: int) -> Tensor:
-        r"""Delta method: \( \mathrm{var}(\log \bar w) \approx \mathrm{var}(w) / (K \bar w^2) \), shape (N,); NaN for K = 1."""
+        r"""Delta method: \( \mathrm{var}(\log \bar w) \approx \mathrm{var}(w) / (K \bar w^2) \), shape (N,)."""
         if num_samples == 1:
             return torch.full_like(self.total, math.nan)
         return ((num_samples / self.ess - 1).clamp(min=0) / (num_samples - 1)).sqrt()

@@ -38,5 +38,5 @@ class Laplace(ConditionalDistribution):
     def forward(self, params: Tensor) -> Product:
         """(location[, raw scale]) of shape (..., P, *event) to p(x|z)."""
         loc, *raw = self.unbind(params)
-        scale = self.scale_parameter(loc, *(raw or [None]))
+        scale = self.scale_parameter(loc, raw[0] if raw else None)
         return Product(TorchLaplace(loc, scale, validate_args=False), len(self.event_shape), missing=self.missing)

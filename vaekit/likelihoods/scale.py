@@ -22,7 +22,8 @@ class ScaleParameter(nn.Module):
 
     Args:
         event_shape: shape of x.
-        scale: a number (fixed), "learned" (one value), "per-dimension" (one per element) or "network" (r from the decoder).
+        scale: a number (fixed), "learned" (one value), "per-dimension" (one per element) or "network" (r from the
+            decoder).
         min_scale: the floor \( \sigma_{min} > 0 \).
 
     Raises:

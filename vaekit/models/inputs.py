@@ -64,7 +64,8 @@ def to_model_space(model: LatentVariableModel, x: Tensor) -> tuple[Tensor, Tenso
         x: data as handed in, shape (B, *X), on the model's device.
 
     Returns:
-        y of shape (B, *X) in the model's dtype, and log|det dy/dx| of shape (B,) in nats, zero where log p is no density.
+        y of shape (B, *X) in the model's dtype, and log|det dy/dx| of shape (B,) in nats, zero where log p is no
+        density.
     """
     dtype = engine.model_dtype(model) or (x.dtype if x.is_floating_point() else torch.get_default_dtype())
     x = x.to(dtype)
@@ -84,8 +85,8 @@ def likelihood_at_prior(model: LatentVariableModel) -> Distribution:
 def quantity(model: LatentVariableModel) -> str:
     """What log p of `model` is, in the units of the data handed in: one of `QUANTITIES`.
 
-    A mass (of x, or of the bits where the transform binarises) has no Jacobian; a density of dequantised data bounds the
-    mass of the integers from below.
+    A mass (of x, or of the bits where the transform binarises) has no Jacobian; a density of dequantised data bounds
+    the mass of the integers from below.
     """
     distribution = likelihood_at_prior(model)
     support: Any = distribution.support
@@ -150,5 +151,6 @@ def _check_finite(distribution: Distribution, x: Tensor, where: str) -> None:
         first = tuple(bad.nonzero()[0].tolist())
         hint = "" if missing_allowed else ' or, if NaN means not observed, a likelihood with missing="observed-only"'
         raise DataError(
-            f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. Drop or fill them{hint}."
+            f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. "
+            f"Drop or fill them{hint}."
         )

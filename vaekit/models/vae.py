@@ -56,8 +56,8 @@ class VAE(nn.Module):
             latent_shape = tuple(prior().event_shape)
         if encoder.head.event_shape != latent_shape:
             raise ShapeError(
-                f"the posterior {type(encoder.head).__name__} has events of shape {encoder.head.event_shape}, the prior "
-                f"{type(prior).__name__} of shape {latent_shape}; both describe z and must agree."
+                f"the posterior {type(encoder.head).__name__} has events of shape {encoder.head.event_shape}, "
+                f"the prior {type(prior).__name__} of shape {latent_shape}; both describe z and must agree."
             )
         encoder.build(decoder.head.event_shape)
         decoder.build(latent_shape)
@@ -116,8 +116,8 @@ class VAE(nn.Module):
         Args:
             x: data in their own units, shape (N, *X).
             mean: the mean of q (a posterior without one raises), or a draw.
-            generator: source of the noise of the draw and of a random transform; None with `mean=True` uses a fixed seed,
-                so that two calls give the same codes.
+            generator: source of the noise of the draw and of a random transform; None with `mean=True` uses a fixed
+                seed, so that two calls give the same codes.
 
         Returns:
             Shape (N, *Z).

@@ -1,6 +1,6 @@
 """Event shapes, activations: what every network asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -8,7 +8,7 @@ from vaekit.errors import ConfigError, ShapeError
 
 Shape = int | Sequence[int]
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky-relu": lambda: nn.LeakyReLU(0.2),
     "tanh": nn.Tanh,

@@ -10,13 +10,14 @@ from torch.distributions import Normal
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError
+from vaekit.networks.shapes import Shape
 
 _KINDS = ("log-variance", "exp", "softplus", "softplus-variance")
-from vaekit.networks.shapes import Shape
 
 
 class DiagonalNormal(ConditionalDistribution):
-    r"""\( q(z|x) = N(z; \mu(x), \mathrm{diag}\, \sigma^2(x)) \), drawn as \( z = \mu + \sigma \epsilon \) (13.25-13.26).
+    r"""\( q(z|x) = N(z; \mu(x), \mathrm{diag}\, \sigma^2(x)) \), drawn as \( z = \mu + \sigma \epsilon \)
+    (13.25-13.26).
 
     The mean is linear in the last layer (13.8); the raw second parameter v becomes the scale by
     "log-variance" \( \sigma = e^{v/2} \), "exp" \( \sigma = e^v \), "softplus" \( \sigma = \log(1 + e^v) \), or

@@ -25,7 +25,7 @@ class FullNormal(ConditionalDistribution):
     """
 
     def __init__(self, event_shape: int | tuple[int]) -> None:
-        size = event_shape if isinstance(event_shape, int) else tuple(event_shape)[0]
+        size = event_shape if isinstance(event_shape, int) else next(iter(event_shape))
         if not isinstance(event_shape, int) and len(event_shape) != 1:
             raise ShapeError(f"FullNormal takes events of one dimension; got shape {tuple(event_shape)}. Flatten z.")
         super().__init__(size, param_shape=(size + size * (size + 1) // 2,))

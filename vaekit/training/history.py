@@ -7,8 +7,8 @@ class History:
     """Lists per epoch under fixed keys, such as `history["seconds"]`, `history["train_elbo"]`, `history["valid_kl"]`.
 
     Keys: `epoch`, `step` (updates so far), `seconds` (training time of the epoch, without validation), `learning_rate`,
-    `skipped` (steps left out because they were not finite), and `train_` or `valid_` plus the name of each term, in nats
-    per datum in the units of the data.
+    `skipped` (steps left out because they were not finite), and `train_` or `valid_` plus the name of each term, in
+    nats per datum in the units of the data.
 
     Attributes:
         records: one dict per epoch.
@@ -51,4 +51,4 @@ class History:
         import narwhals
 
         columns = {key: self[key] for key in self.keys()}
-        return narwhals.from_dict(columns, backend=backend).to_native()
+        return narwhals.from_dict(columns, backend=backend).to_native()  # type: ignore[arg-type]

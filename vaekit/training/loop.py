@@ -62,7 +62,7 @@ class Loop:
         self.epoch = self.step = self.batch = 0
         self.stop = False
         self.signal: str | None = None
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, tuple[float, int]] = {}
         self.seconds = 0.0
         self.last_checkpoint = time.monotonic()
         self.best_value, self.best_weights = -math.inf, None if valid is None else _weights(model)
@@ -71,8 +71,9 @@ class Loop:
 
     def __call__(self, resume: bool = False) -> None:
         """Train until the last epoch, until patience runs out, or until a signal."""
-        with engine.seeded(engine.block_seed(self.trainer.seed, _NOISE)), engine.network_precision(
-            self.model, self.trainer.precision
+        with (
+            engine.seeded(engine.block_seed(self.trainer.seed, _NOISE)),
+            engine.network_precision(self.model, self.trainer.precision),
         ):
             if resume and self.run is not None:
                 self._restore()
@@ -132,28 +133,28 @@ class Loop:
         if outcome is None:
             return
         (value, terms), log_det = outcome
-        named = {"loss": value, **terms}
-        with torch.no_grad():
-            sums = torch.stack([term.detach().double().mean() for term in named.values()])
-            shift = log_det.double().mean() if self.jacobian else 0.0
-            for name, mean in zip(named, sums, strict=True):
-                extra = shift if name in self.objective.log_densities else 0.0
-                total = torch.stack([(mean + extra) * len(log_det), mean.new_tensor(float(len(log_det)))])
-                self.sums[name] = self.sums[name] + total if name in self.sums else total
+        named, num_rows = {"loss": value, **terms}, len(log_det)
+        # Read once per step and summed as Python's floats: a tensor operation costs more than all the sums.
+        means = torch.stack([term.detach().mean(dtype=torch.float64) for term in named.values()]).tolist()
+        shift = float(log_det.mean(dtype=torch.float64)) if self.jacobian else 0.0
+        for name, mean in zip(named, means, strict=True):
+            total, count = self.sums.get(name, (0.0, 0))
+            extra = shift if name in self.objective.log_densities else 0.0
+            self.sums[name] = (total + (mean + extra) * num_rows, count + num_rows)
 
-    def _means(self, part: str, sums: dict[str, Tensor]) -> dict[str, float]:
-        return {f"{part}_{name}": float(total / count) for name, (total, count) in sums.items()}
+    def _means(self, part: str, sums: dict[str, tuple[float, int]]) -> dict[str, float]:
+        return {f"{part}_{name}": total / count for name, (total, count) in sums.items()}
 
     def _validate(self, valid: Tensor) -> dict[str, float]:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, tuple[float, int]] = {}
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
             for rows in inputs.batches(len(valid), _VALID_ROWS):
                 y, log_det = self._to_model_space(valid[rows])
                 for name, term in self.objective.validation_terms(self.model, y).items():
                     shifted = term + log_det if self.jacobian and name in self.objective.log_densities else term
-                    total = torch.stack([shifted.double().sum(), torch.tensor(float(len(y)), dtype=torch.float64)])
-                    sums[name] = sums.get(name, torch.zeros(2, dtype=torch.float64)) + total.cpu()
+                    total, count = sums.get(name, (0.0, 0))
+                    sums[name] = (total + float(shifted.sum(dtype=torch.float64)), count + len(y))
         return self._means("valid", sums)
 
     def _keep_best(self, value: float) -> None:

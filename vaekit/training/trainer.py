@@ -43,8 +43,8 @@ class Trainer:
         shuffle: a new order of rows in each epoch.
         callbacks: see `Callback`.
         progress: whether to report on stderr.
-        checkpoint_every: epochs between checkpoints, for `fit(..., run=)`; None writes one at the end of an epoch when the
-            last one is ten seconds old.
+        checkpoint_every: epochs between checkpoints, for `fit(..., run=)`; None writes one at the end of an epoch when
+            the last one is ten seconds old.
 
     Raises:
         ConfigError: for a setting that cannot be.
@@ -106,8 +106,9 @@ class Trainer:
     ) -> History:
         """Train; with `valid`, leave the model with the weights of the best validation bound (at beta = 1).
 
-        A signal (Ctrl-C, SIGTERM) ends training after the current step: a checkpoint is written, the best weights are put
-        back, and then KeyboardInterrupt or SystemExit(143) is raised; at an interactive prompt `fit` returns instead.
+        A signal (Ctrl-C, SIGTERM) ends training after the current step: a checkpoint is written, the best weights are
+        put back, and then KeyboardInterrupt or SystemExit(143) is raised; at an interactive prompt `fit` returns
+        instead.
 
         Args:
             model: an nn.Module with `posterior`, `prior` and `likelihood`.

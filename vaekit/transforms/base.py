@@ -15,7 +15,8 @@ def as_floating(x: Tensor) -> Tensor:
 class Transform(nn.Module, ABC):
     r"""A map y = f(x) from data to model space, elementwise on the event, with its log|det df/dx|.
 
-    For a density, \( \log p(x) = \log p(y) + \log|\det \partial f / \partial x| \). Transforms that are no bijection say
+    For a density, \( \log p(x) = \log p(y) + \log|\det \partial f / \partial x| \). Transforms that are no bijection
+    say
     so: one that `dequantizes` turns a density of y into a lower bound on a mass of x; one that `discretizes` forgets x,
     so that the result is the mass of y.
     """

@@ -32,15 +32,17 @@ def content_noise(x: Tensor, seed: int) -> Tensor:
     place = _mix(torch.arange(1, bits.shape[1] + 1, device=x.device) * -7046029254386353131 + seed)
     row = _mix((bits * (place | 1)).sum(1) + seed)
     noise = _mix(row.unsqueeze(1) + place)
-    return ((noise >> 11) & 0x1FFFFFFFFFFFFF).to(torch.float64).mul(2.0**-53).to(x.dtype).view_as(x).clamp(max=1 - 2**-24)
+    return (
+        ((noise >> 11) & 0x1FFFFFFFFFFFFF).to(torch.float64).mul(2.0**-53).to(x.dtype).view_as(x).clamp(max=1 - 2**-24)
+    )
 
 
 class Binarize(Transform):
     """Grey values in [0, 1] to bits: the model then describes the bits, and log p is their mass, not a density of grey.
 
     `fresh` draws each bit from Bernoulli(x) at every use; `fixed` draws it once for all (the draw is a function of the
-    row's values and the seed); `threshold` sets it where x > threshold. Numbers from different modes cannot be compared:
-    thresholded digits are several nats easier than drawn ones.
+    row's values and the seed); `threshold` sets it where x > threshold. Numbers from different modes cannot be
+    compared: thresholded digits are several nats easier than drawn ones.
 
     References:
         Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", 2008 (drawn bits).

@@ -12,11 +12,12 @@ from vaekit.transforms.base import Transform, as_floating
 class Dequantize(Transform):
     r"""y = (x + u) / L with u uniform on [0, 1), for integers x in 0..L-1.
 
-    By Jensen's inequality \( E_u[\log p(y) - D \log L] \le \log P(x) \): a density fitted to y gives a lower bound on the
-    mass of x, and what vaekit reports says so.
+    By Jensen's inequality \( E_u[\log p(y) - D \log L] \le \log P(x) \): a density fitted to y gives a lower bound on
+    the mass of x, and what vaekit reports says so.
 
     References:
-        Theis et al., "A note on the evaluation of generative models", 2016, https://arxiv.org/abs/1511.01844, section 3.1.
+        Theis et al., "A note on the evaluation of generative models", 2016, https://arxiv.org/abs/1511.01844, section
+        3.1.
 
     Args:
         num_levels: L, 256 for 8-bit images.

@@ -11,7 +11,8 @@ from vaekit.transforms.base import Transform, as_floating
 
 
 class Logit(Transform):
-    r"""\( y = \mathrm{logit}(\epsilon + (1 - 2\epsilon) x) \) for x in [0, 1]. Use it before a Normal likelihood of images.
+    r"""\( y = \mathrm{logit}(\epsilon + (1 - 2\epsilon) x) \) for x in [0, 1]. Use it before a Normal likelihood of
+    images.
 
     References:
         Dinh et al., "Density estimation using Real NVP", 2017, https://arxiv.org/abs/1605.08803, section 4.1.

@@ -1,0 +1,131 @@
+"""What commands share: arguments, output, and data for a run."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from vaekit.data import Dataset
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted model.", show_default=False)]
+Data = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[DATA]",
+        help="NAME, NAME:train, NAME:test or a path; default: what RUN was fitted to.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="FILE", help="File to write; its suffix picks the format.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Source of all noise.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder with named data sets, looked at before $VAEKIT_DATA.")
+]
+NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
+Label = Annotated[str | None, typer.Option("--label", help="Column of a table that holds labels, not data.")]
+
+
+def generator(seed: int) -> "torch.Generator":
+    """A generator for the library's `generator=` arguments."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+def load_run(run: Path) -> Any:
+    """The model of a run."""
+    from vaekit import artifact
+
+    return artifact.load(run)
+
+
+def load_data(run: Path, source: str | None, part: str, data_dir: Path | None, label: str | None = None) -> "Dataset":
+    """Data for a run; `part` is the default part of a named set."""
+    from vaekit import runs
+
+    return runs.load_data(run, source, part=part, data_dir=data_dir, label=label)  # type: ignore[arg-type]
+
+
+def without_nan(value: Any) -> Any:
+    """NaN and infinity as None: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: without_nan(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(without_nan(value), indent=2))
+
+
+def print_table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
+    """A table: framed on a terminal, plain aligned columns that are never wrapped elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*header)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def write_array(path: Path, array: "np.ndarray", columns: list[str]) -> None:
+    """Write an array to `path` as a whole, in the format of its suffix."""
+    from vaekit.files import ARRAY_SUFFIXES, array_bytes, check_suffix, write_atomically
+
+    write_atomically(path, array_bytes(array, check_suffix(path, ARRAY_SUFFIXES), columns))
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def columns_of(dataset_columns: Any, event_shape: tuple[int, ...], prefix: str = "x") -> list[str]:
+    """Names for the elements of a row: the table's own, or x0, x1, ..."""
+    if dataset_columns:
+        return list(dataset_columns)
+    return [f"{prefix}{i}" for i in range(math.prod(event_shape))]
+
+
+def run_about(run: Path) -> dict[str, Any]:
+    """What the run says of its data."""
+    from vaekit import artifact
+
+    return artifact.read_config(run).metadata.get("data", {})
+
+
+def write_rows(path: Path, x: "torch.Tensor", run: Path) -> None:
+    """Write rows in the units of the data: a picture of a grid for .png, else an array."""
+    if path.suffix.lower() == ".png":
+        from vaekit import plots
+
+        value_range = run_about(run).get("value_range")
+        plots.save_grid(x, path, value_range=tuple(value_range) if value_range else None)
+        print(f"wrote {path}", file=sys.stderr)
+        return
+    write_array(path, x.cpu().numpy(), columns_of(run_about(run).get("columns"), tuple(x.shape[1:])))
+
+
+def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse an unknown suffix or a missing folder before the work starts."""
+    from vaekit.errors import ConfigError
+    from vaekit.files import check_suffix
+
+    check_suffix(path, suffixes)
+    if not path.parent.is_dir():
+        raise ConfigError(f"the folder {path.parent} does not exist; create it first")

@@ -1,0 +1,92 @@
+"""vaekit fit."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vaekit.cli.common import DataDir, Json, Label, print_json
+from vaekit.errors import ConfigError
+
+
+def _pairs(pairs: list[str]) -> dict[str, Any]:
+    """KEY=VALUE words as a dictionary."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"expected KEY=VALUE, got {pair!r}; for example latent_dim=8")
+        values[key.replace("-", "_")] = value
+    return values
+
+
+def _file(path: Path | None) -> dict[str, Any]:
+    """Settings from a JSON or TOML file."""
+    if path is None:
+        return {}
+    import tomllib
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}; expected keys and values")
+    return values
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: vaekit fit mnist -o runs/mnist latent_dim=40 max_epochs=50")(fit)
+
+
+def fit(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="NAME (training part), or a path.", show_default=False)],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings; `vaekit list` shows all keys.", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Folder to write.")] = ...,  # type: ignore[assignment]
+    preset: Annotated[str | None, typer.Option(help="Named model; `vaekit list` shows them.")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON or TOML file of settings; KEY=VALUE wins.")] = None,
+    valid: Annotated[str | None, typer.Option(help="Validation data; default: a fixed tenth of DATA.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in RUN.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Source of all noise; default 0.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side to which the images of a folder are resized.")] = None,
+    label: Label = None,
+    data_dir: DataDir = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    json_: Json = False,
+) -> None:
+    """Fit a model to data and save it as a folder."""
+    options = {"preset": preset, "seed": seed}
+    given = _file(config) | _pairs(pairs or []) | {key: v for key, v in options.items() if v is not None}
+    from vaekit import recipe, runs
+
+    recipe.settings(given)
+    history = runs.fit(
+        data,
+        output,
+        given,
+        valid=valid,
+        overwrite=overwrite,
+        resume=resume,
+        label=label,
+        size=size,
+        data_dir=data_dir,
+        progress=not quiet,
+    )
+    if history is None:
+        print(f"{output} is finished already; nothing to do", file=sys.stderr)
+    result = runs.outcome(output)
+    if json_:
+        print_json(result)
+    else:
+        best = ", ".join(f"{key} {value:.2f}" for key, value in result["best"].items() if key.startswith("valid_"))
+        print(f"{output}: {result['epochs']} epochs, best epoch {result['best_epoch']}: {best} (nats)")

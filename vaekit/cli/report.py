@@ -1,0 +1,54 @@
+"""vaekit report."""
+
+import sys
+
+import typer
+
+from vaekit.cli.common import (
+    Data,
+    DataDir,
+    Label,
+    NumSamples,
+    Output,
+    Run,
+    Seed,
+    check_output,
+    generator,
+    load_data,
+    load_run,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: vaekit report runs/digits -o report.html")(report)
+
+
+def report(
+    run: Run,
+    data: Data = None,
+    output: Output = ...,  # type: ignore[assignment]
+    num_samples: NumSamples = 100,
+    seed: Seed = 0,
+    label: Label = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write one self-contained HTML page: configuration, curves, numbers and pictures."""
+    check_output(output, (".html",))
+    model = load_run(run)
+    dataset = load_data(run, data, "test", data_dir, label)
+    from vaekit import report as reports
+    from vaekit import runs
+
+    page = reports.build(
+        model,
+        title=f"{run.resolve().name}: {dataset.name}",
+        config=runs.flattened(runs.describe(run)),
+        records=runs.records(run),
+        x=dataset,
+        labels=dataset.labels,
+        generator=generator(seed),
+        num_samples=num_samples,
+    )
+    reports.write(output, page)
+    print(f"wrote {output}", file=sys.stderr)

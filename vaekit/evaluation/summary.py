@@ -1,0 +1,54 @@
+"""The numbers of a model on a data set, as plain values for tables, JSON and reports."""
+
+import math
+from typing import Any
+
+from vaekit.bounds import LatentVariableModel
+from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.likelihood import elbo_and_iwae
+
+
+def _numbers(estimate: Estimate) -> dict[str, float]:
+    return {
+        "mean": estimate.mean,
+        "mean_stderr": estimate.mean_stderr,
+        "sampling_stderr": estimate.sampling_stderr,
+    }
+
+
+def _term(estimate: Estimate, name: str) -> dict[str, float]:
+    values = estimate.terms[name]
+    stderr = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    return {"mean": float(values.mean()), "sampling_stderr": stderr}
+
+
+def summarize(model: LatentVariableModel, x: Any, *, num_samples: int = 100, **options: Any) -> dict[str, Any]:
+    """ELBO, its two terms and the IWAE bound on a data set, with both kinds of standard errors.
+
+    Args:
+        model: any object with `posterior`, `prior` and `likelihood`.
+        x: data in their own units, shape (N, *X).
+        num_samples: K, draws of z per point for all of them.
+        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress` of `log_marginal`.
+
+    Returns:
+        `elbo`, `log_likelihood`, `kl`, `iwae`: each with `mean`, `sampling_stderr` (over the points) and, for the
+        bounds, `mean_stderr` (Monte Carlo), in nats; `quantity`, `num_points`, `num_samples`, `ess_median`; and
+        `bits_per_dimension`, minus the IWAE bound in bits per element, where it is a mass or bounds one.
+    """
+    lower, tighter = elbo_and_iwae(model, x, num_samples=num_samples, **options)
+    result: dict[str, Any] = {
+        "elbo": _numbers(lower),
+        "log_likelihood": _term(lower, "log_likelihood"),
+        "kl": _term(lower, "kl"),
+        "iwae": _numbers(tighter),
+        "num_points": len(tighter),
+        "num_samples": num_samples,
+        "quantity": tighter.quantity,
+        "ess_median": float(tighter.ess.median()),
+    }
+    if "mass" in tighter.quantity:
+        result["bits_per_dimension"] = (
+            -tighter.mean / math.log(2) / math.prod(x.shape[1:] if hasattr(x, "shape") else x.event_shape)
+        )
+    return result
