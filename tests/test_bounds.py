@@ -219,7 +219,7 @@ def test_log_p_agrees_with_quadrature_over_the_latents(head, num_latents):
         weights = bounds.log_weights(model, x, 40_000)
     ratio = (weights - exact).exp()
     stderr = ratio.std(0) / math.sqrt(len(ratio))
-    assert float(stderr.max()) < 0.05
+    assert float(stderr.max()) < 0.1
     assert bool(((ratio.mean(0) - 1).abs() < 5 * stderr).all())
 
 
