@@ -199,9 +199,15 @@ def test_values_outside_the_unit_interval_are_refused():
     for transform in (Binarize(), Logit()):
         for bad in (2.0, -0.1):
             with pytest.raises(SupportError, match=r"expects values in \[0, 1\].*Put Scale before it"):
-                transform(torch.tensor([[0.5, bad]]))
+                transform.check(torch.tensor([[0.5, bad]]))
+        transform.check(torch.tensor([[0.0, 1.0]]))
     with pytest.raises(SupportError):
-        Binarize()(torch.tensor([[0.5, torch.nan]]))
+        Binarize().check(torch.tensor([[0.5, torch.nan]]))
+    with pytest.raises(SupportError, match="Put Scale before it"):
+        Compose([Scale(0, 100), Binarize()]).check(torch.tensor([[0, 101]]))
+    for bad in (-1.0, 4.0, 0.5):
+        with pytest.raises(SupportError, match=r"expects the integers 0\.\.3"):
+            Dequantize(4).check(torch.tensor([[1.0, bad]]))
 
 
 def test_settings_that_make_no_sense_are_refused():

@@ -61,7 +61,8 @@ class Draw(NamedTuple):
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
-def _check(num_samples: int, kl: str = "auto") -> None:
+def check_arguments(num_samples: int, kl: str = "auto") -> None:
+    """Raise a `ConfigError` unless there is at least one draw and `kl` is a known word."""
     if num_samples < 1:
         raise ConfigError(f"num_samples is at least 1; got {num_samples}")
     if kl not in ("auto", "analytic", "sampled"):
@@ -94,7 +95,7 @@ def draw(model: LatentVariableModel, x: Tensor, num_samples: int) -> Draw:
     Raises:
         ConfigError: if K < 1.
     """
-    _check(num_samples)
+    check_arguments(num_samples)
     return draw_from(model, model.posterior(x), x, num_samples)
 
 
@@ -135,6 +136,7 @@ def elbo_terms(
     kl: KLMode = "auto",
     *,
     baseline: tuple[Tensor, Tensor] | None = None,
+    posterior: Distribution | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""The two terms of the ELBO, \( E_q[\log p(x|z)] \) and \( KL(q(z|x), p(z)) \) (equations 13.21-13.22, 13.27).
 
@@ -148,6 +150,7 @@ def elbo_terms(
         kl: "analytic" needs a closed form; "sampled" averages log q - log p over the draws and is the one whose ELBO
             has no variance at the exact posterior; "auto" takes the closed form where there is one.
         baseline: for one draw without reparameterisation, the running means of the two terms, shape ().
+        posterior: q(z|x) where it is at hand already.
 
     Returns:
         (log-likelihood, KL), each of shape (B,), in nats.
@@ -155,8 +158,8 @@ def elbo_terms(
     Raises:
         ConfigError: if M < 1, or "analytic" is asked for and there is no closed form.
     """
-    _check(num_samples, kl)
-    q, prior = model.posterior(x), model.prior()
+    check_arguments(num_samples, kl)
+    q, prior = model.posterior(x) if posterior is None else posterior, model.prior()
     divergence = None if kl == "sampled" else kl_divergence(q, prior)
     if divergence is None and kl == "analytic":
         raise ConfigError(f'no closed form is known for KL({q}, {prior}); use kl="sampled" or kl="auto"')
@@ -216,6 +219,6 @@ def iwae(model: LatentVariableModel, x: Tensor, num_samples: int) -> Tensor:
     Raises:
         ConfigError: if K < 1.
     """
-    _check(num_samples)
+    check_arguments(num_samples)
     q = model.posterior(x)
     return iwae_from_draw(draw_from(model, q, x, num_samples), reparameterized=q.has_rsample)

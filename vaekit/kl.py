@@ -18,7 +18,8 @@ _Pair = tuple[type[Distribution], type[Distribution]]
 def _normal_normal(q: Normal, p: Normal) -> Tensor:
     r"""KL of each element.
 
-    \( \tfrac12 (\sigma_q^2/\sigma_p^2 + (\mu_q-\mu_p)^2/\sigma_p^2 - 1) - \log(\sigma_q/\sigma_p) \): 13.24 for p = N(0, 1).
+    \( \tfrac12 (\sigma_q^2/\sigma_p^2 + (\mu_q-\mu_p)^2/\sigma_p^2 - 1) - \log(\sigma_q/\sigma_p) \), which is
+    13.24 for p = N(0, 1).
     """
     ratio = q.scale / p.scale
     shift = (q.loc - p.loc) / p.scale

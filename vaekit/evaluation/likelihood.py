@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vaekit import engine
-from vaekit.bounds import KLMode, LatentVariableModel
+from vaekit.bounds import KLMode, LatentVariableModel, check_arguments
 from vaekit.errors import ConfigError
 from vaekit.evaluation.blocks import weight_blocks
 from vaekit.evaluation.estimate import Estimate
@@ -15,10 +15,9 @@ from vaekit.kl import kl_divergence
 from vaekit.models import inputs
 
 
-def _prepare(model: LatentVariableModel, x: Any, num_samples: int) -> tuple[Tensor, str, bool]:
+def _prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[Tensor, str, bool]:
     """Checked data, what log p is, and whether it has a Jacobian."""
-    if num_samples < 1:
-        raise ConfigError(f"num_samples is at least 1; got {num_samples}")
+    check_arguments(num_samples, kl)
     x = inputs.as_tensor(x)
     inputs.check_data(model, x)
     quantity = inputs.quantity(model)
@@ -131,7 +130,7 @@ def elbo_and_iwae(
     progress: bool = False,
 ) -> tuple[Estimate, Estimate]:
     """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
-    x, quantity, jacobian = _prepare(model, x, num_samples)
+    x, quantity, jacobian = _prepare(model, x, num_samples, kl)
     weights, values = WeightSums(len(x)), RunningMoments(len(x))
     log_likelihoods, divergences = RunningMoments(len(x)), RunningMoments(len(x))
     offset = torch.zeros(len(x), dtype=torch.float64)

@@ -15,6 +15,7 @@ from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.distributions import check_support
 from vaekit.errors import DataError, ShapeError
+from vaekit.transforms.base import as_floating
 
 QUANTITIES = ("density", "mass", "bound on a mass", "no density")
 
@@ -138,6 +139,9 @@ def check_data(model: LatentVariableModel, x: Tensor, *, where: str = "x") -> No
             chunk = x[rows].to(device)
             if chunk.is_floating_point():
                 _check_finite(distribution, chunk, where)
+            transform = transform_of(model)
+            if hasattr(transform, "check"):
+                transform.check(as_floating(chunk))
             check_support(distribution, to_model_space(model, chunk)[0], where=where)
 
 

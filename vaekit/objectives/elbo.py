@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vaekit import bounds
 from vaekit.bounds import KLMode, LatentVariableModel
@@ -50,8 +51,7 @@ class ELBO(Objective):
         free_bits: float | None = None,
     ) -> None:
         super().__init__()
-        if num_samples < 1:
-            raise ConfigError(f"num_samples is at least 1; got {num_samples}")
+        bounds.check_arguments(num_samples, kl)
         if not callable(beta) and beta < 0:
             raise ConfigError(f"beta is not negative; got {beta}")
         if free_bits is not None and free_bits < 0:
@@ -67,21 +67,21 @@ class ELBO(Objective):
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `beta`."""
-        baseline = (self.baseline[0], self.baseline[1])
-        log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl, baseline=baseline)
+        baseline, q = (self.baseline[0], self.baseline[1]), model.posterior(x)
+        log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl, baseline=baseline, posterior=q)
         if self.training and self.num_samples == 1:
             self._update_baseline(log_likelihood, kl)
         beta = self.beta(self.step) if callable(self.beta) else self.beta
-        divergence = self._with_free_bits(model, x) if self.free_bits else kl.mean()
+        divergence = self._with_free_bits(q, model.prior()) if self.free_bits else kl.mean()
         value = beta * divergence - log_likelihood.mean()
         terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
         if callable(self.beta):
             terms["beta"] = torch.as_tensor(beta)
         return Loss(value, terms)
 
-    def _with_free_bits(self, model: LatentVariableModel, x: Tensor) -> Tensor:
+    def _with_free_bits(self, q: Distribution, prior: Distribution) -> Tensor:
         assert self.free_bits is not None
-        per_dimension = kl_per_dimension(model.posterior(x), model.prior()).mean(0)
+        per_dimension = kl_per_dimension(q, prior).mean(0)
         return per_dimension.clamp(min=self.free_bits).sum()
 
     def _update_baseline(self, log_likelihood: Tensor, kl: Tensor) -> None:

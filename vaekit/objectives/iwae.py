@@ -4,7 +4,6 @@ from torch import Tensor
 
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
-from vaekit.errors import ConfigError
 from vaekit.objectives.base import Loss, Objective
 
 
@@ -28,8 +27,7 @@ class IWAE(Objective):
 
     def __init__(self, num_samples: int = 5) -> None:
         super().__init__()
-        if num_samples < 1:
-            raise ConfigError(f"num_samples is at least 1; got {num_samples}")
+        bounds.check_arguments(num_samples)
         self.num_samples = num_samples
 
     def extra_repr(self) -> str:

@@ -28,6 +28,12 @@ class Transform(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Data x to model space y, both of shape (N, *X). A random transform draws from torch's stream."""
 
+    def check(self, x: Tensor) -> None:
+        """Raise a `SupportError` if x, shape (N, *X), holds values that the transform is not made for.
+
+        Called once at the edge, not at every step.
+        """
+
     @abstractmethod
     def inverse(self, y: Tensor) -> Tensor:
         """Model space y to data x, both of shape (..., *X)."""
@@ -83,6 +89,12 @@ class Compose(Transform):
         for transform in self._chain:
             x = transform(x)
         return x
+
+    def check(self, x: Tensor) -> None:
+        """Check what each part gets to see."""
+        for transform in self._chain:
+            transform.check(x)
+            x = transform(x)
 
     def inverse(self, y: Tensor) -> Tensor:
         """Every inverse in reverse order."""

@@ -63,17 +63,16 @@ class Binarize(Transform):
             raise ConfigError(f"Binarize expects mode in {', '.join(_MODES)}; got {mode!r}")
         self.mode, self.threshold, self.seed = mode, float(threshold), int(seed)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Bits, as floats.
-
-        Raises:
-            SupportError: if x leaves [0, 1].
-        """
-        x = as_floating(x)
+    def check(self, x: Tensor) -> None:
+        """Raise a `SupportError` if x leaves [0, 1]."""
         if not bool(((x >= 0) & (x <= 1)).all()):
             raise SupportError(
                 f"Binarize expects values in [0, 1]; got [{x.min():g}, {x.max():g}]. Put Scale before it."
             )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Bits, as floats."""
+        x = as_floating(x)
         if self.mode == "threshold":
             return (x > self.threshold).to(x.dtype)
         noise = torch.rand_like(x) if self.mode == "fresh" else content_noise(x, self.seed)

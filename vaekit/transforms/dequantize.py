@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, SupportError
 from vaekit.transforms.base import Transform, as_floating
 
 
@@ -30,6 +30,14 @@ class Dequantize(Transform):
         if num_levels < 2:
             raise ConfigError(f"Dequantize expects at least 2 levels; got {num_levels}")
         self.num_levels = int(num_levels)
+
+    def check(self, x: Tensor) -> None:
+        """Raise a `SupportError` unless x holds integers in 0..L-1."""
+        if not bool(((x >= 0) & (x < self.num_levels) & (x == torch.floor(x)) | torch.isnan(x)).all()):
+            raise SupportError(
+                f"Dequantize expects the integers 0..{self.num_levels - 1}; got values in [{x.min():g}, {x.max():g}], "
+                "not all of them integers in that range. Set num_levels, or leave Dequantize out for real numbers."
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """(x + u) / L with fresh noise u; rounding never carries it into the next cell."""

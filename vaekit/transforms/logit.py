@@ -27,15 +27,14 @@ class Logit(Transform):
             raise ConfigError(f"Logit expects eps in (0, 0.5); got {eps}")
         self.eps = float(eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """logit(eps + (1 - 2 eps) x).
-
-        Raises:
-            SupportError: if x leaves [0, 1].
-        """
-        x = as_floating(x)
+    def check(self, x: Tensor) -> None:
+        """Raise a `SupportError` if x leaves [0, 1]."""
         if not bool(((x >= 0) & (x <= 1) | torch.isnan(x)).all()):
             raise SupportError(f"Logit expects values in [0, 1]; got [{x.min():g}, {x.max():g}]. Put Scale before it.")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """logit(eps + (1 - 2 eps) x)."""
+        x = as_floating(x)
         return torch.logit(self.eps + (1 - 2 * self.eps) * x)
 
     def inverse(self, y: Tensor) -> Tensor:
