@@ -116,7 +116,7 @@ class Product(Distribution):
         return self._sum(self.log_prob_per_element(value))
 
     def _sum(self, values: Tensor) -> Tensor:
-        return values.flatten(-self.event_ndims).sum(-1) if self.event_ndims else values
+        return values.sum(tuple(range(-self.event_ndims, 0))) if self.event_ndims else values
 
     def _point_of_support(self, like: Tensor) -> Tensor:
         support = cast(constraints.Constraint, self.base.support)
