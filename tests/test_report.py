@@ -1,0 +1,219 @@
+"""The report: one file without links, valid HTML, the numbers that evaluation gives."""
+
+import base64
+import io
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.distributions import Independent, Normal
+
+import vaekit as vk
+from vaekit import evaluation, presets, report, transforms
+from vaekit.data import Dataset
+from vaekit.errors import ArtifactError
+from vaekit.kl import kl_per_dimension
+from vaekit.plots import style
+from vaekit.report import numbers, words
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+RECORDS = [{"epoch": e, "train_elbo": -50.0 - 9 / e, "valid_elbo": -51.0 - 9 / e, "train_kl": 3.0} for e in range(1, 6)]
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; keeps the images, the ids, the links and the text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.stack, self.images, self.ids, self.links, self.tags = [], [], [], [], set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.stack, f"not closed: {self.stack}"
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.stack.append(tag)
+        if tag == "img":
+            self.images.append(attributes)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag == "a":
+            self.links.append(attributes["href"])
+
+    def handle_endtag(self, tag):
+        assert self.stack, f"</{tag}> closes nothing"
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _coarse():
+    """Few dots per inch: drawing is most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "DPI", 40)
+        yield
+
+
+def build(model, x, **options):
+    settings = {"title": "A title", "config": {"latent_dim": 2, "seed": 0}, "records": RECORDS, "num_samples": 8}
+    return report.build(model, x=x, **{**settings, **options})
+
+
+@pytest.fixture(scope="module")
+def digits():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        binary = transforms.Compose([transforms.Scale(0, 16), transforms.Binarize()])
+        model, _ = presets.vae((1, 8, 8), latent_dim=2, hidden=(16,), transform=binary)
+        x = torch.randint(0, 17, (24, 1, 8, 8), dtype=torch.uint8)
+    return model, Dataset(x.numpy(), np.arange(24) % 4, "digits", None, (0, 16), "image")
+
+
+@pytest.fixture(scope="module")
+def digits_page(digits):
+    return build(*digits)
+
+
+@pytest.fixture(scope="module")
+def table():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, _ = presets.vae((3,), latent_dim=3, hidden=(16,), likelihood="normal", posterior="full-normal")
+        return model, torch.randn(40, 3)
+
+
+def test_page_stands_alone_and_is_valid(digits_page):
+    html = digits_page
+    assert "http://" not in html
+    assert "https://" not in html
+    page = Page(html)
+    assert {"main", "h1", "table", "figure", "title"} <= page.tags
+    assert not {"script", "link", "iframe"} & page.tags
+    assert {link.removeprefix("#") for link in page.links} == set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    for section in ("model", "numbers", "divergence", "training", "reconstructions", "samples", "latent", "walk"):
+        assert section in page.ids
+    assert "Manifold" in page.text
+
+
+def test_pictures_are_inside_and_described(digits_page):
+    page = Page(digits_page)
+    assert len(page.images) == 8
+    for image in page.images:
+        kind, _, content = image["src"].partition(",")
+        assert kind == "data:image/png;base64"
+        picture = Image.open(io.BytesIO(base64.b64decode(content)))
+        assert min(picture.size) > 40
+        assert len(image["alt"]) > 15
+
+
+def test_numbers_are_those_of_evaluation(digits, digits_page):
+    model, data = digits
+    expected = report.evaluate(model, data, num_samples=8)
+    page = Page(digits_page)
+    for name in ("elbo", "log_marginal", "log_likelihood", "kl"):
+        assert numbers.number(expected[name]["mean"]) in page.text
+        assert numbers.number(expected[name]["sampling_stderr"], 3) in page.text
+    generator = torch.Generator().manual_seed(0)
+    bound = evaluation.elbo(model, data, num_samples=8, generator=generator)
+    assert expected["elbo"] == bound.summary()
+    assert expected["elbo"]["mean"] == pytest.approx(expected["log_likelihood"]["mean"] - expected["kl"]["mean"])
+    bits = -expected["log_marginal"]["mean"] / math.log(2) / 64
+    assert f"{bits:.4f}" in page.text
+    assert "probability mass" in page.text
+
+
+def test_an_evaluation_and_hostile_text_handed_in(table):
+    model, x = table
+    hostile = '<script>alert(1)</script>"&'
+    estimate = evaluation.iwae(model, x, num_samples=7)
+    given = {"iwae": estimate, "note": "no number", "elbo": {"mean": -12345.678}}
+    html = build(model, x, evaluation=given, title=hostile, config={hostile: {hostile: hostile}})
+    page = Page(html)
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert hostile in page.text
+    assert "IWAE bound with K = 7" in page.text
+    assert numbers.number(estimate.mean) in page.text
+    assert "−12,345.68" in page.text
+    assert "Bits per dimension" not in page.text  # a density
+    assert "judged on 40 points" in page.text
+
+
+def test_sections_that_cannot_be_are_left_out(table):
+    page = Page(build(*table, records=[], config={}))
+    assert "training" not in page.ids
+    assert "Configuration of the run" not in page.text
+    assert "KL per latent dimension is not shown" in page.text
+    assert "Traversal" in page.text
+
+
+def test_divergences_are_the_mean_over_the_data():
+    model, _ = presets.vae((5,), latent_dim=3, hidden=(16,), likelihood="normal")
+    x = torch.randn(40, 5)
+    with torch.no_grad():
+        expected = kl_per_dimension(model.posterior(x), model.prior()).double().mean(0)
+    torch.testing.assert_close(numbers.divergences(model, x), expected)
+
+
+def test_page_repeats(digits, digits_page):
+    assert build(*digits, generator=torch.Generator().manual_seed(0)) == digits_page
+    assert build(*digits, generator=torch.Generator().manual_seed(1)) != digits_page
+
+
+def test_foreign_model():
+    class Foreign:
+        def posterior(self, x):
+            return Independent(Normal(x[:, :2], torch.tensor(0.1)), 1)
+
+        def prior(self):
+            return Independent(Normal(torch.zeros(2), torch.ones(2)), 1)
+
+        def likelihood(self, z):
+            return Independent(Normal(torch.cat([z, z[..., :1]], -1), torch.tensor(1.0)), 1)
+
+    page = Page(build(Foreign(), torch.randn(20, 3)))
+    assert "Foreign" in page.text
+
+
+def test_one_row_is_enough(digits):
+    model, data = digits
+    Page(build(model, data.take([0])))
+
+
+def test_evaluation_looks_at_a_fixed_choice_of_rows(table):
+    model, x = table
+    first, again = (report.evaluate(model, x, num_samples=2, max_rows=10) for _ in range(2))
+    assert first == again
+    assert first["elbo"]["num_points"] == 10
+
+
+def test_words_name_the_parts(digits):
+    model, _ = digits
+    rows = dict(words.parts(model))
+    assert rows["Data x"] == "1 × 8 × 8 = 64 numbers"
+    assert rows["Parameters"] == f"{sum(p.numel() for p in model.parameters()):,}"
+    assert "Bernoulli" in rows["Likelihood p(x|z)"]
+    assert re.search(r"Scale \(low 0, high 16\), then Binarize \(mode fresh", rows["Transform of the data"])
+    assert words.flatten({"a": {"b": [1, 2]}, "c": None}) == [("a.b", "1, 2"), ("c", "none")]
+
+
+def test_every_likelihood_has_words():
+    for name in vk.likelihoods.__all__:
+        assert name in words._WORDS
+
+
+def test_write(tmp_path):
+    report.write(tmp_path / "report.html", "<p>é</p>")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "<p>é</p>"
+    with pytest.raises(ArtifactError):
+        report.write(tmp_path / "nowhere" / "report.html", "x")

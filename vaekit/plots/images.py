@@ -1,0 +1,202 @@
+"""Images as tiles: one array for a file, one axes for a figure."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from vaekit.errors import ConfigError, ShapeError
+from vaekit.files import write_atomically
+from vaekit.models import inputs
+from vaekit.plots import style
+
+Range = tuple[float, float]
+_SEPARATOR = 160  # grey between tiles: visible beside black and beside white
+_GAP = 3  # pixels between enlarged tiles
+_MAX_WIDTH = 9.0  # inches of a figure's tiles
+
+
+def is_image(event_shape: Sequence[int]) -> bool:
+    """Whether rows of that shape can be shown as pictures: (H, W), or (C, H, W) with 1 or 3 channels."""
+    if len(event_shape) == 3:
+        return event_shape[0] in (1, 3)
+    return len(event_shape) == 2 and min(event_shape) >= 4
+
+
+def data_range(x: Any) -> Range:
+    """Black and white for images about which nothing else is known.
+
+    (0, 255) for 8-bit images that use the upper half of it, (0, 1) for reals within it, else the smallest and largest
+    value, for reals without the outermost thousandth at either end.
+    """
+    values = np.asarray(inputs.as_tensor(x).detach().cpu())
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    if values.dtype == np.uint8 and high > 127:
+        return 0.0, 255.0
+    if low >= 0 and high <= 1:
+        return 0.0, 1.0
+    if values.dtype.kind == "f" and finite.size > 2000 and (np.modf(finite[:2000])[0] != 0).any():
+        low, high = (float(q) for q in np.quantile(finite, (0.001, 0.999)))
+    low = min(low, 0.0) if 0 <= low < 0.5 * high else low
+    if high > low:
+        return low, high
+    return (min(low, 0.0), max(high, 0.0)) if low else (0.0, 1.0)
+
+
+def model_range(model: Any, x: Any = None, decoded: Any = None) -> Range:
+    """Black and white in the units of the data: the bounds of what the likelihood can explain, or what the data show.
+
+    The data win where they fill less than half of the bounds (digits of 16 grey levels under a likelihood of 256).
+    """
+    bounds = _support_range(model)
+    seen = getattr(x, "value_range", None) or (data_range(x) if x is not None else None)
+    if bounds is None:
+        return seen or data_range(decoded)
+    if seen is not None and seen[1] - seen[0] < 0.5 * (bounds[1] - bounds[0]):
+        return float(seen[0]), float(seen[1])
+    return bounds
+
+
+def _support_range(model: Any) -> Range | None:
+    """The bounds of the likelihood's support, seen through the transform; None where it is unbounded."""
+    distribution = inputs.likelihood_at_prior(model)
+    support: Any = distribution.support
+    support = getattr(support, "base_constraint", support)
+    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    if type(support).__name__ == "_Boolean":
+        low, high = 0, 1
+    if low is None or high is None:
+        return None
+    ends = [torch.full((1, *distribution.event_shape), float(torch.as_tensor(v).max())) for v in (low, high)]
+    transform = inputs.transform_of(model)
+    with torch.no_grad():
+        ends = ends if transform is None else [transform.inverse(end) for end in ends]
+    first, last = (float(end.double().mean()) for end in ends)
+    return (first, last) if math.isfinite(first) and math.isfinite(last) and first < last else None
+
+
+def to_bytes_range(x: Any, value_range: Range | None = None) -> np.ndarray:
+    """Images as uint8, channels last: (N, H, W) for grey, (N, H, W, 3) for colour; the range becomes 0 to 255.
+
+    Raises:
+        ShapeError: if x is no batch of images.
+        ConfigError: unless low < high.
+    """
+    low, high = value_range or data_range(x)
+    if not low < high:
+        raise ConfigError(f"value_range expects low < high; got {low} and {high}")
+    values = np.asarray(inputs.as_tensor(x).detach().cpu(), dtype=np.float64)
+    if values.ndim < 3 or values.ndim > 4 or not is_image(values.shape[1:]) or len(values) == 0:
+        raise ShapeError(f"expected images of shape (N, H, W) or (N, C, H, W) with C of 1 or 3; got {values.shape}")
+    if values.ndim == 4:
+        values = values[:, 0] if values.shape[1] == 1 else np.moveaxis(values, 1, -1)
+    scaled = np.nan_to_num((values - low) / (high - low), nan=0.5)
+    return np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)
+
+
+def image_grid(x: Any, ncols: int | None = None, value_range: Range | None = None, gap: int = 1) -> np.ndarray:
+    """Images side by side, tile k in row k // ncols and column k % ncols, with grey lines between and around them.
+
+    Args:
+        x: images, shape (N, H, W) or (N, C, H, W) with C of 1 or 3.
+        ncols: tiles per row; None makes the picture close to a square.
+        value_range: what becomes black and white; None reads it off the values.
+        gap: width of the lines in pixels.
+
+    Returns:
+        uint8, shape (rows, columns) for grey or (rows, columns, 3) for colour images; tile k starts at
+        (gap + (k // ncols) (H + gap), gap + (k % ncols) (W + gap)).
+
+    Raises:
+        ShapeError: if x is no batch of images.
+        ConfigError: for a column number below 1 or an empty range.
+
+    Example:
+        >>> import numpy as np
+        >>> image_grid(np.zeros((6, 1, 8, 8)), ncols=3).shape
+        (19, 28)
+    """
+    tiles = to_bytes_range(x, value_range)
+    num, height, width = tiles.shape[:3]
+    ncols = _square_columns(num, height, width) if ncols is None else ncols
+    if ncols < 1:
+        raise ConfigError(f"ncols is at least 1; got {ncols}")
+    nrows = -(-num // ncols)
+    shape = (gap + nrows * (height + gap), gap + ncols * (width + gap), *tiles.shape[3:])
+    grid = np.full(shape, _SEPARATOR, np.uint8)
+    for k, tile in enumerate(tiles):
+        top, left = gap + k // ncols * (height + gap), gap + k % ncols * (width + gap)
+        grid[top : top + height, left : left + width] = tile
+    return grid
+
+
+def _square_columns(num: int, height: int, width: int) -> int:
+    """Columns that make the whole picture close to a square, whatever the shape of a tile."""
+    return max(1, min(num, math.ceil(math.sqrt(num * height / width) - 1e-9)))
+
+
+def save_grid(path: str | Path, x: Any, ncols: int | None = None, value_range: Range | None = None) -> None:
+    """Write images as one PNG; small tiles are enlarged by a whole factor, so that every pixel stays a sharp square.
+
+    Args:
+        path: ends in .png.
+        x: see `image_grid`.
+        ncols: see `image_grid`.
+        value_range: see `image_grid`.
+
+    Raises:
+        ConfigError: for another suffix.
+        ArtifactError: if the file cannot be written.
+    """
+    from PIL import Image
+
+    style.check_suffix(path, (".png",))
+    buffer = io.BytesIO()
+    Image.fromarray(_enlarged_grid(x, ncols, value_range)).save(buffer, "PNG", optimize=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def _enlarged_grid(x: Any, ncols: int | None, value_range: Range | None, gap: int = _GAP) -> np.ndarray:
+    """`image_grid` of tiles enlarged to about 56 pixels, so that the lines stay thin beside the pixels."""
+    factor = max(1, round(56 / min(inputs.as_tensor(x).shape[-2:])))
+    tiles = to_bytes_range(x, value_range).repeat(factor, 1).repeat(factor, 2)
+    return image_grid(np.moveaxis(tiles, -1, 1) if tiles.ndim == 4 else tiles, ncols, (0, 255), gap)
+
+
+def tiles_figure(
+    x: Any,
+    ncols: int,
+    title: str,
+    value_range: Range,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    tile_inches: float = 0.62,
+    gap: int = _GAP,
+) -> Figure:
+    """A figure of image tiles whose size follows from their number, with labels beside rows and above columns."""
+    grid = _enlarged_grid(x, ncols, value_range, gap)
+    nrows = -(-len(x) // ncols)
+    height, width = (grid.shape[0] - gap) / nrows, (grid.shape[1] - gap) / ncols
+    size = min(tile_inches, _MAX_WIDTH / ncols)
+    aspect = grid.shape[0] / grid.shape[1]
+    across = max(size * ncols * min(1.0, width / height if width < height else 1.0), 2.0)
+    with style.style():
+        made = Figure(figsize=(across, across * aspect), dpi=style.DPI)
+        axes = made.add_axes((0, 0, 1, 1))
+        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        axes.set_frame_on(False)
+        axes.set_title(title, pad=10 if not column_labels else 12, loc="left" if across < 3.2 else "center")
+        axes.tick_params(length=0, labeltop=True, labelbottom=False, pad=3)
+        centres = [(k + 0.5) * width + gap / 2 - 0.5 for k in range(ncols)]
+        axes.set_xticks(centres if column_labels else [], column_labels or None)
+        middles = [(k + 0.5) * height + gap / 2 - 0.5 for k in range(nrows)]
+        axes.set_yticks(middles if row_labels else [], row_labels or None)
+    return made

@@ -1,0 +1,122 @@
+"""The codes of data (figure 13.6a of "Neural Networks and Deep Learning")."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vaekit.errors import ShapeError
+from vaekit.plots import access, style
+
+_MAX_POINTS = 20_000
+_MAX_CLASSES = 20
+
+
+def latent(model: Any, x: Any, labels: Any = None) -> Figure:
+    """E[z|x] of each row, coloured by label: as it is in two dimensions, its first two principal components in more.
+
+    Args:
+        model: any latent-variable model.
+        x: data in their own units, shape (N, *X); of more than 20,000 rows a fixed choice is drawn.
+        labels: one per row, shape (N,): up to 20 classes get a legend, more numbers a colour bar; None takes
+            those of x.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ShapeError: if there are not as many labels as rows.
+    """
+    rows = access.rows_of(model, x)
+    labels = getattr(x, "labels", None) if labels is None else labels
+    labels = None if labels is None else np.asarray(labels)
+    if labels is not None and labels.shape != (len(rows),):
+        raise ShapeError(f"labels has one label per row, shape ({len(rows)},); got {labels.shape}")
+    # A fixed order of drawing, so that the class that comes last in the file does not cover the others.
+    order = np.random.default_rng(0).permutation(len(rows))[:_MAX_POINTS]
+    codes = access.encode(model, rows[order]).double().numpy()
+    labels = None if labels is None else labels[order]
+    with style.style():
+        made = style.figure(6.2 if labels is None else 7.0, 5.6)
+        axes = made.subplots()
+        if codes.shape[1] == 1:
+            _histogram(axes, codes[:, 0], labels)
+        else:
+            _points(made, axes, _plane(axes, codes), labels)
+        axes.set_title(f"E[z|x] of {len(codes):,} points" + (f" of {len(rows):,}" if len(codes) < len(rows) else ""))
+    return made
+
+
+def _plane(axes: Axes, codes: np.ndarray) -> np.ndarray:
+    """Two coordinates of each code; says on the axes what they are."""
+    if codes.shape[1] == 2:
+        axes.set(xlabel="z1", ylabel="z2")
+        return codes
+    from sklearn.decomposition import PCA
+
+    if len(codes) < 2:
+        axes.set(xlabel="z1", ylabel="z2")
+        return codes[:, :2]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pca = PCA(2, svd_solver="full").fit(codes)
+        explained = np.nan_to_num(pca.explained_variance_ratio_)
+    for axis, name, share in zip((axes.xaxis, axes.yaxis), ("first", "second"), explained, strict=True):
+        axis.set_label_text(f"{name} principal component of {codes.shape[1]} dimensions ({share:.0%} of the variance)")
+    return pca.transform(codes)
+
+
+def _classes(labels: np.ndarray) -> list[tuple[str, np.ndarray]] | None:
+    """(name, mask) of each class; None where labels are many numbers, for a colour bar."""
+    values, counts = np.unique(labels, return_counts=True)
+    if len(values) <= _MAX_CLASSES:
+        return [(str(value), labels == value) for value in values]
+    if labels.dtype.kind in "iufb":
+        return None
+    kept = values[np.sort(np.argsort(-counts, kind="stable")[: _MAX_CLASSES - 1])]
+    return [*((str(value), labels == value) for value in kept), ("other", ~np.isin(labels, kept))]
+
+
+def _colours(num_classes: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    return list(colormaps["tab10" if num_classes <= 10 else "tab20"].colors)  # type: ignore[attr-defined]
+
+
+def _points(made: Figure, axes: Axes, places: np.ndarray, labels: np.ndarray | None) -> None:
+    size = float(np.clip(9000 / len(places), 2.5, 22))
+    options: dict[str, Any] = {"s": size, "alpha": 0.75 if len(places) < 5000 else 0.55, "linewidths": 0}
+    options["rasterized"] = True
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.grid(True)
+    if labels is None:
+        axes.scatter(places[:, 0], places[:, 1], color=style.BLUE, **options)
+        return
+    classes = _classes(labels)
+    if classes is None:
+        drawn = axes.scatter(places[:, 0], places[:, 1], c=labels.astype(float), cmap="viridis", **options)
+        bar = made.colorbar(drawn, ax=axes, label="label", shrink=0.85)
+        bar.solids.set_alpha(1)  # type: ignore[union-attr]
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        return
+    palette = _colours(len(classes))
+    colours = np.zeros((len(places), 3))
+    for colour, (name, mask) in zip(palette, classes, strict=False):
+        colours[mask] = colour
+        axes.scatter([], [], s=36, color=[colour], linewidths=0, label=style.shortened(name, 24))
+    axes.scatter(places[:, 0], places[:, 1], c=colours, **options)
+    made.legend(*axes.get_legend_handles_labels(), title="label", loc="outside right upper")
+
+
+def _histogram(axes: Axes, codes: np.ndarray, labels: np.ndarray | None) -> None:
+    bins = np.linspace(codes.min(), codes.max() if np.ptp(codes) else codes.min() + 1, 51).tolist()
+    classes = None if labels is None else _classes(labels)
+    if classes is None:
+        axes.hist(codes, bins=bins, color=style.BLUE)
+    else:
+        for colour, (name, mask) in zip(_colours(len(classes)), classes, strict=False):
+            axes.hist(codes[mask], bins=bins, histtype="step", lw=1.6, color=colour, label=style.shortened(name, 24))
+        axes.figure.legend(  # type: ignore[union-attr]
+            *axes.get_legend_handles_labels(), title="label", loc="outside right upper"
+        )
+    axes.set(xlabel="z1", ylabel="points")

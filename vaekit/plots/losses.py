@@ -1,0 +1,122 @@
+"""Curves of training: the bounds, the two terms of the ELBO."""
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vaekit.errors import DataError
+from vaekit.plots import style
+
+_PANELS = (
+    ("Bound on log p(x)", ("elbo", "iwae")),
+    ("Log-likelihood term", ("log_likelihood",)),
+    ("KL(q(z|x), p(z))", ("kl",)),
+)
+_NAMES = {"elbo": "ELBO", "iwae": "IWAE bound", "log_likelihood": "", "kl": ""}
+_PARTS = {"train": "training", "valid": "validation"}
+
+
+def losses(records: list[dict[str, Any]], best_epoch: int | None = None) -> Figure:
+    """ELBO (and IWAE bound), log-likelihood and KL per epoch, on training and validation data, in nats per datum.
+
+    The axes follow the epochs after the first tenth, so that a poor start does not squash the rest; what lies outside
+    is said below the panel.
+
+    Args:
+        records: one dict per epoch, as in `History.records` or a line of `metrics.jsonl`.
+        best_epoch: the epoch whose weights were kept; None takes the one of the highest validation bound.
+
+    Returns:
+        The figure.
+
+    Raises:
+        DataError: if no epoch was recorded, or none of the terms.
+    """
+    shown = [(title, keys) for title, keys in _PANELS if any(_curves(records, keys))]
+    if not shown:
+        raise DataError("there are no curves to draw: no epoch has a term such as train_elbo. Was the model trained?")
+    if best_epoch is None:
+        best_epoch = _best_epoch(records)
+    with style.style():
+        made, axes = style.panels(len(shown), width=3.6, height=2.9)
+        for panel, (title, keys) in zip(axes, shown, strict=True):
+            _draw(panel, title, records, keys, best_epoch)
+        handles, labels = _legend(axes)
+        made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    return made
+
+
+def _curves(records: list[dict[str, Any]], keys: tuple[str, ...]) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    """(part, key, epochs, values) of each curve that has at least one finite value."""
+    found = []
+    for key in keys:
+        for part in _PARTS:
+            pairs = [(r.get("epoch", i + 1), r.get(f"{part}_{key}")) for i, r in enumerate(records)]
+            finite = [(e, v) for e, v in pairs if isinstance(v, int | float) and math.isfinite(v)]
+            if finite:
+                epochs, values = np.array(finite, dtype=float).T
+                found.append((part, key, epochs, values))
+    return found
+
+
+def _best_epoch(records: list[dict[str, Any]]) -> int | None:
+    for key in ("iwae", "elbo"):
+        for part, _, epochs, values in _curves(records, (key,)):
+            if part == "valid":
+                return int(epochs[values.argmax()])
+    return None
+
+
+def _draw(axes: Axes, title: str, records: list[dict[str, Any]], keys: tuple[str, ...], best: int | None) -> None:
+    curves = _curves(records, keys)
+    for part, key, epochs, values in curves:
+        label = " ".join(filter(None, (_NAMES[key], _PARTS[part])))
+        axes.plot(
+            epochs,
+            values,
+            color=style.ORANGE if part == "valid" else style.BLUE,
+            linestyle="--" if key == "iwae" else "-",
+            linewidth=1.7,
+            marker="o" if len(epochs) < 15 else None,
+            markersize=3.5,
+            label=label,
+        )
+    low, high, outside = _limits([(epochs, values) for _, _, epochs, values in curves])
+    axes.set_ylim(low, high)
+    if best is not None:
+        axes.axvline(best, color=style.GREY, linewidth=1, linestyle=":", label=f"best epoch ({best})", zorder=0)
+    axes.set_title(title)
+    beyond = "the first lies" if outside == 1 else f"1–{outside} reach"
+    axes.set_xlabel(f"epoch ({beyond} outside)" if outside else "epoch")
+    axes.set_ylabel("nats per datum")
+    axes.grid(True, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+
+
+def _limits(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, int]:
+    """Limits of y from all but the first tenth of the epochs, and how many early epochs lie outside."""
+    num_epochs = max(len(values) for _, values in curves)
+    skipped = 0 if num_epochs < 4 else max(1, num_epochs // 10)
+    kept = np.concatenate([values[min(skipped, len(values) - 1) :] for _, values in curves])
+    everything = np.concatenate([values for _, values in curves])
+    low, high = float(kept.min()), float(kept.max())
+    spread = high - low or max(abs(high) * 0.05, 1e-3)
+    if everything.min() >= low - spread and everything.max() <= high + spread:
+        low, high = float(everything.min()), float(everything.max())
+    low, high = low - 0.07 * spread, high + 0.07 * spread
+    early = [epochs[(values < low) | (values > high)] for epochs, values in curves]
+    return low, high, int(max((float(e.max()) for e in early if len(e)), default=0))
+
+
+def _legend(axes: list[Axes]) -> tuple[list[Any], list[str]]:
+    """Handles of the panel with the most curves: the other panels use the same colours."""
+    by_label = [panel.get_legend_handles_labels() for panel in axes]
+    handles, labels = max(by_label, key=lambda pair: len(pair[1]))
+    if len(axes) > 1 and sum(label.startswith("IWAE") for label in labels) == 0:
+        labels = [label.removeprefix("ELBO ") for label in labels]
+    return list(handles), list(labels)

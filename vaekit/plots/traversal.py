@@ -1,0 +1,100 @@
+"""Walks along one latent dimension at a time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from vaekit.errors import ConfigError
+from vaekit.plots import access, images, style, tables
+
+_MAX_DIMS = 10
+_REACH = 3.0
+
+
+def traversal(
+    model: Any,
+    x: Any = None,
+    n_steps: int = 9,
+    dims: Sequence[int] | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    value_range: images.Range | None = None,
+) -> Figure:
+    """E[x|z] while one latent goes from -3 to 3 and the others stay at a base point: one row, or panel, per latent.
+
+    Args:
+        model: any latent-variable model.
+        x: data, shape (N, *X): the latents whose E[z|x] varies most over it come first, and the base point is the mean
+            of E[z|x]; without it they come in their own order, around the mean of the prior.
+        n_steps: steps from -3 to 3; tables take at least 41.
+        dims: latents to walk along, counted from 0; None takes up to 10.
+        columns: names of the columns of a table.
+        value_range: what is black and white in the units of the data; None reads it off the model or the data.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ConfigError: if a latent does not exist, or n_steps < 2.
+    """
+    if n_steps < 2:
+        raise ConfigError(f"n_steps is at least 2; got {n_steps}")
+    rows = None if x is None else access.rows_of(model, x)
+    codes = None if rows is None else access.encode(model, rows)
+    base = access.base_point(model) if codes is None else codes.mean(0)
+    chosen = _dims(access.num_latents(model), dims, codes)
+    is_image = images.is_image(access.event_shape(model))
+    steps = torch.linspace(-_REACH, _REACH, n_steps if is_image else max(n_steps, 41), dtype=base.dtype)
+    z = base.repeat(len(chosen), len(steps), 1)
+    for row, dim in enumerate(chosen):
+        z[row, :, dim] = steps
+    decoded = access.decode(model, z.flatten(0, 1))
+    titles = [f"z{dim + 1}" for dim in chosen]
+    if is_image:
+        return images.tiles_figure(
+            decoded,
+            len(steps),
+            "E[x|z] along one latent at a time",
+            value_range or images.model_range(model, x, decoded),
+            row_labels=titles,
+            column_labels=_step_labels(steps),
+            tile_inches=0.72,
+        )
+    table = tables.as_table(decoded)
+    values = (table - table.mean(0)) / unit(rows, access.sample(model, 1000, False, access.fixed(None)))
+    with style.style():
+        return tables.lines(
+            steps.numpy(),
+            values.reshape(len(chosen), len(steps), -1),
+            access.column_names(columns, x, table.shape[1]),
+            titles,
+            "E[x|z] along one latent at a time",
+            ("value of the latent", "standard deviations"),
+        )
+
+
+def unit(rows: torch.Tensor | None, drawn: torch.Tensor) -> np.ndarray:
+    """The standard deviation of each column of the data, or of samples where there are none; 1 where it is 0."""
+    source = drawn if rows is None or len(rows) < 2 else rows
+    scale = np.nanstd(tables.as_table(source), axis=0)
+    return np.where(scale > 0, scale, 1.0)
+
+
+def _step_labels(steps: torch.Tensor) -> list[str]:
+    """Every label where there is room, else about every third, the ends and the middle among them."""
+    labels = [f"{step:.3g}".replace("-", "−") for step in steps.tolist()]
+    return labels if len(labels) <= 13 else [s if i % (len(labels) // 6) == 0 else "" for i, s in enumerate(labels)]
+
+
+def _dims(num_latents: int, dims: Sequence[int] | None, codes: torch.Tensor | None) -> list[int]:
+    if dims is not None:
+        wrong = [dim for dim in dims if not 0 <= dim < num_latents]
+        if wrong or not dims:
+            raise ConfigError(f"dims counts latents from 0 to {num_latents - 1}; got {list(dims)}")
+        return list(dims)
+    if codes is None or len(codes) < 2:
+        return list(range(num_latents))[:_MAX_DIMS]
+    return torch.argsort(codes.double().var(0), descending=True, stable=True)[:_MAX_DIMS].tolist()

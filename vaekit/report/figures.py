@@ -1,0 +1,147 @@
+"""The pictures of a report, each with what a reader who cannot see it should know."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from vaekit import plots
+from vaekit.errors import DataError
+from vaekit.plots import access, images
+from vaekit.report.numbers import divergences
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a page holds it: a `data:` address, its alternative text, and a caption."""
+
+    uri: str
+    alt: str
+    caption: str
+    width: int
+
+
+def picture(figure: Figure, alt: str, caption: str) -> Picture:
+    """A figure as PNG within the page."""
+    content = plots.to_bytes(figure, "png")
+    width = int.from_bytes(content[16:20], "big")  # of the header chunk
+    return Picture("data:image/png;base64," + base64.b64encode(content).decode(), alt, caption, round(width * 2 / 3))
+
+
+class Gallery:
+    """Draws the pictures of one model on one set of data.
+
+    Args:
+        model: any latent-variable model.
+        x: rows to look at, shape (N, *X).
+        labels: their labels, or None.
+        options: `columns` and `value_range`, as the functions of `vaekit.plots` take them.
+        seed: of the samples.
+    """
+
+    def __init__(self, model: Any, x: torch.Tensor, labels: Any, options: dict[str, Any], seed: int) -> None:
+        self.model, self.x, self.labels, self.seed = model, x, labels, seed
+        self.is_image = images.is_image(tuple(x.shape[1:]))
+        if self.is_image and options.get("value_range") is None:
+            options = {**options, "value_range": images.model_range(model, x)}
+        self.options = options
+
+    def losses(self, records: list[dict[str, Any]]) -> list[Picture]:
+        """Curves of training; none where nothing was recorded."""
+        try:
+            drawn = plots.losses(records)
+        except DataError:
+            return []
+        caption = f"{len(records):,} epochs. The higher the bound, the better; at the dotted line it was best."
+        return [picture(drawn, "Line charts of the bound on log p(x), of its terms, per epoch.", caption)]
+
+    def divergence(self) -> tuple[list[Picture], str]:
+        """The bars of KL per dimension, and a sentence."""
+        values = divergences(self.model, self.x)
+        if values is None:
+            return [], (
+                "KL per latent dimension is not shown: it is defined for posteriors and priors that factorise over the "
+                "dimensions and have a closed form, and those of this model do not."
+            )
+        active = int((values > plots.ACTIVE).sum())
+        alt = f"Bars of the KL of {len(values)} latent dimensions, from {values.max():.2f} to {values.min():.2f} nats."
+        sentence = (
+            f"{active} of {len(values)} latent dimensions carry more than {plots.ACTIVE} nats about x on average. The "
+            "others are close to the prior whatever x is, and the decoder has learned to ignore them."
+        )
+        if active == len(values):
+            sentence = f"All {active} latent dimensions carry more than {plots.ACTIVE} nats about x on average."
+        return [picture(plots.divergence(values.numpy()), alt, "Mean over the data, the largest first.")], sentence
+
+    def reconstructions(self) -> list[Picture]:
+        """Originals and reconstructions."""
+        alt = "Rows of images: originals above, reconstructions below." if self.is_image else "Scatter plots by column."
+        caption = "E[x'|z] at z = E[z|x]: what survives the way through the latent space."
+        return [picture(plots.reconstructions(self.model, self.x, **self.options), alt, caption)]
+
+    def samples(self) -> list[Picture]:
+        """Draws, and means."""
+        what = "Grid of images" if self.is_image else "Histograms of columns"
+        over = None if self.is_image else self.x
+        made = []
+        captions = (
+            "Draws of x: z from the prior, then x from p(x|z).",
+            "E[x|z] for draws of z: without the noise of p(x|z), and so smoother than data.",
+        )
+        for mean, caption in zip((False, True), captions, strict=True):
+            generator = torch.Generator().manual_seed(self.seed)
+            figure = plots.samples(self.model, 64, mean, generator, x=over, **self.options)
+            made.append(picture(figure, f"{what}: {'means' if mean else 'draws'} of the model.", caption))
+        return made
+
+    def latent(self) -> list[Picture]:
+        """The codes."""
+        coloured = "" if self.labels is None else ", coloured by label"
+        figure = plots.latent(self.model, self.x, self.labels)
+        caption = f"One point per row of the data{coloured}. The model was not given any label."
+        return [picture(figure, f"Scatter plot of the codes of {len(self.x):,} points{coloured}.", caption)]
+
+    def walk(self) -> list[Picture]:
+        """The manifold in two dimensions, a traversal in others."""
+        if access.num_latents(self.model) == 2:
+            figure = plots.manifold(self.model, **self.options)
+            caption = "z runs over the plane in steps of equal prior probability: z1 to the right, z2 upwards."
+            return [picture(figure, "The decoder's means over a grid of the latent plane.", caption)]
+        figure = plots.traversal(self.model, self.x, **self.options)
+        caption = (
+            "One latent at a time from −3 to 3, the one whose code varies most first; the others stay at their mean."
+        )
+        return [picture(figure, "The decoder's means while one latent changes.", caption)]
+
+    def interpolation(self) -> list[Picture]:
+        """Lines between pairs of rows, of different labels where labels are known."""
+        start, end = self._pairs(5 if self.is_image else 3)
+        figure = plots.interpolation(self.model, self.x[start], self.x[end], **self.options)
+        caption = "The straight line in z between the codes of two rows, decoded."
+        return [picture(figure, "The decoder's means between two codes.", caption)]
+
+    def _pairs(self, num_pairs: int) -> tuple[list[int], list[int]]:
+        half = len(self.x) // 2
+        if half == 0:
+            return [0], [0]
+        start = list(range(min(num_pairs, half)))
+        if self.labels is None:
+            return start, [i + half for i in start]
+        labels = np.asarray(self.labels)
+        others = [np.flatnonzero(labels[half:] != labels[i]) for i in start]
+        return start, [half + int(o[i % len(o)]) if len(o) else half + i for i, o in zip(start, others, strict=True)]
+
+    def all(self, records: list[dict[str, Any]]) -> dict[str, list[Picture]]:
+        """Every section's pictures but those of the KL."""
+        sections: dict[str, Callable[[], list[Picture]]] = {
+            "reconstructions": self.reconstructions,
+            "samples": self.samples,
+            "latent": self.latent,
+            "walk": self.walk,
+            "interpolation": self.interpolation,
+        }
+        return {"losses": self.losses(records), **{name: draw() for name, draw in sections.items()}}

@@ -1,0 +1,149 @@
+"""The numbers of a report, and what each of them is, in words."""
+
+import math
+from typing import Any
+
+import torch
+
+from vaekit import engine
+from vaekit.errors import ConfigError
+from vaekit.evaluation import Estimate, elbo, log_marginal
+from vaekit.kl import kl_per_dimension
+from vaekit.models import inputs
+
+QUANTITIES = {
+    "density": "log p(x) is the logarithm of a probability density in the units of the data. It can be above zero, "
+    "and it changes with the units: compare it only with densities of the same data in the same units.",
+    "mass": "log p(x) is the logarithm of a probability mass, of the values themselves, or of the bits where the "
+    "transform binarises. It is never above zero.",
+    "bound on a mass": "The model is a density of dequantised data. What is reported is a lower bound on the "
+    "logarithm of the probability mass of the integers; it can be compared with masses, which it understates.",
+    "no density": "These numbers look like log-probabilities but are none: the likelihood was applied to values "
+    "outside its support (grey values under a Bernoulli). Compare them only with numbers made in the same way.",
+}
+
+
+def evaluate(
+    model: Any, x: Any, *, num_samples: int = 100, max_rows: int = 1000, generator: torch.Generator | None = None
+) -> dict[str, Any]:
+    """ELBO, its two terms, and the importance-weighted estimate of log p(x), on at most `max_rows` rows of x.
+
+    Args:
+        model: any latent-variable model.
+        x: data in their own units, shape (N, *X).
+        num_samples: K of the importance weights, and draws per point of the ELBO.
+        max_rows: rows that are looked at; a fixed choice where there are more.
+        generator: source of the noise; None is the seed 0.
+
+    Returns:
+        `Estimate.summary()` under "elbo" and "log_marginal", and mean and standard errors under "log_likelihood" and
+        "kl".
+    """
+    rows = some_rows(inputs.as_tensor(x), max_rows)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    bound = elbo(model, rows, num_samples=num_samples, generator=generator)
+    marginal = log_marginal(model, rows, num_samples=num_samples, generator=generator)
+    terms = {
+        name: {"mean": float(term.double().mean()), "sampling_stderr": _stderr(term), "num_points": len(term)}
+        for name, term in bound.terms.items()
+    }
+    return {"elbo": bound.summary(), **terms, "log_marginal": marginal.summary()}
+
+
+def some_rows(x: torch.Tensor, max_rows: int) -> torch.Tensor:
+    """All rows, or a fixed choice of them in their own order."""
+    return x[chosen(len(x), max_rows)]
+
+
+def chosen(num_rows: int, max_rows: int) -> torch.Tensor:
+    """Indices of at most `max_rows` rows: the same ones each time."""
+    if num_rows <= max_rows:
+        return torch.arange(num_rows)
+    return torch.randperm(num_rows, generator=torch.Generator().manual_seed(0))[:max_rows].sort().values
+
+
+def _stderr(values: torch.Tensor) -> float:
+    return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def divergences(model: Any, x: torch.Tensor) -> torch.Tensor | None:
+    """Mean over x of the KL of each latent dimension, shape (D,), in nats; None where it is not defined."""
+    with engine.evaluating(model), engine.seeded(0):
+        y, _ = inputs.to_model_space(model, x.to(engine.model_device(model)))
+        try:
+            return kl_per_dimension(model.posterior(y), model.prior()).double().mean(0).flatten().cpu()
+        except ConfigError:
+            return None
+
+
+def table(evaluation: dict[str, Any], num_elements: int) -> list[dict[str, str]]:
+    """The rows of the table of numbers: name, value, both standard errors.
+
+    Args:
+        evaluation: name to an `Estimate`, its `summary()`, or a dict with a "mean"; other entries are left out.
+        num_elements: D, for bits per dimension.
+    """
+    summaries = {name: summary(value) for name, value in evaluation.items()}
+    rows = [_row(_label(name, numbers), numbers) for name, numbers in summaries.items() if numbers]
+    best = next((s for n in ("log_marginal", "iwae", "elbo") if (s := summaries.get(n))), None)
+    if best and best.get("quantity") in ("mass", "bound on a mass"):
+        scale = 1 / (math.log(2) * num_elements)
+        kept = {key: best[key] * scale for key in ("mean_stderr", "sampling_stderr") if _is_number(best.get(key))}
+        rows.append(_row("Bits per dimension (lower is better)", {"mean": -best["mean"] * scale, **kept}, digits=4))
+    return rows
+
+
+def summary(value: Any) -> dict[str, Any] | None:
+    """The numbers of an entry of an evaluation, or None where it has no mean."""
+    if isinstance(value, Estimate):
+        return value.summary()
+    return value if isinstance(value, dict) and _is_number(value.get("mean")) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _label(name: str, numbers: dict[str, Any]) -> str:
+    k = numbers.get("num_samples")
+    known = {
+        "elbo": "ELBO",
+        "log_likelihood": "E[log p(x|z)], the log-likelihood term",
+        "kl": "KL(q(z|x), p(z)), the price of the code",
+        "log_marginal": f"log p(x), by {k:,} importance samples" if _is_number(k) else "log p(x)",
+        "iwae": f"IWAE bound with K = {k:,}" if _is_number(k) else "IWAE bound",
+    }
+    return known.get(name, name.replace("_", " "))
+
+
+def _row(label: str, numbers: dict[str, Any], digits: int = 2) -> dict[str, str]:
+    def text(key: str) -> str:
+        value = numbers.get(key)
+        return number(value, digits + (key != "mean")) if _is_number(value) else "–"
+
+    return {"label": label, "value": text("mean"), "mc": text("mean_stderr"), "sampling": text("sampling_stderr")}
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """A number with a true minus sign and thousands apart."""
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def what_it_is(evaluation: dict[str, Any]) -> str:
+    """The sentence about the quantity."""
+    for value in evaluation.values():
+        name = (summary(value) or {}).get("quantity")
+        if name in QUANTITIES:
+            return QUANTITIES[name]
+    return ""
+
+
+def about_weights(evaluation: dict[str, Any]) -> str:
+    """Whether the importance weights can be believed, by their effective sample size; empty where it is not known."""
+    for name in ("log_marginal", "iwae"):
+        numbers = summary(evaluation.get(name)) or {}
+        ess, k = numbers.get("ess_median"), numbers.get("num_samples")
+        if _is_number(ess) and _is_number(k) and k:
+            verdict = "few weights dominate, and more samples would help" if ess < 0.1 * k else "many weights take part"
+            return f"The median effective sample size is {number(ess, 1)} of {k:,}: {verdict}."
+    return ""

@@ -1,0 +1,117 @@
+"""The page: contents in, HTML out."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaekit import __version__, engine
+from vaekit.files import write_atomically
+from vaekit.plots import access
+from vaekit.report import numbers, words
+from vaekit.report.figures import Gallery
+
+_PICTURED_ROWS = 2000
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("vaekit.report", "templates")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).get_template("report.html.j2")
+
+
+def build(
+    model: Any,
+    *,
+    title: str,
+    config: dict[str, Any],
+    records: list[dict[str, Any]],
+    x: Any,
+    labels: Any = None,
+    evaluation: dict[str, Any] | None = None,
+    generator: torch.Generator | None = None,
+    num_samples: int = 100,
+    columns: Sequence[str] | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> str:
+    """A self-contained page about a fitted model: no link, no script, pictures inside.
+
+    Args:
+        model: any latent-variable model.
+        title: heading of the page.
+        config: settings of the run, shown as a table; may be nested.
+        records: one dict per epoch, as in `History.records`; may be empty.
+        x: data that the model was not fitted to, in their own units, shape (N, *X).
+        labels: one per row, for colours; None takes those of x.
+        evaluation: name ("elbo", "log_likelihood", "kl", "log_marginal", "iwae") to an `Estimate` or its `summary()`;
+            None computes it on at most 1,000 rows, see `evaluate`.
+        generator: source of the noise; None is the seed 0.
+        num_samples: K, where the evaluation is computed here.
+        columns: names of the columns of a table; None takes those of x.
+        value_range: what is black and white in images; None takes that of x, or reads it off the values.
+
+    Returns:
+        HTML.
+
+    Raises:
+        ShapeError, DataError, SupportError: if x does not fit the model.
+    """
+    generator = access.fixed(generator)
+    rows = access.rows_of(model, x)
+    labels = getattr(x, "labels", None) if labels is None else labels
+    columns = getattr(x, "columns", None) if columns is None else columns
+    value_range = getattr(x, "value_range", None) if value_range is None else value_range
+    if evaluation is None:
+        evaluation = numbers.evaluate(model, rows, num_samples=num_samples, generator=generator)
+    keep = numbers.chosen(len(rows), _PICTURED_ROWS)
+    labels = None if labels is None else np.asarray(labels)[keep.numpy()]
+    options = {"columns": columns, "value_range": value_range}
+    gallery = Gallery(model, rows[keep], labels, options, engine.draw_seed(generator))
+    bars, sentence = gallery.divergence()
+    return _template().render(
+        title=title,
+        version=__version__,
+        parts=words.parts(model),
+        settings=words.flatten(config),
+        epochs=len(records),
+        num_points=_num_points(evaluation, len(rows)),
+        table=numbers.table(evaluation, int(rows[0].numel())),
+        headline=_headline(evaluation),
+        what_it_is=numbers.what_it_is(evaluation),
+        about_weights=numbers.about_weights(evaluation),
+        bars=bars,
+        bars_sentence=sentence,
+        two_dimensional=access.num_latents(model) == 2,
+        **gallery.all(records),
+    )
+
+
+def _num_points(evaluation: dict[str, Any], num_rows: int) -> int:
+    for value in evaluation.values():
+        known = (numbers.summary(value) or {}).get("num_points")
+        if known:
+            return int(known)
+    return num_rows
+
+
+def _headline(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+    """The few numbers on top of the page."""
+    names = {"log_marginal": "log p(x)", "iwae": "IWAE bound", "elbo": "ELBO", "kl": "KL"}
+    found = [(name, numbers.summary(evaluation.get(key))) for key, name in names.items()]
+    return [(name, numbers.number(value["mean"])) for name, value in found if value][:3]
+
+
+def write(path: str | Path, html: str) -> None:
+    """Write a page; the file is replaced as a whole.
+
+    Raises:
+        ArtifactError: if it cannot be written.
+    """
+    write_atomically(path, html.encode())
