@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vaekit import artifact, data, engine, recipe, spec
-from vaekit.errors import ArtifactError, ConfigError, DataError, TrainingError
+from vaekit.errors import ArtifactError, ConfigError, DataError, TrainingError, VaekitError
 from vaekit.files import write_atomically
 from vaekit.training import History
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
@@ -156,6 +156,9 @@ def fit(
     except (KeyboardInterrupt, SystemExit, TrainingError):
         artifact.save(model, folder, metadata=about)
         raise
+    except VaekitError:
+        _withdraw(folder)
+        raise
     about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
     about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
     artifact.save(model, folder, metadata=about)
@@ -168,6 +171,14 @@ def _create(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"cannot create the folder {folder}: {error.strerror or error}") from error
+
+
+def _withdraw(folder: Path) -> None:
+    """Take back the folder of a run that failed before its first step; what an earlier session left stays."""
+    if not any((folder / name).exists() for name in (CHECKPOINT, artifact.CONFIG, METRICS)):
+        (folder / SETTINGS).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def records(run: str | Path) -> list[dict[str, float]]:

@@ -115,7 +115,7 @@ def write_rows(path: Path, x: "torch.Tensor", run: Path) -> None:
         from vaekit import plots
 
         value_range = run_about(run).get("value_range")
-        plots.save_grid(x, path, value_range=tuple(value_range) if value_range else None)
+        plots.save_grid(path, x, value_range=tuple(value_range) if value_range else None)
         print(f"wrote {path}", file=sys.stderr)
         return
     write_array(path, x.cpu().numpy(), columns_of(run_about(run).get("columns"), tuple(x.shape[1:])))

@@ -1,5 +1,6 @@
 """vaekit plot."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -33,13 +34,13 @@ def plot(
     """Draw a picture of a fitted model (.png, .svg, .pdf)."""
     from vaekit import plots, runs, spec
     from vaekit.errors import ConfigError
+    from vaekit.plots.kinds import draw
 
-    check_output(output, plots.SUFFIXES)
+    check_output(output, (".png", ".svg", ".pdf"))
     if kind not in plots.KINDS:
         raise ConfigError(f"there is no picture {kind!r}. {spec.nearest(kind, plots.KINDS)}")
     model = load_run(run)
-    dataset = None
-    if kind not in ("losses", "samples", "manifold") or data is not None:
-        dataset = load_data(run, data, _DEFAULT_PARTS.get(kind, "test"), data_dir, label)
-    figure = plots.draw(kind, model, data=dataset, records=runs.records(run), generator=generator(seed))
+    dataset = None if kind == "losses" else load_data(run, data, _DEFAULT_PARTS.get(kind, "test"), data_dir, label)
+    figure = draw(kind, model, data=dataset, records=runs.records(run), generator=generator(seed))
     plots.save(figure, output)
+    print(f"wrote {output}", file=sys.stderr)

@@ -49,6 +49,8 @@ def report(
         labels=dataset.labels,
         generator=generator(seed),
         num_samples=num_samples,
+        columns=dataset.columns,
+        value_range=dataset.value_range,
     )
     reports.write(output, page)
     print(f"wrote {output}", file=sys.stderr)

@@ -1,0 +1,313 @@
+"""The command line as a user meets it: files, numbers, exit codes, one-line errors."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vaekit as vk
+from vaekit import cli, runs
+
+FAST = ["max_epochs=3", "hidden=16", "latent_dim=2"]
+cli._register()
+
+
+def vaekit(*arguments):
+    return cli.run([str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    assert cli.run(["fit", "digits", "-o", str(folder), "--quiet", *FAST]) == 0
+    return folder
+
+
+def document(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_fit_writes_a_run(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {"config.json", "model.safetensors", "metrics.jsonl", "settings.json"}
+    assert len(runs.records(run)) == 3
+    assert vk.load(run).event_shape == (1, 8, 8)
+
+
+def test_evaluate_prints_what_the_library_computes(run, capsys):
+    assert vaekit("evaluate", run, "--num-samples", 20, "--json") == 0
+    numbers = document(capsys)
+    data = vk.data.load("digits:test")
+    generator = torch.Generator().manual_seed(0)
+    expected = vk.evaluation.summarize(vk.load(run), data, num_samples=20, generator=generator)
+    assert numbers["iwae"]["mean"] == pytest.approx(expected["iwae"]["mean"], abs=1e-4)
+    assert numbers["num_points"] == 360
+    assert numbers["quantity"] == "mass"
+    assert vaekit("evaluate", run, "digits:test", "--num-samples", 2) == 0
+    out = capsys.readouterr().out
+    assert "ELBO" in out
+    assert "log p is a mass" in out
+    assert "\x1b" not in out
+
+
+def test_score_writes_three_columns_that_repeat(run, tmp_path):
+    for name in ("a.npy", "b.npy", "c.csv", "d.parquet"):
+        assert vaekit("score", run, "digits:test", "-o", tmp_path / name, "--num-samples", 10) == 0
+    scores = np.load(tmp_path / "a.npy")
+    assert scores.dtype == np.float64
+    assert scores.shape == (360, 3)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    table = np.genfromtxt(tmp_path / "c.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(table["log_p"], scores[:, 0])
+    np.testing.assert_allclose(table["ess"], scores[:, 2])
+    assert np.isfinite(scores).all()
+    assert (scores[:, 2] <= 10 + 1e-9).all()
+
+
+def test_sample_reconstruct_encode(run, tmp_path):
+    assert vaekit("sample", run, "-n", 9, "-o", tmp_path / "s.npy", "--seed", 3) == 0
+    assert vaekit("sample", run, "-n", 9, "-o", tmp_path / "t.npy", "--seed", 4) == 0
+    draws = np.load(tmp_path / "s.npy")
+    assert draws.shape == (9, 1, 8, 8)
+    assert set(np.unique(draws)) <= {0.0, 16.0}, "draws of bits in the units of the data"
+    assert not np.array_equal(draws, np.load(tmp_path / "t.npy"))
+    assert vaekit("sample", run, "-n", 9, "-o", tmp_path / "m.npy", "--mean") == 0
+    assert len(np.unique(np.load(tmp_path / "m.npy"))) > 100
+    assert vaekit("sample", run, "-n", 9, "-o", tmp_path / "s.png") == 0
+    with Image.open(tmp_path / "s.png") as picture:
+        assert picture.size[0] > 20
+    assert vaekit("sample", run, "-n", 4, "-o", tmp_path / "s.csv") == 0
+    assert (tmp_path / "s.csv").read_text().splitlines()[0].count(",") == 63
+    assert vaekit("reconstruct", run, "digits:test", "-o", tmp_path / "r.npy") == 0
+    assert np.load(tmp_path / "r.npy").shape == (360, 1, 8, 8)
+    assert vaekit("encode", run, "-o", tmp_path / "z.npy") == 0
+    codes = np.load(tmp_path / "z.npy")
+    assert codes.shape == (1437, 2), "encode takes the training part by default"
+    expected = vk.load(run).encode(vk.data.load("digits:train"), generator=torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(codes, expected.numpy())
+
+
+@pytest.mark.parametrize(
+    "kind", ["losses", "samples", "reconstructions", "latent", "manifold", "traversal", "interpolation"]
+)
+def test_plot(run, tmp_path, kind):
+    assert vaekit("plot", run, kind, "-o", tmp_path / "p.png") == 0
+    with Image.open(tmp_path / "p.png") as picture:
+        image = np.asarray(picture.convert("L"))
+    assert min(image.shape) > 100
+    assert image.std() > 5
+
+
+def test_report_is_one_file_without_links(run, tmp_path):
+    assert vaekit("report", run, "-o", tmp_path / "r.html", "--num-samples", 5) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("data:image/png;base64,") >= 4
+
+
+def test_info_and_list(run, capsys):
+    assert vaekit("info", run, "--json") == 0
+    about = document(capsys)
+    assert about["posterior"].startswith("DiagonalNormal")
+    assert about["num_parameters"] == sum(p.numel() for p in vk.load(run).parameters())
+    assert vaekit("list", "--json") == 0
+    entries = document(capsys)
+    assert {"digits", "mnist", "fashion-mnist"} <= set(entries["data"])
+    assert {"vae", "beta-vae", "conv-vae", "mlp-mnist", "conv-mnist"} <= set(entries["preset"])
+    assert {"bernoulli", "discretized-logistic"} <= set(entries["likelihood"])
+    assert all(text for members in entries.values() for text in members.values())
+    assert vaekit("list") == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) > 100, "piped output is not wrapped"
+
+
+def test_nothing_but_fit_writes_into_a_run(run, tmp_path):
+    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    vaekit("evaluate", run, "--num-samples", 2, "--json")
+    vaekit("score", run, "-o", tmp_path / "s.csv", "--num-samples", 2)
+    vaekit("info", run)
+    assert before == {p.name: p.read_bytes() for p in run.iterdir()}
+
+
+def error(capsys):
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert captured.out == ""
+    assert len(lines) == 1, lines
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fit", "digits", "-o", "{new}", "latentdim=3"], 2, "no key 'latentdim'. Did you mean latent_dim"),
+        (["fit", "digits", "-o", "{new}", "latent_dim=three"], 2, "latent_dim='three'"),
+        (["fit", "digits", "-o", "{new}", "likelihood=bernuli"], 2, "Did you mean bernoulli"),
+        (["fit", "digits", "-o", "{new}", "likelihood=bernoulli:gray=true"], 2, "Did you mean grey"),
+        (["fit", "digits", "-o", "{new}", "--preset", "vea"], 2, "no preset 'vea'. Did you mean"),
+        (["fit", "digits", "-o", "{new}", "objective=iwae", "beta=2"], 2, "iwae has no beta"),
+        (["fit", "digits", "-o", "{new}", "what"], 2, "expected KEY=VALUE"),
+        (["fit", "digits", "-o", "{new}", "beta=-1"], 2, "beta"),
+        (["fit", "digits", "-o", "{new}", "transform=scale", "hidden=4"], 1, "Binarise the data"),
+        (["fit", "digitz", "-o", "{new}"], 1, "Did you mean digits"),
+        (["fit", "digits"], 2, "Missing option"),
+        (["fit", "digits", "-o", "{run}"], 2, "use --resume to go on, --overwrite"),
+        (["fit", "digits", "-o", "{run}", "--resume", "seed=7"], 2, "was started with seed=0, now it is 7"),
+        (["fit", "digits", "-o", "{run}", "--resume", "--overwrite"], 2, "exclude each other"),
+        (["score", "{run}", "digits", "-o", "s.txt"], 2, "one of .npy, .csv, .parquet; got .txt"),
+        (["score", "{run}", "digits", "-o", "{new}/s.npy"], 2, "does not exist"),
+        (["evaluate", "{new}"], 1, "no saved model"),
+        (["plot", "{run}", "pie", "-o", "p.png"], 2, "no picture 'pie'"),
+        (["evaluate", "{run}", "--num-samples", "0"], 2, "--num-samples"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_misuse_gets_one_line_and_a_code(run, tmp_path, capsys, arguments, code, message):
+    places = {"{new}": str(tmp_path / "new"), "{run}": str(run)}
+    for key, value in places.items():
+        arguments = [a.replace(key, value) for a in arguments]
+    assert vaekit(*arguments) == code
+    assert message in error(capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(vk.errors.ArtifactError):
+        vaekit("info", tmp_path, "--debug")
+
+
+def test_config_file_and_pairs(tmp_path, capsys):
+    (tmp_path / "c.toml").write_text('preset = "beta-vae"\nmax_epochs = 9\nhidden = [8]\nlatent_dim = 2\n')
+    arguments = ["fit", "digits", "-o", tmp_path / "r", "--config", tmp_path / "c.toml", "max_epochs=1", "beta=3"]
+    assert vaekit(*arguments, "--json", "--quiet") == 0
+    result = document(capsys)
+    assert result["epochs"] == 1
+    about = runs.describe(tmp_path / "r")
+    assert "beta=3.0" in about["objective"]
+    assert "MLP(in_shape=(1, 8, 8), hidden=(8)" in about["encoder_network"]
+    (tmp_path / "bad.toml").write_text("latent_dim = = 2")
+    assert vaekit("fit", "digits", "-o", tmp_path / "x", "--config", tmp_path / "bad.toml") == 2
+    assert "not valid TOML" in error(capsys)
+
+
+def test_resume_of_a_finished_run_changes_nothing(run, capsys):
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in run.iterdir()}
+    assert vaekit("fit", "digits", "-o", run, "--resume", *FAST) == 0
+    assert vaekit("fit", "digits", "-o", run, "--resume") == 0
+    assert before == {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in run.iterdir()}
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_tables_with_labels(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 3)) * [1, 10, 100] + 5
+    lines = ["a,b,c,kind"] + [f"{r[0]},{r[1]},{r[2]},{'ab'[i % 2]}" for i, r in enumerate(x)]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "unlabelled.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", "--label", "kind", "--quiet", *FAST) == 0
+    assert vaekit("evaluate", tmp_path / "r", "--json", "--num-samples", 5) == 0
+    capsys.readouterr()
+    assert vaekit("score", tmp_path / "r", tmp_path / "unlabelled.csv", "-o", tmp_path / "s.npy") == 0
+    assert np.load(tmp_path / "s.npy").shape == (120, 3)
+    assert vaekit("sample", tmp_path / "r", "-n", 500, "-o", tmp_path / "s.csv") == 0
+    samples = np.genfromtxt(tmp_path / "s.csv", delimiter=",", names=True)
+    assert samples.dtype.names == ("a", "b", "c")
+    assert np.std(samples["c"]) == pytest.approx(100, rel=0.3)
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n3,4\n")
+    capsys.readouterr()
+    assert vaekit("score", tmp_path / "r", tmp_path / "other.csv", "-o", tmp_path / "s.npy") == 1
+    assert "columns differ" in error(capsys)
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "q", *FAST) == 1
+    assert "kind" in error(capsys)
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "vaekit", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process, *codes):
+    """Wait for the end; check the exit code, and that no traceback was shown."""
+    _, err = process.communicate(timeout=120)
+    assert process.returncode in codes, err
+    assert "Traceback" not in err
+    return process.returncode
+
+
+LONG = ["hidden=16", "latent_dim=2", "max_epochs=60", "patience=60", "checkpoint_every=1", "--quiet"]
+
+
+def wait_for_new(path, process, seconds=60):
+    """Wait until a file is there that was not there before, or the process has ended."""
+    before = path.stat().st_mtime_ns if path.exists() else None
+    end = time.monotonic() + seconds
+    while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+        assert time.monotonic() < end, f"{path.name} did not appear"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    finish(start("fit", "digits", "-o", folder, *LONG), 0)
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_interrupted_runs_resume_to_the_same_weights(tmp_path, whole, number, code):
+    folder = tmp_path / "run"
+    for pause in (0.0, 0.03, 0.07):
+        process = start("fit", "digits", "-o", folder, "--resume", *LONG)
+        wait_for_new(folder / "checkpoint.safetensors", process)
+        time.sleep(pause)
+        process.send_signal(number)
+        if finish(process, code, 0) and number != signal.SIGKILL:
+            assert vk.load(folder).event_shape == (1, 8, 8), "the best weights so far are there"
+            assert not runs.is_finished(folder)
+    finish(start("fit", "digits", "-o", folder, "--resume", *LONG), 0)
+    assert (folder / "model.safetensors").read_bytes() == whole
+    assert not (folder / "checkpoint.safetensors").exists()
+    assert [record["epoch"] for record in runs.records(folder)] == list(range(1, 61))
+
+
+def test_help_is_quick_and_imports_no_torch():
+    code = (
+        "import sys; sys.argv = ['vaekit', '--help']\n"
+        "from vaekit.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as e:\n    assert not e.code\n"
+        "import time\n"
+        "print('torch' in sys.modules, 'pydantic' in sys.modules, time.process_time(), file=sys.stderr)"
+    )
+    results = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(3)]
+    for result in results:
+        assert result.stderr.split()[:2] == ["False", "False"], result.stderr
+        assert "fit" in result.stdout
+    assert min(float(result.stderr.split()[2]) for result in results) < 0.3
+
+
+def test_every_command_has_help_with_an_example(capsys):
+    for command in ("fit", "evaluate", "score", "sample", "reconstruct", "encode", "plot", "report", "info", "list"):
+        assert vaekit(command, "--help") == 0
+        assert f"Example: vaekit {command}" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_import_costs_little_beyond_torch():
+    code = "import vaekit; vaekit.VAE; import sys; print('pydantic' in sys.modules, 'matplotlib' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
+    )
+    own = [line.split("|") for line in result.stderr.splitlines() if "vaekit" in line.rpartition("|")[2]]
+    assert sum(int(parts[0].rpartition(":")[2]) for parts in own) < 60_000
+    assert result.stdout.split() == ["False", "False"]
+    assert math.isfinite(len(own))
