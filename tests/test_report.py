@@ -203,7 +203,7 @@ def test_words_name_the_parts(digits):
     assert rows["Data x"] == "1 × 8 × 8 = 64 numbers"
     assert rows["Parameters"] == f"{sum(p.numel() for p in model.parameters()):,}"
     assert "Bernoulli" in rows["Likelihood p(x|z)"]
-    assert re.search(r"Scale \(low 0, high 16\), then Binarize \(mode fresh", rows["Transform of the data"])
+    assert re.search(r"Scale \(low 0, high 16\), then Binarize \(mode fresh\)", rows["Transform of the data"])
     assert words.flatten({"a": {"b": [1, 2]}, "c": None}) == [("a.b", "1, 2"), ("c", "none")]
 
 

@@ -30,7 +30,8 @@ def divergence(values: Any) -> Figure:
         step = max(1, -(-len(values) // 24))
         axes.set_xticks(range(0, len(values), step), [f"z{i + 1}" for i in order[::step]])
         axes.tick_params(axis="x", length=0, labelsize=8 if len(values) < 16 else 7)
-        axes.set_xlim(-0.7, max(len(values), 3) - 0.3)
+        margin = max(0.7, (5 - len(values)) / 2)  # few bars stay slim, in the middle
+        axes.set_xlim(-margin, len(values) - 1 + margin)
         axes.grid(True, axis="y")
         axes.set_ylabel("nats")
         axes.set_title(f"KL per latent dimension: {active} of {len(values)} above {ACTIVE} nats")

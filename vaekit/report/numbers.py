@@ -110,7 +110,7 @@ def _label(name: str, numbers: dict[str, Any]) -> str:
         "elbo": "ELBO",
         "log_likelihood": "E[log p(x|z)], the log-likelihood term",
         "kl": "KL(q(z|x), p(z)), the price of the code",
-        "log_marginal": f"log p(x), by {k:,} importance samples" if _is_number(k) else "log p(x)",
+        "log_marginal": f"log p(x), importance-weighted with K = {k:,}" if _is_number(k) else "log p(x)",
         "iwae": f"IWAE bound with K = {k:,}" if _is_number(k) else "IWAE bound",
     }
     return known.get(name, name.replace("_", " "))

@@ -59,6 +59,8 @@ def component(part: Any) -> str:
     name = type(part).__name__
     own = type(part).__module__.startswith("vaekit.")
     values = [(key, vars(part)[key]) for key in _SETTINGS if key in vars(part)]
+    if vars(part).get("mode") in ("fresh", "fixed"):  # drawn bits have no threshold
+        values = [(key, value) for key, value in values if key != "threshold"]
     shown = [
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values if plain(value)
     ]
