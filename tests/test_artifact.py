@@ -5,10 +5,10 @@ import json
 
 import pytest
 import torch
+from components import LIKELIHOODS, POSTERIORS, PRIORS, TRANSFORMS
 from torch import nn
 
 import vaekit as vk
-from components import LIKELIHOODS, POSTERIORS, PRIORS, TRANSFORMS
 from vaekit import engine, spec
 from vaekit.errors import ArtifactError, ConfigError
 

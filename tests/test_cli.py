@@ -17,7 +17,6 @@ import vaekit as vk
 from vaekit import cli, runs
 
 FAST = ["max_epochs=3", "hidden=16", "latent_dim=2"]
-cli._register()
 
 
 def vaekit(*arguments):

@@ -128,8 +128,7 @@ def test_k_is_honoured_exactly(k):
     assert estimate.num_samples == k
 
 
-def test_prefixes_agree():
-    """The first draws do not depend on how many follow: K = 64 is part of K = 128, so its estimate can be recomputed."""
+def test_elbo_and_iwae_share_the_draws_of_log_marginal():
     model, x = small_vae(), torch.ones(2, 6)
     both = elbo_and_iwae(model, x, num_samples=64, generator=seeded())
     alone = log_marginal(model, x, num_samples=64, generator=seeded())

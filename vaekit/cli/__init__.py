@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from vaekit.cli import encode, evaluate, fit, info, list_, plot, reconstruct, report, sample, score
 from vaekit.errors import ConfigError, VaekitError
 
 app = typer.Typer(
@@ -36,11 +37,8 @@ def _options(
     """Options before the command."""
 
 
-def _register() -> None:
-    from vaekit.cli import encode, evaluate, fit, info, list_, plot, reconstruct, report, sample, score
-
-    for module in (fit, evaluate, score, sample, reconstruct, encode, plot, report, info, list_):
-        module.register(app)
+for _command in (fit, evaluate, score, sample, reconstruct, encode, plot, report, info, list_):
+    _command.register(app)
 
 
 def _fail(message: str, code: int) -> int:
@@ -93,5 +91,4 @@ def _explain(error: Exception) -> int:
 
 def main() -> None:
     """Entry point of the program `vaekit`."""
-    _register()
     sys.exit(run(sys.argv[1:]))

@@ -45,9 +45,10 @@ class Step:
         self.loss = engine.compiled(_loss, trainer.compile)
         self.phases = _phases(model, trainer.em_steps)
         self.count = self.num_skipped = self.skipped_in_a_row = 0
-        transform = {id(b) for b in getattr(model, "transform", None).buffers()} if _has_transform(model) else set()
+        transform = getattr(model, "transform", None)
+        constants = {id(b) for b in transform.buffers()} if isinstance(transform, nn.Module) else set()
         tensors = [*model.buffers(), *objective.buffers()]
-        self.buffers = [b for b in tensors if id(b) not in transform]
+        self.buffers = [b for b in tensors if id(b) not in constants]
 
     @property
     def learning_rate(self) -> float:
@@ -68,7 +69,7 @@ class Step:
         if not _is_finite(loss.value, gradients if norm is None else [norm]):
             self._skip(before, loss, gradients)
             return None
-        if self.max_grad_norm is not None:
+        if self.max_grad_norm is not None and norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
         self.optimizer.step()
         self.objective.advance()
@@ -91,7 +92,8 @@ class Step:
             raise TrainingError(self._diagnosis(loss, torch.nn.utils.get_total_norm(gradients)))
 
     def _diagnosis(self, loss: Loss, norm: Tensor) -> str:
-        start = f"{_MAX_SKIPPED} steps in a row were not finite (loss {float(loss.value.detach()):g}, gradient norm {float(norm):g}). "
+        values = f"loss {float(loss.value.detach()):g}, gradient norm {float(norm):g}"
+        start = f"{_MAX_SKIPPED} steps in a row were not finite ({values}). "
         bad = [name for name, term in loss.terms.items() if not bool(torch.isfinite(term).all())]
         if not all(bool(torch.isfinite(p).all()) for p in self.parameters):
             return start + "The parameters themselves are not finite: the weights handed in are damaged."
@@ -133,10 +135,6 @@ class Step:
 def _is_finite(loss: Tensor, gradients: list[Tensor]) -> bool:
     """Whether all are: a sum is NaN or infinite where a summand is."""
     return math.isfinite(torch.stack([loss.detach(), *(gradient.sum() for gradient in gradients)]).sum())
-
-
-def _has_transform(model: object) -> bool:
-    return isinstance(getattr(model, "transform", None), nn.Module)
 
 
 def _phases(model: Any, em_steps: tuple[int, int] | None) -> list[list[nn.Parameter]]:

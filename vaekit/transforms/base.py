@@ -60,6 +60,7 @@ class Compose(Transform):
 
     Example:
         >>> import torch
+        >>> from vaekit.transforms import Compose, Logit, Scale
         >>> transform = Compose([Scale(0, 16), Logit(0.05)])
         >>> x = torch.tensor([[0.0, 8.0, 16.0]])
         >>> bool(torch.allclose(transform.inverse(transform(x)), x, atol=1e-4))

@@ -1,0 +1,112 @@
+"""What the documents say is run: examples, commands, the map from theory to code, and doctests."""
+
+import ast
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import vaekit
+from vaekit import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(path, language):
+    found = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / path).read_text(), re.S | re.M)
+    return [text for kind, text in found if kind == language]
+
+
+def test_readme_examples_run(capsys):
+    names = {}
+    code = blocks("README.md", "python")
+    assert len(code) == 2
+    first = [line for line in code[0].splitlines() if line and not line.startswith(("import", "#"))]
+    assert len(first) <= 13, "the opening example stays short"
+    for block in code:
+        exec(block.replace("max_epochs=20", "max_epochs=2, progress=False"), names)
+    assert names["images"].shape == (64, 1, 8, 8)
+    closed_form = torch.distributions.MultivariateNormal(torch.zeros(3), torch.eye(3) + 1).log_prob(torch.zeros(3))
+    assert abs(names["estimate"].mean - float(closed_form)) < 0.1
+
+
+def test_theory_examples_run():
+    for block in blocks("docs/theory.md", "python"):
+        with torch.random.fork_rng(devices=()):
+            exec(block, {})
+
+
+def test_readme_commands_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    lines = [line for block in blocks("README.md", "") for line in block.splitlines() if line.startswith("vaekit ")]
+    assert len(lines) >= 6
+    for line in lines:
+        words = shlex.split(line.replace("max_epochs=100", "max_epochs=2"))[1:]
+        assert cli.run(words) == 0, line
+
+
+def test_readme_links_exist():
+    for path in ("README.md", "CONTRIBUTING.md", "docs/theory.md"):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / path).read_text()):
+            if "://" not in link:
+                assert ((ROOT / path).parent / link).exists(), f"{path} links to {link}"
+
+
+def test_contributing_example_is_a_likelihood():
+    from vaekit.testing import check_likelihood
+
+    names = {}
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (code,) = re.findall(r"^ *```python\n(.*?)^ *```", text, re.S | re.M)
+    exec("\n".join(line[3:] for line in code.splitlines()), names)
+    check_likelihood(names["Poisson"](3))
+
+
+def defined(path):
+    """Names that a file defines, with those of methods as Class.method."""
+    tree = ast.parse((ROOT / path).read_text())
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{n.name}" for n in node.body if isinstance(n, ast.FunctionDef)}
+    return found
+
+
+def test_theory_points_to_code_that_exists():
+    text = (ROOT / "docs/theory.md").read_text()
+    references = re.findall(r"`((?:vaekit|tests|reproductions)/[\w/]+\.py):([\w.]+)`", text)
+    assert len(references) > 30
+    for path, name in references:
+        assert name in defined(path), f"{path} does not define {name}"
+
+
+MODULES = [m.name for m in pkgutil.walk_packages(vaekit.__path__, "vaekit.") if not m.name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name):
+    module = importlib.import_module(name)
+    with torch.random.fork_rng(devices=()), np.printoptions(legacy=False):
+        result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_no_global_state_and_no_pickle_in_the_package():
+    forbidden = re.compile(
+        r"\b(import pickle|cloudpickle|import dill|torch\.load|torch\.save|np\.random\.seed|random\.seed)\b"
+        r"|allow_pickle=True|(?<![\w.])(eval|exec)\("
+    )
+    for path in (ROOT / "vaekit").rglob("*.py"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert not forbidden.search(line), f"{path.name}:{number}: {line.strip()}"
+            if "manual_seed(" in line and path.name != "engine.py":
+                assert "Generator" in line, f"{path.name}:{number} seeds a global stream"

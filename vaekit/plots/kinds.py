@@ -1,0 +1,56 @@
+"""Pictures by name, as the command line asks for them."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from matplotlib.figure import Figure
+
+from vaekit.errors import DataError
+from vaekit.plots import interpolation, latent, losses, manifold, reconstructions, samples, traversal
+
+if TYPE_CHECKING:
+    from vaekit.data import Dataset
+
+_LINES = 8  # rows of an interpolation
+
+
+def draw(
+    kind: str,
+    model: Any,
+    *,
+    data: "Dataset | None" = None,
+    records: list[dict[str, float]] | None = None,
+    generator: torch.Generator | None = None,
+) -> Figure:
+    """One of the pictures in `KINDS`.
+
+    Args:
+        kind: its name.
+        model: any latent-variable model.
+        data: rows for the pictures that show some; they lend their names of columns and range of values to all others.
+        records: the epochs, for `losses`.
+        generator: source of the noise, for `samples`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        DataError: if the picture needs data and there are none.
+    """
+    if kind == "losses":
+        return losses(records or [])
+    look: dict[str, Any] = {} if data is None else {"columns": data.columns, "value_range": data.value_range}
+    if kind == "samples":
+        return samples(model, generator=generator, x=data, **look)
+    if kind == "manifold":
+        return manifold(model, x=data, **look)
+    if data is None:
+        raise DataError(f"the picture {kind!r} shows rows of data; hand some over")
+    if kind == "latent":
+        return latent(model, data, data.labels)
+    if kind == "traversal":
+        return traversal(model, data, **look)
+    if kind == "interpolation":
+        half = min(_LINES, len(data) // 2)
+        return interpolation(model, data[:half], data[half : 2 * half], **look)
+    return reconstructions(model, data, **look)
