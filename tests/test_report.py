@@ -120,14 +120,14 @@ def test_numbers_are_those_of_evaluation(digits, digits_page):
     model, data = digits
     expected = report.evaluate(model, data, num_samples=8)
     page = Page(digits_page)
-    for name in ("elbo", "log_marginal", "log_likelihood", "kl"):
+    for name in ("elbo", "iwae", "log_likelihood", "kl"):
         assert numbers.number(expected[name]["mean"]) in page.text
         assert numbers.number(expected[name]["sampling_stderr"], 3) in page.text
     generator = torch.Generator().manual_seed(0)
     bound = evaluation.elbo(model, data, num_samples=8, generator=generator)
     assert expected["elbo"] == bound.summary()
     assert expected["elbo"]["mean"] == pytest.approx(expected["log_likelihood"]["mean"] - expected["kl"]["mean"])
-    bits = -expected["log_marginal"]["mean"] / math.log(2) / 64
+    bits = -expected["iwae"]["mean"] / math.log(2) / 64
     assert f"{bits:.4f}" in page.text
     assert "probability mass" in page.text
 

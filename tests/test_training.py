@@ -391,6 +391,8 @@ def test_bad_input_is_refused_before_training(tmp_path):
         trainer.fit(model, objective, bad)
     with pytest.raises(DataError, match="valid has 1 values"):
         trainer.fit(model, objective, rows(), bad)
+    with pytest.raises(DataError, match="complex64"):
+        trainer.fit(model, objective, torch.zeros(4, 6, dtype=torch.complex64))
     with pytest.raises(DataError, match="expected numbers"):
         trainer.fit(model, objective, np.array([["a"] * 6] * 4))
     bits, objective = vk.presets.vae((6,), latent_dim=2)
@@ -431,3 +433,39 @@ def test_a_full_disk_costs_the_checkpoint_but_not_the_run(tmp_path, monkeypatch)
         history = Trainer(max_epochs=2, checkpoint_every=1, **QUIET).fit(model, objective, x, run=tmp_path)
     assert len(history) == 2
     assert (tmp_path / FILE_NAME).read_bytes() == kept
+
+
+def test_at_a_prompt_an_interrupted_fit_returns_with_the_best_weights(monkeypatch):
+    monkeypatch.setattr(engine, "in_notebook", lambda: True)
+    model, objective = make()
+    kept = {}
+
+    class Keep(Callback):
+        def on_epoch_end(self, loop, record):
+            kept[loop.epoch] = weights(loop.model)
+
+    history = Trainer(max_epochs=5, batch_size=16, callbacks=[Keep(), StopAt(9)], **QUIET).fit(
+        model, objective, rows(), rows(32, seed=1)
+    )
+    assert history.interrupted == "SIGINT"
+    assert len(history) == 1
+    assert same(weights(model), kept[1])
+
+
+def test_a_real_full_disk(tmp_path):
+    """The checkpoint does not fit any more: the run goes on, and the file on disk is whole."""
+    import resource
+
+    x, (model, objective) = rows(), make()
+    Trainer(max_epochs=1, checkpoint_every=1, **QUIET).fit(model, objective, x, run=tmp_path)
+    before = (tmp_path / FILE_NAME).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.warns(UserWarning, match="Training goes on; the last checkpoint stays"):
+            history = Trainer(max_epochs=3, checkpoint_every=1, **QUIET).fit(model, objective, x, run=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(history) == 3
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {FILE_NAME, "metrics.jsonl"}

@@ -40,10 +40,11 @@ def report(
     from vaekit import report as reports
     from vaekit import runs
 
+    about = runs.describe(run)
     page = reports.build(
         model,
         title=f"{run.resolve().name}: {dataset.name}",
-        config=runs.flattened(runs.describe(run)),
+        config=runs.flattened({key: about[key] for key in ("settings", "data", "engine") if key in about}),
         records=runs.records(run),
         x=dataset,
         labels=dataset.labels,

@@ -6,20 +6,13 @@ from typing import Any
 from vaekit.bounds import LatentVariableModel
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.likelihood import elbo_and_iwae
-
-
-def _numbers(estimate: Estimate) -> dict[str, float]:
-    return {
-        "mean": estimate.mean,
-        "mean_stderr": estimate.mean_stderr,
-        "sampling_stderr": estimate.sampling_stderr,
-    }
+from vaekit.models import inputs
 
 
 def _term(estimate: Estimate, name: str) -> dict[str, float]:
     values = estimate.terms[name]
     stderr = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
-    return {"mean": float(values.mean()), "sampling_stderr": stderr}
+    return {"mean": float(values.mean()), "sampling_stderr": stderr, "num_points": len(values)}
 
 
 def summarize(model: LatentVariableModel, x: Any, *, num_samples: int = 100, **options: Any) -> dict[str, Any]:
@@ -38,17 +31,16 @@ def summarize(model: LatentVariableModel, x: Any, *, num_samples: int = 100, **o
     """
     lower, tighter = elbo_and_iwae(model, x, num_samples=num_samples, **options)
     result: dict[str, Any] = {
-        "elbo": _numbers(lower),
+        "elbo": lower.summary(),
         "log_likelihood": _term(lower, "log_likelihood"),
         "kl": _term(lower, "kl"),
-        "iwae": _numbers(tighter),
+        "iwae": tighter.summary(),
         "num_points": len(tighter),
         "num_samples": num_samples,
         "quantity": tighter.quantity,
         "ess_median": float(tighter.ess.median()),
     }
     if "mass" in tighter.quantity:
-        result["bits_per_dimension"] = (
-            -tighter.mean / math.log(2) / math.prod(x.shape[1:] if hasattr(x, "shape") else x.event_shape)
-        )
+        num_elements = math.prod(inputs.likelihood_at_prior(model).event_shape)
+        result["bits_per_dimension"] = -tighter.mean / math.log(2) / num_elements
     return result

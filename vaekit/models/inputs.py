@@ -30,6 +30,8 @@ def as_tensor(x: Any) -> Tensor:
         DataError: if x is not numeric.
     """
     if isinstance(x, Tensor):
+        if x.is_complex() or x.is_quantized:
+            raise DataError(f"expected real numbers; got a tensor of dtype {x.dtype}. Convert it first.")
         return x.to(torch.uint8) if x.dtype == torch.bool else x
     if isinstance(x, torch.utils.data.TensorDataset):
         return x.tensors[0]

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from vaekit.errors import ConfigError, ShapeError
-from vaekit.files import write_atomically
+from vaekit.files import check_suffix, write_atomically
 from vaekit.models import inputs
 from vaekit.plots import style
 
@@ -158,7 +158,7 @@ def save_grid(path: str | Path, x: Any, ncols: int | None = None, value_range: R
     """
     from PIL import Image
 
-    style.check_suffix(path, (".png",))
+    check_suffix(path, (".png",))
     buffer = io.BytesIO()
     Image.fromarray(_enlarged_grid(x, ncols, value_range)).save(buffer, "PNG", optimize=True)
     write_atomically(path, buffer.getvalue())

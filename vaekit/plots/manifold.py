@@ -68,7 +68,9 @@ def manifold(
         names = access.column_names(columns, x, int(decoded[0].numel()))
         return _maps(tables.as_table(decoded).reshape(n, n, -1), names)
     limits = value_range or images.model_range(model, None if x is None else _kept(x), decoded)
-    made = images.tiles_figure(decoded, n, "E[x|z] over the latent plane", limits, tile_inches=0.4, gap=0)
+    # Tiles of few pixels are filled to their edges and would run into each other.
+    gap = 2 if min(decoded.shape[-2:]) < 16 else 0
+    made = images.tiles_figure(decoded, n, "E[x|z] over the latent plane", limits, tile_inches=0.4, gap=gap)
     with style.style():
         _label_axes(made.axes[0])
     return made

@@ -10,8 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaekit.errors import ConfigError
-from vaekit.files import write_atomically
+from vaekit.files import check_suffix, write_atomically
 
 BLUE, ORANGE, GREEN, GREY, INK = "#2166ac", "#d95f02", "#1b7837", "#8a8f98", "#1f2328"
 LINES = (BLUE, ORANGE, GREEN, "#9a3fa0", "#b8860b", "#00838f", "#c2185b", "#5d6d7e", "#7a5230")
@@ -105,19 +104,6 @@ def save(figure: Figure, path: str | Path) -> None:
     """
     suffix = check_suffix(path, FORMATS)
     write_atomically(path, to_bytes(figure, suffix[1:]))
-
-
-def check_suffix(path: str | Path, known: tuple[str, ...]) -> str:
-    """The suffix of `path` in lower case.
-
-    Raises:
-        ConfigError: unless it is known.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in known:
-        came = f"got {suffix!r}" if suffix else "it has none"
-        raise ConfigError(f"the suffix of {path} picks the format, one of {', '.join(known)}; {came}.")
-    return suffix
 
 
 def to_bytes(figure: Figure, format: str = "png") -> bytes:

@@ -7,7 +7,7 @@ import torch
 
 from vaekit import engine
 from vaekit.errors import ConfigError
-from vaekit.evaluation import Estimate, elbo, log_marginal
+from vaekit.evaluation import Estimate, summarize
 from vaekit.kl import kl_per_dimension
 from vaekit.models import inputs
 
@@ -26,28 +26,17 @@ QUANTITIES = {
 def evaluate(
     model: Any, x: Any, *, num_samples: int = 100, max_rows: int = 1000, generator: torch.Generator | None = None
 ) -> dict[str, Any]:
-    """ELBO, its two terms, and the importance-weighted estimate of log p(x), on at most `max_rows` rows of x.
+    """`vaekit.evaluation.summarize` on at most `max_rows` rows of x, a fixed choice where there are more.
 
     Args:
         model: any latent-variable model.
         x: data in their own units, shape (N, *X).
         num_samples: K of the importance weights, and draws per point of the ELBO.
-        max_rows: rows that are looked at; a fixed choice where there are more.
+        max_rows: rows that are looked at.
         generator: source of the noise; None is the seed 0.
-
-    Returns:
-        `Estimate.summary()` under "elbo" and "log_marginal", and mean and standard errors under "log_likelihood" and
-        "kl".
     """
-    rows = some_rows(inputs.as_tensor(x), max_rows)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    bound = elbo(model, rows, num_samples=num_samples, generator=generator)
-    marginal = log_marginal(model, rows, num_samples=num_samples, generator=generator)
-    terms = {
-        name: {"mean": float(term.double().mean()), "sampling_stderr": _stderr(term), "num_points": len(term)}
-        for name, term in bound.terms.items()
-    }
-    return {"elbo": bound.summary(), **terms, "log_marginal": marginal.summary()}
+    return summarize(model, some_rows(inputs.as_tensor(x), max_rows), num_samples=num_samples, generator=generator)
 
 
 def some_rows(x: torch.Tensor, max_rows: int) -> torch.Tensor:
@@ -60,10 +49,6 @@ def chosen(num_rows: int, max_rows: int) -> torch.Tensor:
     if num_rows <= max_rows:
         return torch.arange(num_rows)
     return torch.randperm(num_rows, generator=torch.Generator().manual_seed(0))[:max_rows].sort().values
-
-
-def _stderr(values: torch.Tensor) -> float:
-    return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def divergences(model: Any, x: torch.Tensor) -> torch.Tensor | None:
@@ -111,7 +96,7 @@ def _label(name: str, numbers: dict[str, Any]) -> str:
         "log_likelihood": "E[log p(x|z)], the log-likelihood term",
         "kl": "KL(q(z|x), p(z)), the price of the code",
         "log_marginal": f"log p(x), importance-weighted with K = {k:,}" if _is_number(k) else "log p(x)",
-        "iwae": f"IWAE bound with K = {k:,}" if _is_number(k) else "IWAE bound",
+        "iwae": f"Bound on log p(x), IWAE with K = {k:,}" if _is_number(k) else "Bound on log p(x), IWAE",
     }
     return known.get(name, name.replace("_", " "))
 
