@@ -142,7 +142,7 @@ def test_an_evaluation_and_hostile_text_handed_in(table):
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert hostile in page.text
-    assert "IWAE bound with K = 7" in page.text
+    assert "IWAE with K = 7" in page.text
     assert numbers.number(estimate.mean) in page.text
     assert "−12,345.68" in page.text
     assert "Bits per dimension" not in page.text  # a density

@@ -109,6 +109,11 @@ def log_mean_exp(values: Tensor) -> Tensor:
     return torch.logsumexp(values, 0) - math.log(len(values))
 
 
+def _mean(values: Tensor) -> Tensor:
+    """The mean over draws, (K, B) to (B,); of a single draw without an operation in the graph of a training step."""
+    return values[0] if len(values) == 1 else values.mean(0)
+
+
 def _leave_one_out(total: Tensor, part: Tensor) -> Tensor:
     """The mean of the K - 1 other values, per value."""
     return (total - part) / (len(part) - 1)
@@ -166,12 +171,12 @@ def elbo_terms(
     z = _sample(q, num_samples)
     log_likelihood = model.likelihood(z).log_prob(x)
     if divergence is not None and q.has_rsample:
-        return log_likelihood.mean(0), divergence
+        return _mean(log_likelihood), divergence
     log_posterior = q.log_prob(z)
     sampled = None if divergence is not None else log_posterior - prior.log_prob(z)
     if q.has_rsample:
         assert sampled is not None
-        return log_likelihood.mean(0), sampled.mean(0)
+        return _mean(log_likelihood), _mean(sampled)
     baselines = (None, None) if baseline is None else baseline
     expected = _with_score_term(log_likelihood, log_posterior, baselines[0])
     if sampled is not None:

@@ -53,7 +53,9 @@ class ConditionalDistribution(nn.Module, ABC):
 
     def unbind(self, params: Tensor) -> tuple[Tensor, ...]:
         """The P parameters of an elementwise family, each of shape (..., *event_shape)."""
-        return params.unbind(-len(self.event_shape) - 1)
+        place = -len(self.event_shape) - 1
+        # The gradient of unbind copies; that of squeeze, which is enough for one parameter, does not.
+        return (params.squeeze(place),) if self.num_params == 1 else params.unbind(place)
 
 
 class _PerElementConv(nn.Module):
@@ -174,14 +176,18 @@ class Conditional(nn.Module):
         if self.in_shape is not None and tuple(x.shape[x.ndim - ndims :]) != self.in_shape:
             raise ShapeError(f"expected events of shape {self.in_shape}; got a tensor of shape {tuple(x.shape)}")
         leading = x.shape[: x.ndim - ndims]
-        flat = x.reshape(-1, *x.shape[x.ndim - ndims :])
-        low = self.autocast_dtype
-        with engine.autocast(flat.device, low):
+        flat = x if len(leading) == 1 else x.reshape(-1, *x.shape[x.ndim - ndims :])
+        params = self.adapter(self.network(flat)) if self.autocast_dtype is None else self._low_precision(flat)
+        return params if len(leading) == 1 else params.reshape(*leading, *self.head.param_shape)
+
+    def _low_precision(self, flat: Tensor) -> Tensor:
+        """The network in low precision; the layer that makes the parameters too, where the head bears it."""
+        assert self.adapter is not None
+        with engine.autocast(flat.device, self.autocast_dtype):
             h = self.network(flat)
-        low_params = low if self.head.autocast_params else None
+        low_params = self.autocast_dtype if self.head.autocast_params else None
         with engine.autocast(flat.device, low_params):
-            params = self.adapter(h if low_params else h.to(flat.dtype))
-        return params.to(flat.dtype).reshape(*leading, *self.head.param_shape)
+            return self.adapter(h if low_params else h.to(flat.dtype)).to(flat.dtype)
 
     def forward(self, x: Tensor) -> Distribution:
         """The distribution given x of shape (..., *in_shape); batch shape (...)."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
-from vaekit.distributions import Product
+from vaekit.distributions import Product, UnitNormal
 from vaekit.errors import ConfigError
 
 __all__ = ["has_closed_form", "kl_divergence", "kl_per_dimension"]
@@ -16,17 +16,21 @@ _Pair = tuple[type[Distribution], type[Distribution]]
 
 
 def _normal_normal(q: Normal, p: Normal) -> Tensor:
-    r"""KL of each element.
-
-    \( \tfrac12 (\sigma_q^2/\sigma_p^2 + (\mu_q-\mu_p)^2/\sigma_p^2 - 1) - \log(\sigma_q/\sigma_p) \), which is
-    13.24 for p = N(0, 1).
-    """
+    r"""\( \tfrac12 (\sigma_q^2/\sigma_p^2 + (\mu_q-\mu_p)^2/\sigma_p^2 - 1) - \log(\sigma_q/\sigma_p) \)."""
     ratio = q.scale / p.scale
     shift = (q.loc - p.loc) / p.scale
     return 0.5 * (ratio**2 + shift**2 - 1) - torch.log(ratio)
 
 
-_ELEMENTWISE: dict[_Pair, Callable[..., Tensor]] = {(Normal, Normal): _normal_normal}
+def _normal_unit(q: Normal, p: UnitNormal) -> Tensor:
+    r"""\( \tfrac12 (\sigma^2 + \mu^2 - 1) - \log \sigma \) per element (equation 13.24)."""
+    return 0.5 * (q.scale.square() + q.loc.square() - 1) - q.scale.log()
+
+
+_ELEMENTWISE: dict[_Pair, Callable[..., Tensor]] = {
+    (Normal, UnitNormal): _normal_unit,
+    (Normal, Normal): _normal_normal,
+}
 
 
 def gaussian_kl(loc_q: Tensor, tril_q: Tensor, loc_p: Tensor, tril_p: Tensor) -> Tensor:
@@ -66,9 +70,9 @@ def _elementwise(q: Distribution, p: Distribution) -> Tensor | None:
     """KL of each element for two products of the same event, shape (*batch, *event); None where there is no form."""
     if not (isinstance(q, Product) and isinstance(p, Product)) or q.event_ndims != p.event_ndims:
         return None
-    own = _ELEMENTWISE.get((type(q.base), type(p.base)))
-    if own is not None:
-        return own(q.base, p.base)
+    for (kind_q, kind_p), own in _ELEMENTWISE.items():  # the special form stands before the general one
+        if isinstance(q.base, kind_q) and isinstance(p.base, kind_p):
+            return own(q.base, p.base)
     return _from_torch(q.base, p.base)
 
 

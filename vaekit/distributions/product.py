@@ -50,15 +50,19 @@ class Product(Distribution):
         shape = base.batch_shape
         if len(shape) < event_ndims:
             raise ShapeError(f"an event of {event_ndims} dimensions does not fit a batch of shape {tuple(shape)}")
-        self.base, self.event_ndims, self.missing = base, event_ndims, missing
-        discrete = cast(constraints.Constraint, base.support).is_discrete
-        self.quantity = quantity or ("mass" if discrete else "density")
+        self.base, self.event_ndims, self.missing, self._quantity = base, event_ndims, missing, quantity
         split = len(shape) - event_ndims
         super().__init__(shape[:split], shape[split:], validate_args=False)
 
     def __repr__(self) -> str:
         batch, event = tuple(self.batch_shape), tuple(self.event_shape)
         return f"Product({type(self.base).__name__}, batch_shape={batch}, event_shape={event})"
+
+    @property
+    def quantity(self) -> str:
+        """What log_prob is: "density", "mass" or "no density"."""
+        discrete = cast(constraints.Constraint, self.base.support).is_discrete
+        return self._quantity or ("mass" if discrete else "density")
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
@@ -88,7 +92,7 @@ class Product(Distribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Product":
         """The same product, repeated over `batch_shape`."""
         base = self.base.expand(torch.Size(batch_shape) + self.event_shape)
-        return Product(base, self.event_ndims, missing=self.missing, quantity=self.quantity)
+        return Product(base, self.event_ndims, missing=self.missing, quantity=self._quantity)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *event)."""

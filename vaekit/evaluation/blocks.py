@@ -17,7 +17,7 @@ from vaekit.models import inputs
 from vaekit.progress import track
 
 BLOCK_ROWS, BLOCK_SAMPLES = 64, 64
-_CHUNK_VALUES = 2**22  # parameters of p(x|z) per decoder pass: 16 MiB of float32
+_CHUNK_VALUES = 2**20  # parameters of p(x|z) per decoder pass: 4 MiB of float32, which stay in the cache
 
 
 class Block(NamedTuple):
@@ -36,7 +36,7 @@ def _num_parameters(distribution: Distribution) -> int:
 
 
 def default_chunk_size(model: LatentVariableModel) -> int:
-    """How many z one decoder pass takes, so that the parameters of p(x|z) stay within 16 MiB of float32."""
+    """How many z one decoder pass takes, so that the parameters of p(x|z) stay within 4 MiB of float32."""
     return max(1, min(BLOCK_ROWS * BLOCK_SAMPLES, _CHUNK_VALUES // _num_parameters(inputs.likelihood_at_prior(model))))
 
 

@@ -51,7 +51,7 @@ def log_marginal(
         generator: source of the noise; with one the result repeats bit for bit at equal chunking, to 1e-5 otherwise.
         precision: of matrix products inside the model's networks.
         compile: "on" compiles the decoder's pass.
-        chunk_size: number of z per decoder pass; None keeps its output within 16 MiB.
+        chunk_size: number of z per decoder pass; None keeps its output within 4 MiB.
         progress: show a bar on stderr where that is a terminal.
 
     Returns:

@@ -3,15 +3,15 @@
 from typing import Any
 
 from torch import Tensor
-from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import constraints
 
 from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions import Bernoulli as BernoulliDistribution
 from vaekit.distributions.product import Missing, Product
 from vaekit.networks.shapes import Shape
 
 
-class _GreyBernoulli(TorchBernoulli):
+class _GreyBernoulli(BernoulliDistribution):
     """Cross-entropy on grey targets. It looks like log p but is none: it integrates to more than 1 over [0, 1]."""
 
     support: Any = constraints.unit_interval
@@ -46,7 +46,7 @@ class Bernoulli(ConditionalDistribution):
     def forward(self, params: Tensor) -> Product:
         """Logits of shape (..., 1, *event) to p(x|z)."""
         (logits,) = self.unbind(params)
-        kind = _GreyBernoulli if self.grey else TorchBernoulli
+        kind = _GreyBernoulli if self.grey else BernoulliDistribution
         base = kind(logits=logits, validate_args=False)
         quantity = "no density" if self.grey else None
         return Product(base, len(self.event_shape), missing=self.missing, quantity=quantity)

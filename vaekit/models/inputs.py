@@ -59,18 +59,19 @@ def transform_of(model: object) -> Any:
     return getattr(model, "transform", None)
 
 
-def to_model_space(model: LatentVariableModel, x: Tensor) -> tuple[Tensor, Tensor]:
+def to_model_space(model: LatentVariableModel, x: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
     """A batch of data as the model sees it, and log|det| of the way there.
 
     Args:
         model: the model.
         x: data as handed in, shape (B, *X), on the model's device.
+        dtype: the model's dtype where it is at hand already.
 
     Returns:
         y of shape (B, *X) in the model's dtype, and log|det dy/dx| of shape (B,) in nats, zero where log p is no
         density.
     """
-    dtype = engine.model_dtype(model) or (x.dtype if x.is_floating_point() else torch.get_default_dtype())
+    dtype = dtype or engine.model_dtype(model) or (x.dtype if x.is_floating_point() else torch.get_default_dtype())
     x = x.to(dtype)
     transform = transform_of(model)
     if transform is None:

@@ -52,7 +52,7 @@ class Objective(nn.Module, ABC):
 
     def advance(self) -> None:
         """Called after each update of the parameters."""
-        self.step += 1
+        self.step.add_(1)
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """Bounds that choose the best weights, each of shape (B,), whatever is minimised: always those at beta = 1."""

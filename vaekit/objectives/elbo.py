@@ -67,13 +67,16 @@ class ELBO(Objective):
 
     def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `beta`."""
-        baseline, q = (self.baseline[0], self.baseline[1]), model.posterior(x)
+        q = model.posterior(x)
+        baseline = None if q.has_rsample else (self.baseline[0], self.baseline[1])
         log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl, baseline=baseline, posterior=q)
-        if self.training and self.num_samples == 1:
+        if self.training and self.num_samples == 1 and not q.has_rsample:
             self._update_baseline(log_likelihood, kl)
         beta = self.beta(self.step) if callable(self.beta) else self.beta
-        divergence = self._with_free_bits(q, model.prior()) if self.free_bits else kl.mean()
-        value = beta * divergence - log_likelihood.mean()
+        if self.free_bits:
+            value = beta * self._with_free_bits(q, model.prior()) - log_likelihood.mean()
+        else:
+            value = (beta * kl - log_likelihood).mean()
         terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
         if callable(self.beta):
             terms["beta"] = torch.as_tensor(beta)

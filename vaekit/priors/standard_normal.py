@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 
-from vaekit.distributions import Product
+from vaekit.distributions import Product, UnitNormal
 from vaekit.networks.shapes import Shape, as_shape
 
 
@@ -34,4 +33,4 @@ class StandardNormal(nn.Module):
 
     def forward(self) -> Product:
         """p(z), batch shape ()."""
-        return Product(Normal(self._zero, self._one, validate_args=False), len(self.event_shape))
+        return Product(UnitNormal(self._zero, self._one, validate_args=False), len(self.event_shape))

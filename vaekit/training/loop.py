@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from vaekit import engine
 from vaekit.errors import ArtifactError
 from vaekit.models import inputs
-from vaekit.objectives import Loss, Objective
+from vaekit.objectives import Objective
 from vaekit.training.callbacks import Callback
 from vaekit.training.checkpoint import load_checkpoint, save_checkpoint
 from vaekit.training.history import History
 from vaekit.training.step import Step
+from vaekit.training.totals import Totals
 
 if TYPE_CHECKING:
     from vaekit.training.trainer import Trainer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _ORDER, _NOISE, _VALID = 1, 2, 3  # places in the hash that makes seeds of the trainer's seed
 _VALID_ROWS = 1024
 _CHECKPOINT_SECONDS = 10.0
+_LOG_DET = "log_det"
 
 
 class Loop:
@@ -53,7 +55,7 @@ class Loop:
     ) -> None:
         self.trainer, self.model, self.objective, self.run = trainer, model, objective, run
         self.train, self.valid, self.callbacks = train, valid, callbacks
-        self.device = engine.model_device(model)
+        self.device, self.dtype = engine.model_device(model), engine.model_dtype(model)
         self.jacobian = inputs.counts_jacobian(inputs.quantity(model))
         self.boundaries = _boundaries(len(train), trainer.batch_size)
         self.num_batches, self.max_epochs = len(self.boundaries), trainer.max_epochs
@@ -62,7 +64,7 @@ class Loop:
         self.epoch = self.step = self.batch = 0
         self.stop = False
         self.signal: str | None = None
-        self.sums: dict[str, tuple[float, int]] = {}
+        self.totals = Totals()
         self.seconds = 0.0
         self.last_checkpoint = time.monotonic()
         self.best_value, self.best_weights = -math.inf, None if valid is None else _weights(model)
@@ -92,7 +94,10 @@ class Loop:
         started = time.perf_counter()
         for rows in self.boundaries[self.batch :]:
             x = self.train.index_select(0, order[rows]) if order is not None else self.train[rows]
-            self._add(self.stepper(*self._to_model_space(x)))
+            y, log_det = self._to_model_space(x)
+            loss = self.stepper(y)
+            if loss is not None:  # a skipped step adds nothing
+                self._add(self.totals, {"loss": loss.value, **loss.terms}, log_det)
             self.batch, self.step = self.batch + 1, self.step + 1
             self._notify("on_step_end")
             if self.signal:
@@ -103,9 +108,9 @@ class Loop:
 
     def _finish_epoch(self) -> None:
         self.epoch, self.batch = self.epoch + 1, 0
-        record = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, **self._means("train", self.sums)}
+        record = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, **self._means("train", self.totals)}
         record |= {"learning_rate": self.stepper.learning_rate, "skipped": self.stepper.num_skipped}
-        self.sums, self.seconds = {}, 0.0
+        self.totals, self.seconds = Totals(), 0.0
         if self.valid is not None:
             record |= self._validate(self.valid)
             self._keep_best(record[f"valid_{self.objective.selects}"])
@@ -117,7 +122,7 @@ class Loop:
 
     def _to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            return inputs.to_model_space(self.model, x.to(self.device, non_blocking=True))
+            return inputs.to_model_space(self.model, x.to(self.device, non_blocking=True), self.dtype)
 
     def _order(self) -> Tensor | None:
         """The order of this epoch's rows, a function of the seed and the epoch alone."""
@@ -128,34 +133,24 @@ class Loop:
 
     # --- Sums, validation, best weights ------------------------------------------------------------------------------
 
-    def _add(self, outcome: tuple[Loss, Tensor] | None) -> None:
-        """Add a step's terms to the epoch's sums; a skipped step adds nothing."""
-        if outcome is None:
-            return
-        (value, terms), log_det = outcome
-        named, num_rows = {"loss": value, **terms}, len(log_det)
-        # Read once per step and summed as Python's floats: a tensor operation costs more than all the sums.
-        means = torch.stack([term.detach().mean(dtype=torch.float64) for term in named.values()]).tolist()
-        shift = float(log_det.mean(dtype=torch.float64)) if self.jacobian else 0.0
-        for name, mean in zip(named, means, strict=True):
-            total, count = self.sums.get(name, (0.0, 0))
-            extra = shift if name in self.objective.log_densities else 0.0
-            self.sums[name] = (total + (mean + extra) * num_rows, count + num_rows)
-
-    def _means(self, part: str, sums: dict[str, tuple[float, int]]) -> dict[str, float]:
-        return {f"{part}_{name}": total / count for name, (total, count) in sums.items()}
+    def _means(self, part: str, totals: Totals) -> dict[str, float]:
+        """Mean of each term, the log-densities in the units of the data."""
+        means = totals.means()
+        shift = means.pop(_LOG_DET, 0.0)
+        shifted = self.objective.log_densities
+        return {f"{part}_{name}": mean + shift if name in shifted else mean for name, mean in means.items()}
 
     def _validate(self, valid: Tensor) -> dict[str, float]:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
-        sums: dict[str, tuple[float, int]] = {}
+        totals = Totals()
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
             for rows in inputs.batches(len(valid), _VALID_ROWS):
                 y, log_det = self._to_model_space(valid[rows])
-                for name, term in self.objective.validation_terms(self.model, y).items():
-                    shifted = term + log_det if self.jacobian and name in self.objective.log_densities else term
-                    total, count = sums.get(name, (0.0, 0))
-                    sums[name] = (total + float(shifted.sum(dtype=torch.float64)), count + len(y))
-        return self._means("valid", sums)
+                self._add(totals, self.objective.validation_terms(self.model, y), log_det)
+        return self._means("valid", totals)
+
+    def _add(self, totals: Totals, terms: dict[str, Tensor], log_det: Tensor) -> None:
+        totals.add({**terms, _LOG_DET: log_det} if self.jacobian else terms, len(log_det))
 
     def _keep_best(self, value: float) -> None:
         if value > self.best_value:
@@ -198,7 +193,7 @@ class Loop:
                 "random": engine.rng_state(),
                 "best": (self.best_value, self.best_weights, self.history.best_epoch),
                 "place": (self.epoch, self.batch, self.step, self.stop, self.history.stopped_early),
-                "sums": (self.sums, self.seconds),
+                "totals": (self.totals.state_dict(), self.seconds),
                 "history": self.history.records,
             },
         )
@@ -220,7 +215,8 @@ class Loop:
         engine.set_rng_state(state["random"])
         self.best_value, self.best_weights, self.history.best_epoch = state["best"]
         self.epoch, self.batch, self.step, self.stop, self.history.stopped_early = state["place"]
-        self.sums, self.seconds = state["sums"]
+        totals, self.seconds = state["totals"]
+        self.totals.load_state_dict(totals)
         self.history.records = state["history"]
 
 

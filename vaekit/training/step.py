@@ -47,34 +47,39 @@ class Step:
         self.count = self.num_skipped = self.skipped_in_a_row = 0
         transform = getattr(model, "transform", None)
         constants = {id(b) for b in transform.buffers()} if isinstance(transform, nn.Module) else set()
-        tensors = [*model.buffers(), *objective.buffers()]
-        self.buffers = [b for b in tensors if id(b) not in constants]
+        # What a forward pass may change: running statistics and baselines, not constants and not the count of updates.
+        self.buffers = [
+            b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step
+        ]
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def __call__(self, x: Tensor, log_det: Tensor) -> tuple[Loss, Tensor] | None:
-        """One step on x of shape (B, *X) in model space; returns what came, or None if the step was skipped."""
+    def __call__(self, x: Tensor) -> Loss | None:
+        """One step on x of shape (B, *X) in model space; returns the loss, or None if the step was skipped."""
         before = [buffer.clone() for buffer in self.buffers]
-        self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(self.model, self.objective, x)
+        self._forget_gradients()  # only now: the backward pass then finds the memory of the last gradients free
         loss.value.backward()
         self._freeze()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         self.count += 1
-        # A clipped step has the norm already; otherwise sums tell the same and read the gradients faster.
-        norm = None if self.max_grad_norm is None else torch.nn.utils.get_total_norm(gradients)
-        if not _is_finite(loss.value, gradients if norm is None else [norm]):
-            self._skip(before, loss, gradients)
+        norm = _norm(gradients)
+        if not math.isfinite(loss.value.detach() + norm):
+            self._skip(before, loss, norm)
             return None
-        if self.max_grad_norm is not None and norm is not None:
+        if self.max_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
         self.optimizer.step()
         self.objective.advance()
         self.skipped_in_a_row = 0
-        return loss, log_det
+        return loss
+
+    def _forget_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def _freeze(self) -> None:
         """In an E or M step, forget the gradient of the other half: the optimiser leaves such parameters alone."""
@@ -82,14 +87,14 @@ class Step:
             for parameter in self.phases[self.count % len(self.phases)]:
                 parameter.grad = None
 
-    def _skip(self, before: list[Tensor], loss: Loss, gradients: list[Tensor]) -> None:
+    def _skip(self, before: list[Tensor], loss: Loss, norm: Tensor) -> None:
         for buffer, value in zip(self.buffers, before, strict=True):
             buffer.copy_(value)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._forget_gradients()
         self.num_skipped += 1
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row >= _MAX_SKIPPED:
-            raise TrainingError(self._diagnosis(loss, torch.nn.utils.get_total_norm(gradients)))
+            raise TrainingError(self._diagnosis(loss, norm))
 
     def _diagnosis(self, loss: Loss, norm: Tensor) -> str:
         values = f"loss {float(loss.value.detach()):g}, gradient norm {float(norm):g}"
@@ -132,9 +137,20 @@ class Step:
         self.count, self.num_skipped, self.skipped_in_a_row = state["counts"]
 
 
-def _is_finite(loss: Tensor, gradients: list[Tensor]) -> bool:
-    """Whether all are: a sum is NaN or infinite where a summand is."""
-    return math.isfinite(torch.stack([loss.detach(), *(gradient.sum() for gradient in gradients)]).sum())
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """The norm of all gradients together, by dot products: torch's norm takes several passes over each tensor.
+
+    Not finite where a gradient is not, or where its square overflows, which would end in Adam's second moment.
+    """
+    flat = (gradient.reshape(-1) for gradient in gradients)
+    return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
+
+
+def _saved_buffers(*modules: nn.Module) -> list[Tensor]:
+    """Buffers that belong to the state of the modules."""
+    parameters = {id(p) for module in modules for p in module.parameters()}
+    states = (tensor for module in modules for tensor in module.state_dict(keep_vars=True).values())
+    return [tensor for tensor in states if id(tensor) not in parameters]
 
 
 def _phases(model: Any, em_steps: tuple[int, int] | None) -> list[list[nn.Parameter]]:
