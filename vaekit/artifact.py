@@ -89,7 +89,7 @@ def read_config(path: str | Path) -> Config:
         version = tree.get("format_version") if isinstance(tree, dict) else None
     except ValueError as error:
         raise ArtifactError(f"{file} is truncated or damaged ({error})") from error
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise ArtifactError(f"{file} has no valid format_version; got {version!r}")
     if version > FORMAT_VERSION:
         raise ArtifactError(
@@ -101,6 +101,23 @@ def read_config(path: str | Path) -> Config:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{file} is not valid: {where}: {first['msg']}") from error
+
+
+def check_weights(path: str | Path) -> Config:
+    """The configuration of a saved model whose weights are there and unaltered.
+
+    Raises:
+        ArtifactError: if either file is missing, damaged or altered.
+    """
+    _read_weights(Path(path), config := read_config(path))
+    return config
+
+
+def _read_weights(folder: Path, config: Config) -> bytes:
+    weights = _read(folder / WEIGHTS)
+    if sha256(weights) != config.weights_sha256:
+        raise ArtifactError(f"{folder / WEIGHTS} is truncated or altered: its digest is not the one in {CONFIG}")
+    return weights
 
 
 def load(path: str | Path, *, modules: dict[str, nn.Module] | None = None, device: str = "cpu") -> Any:
@@ -120,10 +137,7 @@ def load(path: str | Path, *, modules: dict[str, nn.Module] | None = None, devic
     """
     folder = Path(path)
     config = read_config(folder)
-    weights = _read(folder / WEIGHTS)
-    if sha256(weights) != config.weights_sha256:
-        raise ArtifactError(f"{folder / WEIGHTS} is truncated or altered: its digest is not the one in {CONFIG}")
-    tensors = from_bytes(weights, str(folder / WEIGHTS))
+    tensors = from_bytes(_read_weights(folder, config), str(folder / WEIGHTS))
     try:
         tensors |= {name: tensors[kept] for name, kept in config.shared.items()}
         model = spec.build(config.model, modules).to(getattr(torch, config.dtype))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from vaekit import presets, spec, transforms
 from vaekit.conditional import ConditionalDistribution
@@ -30,7 +30,7 @@ class Settings(BaseModel):
     batch_size: int = Field(128, ge=1, description="rows per update")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam, decayed to 0 along a cosine")
     latent_dim: int | None = Field(None, ge=1, description="dimensions of z; default: a quarter of those of x, 2 to 40")
-    hidden: tuple[int, ...] | None = Field(None, description="widths of the hidden layers, such as 400,400")
+    hidden: tuple[PositiveInt, ...] | None = Field(None, description="widths of the hidden layers, such as 400,400")
     likelihood: str | None = Field(None, description="p(x|z), such as bernoulli or normal:scale=network")
     posterior: str | None = Field(None, description="q(z|x), such as diagonal-normal")
     prior: str | None = Field(None, description="p(z), such as standard-normal")

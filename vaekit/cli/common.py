@@ -104,9 +104,9 @@ def columns_of(dataset_columns: Any, event_shape: tuple[int, ...], prefix: str =
 
 def run_about(run: Path) -> dict[str, Any]:
     """What the run says of its data."""
-    from vaekit import artifact
+    from vaekit import runs
 
-    return artifact.read_config(run).metadata.get("data", {})
+    return runs.data_of(run)
 
 
 def write_rows(path: Path, x: "torch.Tensor", run: Path) -> None:

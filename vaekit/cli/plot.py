@@ -37,6 +37,7 @@ def plot(
     from vaekit.plots.kinds import draw
 
     check_output(output, (".png", ".svg", ".pdf"))
+    kind = kind.lower()
     if kind not in plots.KINDS:
         raise ConfigError(f"there is no picture {kind!r}. {spec.nearest(kind, plots.KINDS)}")
     model = load_run(run)

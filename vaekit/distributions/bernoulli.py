@@ -14,10 +14,15 @@ class _LogMass(torch.autograd.Function):
     torch builds the same value of four operations and as many gradients; on images that is a tenth of a training step.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, value)
-        return (value * logits).sub_(F.softplus(logits))
+    def forward(logits: Tensor, value: Tensor) -> Tensor:
+        return value * logits - F.softplus(logits)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

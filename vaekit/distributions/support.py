@@ -45,10 +45,14 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
         SupportError: naming the support, the range that came, and the way out.
     """
     support = _elementwise(distribution.support)  # type: ignore[arg-type]
-    inside = support.check(value) & torch.isfinite(value)
-    if getattr(distribution, "missing", "error") == "observed-only":
+    missing_allowed = getattr(distribution, "missing", "error") == "observed-only"
+    finite_or_hole = torch.isfinite(value) | (
+        torch.isnan(value) if missing_allowed else torch.zeros_like(value, dtype=torch.bool)
+    )
+    inside = support.check(value)  # per element, or per event where the support is one of vectors
+    if missing_allowed and inside.shape == value.shape:
         inside = inside | torch.isnan(value)
-    if bool(inside.all()):
+    if bool(inside.all()) and bool(finite_or_hole.all()):
         return
     name = type(getattr(distribution, "base", distribution)).__name__
     expected = describe_support(distribution)

@@ -22,7 +22,8 @@ class WeightSums:
         """Add draws of some rows: log w of shape (K', B)."""
         weights = log_weights.double().cpu()
         before, now = self.largest[rows], torch.maximum(self.largest[rows], weights.amax(0))
-        decay, relative = torch.exp(before - now), torch.exp(weights - now)
+        origin = torch.where(now == -torch.inf, 0.0, now)  # weights that are all 0 so far stay 0, not NaN
+        decay, relative = torch.exp(before - origin), torch.exp(weights - origin)
         self.total[rows] = self.total[rows] * decay + relative.sum(0)
         self.squares[rows] = self.squares[rows] * decay**2 + relative.square().sum(0)
         self.largest[rows] = now

@@ -37,7 +37,7 @@ def as_tensor(x: Any) -> Tensor:
         return x.tensors[0]
     if isinstance(x, torch.utils.data.Dataset):
         return _stacked(x)
-    array = np.asarray(x.x if hasattr(x, "x") else x)
+    array = np.asarray(x.x if hasattr(x, "x") and hasattr(x, "event_shape") else x)
     if array.dtype == bool:
         array = array.astype(np.uint8)
     if array.dtype.kind not in "uif" or array.dtype == np.float16:
@@ -72,10 +72,11 @@ def to_model_space(model: LatentVariableModel, x: Tensor, dtype: torch.dtype | N
         density.
     """
     dtype = dtype or engine.model_dtype(model) or (x.dtype if x.is_floating_point() else torch.get_default_dtype())
-    x = x.to(dtype)
     transform = transform_of(model)
     if transform is None:
+        x = x.to(dtype)
         return x, x.new_zeros(len(x))
+    # In the dtype of the data: the transform may take an offset away that the model's dtype could not hold.
     y, log_det = transform.with_log_det(x)
     return y.to(dtype), log_det
 
@@ -95,6 +96,8 @@ def quantity(model: LatentVariableModel) -> str:
     distribution = likelihood_at_prior(model)
     support: Any = distribution.support
     of_model = getattr(distribution, "quantity", None) or ("mass" if support.is_discrete else "density")
+    if of_model == "density" and getattr(transform_of(model), "discretizes", False):
+        return "no density"  # a density at bits is neither one of the grey values nor a mass of the bits
     if of_model == "density" and getattr(transform_of(model), "dequantizes", False):
         return "bound on a mass"
     return of_model
@@ -145,7 +148,29 @@ def check_data(model: LatentVariableModel, x: Tensor, *, where: str = "x") -> No
             transform = transform_of(model)
             if hasattr(transform, "check"):
                 transform.check(as_floating(chunk))
-            check_support(distribution, to_model_space(model, chunk)[0], where=where)
+            y, _ = to_model_space(model, chunk)
+            check_support(distribution, y, where=where)
+            _check_holes(model, y, where)
+
+
+def _check_holes(model: LatentVariableModel, y: Tensor, where: str) -> None:
+    """A likelihood may leave holes out; the encoder has to bear them too."""
+    if not y.is_floating_point():
+        return
+    holes = torch.isnan(y).flatten(1).any(1)
+    if bool(holes.any()) and not _draws_are_finite(model.posterior(y[holes][:2])):
+        raise DataError(
+            f"{where} has rows with NaN. The likelihood leaves them out, but the encoder of this model has no way to: "
+            "q(z|x) is not finite there. Use an encoder that fills or masks NaN."
+        )
+
+
+def _draws_are_finite(q: Distribution) -> bool:
+    try:
+        z = q.rsample() if q.has_rsample else q.sample()
+    except (RuntimeError, ValueError):  # torch's samplers refuse parameters that are NaN
+        return False
+    return bool(torch.isfinite(z).all())
 
 
 def _check_finite(distribution: Distribution, x: Tensor, where: str) -> None:
@@ -156,8 +181,6 @@ def _check_finite(distribution: Distribution, x: Tensor, where: str) -> None:
         bad &= ~torch.isnan(x)
     if bool(bad.any()):
         first = tuple(bad.nonzero()[0].tolist())
-        hint = "" if missing_allowed else ' or, if NaN means not observed, a likelihood with missing="observed-only"'
         raise DataError(
-            f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. "
-            f"Drop or fill them{hint}."
+            f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. Drop or fill them."
         )

@@ -1,6 +1,7 @@
 """The variational autoencoder: an encoder q(z|x), a decoder p(x|z) and a prior p(z)."""
 
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from vaekit.errors import ShapeError
 from vaekit.models import inputs
 from vaekit.transforms import Transform
 
-_ROWS = 1024  # rows per pass of encode and reconstruct: bounds memory, whatever N
+_VALUES = 2**22  # parameters of p(x|z) per pass of sample, encode and reconstruct: bounds memory, whatever N and X
 
 
 class VAE(nn.Module):
@@ -176,7 +177,8 @@ class VAE(nn.Module):
         device = engine.model_device(self)
         if len(rows) == 0:
             return function(rows.to(device))
-        return torch.cat([function(rows[part].to(device)) for part in inputs.batches(len(rows), _ROWS)])
+        size = max(1, min(1024, _VALUES // prod(self.decoder.head.param_shape)))
+        return torch.cat([function(rows[part].to(device)) for part in inputs.batches(len(rows), size)])
 
     def _encode(self, x: Tensor, mean: bool) -> Tensor:
         q = self.posterior(inputs.to_model_space(self, x)[0])

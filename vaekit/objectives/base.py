@@ -49,6 +49,7 @@ class Objective(nn.Module, ABC):
     def prepare(self, num_data: int) -> None:
         """Called once before training with the number of training rows N."""
         self.num_data = num_data
+        self.step.zero_()  # schedules begin anew with each fit; a resumed one puts its count back
 
     def advance(self) -> None:
         """Called after each update of the parameters."""

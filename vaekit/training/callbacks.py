@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,12 @@ class MetricsFile(Callback):
         write_atomically(self.path, lines.encode())
 
     def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
-        """Append one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Append one line; a full disk costs the line, not the run."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            warnings.warn(f"cannot write {self.path}: {error.strerror or error}. Training goes on.", stacklevel=2)
 
 
 def _summary(record: dict[str, float], selects: str) -> str:

@@ -1,5 +1,6 @@
 """What happened in each epoch."""
 
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -42,12 +43,14 @@ class History:
             raise KeyError(f"{key!r}; the history has {', '.join(self.keys())}")
         return [record.get(key, float("nan")) for record in self.records]
 
-    def to_frame(self, backend: str = "pandas") -> Any:
+    def to_frame(self, backend: str | None = None) -> Any:
         """The history as a data frame.
 
         Args:
-            backend: any library that narwhals knows and that is installed: "pandas", "polars", "pyarrow", ...
+            backend: any installed library that narwhals knows: "pandas", "polars", "pyarrow", ...; None takes the first
+                of these three.
         """
+        backend = backend or next(name for name in ("pandas", "polars", "pyarrow") if find_spec(name))
         import narwhals
 
         columns = {key: self[key] for key in self.keys()}

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +145,8 @@ class Loop:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
         totals = Totals()
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
-            for rows in inputs.batches(len(valid), _VALID_ROWS):
+            size = max(1, _VALID_ROWS // getattr(self.objective, "num_samples", 1))
+            for rows in inputs.batches(len(valid), size):
                 y, log_det = self._to_model_space(valid[rows])
                 self._add(totals, self.objective.validation_terms(self.model, y), log_det)
         return self._means("valid", totals)
@@ -153,6 +155,8 @@ class Loop:
         totals.add({**terms, _LOG_DET: log_det} if self.jacobian else terms, len(log_det))
 
     def _keep_best(self, value: float) -> None:
+        if not math.isfinite(value):
+            warnings.warn(f"the validation bound of epoch {self.epoch} is {value}; its weights cannot be chosen")
         if value > self.best_value:
             self.best_value, self.best_weights = value, _weights(self.model)
             self.history.best_epoch = self.epoch
@@ -172,7 +176,7 @@ class Loop:
 
     def _fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree with for a resumed run to be the same run."""
-        return {**self.trainer.fingerprint(), "num_rows": len(self.train), "objective": type(self.objective).__name__}
+        return {**self.trainer.fingerprint(), "num_rows": len(self.train), "objective": _in_words(self.objective)}
 
     def _checkpoint_is_due(self) -> bool:
         if self.trainer.checkpoint_every is None:
@@ -209,7 +213,10 @@ class Loop:
                     f"the checkpoint in {self.run} was made with {name}={state['fingerprint'].get(name)!r}, now it is "
                     f"{now!r}. Resume with the same settings, or start another run."
                 )
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise ArtifactError(f"the checkpoint in {self.run} belongs to another model; fit anew") from error
         self.objective.load_state_dict(state["objective"])
         self.stepper.load_state_dict(state["stepper"])
         engine.set_rng_state(state["random"])
@@ -226,6 +233,13 @@ def _boundaries(num_rows: int, batch_size: int) -> list[slice]:
     if len(slices) > 1 and slices[-1].stop - slices[-1].start == 1:
         slices[-2:] = [slice(slices[-2].start, slices[-1].stop)]
     return slices
+
+
+def _in_words(objective: Objective) -> str:
+    """The objective and its plain arguments; a schedule counts by its class, for its repr holds an address."""
+    plain = {k: v for k, v in vars(objective).items() if isinstance(v, int | float | str) and not k.startswith("_")}
+    shown = {k: v for k, v in plain.items() if k not in ("training", "num_data", "dump_patches")}
+    return f"{type(objective).__name__}({', '.join(f'{k}={v}' for k, v in sorted(shown.items()))})"
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -34,10 +34,11 @@ class Step:
 
     def __init__(self, trainer: "Trainer", model: Any, objective: Objective) -> None:
         self.model, self.objective, self.max_grad_norm = model, objective, trainer.max_grad_norm
-        adversary = {id(p) for p in objective.adversary_parameters()}
+        if any(True for _ in objective.adversary_parameters()):
+            raise ConfigError(f"{type(objective).__name__} has an adversary; this trainer has no optimiser for one yet")
         # A model that owns its objective's parameters, or shares some, must not move them twice.
         candidates = {id(p): p for module in (model, objective) for p in module.parameters()}
-        self.parameters = [p for key, p in candidates.items() if p.requires_grad and key not in adversary]
+        self.parameters = [p for p in candidates.values() if p.requires_grad]
         if not self.parameters:
             raise ConfigError("the model has no parameters that could be trained")
         self.optimizer = trainer.make_optimizer(self.parameters)
@@ -163,5 +164,8 @@ def _phases(model: Any, em_steps: tuple[int, int] | None) -> list[list[nn.Parame
     num_e, num_m = em_steps
     if num_e < 1 or num_m < 1:
         raise ConfigError(f"em_steps are two counts of at least 1; got {em_steps}")
+    for half, parameters in (("posterior", model.posterior_parameters()), ("rest", model.generative_parameters())):
+        if not any(p.requires_grad for p in parameters):
+            raise ConfigError(f"em_steps moves the posterior and the rest in turn; the {half} has nothing to train")
     frozen_e, frozen_m = list(model.generative_parameters()), list(model.posterior_parameters())
     return [frozen_e] * num_e + [frozen_m] * num_m

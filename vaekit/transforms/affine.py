@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import ConfigError, DataError
-from vaekit.transforms.base import Transform, as_floating
+from vaekit.transforms.base import Transform, as_floating, num_observed
 
 
 class Scale(Transform):
@@ -39,8 +39,8 @@ class Scale(Transform):
         return self.low + (self.high - self.low) * y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """-D log(high - low)."""
-        return y.new_full((len(y),), -y[0].numel() * math.log(self.high - self.low))
+        """-D log(high - low), with D the number of observed elements."""
+        return -math.log(self.high - self.low) * num_observed(y)
 
 
 class Standardize(Transform):
@@ -78,8 +78,15 @@ class Standardize(Transform):
         if bool(constant.any()):
             where = constant.flatten().nonzero().flatten()[:5].tolist()
             warnings.warn(f"{int(constant.sum())} columns never change (the first: {where}); they are kept unscaled")
+        spread = torch.where(constant, torch.ones_like(variance), variance.sqrt())
+        lost = (loc - loc.to(self.loc.dtype).double()).abs() > 0.1 * spread
+        if bool(lost.any()):
+            raise DataError(
+                f"{int(lost.sum())} columns vary too little beside their size for {self.loc.dtype} (the first: "
+                f"{lost.flatten().nonzero().flatten()[:5].tolist()}); subtract a constant from them"
+            )
         self.loc.copy_(loc)
-        self.scale.copy_(torch.where(constant, torch.ones_like(variance), variance.sqrt()))
+        self.scale.copy_(spread)
         return self
 
     def forward(self, x: Tensor) -> Tensor:

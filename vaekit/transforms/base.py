@@ -8,8 +8,15 @@ from torch import Tensor, nn
 
 
 def as_floating(x: Tensor) -> Tensor:
-    """Integers (8-bit images) become torch's default float; floats keep their dtype."""
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    """Floats keep their dtype; small integers (8-bit images) become torch's default float, wide ones float64."""
+    if x.is_floating_point():
+        return x
+    return x.to(torch.get_default_dtype() if x.element_size() <= 2 else torch.float64)
+
+
+def num_observed(y: Tensor) -> Tensor:
+    """How many elements of each row are not NaN, shape (N,), in the dtype of y."""
+    return (~torch.isnan(y)).flatten(1).sum(1).to(y.dtype)
 
 
 class Transform(nn.Module, ABC):

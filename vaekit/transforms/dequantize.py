@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import ConfigError, SupportError
-from vaekit.transforms.base import Transform, as_floating
+from vaekit.transforms.base import Transform, as_floating, num_observed
 
 
 class Dequantize(Transform):
@@ -50,5 +50,5 @@ class Dequantize(Transform):
         return torch.floor(y * self.num_levels).clamp(0, self.num_levels - 1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """-D log L."""
-        return y.new_full((len(y),), -y[0].numel() * math.log(self.num_levels))
+        """-D log L, with D the number of observed elements."""
+        return -math.log(self.num_levels) * num_observed(y)

@@ -1,0 +1,99 @@
+"""Fitting a model to data and saving it as a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vaekit import artifact, data, engine, recipe
+from vaekit.errors import TrainingError, VaekitError
+from vaekit.files import write_atomically
+from vaekit.models import inputs
+from vaekit.runs.folder import (
+    SETTINGS,
+    claim,
+    clear,
+    create,
+    describe_data,
+    digest,
+    is_finished,
+    merge,
+    read_settings,
+    withdraw,
+)
+from vaekit.training import History
+from vaekit.training.checkpoint import remove_checkpoint
+
+
+def fit(
+    source: str,
+    run: str | Path,
+    given: dict[str, Any] | None = None,
+    *,
+    valid: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    label: str | None = None,
+    size: int | None = None,
+    data_dir: str | Path | None = None,
+    progress: bool = True,
+) -> History | None:
+    """Fit a model to data and save it: what `vaekit fit` does.
+
+    Args:
+        source: name or path of the data; of a named set, the training part.
+        run: folder to write; see `vaekit.artifact` for what it holds.
+        given: settings by key; see `recipe.Settings`.
+        valid: name or path of validation data; None holds out a fixed tenth.
+        overwrite: replace a run that is there.
+        resume: go on with a run that is there; without a checkpoint from the beginning, a finished one stays as it is.
+        label: column of a table with labels.
+        size: side to which the images of a folder are resized.
+        data_dir: where named sets are looked for first.
+        progress: whether to report on stderr.
+
+    Returns:
+        The history, or None where the run was finished already.
+
+    Raises:
+        ConfigError: for settings that do not exist or a folder that may not be written.
+        DataError, SupportError, ShapeError, TrainingError, ArtifactError: as the parts raise them.
+    """
+    folder = Path(run)
+    recipe.settings(given or {})
+    claim(folder, overwrite=overwrite, resume=resume)
+    dataset = data.load(source, part="train", data_dir=data_dir, label=label, size=size)
+    valid = valid or (read_settings(folder).get("data", {}).get("valid") if resume else None)
+    if valid is None:
+        train, held_out = data.holdout(dataset)
+    else:
+        train, held_out = dataset, data.load(valid, part="test", data_dir=data_dir, label=label, size=size)
+    more = {"label": label, "size": size, "valid": valid, "valid_crc32": None if valid is None else digest(held_out)}
+    described = describe_data(dataset, source, more)
+    wanted = recipe.settings(merge(folder, given or {}, described) if resume else given or {})
+    if resume and is_finished(folder):
+        return None
+    data.warn_constant_columns(dataset)
+    with engine.seeded(engine.block_seed(wanted.seed, 0)):
+        model, objective = recipe.build(wanted, train)
+    trainer = recipe.make_trainer(wanted, len(train), progress=progress)
+    engine.resolve_device(wanted.device)
+    for part, where in ((train, "train"), (held_out, "valid")):
+        inputs.check_data(model, inputs.as_tensor(part), where=where)
+    create(folder)
+    clear(folder, overwrite=overwrite)
+    stored = {"settings": wanted.model_dump(exclude_none=True), "data": described}
+    write_atomically(folder / SETTINGS, (json.dumps(stored, indent=2) + "\n").encode())
+    about = {**stored, "finished": False, "max_epochs": trainer.max_epochs, "objective": repr(objective)}
+    try:
+        history = trainer.fit(model, objective, train, held_out, run=folder, resume=resume)
+    except (KeyboardInterrupt, SystemExit, TrainingError):
+        artifact.save(model, folder, metadata=about)
+        raise
+    except VaekitError:
+        withdraw(folder)
+        raise
+    about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
+    about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
+    artifact.save(model, folder, metadata=about)
+    remove_checkpoint(folder)
+    return history
