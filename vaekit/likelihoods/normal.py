@@ -1,15 +1,11 @@
 """Normal likelihood of real numbers."""
 
-from torch import Tensor
 from torch.distributions import Normal as TorchNormal
 
-from vaekit.conditional import ConditionalDistribution
-from vaekit.distributions.product import Missing, Product
-from vaekit.likelihoods.scale import ScaleKind, ScaleParameter
-from vaekit.networks.shapes import Shape
+from vaekit.likelihoods.scale import LocationScale
 
 
-class Normal(ConditionalDistribution):
+class Normal(LocationScale):
     r"""\( p(x|z) = \prod_i N(x_i; \mu_i(z), \sigma_i^2) \): mean from the network, scale as chosen.
 
     Equation 13.18 with `scale="network"`; with a fixed scale, equation 13.28: the objective is then half the squared
@@ -33,19 +29,4 @@ class Normal(ConditionalDistribution):
         tensor([-1.8379])
     """
 
-    def __init__(
-        self,
-        event_shape: Shape,
-        scale: ScaleKind = "per-dimension",
-        min_scale: float = 1e-3,
-        missing: Missing = "error",
-    ) -> None:
-        super().__init__(event_shape, num_params=2 if scale == "network" else 1)
-        self.scale, self.min_scale, self.missing = scale, min_scale, missing
-        self.scale_parameter = ScaleParameter(self.event_shape, scale, min_scale)
-
-    def forward(self, params: Tensor) -> Product:
-        """(mean[, raw scale]) of shape (..., P, *event) to p(x|z)."""
-        loc, *raw = self.unbind(params)
-        scale = self.scale_parameter(loc, raw[0] if raw else None)
-        return Product(TorchNormal(loc, scale, validate_args=False), len(self.event_shape), missing=self.missing)
+    family = TorchNormal

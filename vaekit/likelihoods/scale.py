@@ -1,12 +1,17 @@
-"""The scale of a location-scale likelihood: fixed, learned, one per dimension, or from the network."""
+"""Location-scale likelihoods, and their scale: fixed, learned, one per dimension, or from the network."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
+from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions.product import Missing, Product
 from vaekit.errors import ConfigError
+from vaekit.networks.shapes import Shape
 
 ScaleKind = float | Literal["learned", "per-dimension", "network"]
 
@@ -53,3 +58,37 @@ class ScaleParameter(nn.Module):
             return like.new_full((), self.fixed)
         raw = self.raw if raw is None else raw
         return self.min_scale + F.softplus(raw + _UNIT)
+
+
+class LocationScale(ConditionalDistribution):
+    """A product of location-scale densities: location from the network, scale as chosen. Members name their `family`.
+
+    Args:
+        event_shape: shape of x.
+        scale: a number (fixed), "learned" (one value for all), "per-dimension", or "network".
+        min_scale: floor of a scale that is not fixed, in units of x as the model sees it.
+        missing: "observed-only" leaves NaN elements of x out of log p.
+
+    Raises:
+        ConfigError: if the scale is no positive number and none of the words.
+    """
+
+    family: Callable[..., Distribution]
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        scale: ScaleKind = "per-dimension",
+        min_scale: float = 1e-3,
+        missing: Missing = "error",
+    ) -> None:
+        super().__init__(event_shape, num_params=2 if scale == "network" else 1)
+        self.scale, self.min_scale, self.missing = scale, min_scale, missing
+        self.scale_parameter = ScaleParameter(self.event_shape, scale, min_scale)
+
+    def forward(self, params: Tensor) -> Product:
+        """(location[, raw scale]) of shape (..., P, *event) to p(x|z)."""
+        loc, *raw = self.unbind(params)
+        scale = self.scale_parameter(loc, raw[0] if raw else None)
+        base = type(self).family(loc, scale, validate_args=False)
+        return Product(base, len(self.event_shape), missing=self.missing)
