@@ -138,7 +138,7 @@ def create(folder: Path) -> None:
 
 
 def withdraw(folder: Path) -> None:
-    """Take back the folder of a run that failed before its first step; what an earlier session left stays."""
+    """Take back the folder of a run that failed before its first step; what an earlier fit left stays."""
     if not any((folder / name).exists() for name in (CHECKPOINT, artifact.CONFIG, METRICS)):
         (folder / SETTINGS).unlink(missing_ok=True)
         if not any(folder.iterdir()):
