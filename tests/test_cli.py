@@ -1,7 +1,6 @@
 """The command line as a user meets it: files, numbers, exit codes, one-line errors."""
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -302,11 +301,13 @@ def test_every_command_has_help_with_an_example(capsys):
 
 
 def test_import_costs_little_beyond_torch():
+    """The sum of vaekit's own import times, with the core loaded; the least of three runs, for machines are shared."""
     code = "import vaekit; vaekit.VAE; import sys; print('pydantic' in sys.modules, 'matplotlib' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
-    )
-    own = [line.split("|") for line in result.stderr.splitlines() if "vaekit" in line.rpartition("|")[2]]
-    assert sum(int(parts[0].rpartition(":")[2]) for parts in own) < 60_000
-    assert result.stdout.split() == ["False", "False"]
-    assert math.isfinite(len(own))
+    sums = []
+    for _ in range(3):
+        command = [sys.executable, "-X", "importtime", "-c", code]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        own = [line.split("|") for line in result.stderr.splitlines() if "vaekit" in line.rpartition("|")[2]]
+        sums.append(sum(int(parts[0].rpartition(":")[2]) for parts in own))
+        assert result.stdout.split() == ["False", "False"]
+    assert 0 < min(sums) < 60_000

@@ -248,3 +248,11 @@ def test_bernoulli_works_under_function_transforms():
     torch.testing.assert_close(got, x - torch.sigmoid(logits))
     batch = torch.func.vmap(torch.func.grad(lambda l: likelihood(l.reshape(1, 4)).log_prob(x)))(logits.expand(3, 4))
     torch.testing.assert_close(batch, got.expand(3, 4))
+
+
+def test_numpy_integers_are_shapes_and_counts_are_checked():
+    model, _ = vk.presets.vae(np.int64(4), latent_dim=np.int64(2), hidden=(np.int64(8),), likelihood="normal")
+    assert model.event_shape == (4,)
+    assert model.sample(0).shape == (0, 4)
+    with pytest.raises(ConfigError, match="not negative; got -1"):
+        model.sample(-1)

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.conditional import Conditional
-from vaekit.errors import ShapeError
+from vaekit.errors import ConfigError, ShapeError
 from vaekit.models import inputs
 from vaekit.transforms import Transform
 
@@ -100,7 +100,12 @@ class VAE(nn.Module):
 
         Returns:
             Shape (n, *X), in the units of the data.
+
+        Raises:
+            ConfigError: if n is negative.
         """
+        if n < 0:
+            raise ConfigError(f"the number of samples is not negative; got {n}")
         with engine.evaluating(self), engine.fork_rng(generator):
             z = self.prior().sample(torch.Size((n,)))
             return self._map(lambda chunk: self._decode(chunk, mean), z)

@@ -1,6 +1,8 @@
 """Event shapes, activations: what every network asks for."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
 
 from torch import nn
 
@@ -25,10 +27,10 @@ def as_shape(shape: Shape, name: str = "shape") -> tuple[int, ...]:
     Raises:
         ShapeError: if a side is below 1 or not an integer.
     """
-    sides = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not all(isinstance(side, int) and side >= 1 for side in sides):
+    sides: tuple[Any, ...] = (shape,) if isinstance(shape, Integral | int) else tuple(shape)
+    if not all(isinstance(side, Integral) and int(side) >= 1 for side in sides):
         raise ShapeError(f"{name} is a positive int or a tuple of them; got {shape!r}")
-    return sides
+    return tuple(int(side) for side in sides)
 
 
 def as_image_shape(shape: Shape, name: str) -> tuple[int, int, int]:
