@@ -134,6 +134,18 @@ def _with_score_term(values: Tensor, log_posterior: Tensor, baseline: Tensor | N
     return (values + score - score.detach()).mean(0)
 
 
+def closed_form_kl(q: Distribution, prior: Distribution, kl: KLMode) -> Tensor | None:
+    """KL(q, p) in closed form, shape (B,), or None where the draws have to give it; see `elbo_terms` for `kl`.
+
+    Raises:
+        ConfigError: if "analytic" is asked for and there is no closed form.
+    """
+    divergence = None if kl == "sampled" else kl_divergence(q, prior)
+    if divergence is None and kl == "analytic":
+        raise ConfigError(f'no closed form is known for KL({q}, {prior}); use kl="sampled" or kl="auto"')
+    return divergence
+
+
 def elbo_terms(
     model: LatentVariableModel,
     x: Tensor,
@@ -165,9 +177,7 @@ def elbo_terms(
     """
     check_arguments(num_samples, kl)
     q, prior = model.posterior(x) if posterior is None else posterior, model.prior()
-    divergence = None if kl == "sampled" else kl_divergence(q, prior)
-    if divergence is None and kl == "analytic":
-        raise ConfigError(f'no closed form is known for KL({q}, {prior}); use kl="sampled" or kl="auto"')
+    divergence = closed_form_kl(q, prior, kl)
     z = _sample(q, num_samples)
     log_likelihood = model.likelihood(z).log_prob(x)
     if divergence is not None and q.has_rsample:

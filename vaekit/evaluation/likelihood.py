@@ -1,17 +1,16 @@
 """log p(x), ELBO and IWAE per point, with errors."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaekit import engine
-from vaekit.bounds import KLMode, LatentVariableModel, check_arguments
-from vaekit.errors import ConfigError
+from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
 from vaekit.evaluation.blocks import weight_blocks
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.sums import RunningMoments, WeightSums
-from vaekit.kl import kl_divergence
 from vaekit.models import inputs
 
 
@@ -94,7 +93,7 @@ def iwae(model: LatentVariableModel, x: Any, *, num_samples: int, **options: Any
         See `Estimate`; `method` is "iwae".
     """
     result = log_marginal(model, x, num_samples=num_samples, **options)
-    return Estimate(**{**vars(result), "method": "iwae"})
+    return replace(result, method="iwae")
 
 
 def elbo(model: LatentVariableModel, x: Any, *, num_samples: int = 1, kl: KLMode = "auto", **options: Any) -> Estimate:
@@ -139,7 +138,8 @@ def elbo_and_iwae(
             model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
         ):
             sampled = draws.log_posterior - draws.log_prior
-            divergence = _divergence(model, q, sampled, kl).expand_as(sampled)
+            closed = closed_form_kl(q, model.prior(), kl)
+            divergence = sampled if closed is None else closed.expand_as(sampled)
             log_likelihood = draws.log_likelihood + log_det if jacobian else draws.log_likelihood
             values.add(rows, log_likelihood - divergence)
             log_likelihoods.add(rows, log_likelihood)
@@ -153,11 +153,3 @@ def elbo_and_iwae(
     lower = Estimate(value=values.mean, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
     value, stderr = weights.log_mean(num_samples) + offset, weights.log_mean_stderr(num_samples)
     return lower, Estimate(value=value, stderr=stderr, method="iwae", **common)
-
-
-def _divergence(model: LatentVariableModel, q: Any, sampled: Tensor, kl: KLMode) -> Tensor:
-    """KL(q, p) per row, shape (B,), or per draw, shape (K, B)."""
-    closed = None if kl == "sampled" else kl_divergence(q, model.prior())
-    if closed is None and kl == "analytic":
-        raise ConfigError(f'no closed form is known for KL({q}, {model.prior()}); use kl="sampled" or kl="auto"')
-    return sampled if closed is None else closed
