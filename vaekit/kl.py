@@ -10,7 +10,7 @@ from torch.distributions.kl import kl_divergence as torch_kl_divergence
 from vaekit.distributions import Product, UnitNormal
 from vaekit.errors import ConfigError
 
-__all__ = ["has_closed_form", "kl_divergence", "kl_per_dimension"]
+__all__ = ["kl_divergence", "kl_per_dimension"]
 
 _Pair = tuple[type[Distribution], type[Distribution]]
 
@@ -86,22 +86,6 @@ def _from_torch(q: Distribution, p: Distribution) -> Tensor | None:
         return None
 
 
-def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
-    elementwise = _elementwise(q, p)
-    if elementwise is not None:
-        assert isinstance(q, Product)
-        return elementwise.flatten(-q.event_ndims).sum(-1) if q.event_ndims else elementwise
-    gaussians = _as_gaussian(q), _as_gaussian(p)
-    if gaussians[0] is not None and gaussians[1] is not None:
-        return gaussian_kl(*gaussians[0], *gaussians[1])
-    return _from_torch(q, p)
-
-
-def has_closed_form(q: Distribution, p: Distribution) -> bool:
-    """Whether `kl_divergence(q, p)` has a closed form."""
-    return _closed_form(q, p) is not None
-
-
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     """KL(q, p) in closed form.
 
@@ -112,7 +96,14 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     Returns:
         Nats, shape (B,); None where no closed form is known.
     """
-    return _closed_form(q, p)
+    elementwise = _elementwise(q, p)
+    if elementwise is not None:
+        assert isinstance(q, Product)
+        return elementwise.flatten(-q.event_ndims).sum(-1) if q.event_ndims else elementwise
+    gaussians = _as_gaussian(q), _as_gaussian(p)
+    if gaussians[0] is not None and gaussians[1] is not None:
+        return gaussian_kl(*gaussians[0], *gaussians[1])
+    return _from_torch(q, p)
 
 
 def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor:
