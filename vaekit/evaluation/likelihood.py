@@ -14,7 +14,7 @@ from vaekit.evaluation.sums import RunningMoments, WeightSums
 from vaekit.models import inputs
 
 
-def _prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[Tensor, str, bool]:
+def prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[Tensor, str, bool]:
     """Checked data, what log p is, and whether it has a Jacobian."""
     check_arguments(num_samples, kl)
     x = inputs.as_tensor(x)
@@ -60,7 +60,7 @@ def log_marginal(
         ShapeError, DataError, SupportError: if x does not fit the model.
         ConfigError: if K < 1.
     """
-    x, quantity, jacobian = _prepare(model, x, num_samples)
+    x, quantity, jacobian = prepare(model, x, num_samples)
     weights, offset = WeightSums(len(x)), torch.zeros(len(x), dtype=torch.float64)
     with engine.evaluating(model), engine.network_precision(model, precision):
         for rows, _, draws, log_det in weight_blocks(
@@ -129,7 +129,7 @@ def elbo_and_iwae(
     progress: bool = False,
 ) -> tuple[Estimate, Estimate]:
     """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
-    x, quantity, jacobian = _prepare(model, x, num_samples, kl)
+    x, quantity, jacobian = prepare(model, x, num_samples, kl)
     weights, values = WeightSums(len(x)), RunningMoments(len(x))
     log_likelihoods, divergences = RunningMoments(len(x)), RunningMoments(len(x))
     offset = torch.zeros(len(x), dtype=torch.float64)
