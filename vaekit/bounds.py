@@ -110,8 +110,8 @@ def log_mean_exp(values: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """The mean over draws, (K, B) to (B,); of a single draw without an operation in the graph of a training step."""
-    return values[0] if len(values) == 1 else values.mean(0)
+    """The mean over draws, (K, B) to (B,); of a single draw by a view, whose gradient costs nothing."""
+    return values.squeeze(0) if len(values) == 1 else values.mean(0)
 
 
 def _leave_one_out(total: Tensor, part: Tensor) -> Tensor:

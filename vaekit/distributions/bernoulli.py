@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 
@@ -11,14 +10,17 @@ from torch.distributions import Bernoulli as TorchBernoulli
 class _LogMass(torch.autograd.Function):
     r"""\( x l - \log(1 + e^l) \) for logits l, with the gradient \( x - \sigma(l) \).
 
-    torch builds the same value of four operations and as many gradients; on images that is a tenth of a training step.
+    torch builds the same value of more operations and as many gradients; on images that is a tenth of a training step.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(logits: Tensor, value: Tensor) -> Tensor:
-        return value * logits - F.softplus(logits)
+        # log(1 + e^l) = max(l, 0) + log(1 + e^-|l|), in place: half the time of torch's softplus. Its rounding error,
+        # at most that of 1 + e^-|l|, is below the one of the sum over an event.
+        softplus = logits.abs().neg_().exp_().add_(1).log_().add_(logits.clamp(min=0))
+        return (value * logits).sub_(softplus)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
