@@ -1,7 +1,27 @@
 """Evaluation: estimates of log p(x) and of its bounds, per point, with errors."""
 
+from vaekit.evaluation.classifier import classifier_two_sample_test
 from vaekit.evaluation.estimate import Estimate, Score
+from vaekit.evaluation.frechet import frechet_distance
 from vaekit.evaluation.likelihood import elbo, elbo_and_iwae, iwae, log_marginal
+from vaekit.evaluation.mmd import mmd
+from vaekit.evaluation.neighbors import precision_recall_density_coverage
 from vaekit.evaluation.summary import summarize
+from vaekit.evaluation.transport import sliced_wasserstein
+from vaekit.evaluation.two_sample import two_sample
 
-__all__ = ["Estimate", "Score", "elbo", "elbo_and_iwae", "iwae", "log_marginal", "summarize"]
+__all__ = [
+    "Estimate",
+    "Score",
+    "classifier_two_sample_test",
+    "elbo",
+    "elbo_and_iwae",
+    "frechet_distance",
+    "iwae",
+    "log_marginal",
+    "mmd",
+    "precision_recall_density_coverage",
+    "sliced_wasserstein",
+    "summarize",
+    "two_sample",
+]
