@@ -40,7 +40,7 @@ def test_published_number(name):
 @pytest.mark.slow
 @pytest.mark.mnist
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["pytorch-example"])
+@pytest.mark.parametrize("name", ["pytorch-example", "bb-ans"])
 def test_published_number_of_mnist(name):
     needs_mnist()
     result = reproduce(name)
