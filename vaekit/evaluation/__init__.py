@@ -1,8 +1,10 @@
 """Evaluation: estimates of log p(x) and of its bounds, per point, with errors."""
 
+from vaekit.evaluation.ais import Sandwich, ais, bdmc
 from vaekit.evaluation.classifier import classifier_two_sample_test
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.frechet import frechet_distance
+from vaekit.evaluation.hmc import PosteriorSamples, hmc_posterior
 from vaekit.evaluation.likelihood import elbo, elbo_and_iwae, iwae, log_marginal
 from vaekit.evaluation.mmd import mmd
 from vaekit.evaluation.neighbors import precision_recall_density_coverage
@@ -12,11 +14,16 @@ from vaekit.evaluation.two_sample import two_sample
 
 __all__ = [
     "Estimate",
+    "PosteriorSamples",
+    "Sandwich",
     "Score",
+    "ais",
+    "bdmc",
     "classifier_two_sample_test",
     "elbo",
     "elbo_and_iwae",
     "frechet_distance",
+    "hmc_posterior",
     "iwae",
     "log_marginal",
     "mmd",
