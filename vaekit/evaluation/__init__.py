@@ -2,12 +2,17 @@
 
 from vaekit.evaluation.ais import Sandwich, ais, bdmc
 from vaekit.evaluation.classifier import classifier_two_sample_test
+from vaekit.evaluation.dci import dci, dci_scores
+from vaekit.evaluation.disentanglement import disentanglement
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.frechet import frechet_distance
 from vaekit.evaluation.hmc import PosteriorSamples, hmc_posterior
+from vaekit.evaluation.information import mig, modularity
+from vaekit.evaluation.interventions import beta_vae_score, factor_vae_score
 from vaekit.evaluation.likelihood import elbo, elbo_and_iwae, iwae, log_marginal
 from vaekit.evaluation.mmd import mmd
 from vaekit.evaluation.neighbors import precision_recall_density_coverage
+from vaekit.evaluation.prediction import sap
 from vaekit.evaluation.summary import summarize
 from vaekit.evaluation.transport import sliced_wasserstein
 from vaekit.evaluation.two_sample import two_sample
@@ -19,15 +24,23 @@ __all__ = [
     "Score",
     "ais",
     "bdmc",
+    "beta_vae_score",
     "classifier_two_sample_test",
+    "dci",
+    "dci_scores",
+    "disentanglement",
     "elbo",
     "elbo_and_iwae",
+    "factor_vae_score",
     "frechet_distance",
     "hmc_posterior",
     "iwae",
     "log_marginal",
+    "mig",
     "mmd",
+    "modularity",
     "precision_recall_density_coverage",
+    "sap",
     "sliced_wasserstein",
     "summarize",
     "two_sample",

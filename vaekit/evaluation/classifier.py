@@ -17,7 +17,7 @@ def _default_classifier() -> Any:
     return ExtraTreesClassifier(100, min_samples_leaf=2)
 
 
-def _seeded(classifier: Any, rng: np.random.Generator) -> Any:
+def seeded_copy(classifier: Any, rng: np.random.Generator) -> Any:
     """A copy whose unset random states, those of its parts included, are drawn: no global stream is touched."""
     from sklearn.base import clone
 
@@ -106,7 +106,7 @@ def classifier_two_sample_test(
     accuracies, areas, p_values = [], [], []
     splits = list(folds.split(rows, labels))
     for train, test in splits:
-        fitted = _seeded(classifier, rng).fit(rows[train], labels[train])
+        fitted = seeded_copy(classifier, rng).fit(rows[train], labels[train])
         predicted = np.asarray(fitted.predict(rows[test])).astype(bool)
         accuracies.append(float((predicted == labels[test]).mean()))
         areas.append(float(roc_auc_score(labels[test], _scores(fitted, rows[test]))))

@@ -1,0 +1,129 @@
+"""What the scores of disentanglement share: checked codes and factors, mutual information, and the bootstrap."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vaekit.errors import ConfigError, DataError, ShapeError
+from vaekit.evaluation.rows import as_rows
+from vaekit.models import inputs
+
+MIN_ROWS = 20
+
+
+class Table(NamedTuple):
+    """Codes with the factors behind them."""
+
+    codes: np.ndarray
+    """Shape (N, D), float64."""
+    labels: np.ndarray
+    """Shape (N, F): the values of each factor, numbered from 0 in their order."""
+    num_values: list[int]
+    """How many values each factor takes."""
+
+
+def as_labels(factors: Any, num_rows: int) -> np.ndarray:
+    """Integer factors as an array (num_rows, F).
+
+    Raises:
+        ShapeError: if they are no table of so many rows.
+        DataError: if they are not integers.
+    """
+    table = inputs.as_tensor(factors).detach().cpu().numpy()
+    if table.ndim != 2 or table.shape[1] == 0 or len(table) != num_rows:
+        hint = " A single factor is factors[:, None]." if table.ndim == 1 else ""
+        raise ShapeError(f"expected factors of shape ({num_rows}, F), a row per code; got {table.shape}.{hint}")
+    if table.dtype.kind == "f" and not bool((table == np.floor(table)).all()):  # NaN fails the comparison too
+        raise DataError("factors are integers, the values of discrete factors; got fractions or NaN. Bin or drop them.")
+    return table
+
+
+def as_table(codes: Any, factors: Any, *, min_factors: int = 1) -> Table:
+    """Codes (N, *Z), flattened, and integer factors (N, F), checked.
+
+    Raises:
+        ShapeError: if there are not as many rows of both, or factors are no table.
+        DataError: if codes are not finite, factors not integers, a factor has one value only, or rows or factors are
+            too few.
+    """
+    rows = as_rows(codes, where="codes", min_rows=MIN_ROWS)
+    table = as_labels(factors, len(rows))
+    if table.shape[1] < min_factors:
+        raise DataError(f"this score tells factors apart and needs at least {min_factors}; got {table.shape[1]}.")
+    pairs = [np.unique(column, return_inverse=True) for column in table.T]
+    num_values = [len(values) for values, _ in pairs]
+    if min(num_values) < 2:
+        raise DataError(f"factor {num_values.index(1)} has one value only: nothing can depend on it. Leave it out.")
+    return Table(rows, np.stack([labels for _, labels in pairs], axis=1), num_values)
+
+
+def varies(codes: np.ndarray) -> np.ndarray:
+    """Which columns of (N, D) are more than one number up to rounding, shape (D,)."""
+    return np.ptp(codes, axis=0) > 1e-9 * np.abs(codes).max(axis=0)
+
+
+def binned(codes: np.ndarray, num_bins: int) -> np.ndarray:
+    """The equal-width bin of each code between its own extremes, shape (N, D); all 0 where a code does not vary."""
+    if num_bins < 2:
+        raise ConfigError(f"num_bins is at least 2; got {num_bins}")
+    low, width = codes.min(axis=0), np.where(varies(codes), np.ptp(codes, axis=0), np.inf)
+    return np.minimum(((codes - low) / width * num_bins).astype(np.int64), num_bins - 1)
+
+
+def _entropy(p: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(axis)
+
+
+def mutual_information(
+    bins: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """I(code; factor) in nats for each pair, and H(factor), from counts.
+
+    Args:
+        bins: bins of the codes, integers, shape (N, D).
+        labels: values of the factors, integers, shape (N, F).
+        weights: how often each row counts, shape (N,); None counts each once.
+
+    Returns:
+        Shapes (D, F) and (F,).
+    """
+    (num_rows, num_codes), num_bins = bins.shape, int(bins.max()) + 1
+    weights = np.ones(num_rows) if weights is None else weights
+    each = np.repeat(weights, num_codes)
+    information, entropies = np.empty((num_codes, labels.shape[1])), np.empty(labels.shape[1])
+    for f, label in enumerate(labels.T):
+        num_values = int(label.max()) + 1
+        cell = (np.arange(num_codes) * num_bins + bins) * num_values + label[:, None]
+        counts = np.bincount(cell.ravel(), weights=each, minlength=num_codes * num_bins * num_values)
+        p = counts.reshape(num_codes, num_bins, num_values) / weights.sum()
+        of_code, of_factor = _entropy(p.sum(2), 1), _entropy(p.sum(1), 1)
+        information[:, f] = np.maximum(of_code + of_factor - _entropy(p, (1, 2)), 0)
+        entropies[f] = of_factor[0]
+    return information, entropies
+
+
+def gap_to_second(scores: np.ndarray) -> np.ndarray:
+    """How far the best code of each factor is ahead of the next one: (D, F) to (F,). A single code has no rival."""
+    ranked = np.sort(np.concatenate([scores, np.zeros((1, scores.shape[1]))]), axis=0)
+    return ranked[-1] - ranked[-2]
+
+
+def bootstrap_stderr(
+    statistic: Callable[[np.ndarray], float], num_rows: int, num_bootstrap: int, rng: np.random.Generator
+) -> float:
+    """The standard deviation of a statistic of row weights over resamples of the rows.
+
+    Raises:
+        ConfigError: if there are fewer than 2 resamples.
+    """
+    if num_bootstrap < 2:
+        raise ConfigError(f"num_bootstrap is at least 2; got {num_bootstrap}")
+    draws = (np.bincount(rng.integers(num_rows, size=num_rows), minlength=num_rows) for _ in range(num_bootstrap))
+    return float(np.std([statistic(weights.astype(float)) for weights in draws], ddof=1))
+
+
+def binomial_stderr(share: float, num_trials: int) -> float:
+    """The standard error of a share of independent trials."""
+    return math.sqrt(share * (1 - share) / num_trials)
