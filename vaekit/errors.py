@@ -1,4 +1,4 @@
-"""Errors that vaekit raises for what a caller can mend.
+"""Errors and warnings for what a caller can mend.
 
 Each message says what was expected, what came, where, and how to mend it.
 """
@@ -30,3 +30,7 @@ class ConfigError(VaekitError, ValueError):
 
 class TrainingError(VaekitError, RuntimeError):
     """Training cannot go on: the loss or its gradient stopped being finite."""
+
+
+class UnreliableEstimateWarning(UserWarning):
+    """An estimate came with a standard error that is not to be believed."""

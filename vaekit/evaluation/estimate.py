@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
+
+_HEAVY_TAIL, _LARGE_STDERR, _NEGLIGIBLE_STDERR = 0.5, 1 / 3, 1e-3
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Estimate:
         num_samples: K.
         method: how it was computed ("importance sampling", "elbo", ...).
         quantity: what the log p is: "density", "mass", "bound on a mass" or "no density".
-        terms: parts of the value that are of interest by themselves, shape (N,) each.
+        terms: parts of the value that are of interest by themselves, shape (N,) each; importance sampling adds
+            `tail_index`, the index k of the weights' tail (see `evaluation.tails`).
     """
 
     value: Tensor
@@ -49,6 +53,18 @@ class Estimate:
         """Standard error of the mean over the choice of points: what more data would reduce. NaN for one point."""
         return float(self.value.double().std() / math.sqrt(len(self))) if len(self) > 1 else math.nan
 
+    @property
+    def unreliable(self) -> Tensor:
+        """Where value +- stderr is not to be believed, shape (N,), bool.
+
+        That is where the tail of the weights is so heavy (k > 1/2) that they have no variance, or where the relative
+        error of their mean exceeds 1/3, so that its logarithm is biased and skewed; an error below 0.001 nats is left
+        in peace.
+        """
+        index = self.terms.get("tail_index", torch.full_like(self.stderr, math.nan))
+        heavy = (index > _HEAVY_TAIL) & (self.stderr > _NEGLIGIBLE_STDERR)
+        return heavy | (self.stderr > _LARGE_STDERR)
+
     def summary(self) -> dict[str, Any]:
         """The numbers of the whole set, as plain Python values."""
         return {
@@ -61,6 +77,7 @@ class Estimate:
             "quantity": self.quantity,
             "ess_median": float(self.ess.double().median()),
             "max_weight_median": float(self.max_weight.double().median()),
+            "unreliable_fraction": float(self.unreliable.double().mean()),
         }
 
     def __repr__(self) -> str:

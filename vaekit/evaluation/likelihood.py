@@ -1,5 +1,6 @@
 """log p(x), ELBO and IWAE per point, with errors."""
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +9,14 @@ from torch import Tensor
 
 from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
+from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation.blocks import weight_blocks
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.sums import RunningMoments, WeightSums
+from vaekit.evaluation.tails import TailIndex
 from vaekit.models import inputs
+
+_BAD_FRACTION = 0.1  # of the points; a sound estimate has about 4% of them by the noise of the tail index
 
 
 def prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[Tensor, str, bool]:
@@ -59,41 +64,89 @@ def log_marginal(
     Raises:
         ShapeError, DataError, SupportError: if x does not fit the model.
         ConfigError: if K < 1.
+
+    Warns:
+        UnreliableEstimateWarning: where more than a tenth of the points have `Estimate.unreliable`.
     """
-    x, quantity, jacobian = prepare(model, x, num_samples)
-    weights, offset = WeightSums(len(x)), torch.zeros(len(x), dtype=torch.float64)
-    with engine.evaluating(model), engine.network_precision(model, precision):
-        for rows, _, draws, log_det in weight_blocks(
-            model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
-        ):
-            weights.add(rows, draws.log_weights)
-            if jacobian:
-                offset[rows] = log_det.double().cpu()
-    return Estimate(
-        value=weights.log_mean(num_samples) + offset,
-        stderr=weights.log_mean_stderr(num_samples),
-        ess=weights.ess,
-        max_weight=weights.max_weight,
+    result = iwae(
+        model,
+        x,
         num_samples=num_samples,
-        method="importance sampling",
-        quantity=quantity,
+        generator=generator,
+        precision=precision,
+        compile=compile,
+        chunk_size=chunk_size,
+        progress=progress,
+    )
+    _warn_if_unreliable(result)
+    return replace(result, method="importance sampling")
+
+
+def _warn_if_unreliable(estimate: Estimate) -> None:
+    num_bad = int(estimate.unreliable.sum())
+    if num_bad <= _BAD_FRACTION * len(estimate):
+        return
+    warnings.warn(
+        f"log p(x) of {num_bad} of {len(estimate)} points is not to be believed to its standard error (median ess "
+        f"{float(estimate.ess.median()):.1f} of K = {estimate.num_samples}): q(z|x) is too far from p(z|x), and the "
+        "largest weights are missing. The values remain lower bounds in expectation. Raise num_samples, train with "
+        "IWAE or a richer posterior, or enclose log p(x) by evaluation.ais.",
+        UnreliableEstimateWarning,
+        stacklevel=3,
     )
 
 
-def iwae(model: LatentVariableModel, x: Any, *, num_samples: int, **options: Any) -> Estimate:
+def iwae(
+    model: LatentVariableModel,
+    x: Any,
+    *,
+    num_samples: int,
+    generator: torch.Generator | None = None,
+    precision: engine.Precision = "float32",
+    compile: engine.Compile = "auto",
+    chunk_size: int | None = None,
+    progress: bool = False,
+) -> Estimate:
     """The importance-weighted bound L_K per point: what `log_marginal` computes, read as a bound for this K.
 
     Args:
         model: see `log_marginal`.
         x: data in their own units, shape (N, *X).
         num_samples: K.
-        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress` of `log_marginal`.
+        generator: see `log_marginal`, as for the other options.
+        precision: of matrix products inside the model's networks.
+        compile: "on" compiles the decoder's pass.
+        chunk_size: number of z per decoder pass.
+        progress: show a bar on stderr where that is a terminal.
 
     Returns:
         See `Estimate`; `method` is "iwae".
     """
-    result = log_marginal(model, x, num_samples=num_samples, **options)
-    return replace(result, method="iwae")
+    x, quantity, jacobian = prepare(model, x, num_samples)
+    weights, tails = WeightSums(len(x)), TailIndex(len(x), num_samples)
+    offset = torch.zeros(len(x), dtype=torch.float64)
+    with engine.evaluating(model), engine.network_precision(model, precision):
+        for rows, _, draws, log_det in weight_blocks(
+            model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
+        ):
+            weights.add(rows, draws.log_weights)
+            tails.add(rows, draws.log_weights)
+            if jacobian:
+                offset[rows] = log_det.double().cpu()
+    return _from_weights(weights, tails, offset, num_samples, quantity)
+
+
+def _from_weights(weights: WeightSums, tails: TailIndex, offset: Tensor, num_samples: int, quantity: str) -> Estimate:
+    return Estimate(
+        value=weights.log_mean(num_samples) + offset,
+        stderr=weights.log_mean_stderr(num_samples),
+        ess=weights.ess,
+        max_weight=weights.max_weight,
+        num_samples=num_samples,
+        method="iwae",
+        quantity=quantity,
+        terms={"tail_index": tails.index},
+    )
 
 
 def elbo(model: LatentVariableModel, x: Any, *, num_samples: int = 1, kl: KLMode = "auto", **options: Any) -> Estimate:
@@ -132,6 +185,7 @@ def elbo_and_iwae(
     x, quantity, jacobian = prepare(model, x, num_samples, kl)
     weights, values = WeightSums(len(x)), RunningMoments(len(x))
     log_likelihoods, divergences = RunningMoments(len(x)), RunningMoments(len(x))
+    tails = TailIndex(len(x), num_samples)
     offset = torch.zeros(len(x), dtype=torch.float64)
     with engine.evaluating(model), engine.network_precision(model, precision):
         for rows, q, draws, log_det in weight_blocks(
@@ -145,11 +199,11 @@ def elbo_and_iwae(
             log_likelihoods.add(rows, log_likelihood)
             divergences.add(rows, divergence)
             weights.add(rows, draws.log_weights)
+            tails.add(rows, draws.log_weights)
             if jacobian:
                 offset[rows] = log_det.double().cpu()
     common: dict[str, Any] = {"ess": weights.ess, "max_weight": weights.max_weight}
     common |= {"num_samples": num_samples, "quantity": quantity}
     terms = {"log_likelihood": log_likelihoods.mean, "kl": divergences.mean}
     lower = Estimate(value=values.mean, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
-    value, stderr = weights.log_mean(num_samples) + offset, weights.log_mean_stderr(num_samples)
-    return lower, Estimate(value=value, stderr=stderr, method="iwae", **common)
+    return lower, _from_weights(weights, tails, offset, num_samples, quantity)
