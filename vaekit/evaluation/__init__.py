@@ -3,6 +3,7 @@
 from vaekit.evaluation.ais import Sandwich, ais, bdmc
 from vaekit.evaluation.classifier import classifier_two_sample_test
 from vaekit.evaluation.dci import dci, dci_scores
+from vaekit.evaluation.diagnostics import Diagnostics, diagnostics
 from vaekit.evaluation.disentanglement import disentanglement
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.frechet import frechet_distance
@@ -15,19 +16,23 @@ from vaekit.evaluation.neighbors import precision_recall_density_coverage
 from vaekit.evaluation.prediction import sap
 from vaekit.evaluation.summary import summarize
 from vaekit.evaluation.transport import sliced_wasserstein
+from vaekit.evaluation.trend import bias_trend
 from vaekit.evaluation.two_sample import two_sample
 
 __all__ = [
+    "Diagnostics",
     "Estimate",
     "PosteriorSamples",
     "Sandwich",
     "Score",
     "ais",
     "bdmc",
+    "bias_trend",
     "beta_vae_score",
     "classifier_two_sample_test",
     "dci",
     "dci_scores",
+    "diagnostics",
     "disentanglement",
     "elbo",
     "elbo_and_iwae",

@@ -51,7 +51,7 @@ class Estimate:
     @property
     def sampling_stderr(self) -> float:
         """Standard error of the mean over the choice of points: what more data would reduce. NaN for one point."""
-        return float(self.value.double().std() / math.sqrt(len(self))) if len(self) > 1 else math.nan
+        return Score.of_mean(self.value).stderr
 
     @property
     def unreliable(self) -> Tensor:
@@ -100,3 +100,10 @@ class Score:
     value: float
     stderr: float
     details: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_mean(cls, values: Tensor, **details: Any) -> "Score":
+        """The mean of independent values and its standard error; NaN as error of a single value."""
+        values = values.double()
+        stderr = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+        return cls(float(values.mean()), stderr, details)

@@ -4,15 +4,14 @@ import math
 from typing import Any
 
 from vaekit.bounds import LatentVariableModel
-from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.likelihood import elbo_and_iwae
 from vaekit.models import inputs
 
 
 def _term(estimate: Estimate, name: str) -> dict[str, float]:
-    values = estimate.terms[name]
-    stderr = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
-    return {"mean": float(values.mean()), "sampling_stderr": stderr, "num_points": len(values)}
+    score = Score.of_mean(estimate.terms[name])
+    return {"mean": score.value, "sampling_stderr": score.stderr, "num_points": len(estimate)}
 
 
 def summarize(model: LatentVariableModel, x: Any, *, num_samples: int = 100, **options: Any) -> dict[str, Any]:

@@ -1,0 +1,167 @@
+"""The health of a model: what its code carries, where its bound loses, and what to do about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit import bounds, engine
+from vaekit.bounds import LatentVariableModel
+from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation.aggregate import Aggregate, aggregate
+from vaekit.evaluation.estimate import Score
+from vaekit.evaluation.inference_gap import InferenceGap, inference_gap
+from vaekit.evaluation.verdict import Finding, verdict
+from vaekit.kl import kl_per_dimension
+from vaekit.models import inputs
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale parameter of p(x|z) on some data, in model space.
+
+    Attributes:
+        smallest: over points and elements of x.
+        median: likewise.
+        largest: likewise.
+        at_floor: share of the elements whose scale is within 1% of the floor that the likelihood sets; NaN without one.
+    """
+
+    smallest: float
+    median: float
+    largest: float
+    at_floor: float
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What `diagnostics` found. Nats; model space.
+
+    Attributes:
+        rate: E KL(q(z|x), p(z)), the R of the rate-distortion plane (Alemi et al. 2018).
+        distortion: -E log p(x|z), its D; rate + distortion = -ELBO.
+        kl_per_dimension: mean over x, shape Z; None unless q and p(z) factorise with a closed form.
+        aggregate: active units, mutual information, and q(z) beside p(z).
+        inference_gap: approximation and amortisation gap; None where the family of q is not known, or not asked for.
+        scale: the learned scale of p(x|z); None where it has none.
+        findings: the verdict, the gravest first; a single one named "healthy" where nothing is wrong.
+        num_points: N.
+    """
+
+    rate: Score
+    distortion: Score
+    kl_per_dimension: Tensor | None
+    aggregate: Aggregate
+    inference_gap: InferenceGap | None
+    scale: Scale | None
+    findings: tuple[Finding, ...]
+    num_points: int
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers and the verdict as plain Python values, for tables and JSON."""
+        code, gap = self.aggregate, self.inference_gap
+        result: dict[str, Any] = {
+            "rate": _plain(self.rate),
+            "distortion": _plain(self.distortion),
+            "active_units": code.active_units,
+            "num_units": code.unit_variance.numel(),
+            "mutual_information": {**_plain(code.mutual_information), "limit": code.limit},
+            "aggregate_gap": _plain(code.gap),
+            "num_points": self.num_points,
+        }
+        if self.kl_per_dimension is not None:
+            result["kl_per_dimension"] = self.kl_per_dimension.flatten().tolist()
+        if gap is not None:
+            parts = ("log_marginal", "elbo", "best_elbo", "approximation", "amortization", "rate", "best_rate")
+            named = {name: _plain(getattr(gap, name)) for name in parts}
+            result["inference_gap"] = {**named, "agreement": gap.agreement, "num_points": gap.num_points}
+        if self.scale is not None:
+            result["scale"] = vars(self.scale).copy()
+        result["findings"] = [vars(finding).copy() for finding in self.findings]
+        return result
+
+
+def _plain(score: Score) -> dict[str, float]:
+    return {"mean": score.value, "sampling_stderr": score.stderr}
+
+
+def diagnostics(
+    model: LatentVariableModel,
+    x: Any,
+    *,
+    max_rows: int = 2000,
+    num_gap_rows: int = 64,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
+) -> Diagnostics:
+    """Rate and distortion, active units, mutual information, the aggregate posterior, the inference gap, a verdict.
+
+    Args:
+        model: any object with `posterior`, `prior` and `likelihood`.
+        x: data in their own units, shape (N, *X).
+        max_rows: rows that are looked at, chosen at random where there are more: memory and time grow with its square.
+        num_gap_rows: rows whose q is refined for the inference gap; 0 leaves it out.
+        generator: source of the noise and of the choice of rows.
+        progress: show a bar on stderr where that is a terminal.
+
+    Returns:
+        See `Diagnostics`.
+
+    Raises:
+        ShapeError, DataError, SupportError: if x does not fit the model, or has fewer than 2 rows.
+        ConfigError: if `max_rows` is below 2.
+
+    References:
+        Alemi et al., "Fixing a broken ELBO", 2018, https://arxiv.org/abs/1711.00464; see also `evaluation.aggregate`
+        and `evaluation.inference_gap`.
+    """
+    if max_rows < 2 or num_gap_rows < 0:
+        raise ConfigError(f"max_rows is at least 2, num_gap_rows at least 0; got {max_rows} and {num_gap_rows}")
+    x = inputs.as_tensor(x)
+    inputs.check_data(model, x)
+    with engine.evaluating(model), engine.seeded(engine.draw_seed(generator)):
+        if len(x) < 2:
+            raise DataError(f"diagnostics compare rows with each other and need at least 2; got {len(x)}")
+        rows = torch.randperm(len(x))[:max_rows]
+        y, _ = inputs.to_model_space(model, x[rows].to(engine.model_device(model)))
+        code = aggregate(model, y)
+        log_likelihood, rate = _terms(model, y)
+        gap = inference_gap(model, y[:num_gap_rows], progress=progress) if num_gap_rows else None
+        found: dict[str, Any] = {
+            "rate": Score.of_mean(rate),
+            "distortion": Score.of_mean(-log_likelihood),
+            "kl_per_dimension": _kl_per_dimension(model, y),
+            "aggregate": code,
+            "inference_gap": gap,
+            "scale": _scale(model, y[:256]),
+            "num_points": len(y),
+        }
+    findings = verdict(found["rate"], code, gap, found["scale"])
+    return Diagnostics(**found, findings=findings)
+
+
+def _terms(model: LatentVariableModel, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both terms of the ELBO per row, with a few draws each, in batches."""
+    parts = [bounds.elbo_terms(model, y[rows], 4) for rows in inputs.batches(len(y), 256)]
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def _kl_per_dimension(model: LatentVariableModel, y: Tensor) -> Tensor | None:
+    try:
+        return kl_per_dimension(model.posterior(y), model.prior()).double().mean(0).cpu()
+    except ConfigError:
+        return None
+
+
+def _scale(model: LatentVariableModel, y: Tensor) -> Scale | None:
+    """The `scale` of the elements of p(x|z) at draws from q, where the family has one that is learned."""
+    p = model.likelihood(model.posterior(y).sample())
+    scale = getattr(getattr(p, "base", p), "scale", None)
+    head = getattr(getattr(model, "decoder", None), "head", None)
+    if not isinstance(scale, Tensor) or isinstance(getattr(head, "scale", None), float | int):
+        return None
+    values = scale.double().flatten()
+    floor = getattr(head, "min_scale", None)
+    at_floor = float((values < 1.01 * floor).double().mean()) if floor else float("nan")
+    return Scale(float(values.min()), float(values.median()), float(values.max()), at_floor)
