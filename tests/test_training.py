@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import vaekit as vk
 from vaekit import bounds, engine, schedules
 from vaekit.errors import ArtifactError, ConfigError, DataError, ShapeError, SupportError, TrainingError
 from vaekit.objectives import ELBO, IWAE
-from vaekit.training import Callback, Trainer
+from vaekit.training import Callback, CollapseWarning, Trainer
 from vaekit.training.checkpoint import FILE_NAME
 
 QUIET = {"progress": False, "device": "cpu"}
@@ -469,3 +470,32 @@ def test_a_real_full_disk(tmp_path):
     assert len(history) == 3
     assert (tmp_path / FILE_NAME).read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {FILE_NAME, "metrics.jsonl"}
+
+
+def test_a_collapse_is_warned_of_once_and_training_stays_as_it_is():
+    """beta = 100 switches the code off; the callback says so and draws nothing from the trainer's stream."""
+    x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
+    fitted = []
+    for watched in (False, True):
+        with vk.engine.seeded(0):
+            model, _ = vk.presets.vae((6,), latent_dim=3, hidden=(8,), likelihood="normal")
+        watch = CollapseWarning(every=2, patience=3)
+        trainer = vk.Trainer(max_epochs=20, learning_rate=0.01, progress=False, callbacks=[watch] if watched else [])
+        with pytest.warns(UserWarning, match="posterior collapse: 0 of 3 units") if watched else nullcontext() as seen:
+            trainer.fit(model, vk.objectives.ELBO(beta=100.0), x, x[:50])
+        fitted.append(model.state_dict())
+    assert len(seen) == 1
+    assert len(watch.active_units) == 10
+    assert all(torch.equal(fitted[0][name], fitted[1][name]) for name in fitted[0])
+
+
+def test_a_code_that_carries_something_is_not_warned_of():
+    z = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    x = 3 * z @ torch.randn(2, 6, generator=torch.Generator().manual_seed(1))
+    with vk.engine.seeded(0):
+        model, objective = vk.presets.vae((6,), latent_dim=2, hidden=(16,), likelihood="normal")
+    watch = CollapseWarning(every=5, patience=1)
+    vk.Trainer(max_epochs=40, batch_size=50, learning_rate=3e-3, progress=False, callbacks=[watch]).fit(
+        model, objective, x
+    )
+    assert watch.active_units[-1] == 2

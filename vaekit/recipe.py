@@ -14,7 +14,7 @@ from vaekit.data import Dataset
 from vaekit.errors import ConfigError
 from vaekit.models import VAE, inputs
 from vaekit.objectives import Objective
-from vaekit.training import Trainer
+from vaekit.training import CollapseWarning, Trainer
 
 _UPDATES = 45_000  # default length of a run; enough for MNIST, patience ends small sets earlier
 _INTEGER_HEADS = {"Categorical": "num_classes", "DiscretizedLogistic": "num_levels"}
@@ -239,4 +239,5 @@ def make_trainer(wanted: Settings, num_rows: int, **options: Any) -> Trainer:
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs)
 
     values = {name: getattr(wanted, name) for name in names}
-    return Trainer(max_epochs=max_epochs, patience=patience, scheduler=cosine, **values, **options)
+    watch = [CollapseWarning()]
+    return Trainer(max_epochs=max_epochs, patience=patience, scheduler=cosine, callbacks=watch, **values, **options)

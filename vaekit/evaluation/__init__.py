@@ -2,6 +2,7 @@
 
 from vaekit.evaluation.ais import Sandwich, ais, bdmc
 from vaekit.evaluation.classifier import classifier_two_sample_test
+from vaekit.evaluation.comparison import Comparison, compare
 from vaekit.evaluation.dci import dci, dci_scores
 from vaekit.evaluation.diagnostics import Diagnostics, diagnostics
 from vaekit.evaluation.disentanglement import disentanglement
@@ -20,6 +21,7 @@ from vaekit.evaluation.trend import bias_trend
 from vaekit.evaluation.two_sample import two_sample
 
 __all__ = [
+    "Comparison",
     "Diagnostics",
     "Estimate",
     "PosteriorSamples",
@@ -30,6 +32,7 @@ __all__ = [
     "bias_trend",
     "beta_vae_score",
     "classifier_two_sample_test",
+    "compare",
     "dci",
     "dci_scores",
     "diagnostics",

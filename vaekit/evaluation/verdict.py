@@ -10,6 +10,7 @@ from vaekit.evaluation.inference_gap import InferenceGap
 if TYPE_CHECKING:
     from vaekit.evaluation.diagnostics import Scale
 
+HEALTHY = "healthy"
 _EMPTY_RATE = 0.05  # nats: a code that carries less says nothing about x
 _LARGE_GAP = 1.0  # nats: an amortisation gap that is worth a finding
 _TIGHTENING = 1.2  # ratio of rates, KL(q*) / KL(q): q is held nearer to the prior than log p(x) wants
@@ -34,7 +35,9 @@ class Finding:
     remedy: str
 
 
-def verdict(rate: Score, code: Aggregate, gap: InferenceGap | None, scale: "Scale | None") -> tuple[Finding, ...]:
+def verdict(
+    rate: Score, code: Aggregate, gap: InferenceGap | None = None, scale: "Scale | None" = None
+) -> tuple[Finding, ...]:
     """The findings, the gravest first; see the thresholds at the top of this file.
 
     Args:
@@ -55,7 +58,7 @@ def verdict(rate: Score, code: Aggregate, gap: InferenceGap | None, scale: "Scal
         return found
     units = f"{code.active_units} of {code.unit_variance.numel()} units are active, the rate is {rate.value:.2f} nats"
     loss = "" if gap is None else f", the encoder loses {gap.amortization.value:.2f} nats beside the best q per point"
-    return (Finding("healthy", units + loss + ".", "Nothing to mend by these signs."),)
+    return (Finding(HEALTHY, units + loss + ".", "Nothing to mend by these signs."),)
 
 
 def _collapse(rate: Score, code: Aggregate) -> Finding | None:

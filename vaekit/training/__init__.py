@@ -1,7 +1,7 @@
 """Training: one loop, callbacks, history and checkpoints."""
 
-from vaekit.training.callbacks import Callback
+from vaekit.training.callbacks import Callback, CollapseWarning
 from vaekit.training.history import History
 from vaekit.training.trainer import Trainer
 
-__all__ = ["Callback", "History", "Trainer"]
+__all__ = ["Callback", "CollapseWarning", "History", "Trainer"]

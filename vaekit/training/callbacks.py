@@ -56,6 +56,35 @@ class MetricsFile(Callback):
             warnings.warn(f"cannot write {self.path}: {error.strerror or error}. Training goes on.", stacklevel=2)
 
 
+class CollapseWarning(Callback):
+    """Warns, once each, when the code collapses to the prior or decays to that of an autoencoder while training.
+
+    The signals are those of `evaluation.diagnostics` that cost one pass of the encoder: active units, rate, and the
+    aggregate posterior. Training itself stays as it is, bit for bit.
+
+    Args:
+        every: epochs between two looks.
+        patience: looks in a row that must agree; the first epochs, and a beta that still warms up, look bad in passing.
+        max_rows: rows that are looked at, the first of the validation data, or of the training data without any.
+    """
+
+    def __init__(self, every: int = 5, patience: int = 2, max_rows: int = 500) -> None:
+        self.every, self.patience, self.max_rows = every, patience, max_rows
+        self.looks: dict[str, int] = {}
+        self.active_units: list[int] = []
+
+    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+        """Look, and warn of what has been there for `patience` looks."""
+        if loop.epoch % self.every:
+            return
+        findings, active = loop.findings(self.max_rows)
+        self.active_units.append(active)
+        self.looks = {f.name: self.looks.get(f.name, 0) + 1 for f in findings}
+        for finding in findings:
+            if self.looks[finding.name] == self.patience:
+                warnings.warn(f"{finding.name}: {finding.evidence} {finding.remedy}", stacklevel=2)
+
+
 def _summary(record: dict[str, float], selects: str) -> str:
     parts = [
         f"{part} {selects} {record[f'{part}_{selects}']:.2f}"

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from vaekit import engine
+from vaekit import bounds, engine
 from vaekit.errors import ArtifactError
+from vaekit.evaluation.aggregate import aggregate
+from vaekit.evaluation.estimate import Score
+from vaekit.evaluation.verdict import HEALTHY, Finding, verdict
 from vaekit.models import inputs
 from vaekit.objectives import Objective
 from vaekit.training.callbacks import Callback
@@ -150,6 +153,17 @@ class Loop:
                 y, log_det = self._to_model_space(valid[rows])
                 self._add(totals, self.objective.validation_terms(self.model, y), log_det)
         return self._means("valid", totals)
+
+    def findings(self, max_rows: int) -> tuple[list[Finding], int]:
+        """What is wrong with the code of the first rows at this point of training, and the number of active units."""
+        x = (self.train if self.valid is None else self.valid)[:max_rows]
+        if len(x) < 2:
+            return [], 0
+        with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
+            y, _ = self._to_model_space(x)
+            code = aggregate(self.model, y)
+            rate = Score.of_mean(bounds.elbo_terms(self.model, y)[1])
+        return [finding for finding in verdict(rate, code) if finding.name != HEALTHY], code.active_units
 
     def _add(self, totals: Totals, terms: dict[str, Tensor], log_det: Tensor) -> None:
         totals.add({**terms, _LOG_DET: log_det} if self.jacobian else terms, len(log_det))
