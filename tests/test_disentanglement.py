@@ -219,6 +219,13 @@ def test_dci_of_matrices_made_by_hand():
     assert dci_scores(np.ones((1, 1)))["completeness"] == 1
 
 
+def test_predictions_are_judged_by_rows_held_out():
+    rng = np.random.default_rng(0)
+    noise, factors = rng.normal(size=(300, 6)), rng.integers(0, 3, (300, 2))
+    assert sap(noise, factors, generator=seeded()).details["scores"].max() < 0.2
+    assert dci(noise, factors, generator=seeded()).details["informativeness"] < 0.2
+
+
 def test_dci_tells_its_three_questions_apart():
     factors = grid(10)
     halves = np.repeat(factors, 2, axis=1) + 0.6 * np.random.default_rng(0).normal(size=(len(factors), 6))
@@ -269,6 +276,8 @@ def test_votes_and_differences_point_to_the_fixed_factor():
     for function in (factor_vae_score, beta_vae_score):
         found = function(noise, factors, num_points=2_000, generator=seeded())
         assert abs(found.value - 0.5) < 0.1, "chance, but for what the rows at hand happen to share"
+        few = [function(noise, factors, num_points=4, generator=seeded(s)).value for s in range(40)]
+        assert abs(np.mean(few) - 0.5) < 0.15, "judged by fresh points, not by those it learnt from"
 
 
 # --- Models ----------------------------------------------------------------------------------------------------------

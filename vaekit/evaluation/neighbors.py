@@ -39,7 +39,8 @@ def precision_recall_density_coverage(real: Any, generated: Any, *, num_neighbor
     Use them to see what is wrong with samples: a model that drops modes keeps precision and loses recall and coverage.
     Density and coverage bear outliers better: a far row has a large ball, and whatever falls into it is precise (or,
     for a far sample, recalled). Equal distributions do not give 1 throughout; compare with two halves of the real rows.
-    All depend on the numbers of rows and on k, and on distances that mean something: for images take features.
+    All depend on the numbers of rows and on k, and on distances that mean something: for images take features. Ties
+    count as inside, so bits, with few different distances, score higher throughout.
 
     References:
         Kynkaanniemi et al., "Improved precision and recall metric for assessing generative models", 2019,
