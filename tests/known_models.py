@@ -58,7 +58,7 @@ class Curve:
 
     def log_prob(self, x):
         """By the trapezoidal rule on a fine grid."""
-        grid = torch.linspace(-10, 10, 20_001, dtype=torch.float64)[:, None, None]
+        grid = torch.linspace(-8, 8, 2_001, dtype=torch.float64)[:, None, None]
         values = self.prior().log_prob(grid) + self.likelihood(grid).log_prob(x)
         return torch.logsumexp(values, 0) + torch.log(grid[1, 0, 0] - grid[0, 0, 0])
 

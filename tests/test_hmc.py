@@ -180,7 +180,7 @@ def test_one_step_size_per_point():
     curve = Curve(lambda z: torch.stack([z[..., 0]] * 16, -1), noise=1.0, missing="observed-only")
     x = torch.zeros(2, 16, dtype=torch.float64)
     x[1, 1:] = torch.nan  # the second point was observed once: posterior variances 1/17 and 1/2
-    samples = hmc_posterior(curve, x, num_samples=200, num_warmup=200, generator=seeded())
+    samples = hmc_posterior(curve, x, num_samples=200, num_warmup=150, num_leapfrog=5, generator=seeded())
     assert float(samples.step_size[1] / samples.step_size[0]) == pytest.approx(math.sqrt(17 / 2), rel=0.25)
     assert float(samples.z[:, :, 0].var()) == pytest.approx(1 / 17, rel=0.2)
     assert float(samples.z[:, :, 1].var()) == pytest.approx(1 / 2, rel=0.2)
@@ -207,7 +207,7 @@ def test_posterior_of_bits_agrees_with_quadrature():
     model, grid = Bits(None), torch.linspace(-8, 8, 4001, dtype=torch.float64)[:, None, None]
     weights = (model.prior().log_prob(grid) + model.likelihood(grid).log_prob(x)).exp()
     exact = (grid[..., 0] * weights).sum(0) / weights.sum(0)
-    samples = hmc_posterior(model, x, num_samples=500, num_warmup=150, generator=seeded())
+    samples = hmc_posterior(model, x, num_samples=300, num_warmup=90, num_leapfrog=5, generator=seeded())
     error = samples.z.mean((0, 1)) - exact[:, None]
     assert float((error / (samples.z.std((0, 1)) / samples.ess.sqrt())).abs().max()) < 4
 

@@ -110,7 +110,7 @@ def ais(
         >>> with vk.engine.seeded(0):
         ...     model, _ = vk.presets.vae((3,), latent_dim=2, hidden=(8,), likelihood="normal")
         >>> x, noise = torch.zeros(1, 3), torch.Generator().manual_seed(0)
-        >>> annealed = ais(model, x, num_steps=50, generator=noise)
+        >>> annealed = ais(model, x, num_steps=50, num_leapfrog=3, generator=noise)
         >>> weighted = vk.evaluation.log_marginal(model, x, num_samples=10_000, generator=noise)
         >>> abs(annealed.mean - weighted.mean) < 0.1
         True
@@ -119,10 +119,11 @@ def ais(
     x, quantity, jacobian = prepare(model, x, num_chains)
     check_latents(model)
     exact = None if z is None else _exact_draws(model, z, len(x), quantity)
-    sums, seed, device = AnnealedSums(len(x)), engine.draw_seed(generator), engine.model_device(model)
+    seed, device = engine.draw_seed(generator), engine.model_device(model)
     blocks = list(inputs.batches(len(x), block_rows(model, num_chains)))
     tick = ticking(len(blocks) * 2 * plan.num_transitions, "annealing", progress)
     with torch.inference_mode(False), engine.evaluating(model), engine.network_precision(model, precision):
+        sums = AnnealedSums(len(x))
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
                 y, log_det = inputs.to_model_space(model, x[rows].to(device))
@@ -193,18 +194,19 @@ def bdmc(
         >>> import torch, vaekit as vk
         >>> with vk.engine.seeded(0):
         ...     model, _ = vk.presets.vae((3,), latent_dim=2, hidden=(8,), likelihood="normal")
-        >>> sandwich = bdmc(model, 20, num_steps=30, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.Generator().manual_seed(0)
+        >>> sandwich = bdmc(model, 20, num_steps=30, num_leapfrog=3, generator=noise)
         >>> sandwich.lower.mean < sandwich.upper.mean + 0.1, sandwich.gap.value < 0.2
         (True, True)
     """
     plan = Plan(num_chains, num_steps, num_leapfrog)
     check_counts(num_points=num_points)
     check_latents(model)
-    lower, upper, points = AnnealedSums(num_points), AnnealedSums(num_points), []
     seed = engine.draw_seed(generator)
     blocks = list(inputs.batches(num_points, block_rows(model, num_chains)))
     tick = ticking(len(blocks) * 3 * plan.num_transitions, "annealing", progress)
     with torch.inference_mode(False), engine.evaluating(model), engine.network_precision(model, precision):
+        lower, upper, points = AnnealedSums(num_points), AnnealedSums(num_points), []
         without_transform: Any = SimpleNamespace(prior=model.prior, likelihood=model.likelihood)
         quantity = inputs.quantity(without_transform)
         for i, rows in enumerate(blocks):
