@@ -12,7 +12,8 @@ from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation.annealing import AnnealedBlock, AnnealedSums, Plan
-from vaekit.evaluation.dynamics import block_rows, check_counts, check_latents, prior_draws, ticking
+from vaekit.evaluation.chains import block_rows, check_counts, check_latents, ticking
+from vaekit.evaluation.dynamics import prior_draws
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.likelihood import prepare
 from vaekit.models import inputs

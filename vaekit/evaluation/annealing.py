@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from vaekit.bounds import LatentVariableModel
-from vaekit.evaluation.dynamics import adapted, check_counts, evaluate, joint, prior_draws, temperatures, transition
+from vaekit.evaluation.chains import check_counts
+from vaekit.evaluation.dynamics import adapted, evaluate, joint, prior_draws, temperatures, transition
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.sums import WeightSums
 

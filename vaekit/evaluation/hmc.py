@@ -10,21 +10,9 @@ from torch import Tensor
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
+from vaekit.evaluation.chains import block_rows, check_counts, check_latents, ticking
 from vaekit.evaluation.convergence import effective_sample_size, split_r_hat
-from vaekit.evaluation.dynamics import (
-    Parts,
-    Point,
-    adapted,
-    block_rows,
-    check_counts,
-    check_latents,
-    evaluate,
-    joint,
-    prior_draws,
-    temperatures,
-    ticking,
-    transition,
-)
+from vaekit.evaluation.dynamics import Parts, Point, adapted, evaluate, joint, prior_draws, temperatures, transition
 from vaekit.evaluation.likelihood import prepare
 from vaekit.models import inputs
 
