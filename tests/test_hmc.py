@@ -127,6 +127,31 @@ def test_energies_that_are_not_finite_are_refused():
     assert float(point.z.std()) > 0.3
 
 
+def test_chains_that_start_where_the_density_is_zero_or_nan_come_home():
+    def parts(z):
+        tilt = torch.where(z[..., 0] > 1, torch.nan, torch.where(z[..., 0] < -1, -torch.inf, 0 * z[..., 0]))
+        return -z[..., 0].square() / 2, tilt
+
+    with engine.seeded(0):
+        point = evaluate(parts, torch.tensor([-1.5, 1.5], dtype=torch.float64).repeat(100).reshape(-1, 1, 1))
+        assert bool((point.log_likelihood == -torch.inf).all())
+        for _ in range(30):
+            point, rate = transition(parts, point, torch.full((1,), 0.4, dtype=torch.float64), 1.0, 3)
+            assert bool(((rate >= 0) & (rate <= 1)).all()), "from nothing to nothing is a rejection"
+    assert float(point.z.abs().max()) <= 1
+
+
+def test_an_infinite_density_is_refused():
+    def parts(z):
+        return -z[..., 0].square() / 2, torch.where(z[..., 0] > 0.5, torch.inf, 0 * z[..., 0])
+
+    with engine.seeded(0):
+        start = evaluate(parts, torch.zeros(500, 1, 1, dtype=torch.float64))
+        point, _ = transition(parts, start, torch.full((1,), 0.4, dtype=torch.float64), 1.0, 3)
+    assert float(point.z.max()) <= 0.5
+    assert float(point.z.std()) > 0.2
+
+
 def test_a_trajectory_that_leaves_the_numbers_does_not_reach_the_model():
     """torch's distributions refuse NaN; a step far too large must end as a rejection, not as their error."""
     model, y = LinearGaussian(validate=True), normals(3, 5)
