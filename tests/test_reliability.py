@@ -1,4 +1,4 @@
-"""Standard errors that hold what they say, and the warning where they cannot: Gaussian log-weights of known variance."""
+"""Standard errors that hold what they say, and the warning where they cannot: normal log-weights of known variance."""
 
 import math
 import warnings
@@ -44,7 +44,7 @@ def coverage(estimate, truth):
     return float(((estimate.value - truth).abs() < 1.96 * estimate.stderr).double().mean())
 
 
-@pytest.mark.parametrize(("variance", "k"), [(0.25, 1000), (1.0, 1000), (1.0, 3000)])
+@pytest.mark.parametrize(("variance", "k"), [(0.25, 1000), (1.0, 1000), (1.0, 3000), (0.25, 100)])
 def test_intervals_cover_the_truth_and_nothing_warns(variance, k):
     """1,000 repetitions: the 95% interval covers 93 to 97 times in 100."""
     model, x = Shifted(variance), torch.full((1000, 1), 0.7, dtype=torch.float64)
@@ -52,7 +52,7 @@ def test_intervals_cover_the_truth_and_nothing_warns(variance, k):
         warnings.simplefilter("error")
         estimate = log_marginal(model, x, num_samples=k, generator=seeded(1))
     assert 0.93 <= coverage(estimate, model.log_prob(x[:1])) <= 0.97
-    assert float(estimate.unreliable.double().mean()) < 0.1
+    assert float(estimate.unreliable.double().mean()) < 0.03
 
 
 def test_the_warning_fires_where_coverage_is_lost_although_the_ess_looks_well():
@@ -61,7 +61,7 @@ def test_the_warning_fires_where_coverage_is_lost_although_the_ess_looks_well():
         estimate = log_marginal(model, x, num_samples=5000, generator=seeded(1))
     assert coverage(estimate, model.log_prob(x[:1])) < 0.93
     assert float(estimate.ess.median()) > 80
-    assert float(estimate.unreliable.double().mean()) > 0.7
+    assert float(estimate.unreliable.double().mean()) > 0.4
 
 
 def test_few_effective_samples_warn():

@@ -95,6 +95,24 @@ def write_array(path: Path, array: "np.ndarray", columns: list[str]) -> None:
     print(f"wrote {path}", file=sys.stderr)
 
 
+def write_numbers(path: Path, document: dict[str, Any], header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write numbers as a whole: .json holds the document, .csv the rows of the table."""
+    import csv
+    import io
+
+    from vaekit.files import write_atomically
+
+    if path.suffix.lower() == ".json":
+        content = json.dumps(without_nan(document), indent=2) + "\n"
+    else:
+        buffer = io.StringIO()
+        cells = (["" if isinstance(c, float) and math.isnan(c) else c for c in row] for row in rows)
+        csv.writer(buffer, lineterminator="\n").writerows([header, *cells])
+        content = buffer.getvalue()
+    write_atomically(path, content.encode())
+    print(f"wrote {path}", file=sys.stderr)
+
+
 def columns_of(dataset_columns: Any, event_shape: tuple[int, ...], prefix: str = "x") -> list[str]:
     """Names for the elements of a row: the table's own, or x0, x1, ..."""
     if dataset_columns:

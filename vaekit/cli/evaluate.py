@@ -1,7 +1,8 @@
 """vaekit evaluate."""
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -13,12 +14,17 @@ from vaekit.cli.common import (
     NumSamples,
     Run,
     Seed,
+    check_output,
     generator,
     load_data,
     load_run,
     print_json,
     print_table,
+    write_numbers,
 )
+
+_QUICK_ROWS = 2000
+_SUFFIXES = (".json", ".csv")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,38 +32,62 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: vaekit evaluate runs/digits digits:test --num-samples 500")(evaluate)
 
 
-def _row(name: str, numbers: dict[str, float]) -> tuple[str, ...]:
-    def cell(key: str) -> str:
-        value = numbers.get(key, math.nan)
-        return "" if math.isnan(value) else f"{value:.4f}"
-
-    return name, cell("mean"), cell("mean_stderr"), cell("sampling_stderr")
-
-
 def evaluate(
     run: Run,
     data: Data = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the numbers too: .json or .csv.")
+    ] = None,
     num_samples: NumSamples = 100,
+    quick: Annotated[bool, typer.Option("--quick", help=f"Look at no more than {_QUICK_ROWS:,} rows.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Add the trend over K, AIS, HMC and two-sample checks (minutes on images).")
+    ] = False,
     seed: Seed = 0,
     label: Label = None,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
-    """Print the ELBO, its two terms and the IWAE bound with their standard errors, in nats per row."""
+    """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
+    if output is not None:
+        check_output(output, _SUFFIXES)
     model = load_run(run)
     dataset = load_data(run, data, "test", data_dir, label)
     from vaekit import evaluation
 
-    numbers: dict[str, Any] = evaluation.summarize(
-        model, dataset, num_samples=num_samples, generator=generator(seed), progress=True
+    numbers: dict[str, Any] = evaluation.evaluate(
+        model,
+        dataset,
+        num_samples=num_samples,
+        full=full,
+        max_rows=_QUICK_ROWS if quick else None,
+        generator=generator(seed),
+        progress=True,
     )
     numbers = {"run": str(run), "data": dataset.name, **numbers}
+    table = evaluation.lines(numbers)
+    if output is not None:
+        write_numbers(output, numbers, ("name", "value", "mean_stderr", "sampling_stderr"), table)
     if json_:
         print_json(numbers)
         return
-    rows = [_row("ELBO", numbers["elbo"]), _row("  log-likelihood", numbers["log_likelihood"])]
-    rows += [_row("  KL", numbers["kl"]), _row(f"IWAE, K = {num_samples}", numbers["iwae"])]
+    rows = [(line.label, _cell(line.value), _cell(line.mean_stderr), _cell(line.sampling_stderr)) for line in table]
     print_table(rows, ("nats per row", "mean", "Monte Carlo error", "error over rows"))
     print(f"{numbers['num_points']} rows of {dataset.name}; log p is a {numbers['quantity']}.".replace("a no", "no"))
     if "bits_per_dimension" in numbers:
         print(f"{numbers['bits_per_dimension']:.4f} bits per dimension (from the IWAE bound).")
+    for reason in evaluation.reasons(numbers):
+        print(f"not done: {reason}")
+    for finding in _findings(numbers):
+        print(f"{finding['name']}: {finding['evidence']} {finding['remedy']}")
+
+
+def _findings(numbers: dict[str, Any]) -> list[dict[str, str]]:
+    health = numbers["diagnostics"]
+    return health["findings"] if isinstance(health, dict) else []
+
+
+def _cell(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.4f}"

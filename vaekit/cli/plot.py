@@ -21,7 +21,7 @@ def plot(
         str,
         typer.Argument(
             metavar="KIND",
-            help="losses, samples, reconstructions, latent, manifold, traversal, interpolation.",
+            help="losses, samples, reconstructions, latent, manifold, traversal, interpolation, trend.",
             show_default=False,
         ),
     ],

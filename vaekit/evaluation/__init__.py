@@ -7,11 +7,13 @@ from vaekit.evaluation.dci import dci, dci_scores
 from vaekit.evaluation.diagnostics import Diagnostics, diagnostics
 from vaekit.evaluation.disentanglement import disentanglement
 from vaekit.evaluation.estimate import Estimate, Score
+from vaekit.evaluation.evaluate import evaluate
 from vaekit.evaluation.frechet import frechet_distance
 from vaekit.evaluation.hmc import PosteriorSamples, hmc_posterior
 from vaekit.evaluation.information import mig, modularity
 from vaekit.evaluation.interventions import beta_vae_score, factor_vae_score
 from vaekit.evaluation.likelihood import elbo, elbo_and_iwae, iwae, log_marginal
+from vaekit.evaluation.lines import Line, health_lines, lines, reasons
 from vaekit.evaluation.mmd import mmd
 from vaekit.evaluation.neighbors import precision_recall_density_coverage
 from vaekit.evaluation.prediction import sap
@@ -24,6 +26,7 @@ __all__ = [
     "Comparison",
     "Diagnostics",
     "Estimate",
+    "Line",
     "PosteriorSamples",
     "Sandwich",
     "Score",
@@ -39,15 +42,19 @@ __all__ = [
     "disentanglement",
     "elbo",
     "elbo_and_iwae",
+    "evaluate",
     "factor_vae_score",
     "frechet_distance",
+    "health_lines",
     "hmc_posterior",
     "iwae",
+    "lines",
     "log_marginal",
     "mig",
     "mmd",
     "modularity",
     "precision_recall_density_coverage",
+    "reasons",
     "sap",
     "sliced_wasserstein",
     "summarize",

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaekit.evaluation.tails import tail_length
+
 _HEAVY_TAIL, _LARGE_STDERR, _NEGLIGIBLE_STDERR = 0.5, 1 / 3, 1e-3
 
 
@@ -57,12 +59,14 @@ class Estimate:
     def unreliable(self) -> Tensor:
         """Where value +- stderr is not to be believed, shape (N,), bool.
 
-        That is where the tail of the weights is so heavy (k > 1/2) that they have no variance, or where the relative
-        error of their mean exceeds 1/3, so that its logarithm is biased and skewed; an error below 0.001 nats is left
-        in peace.
+        That is where the tail of the weights is so heavy that they have no variance (k > 1/2, by more than the standard
+        error of k), or where the relative error of their mean exceeds 1/3, so that its logarithm is biased and skewed;
+        an error below 0.001 nats is left in peace.
         """
         index = self.terms.get("tail_index", torch.full_like(self.stderr, math.nan))
-        heavy = (index > _HEAVY_TAIL) & (self.stderr > _NEGLIGIBLE_STDERR)
+        # The standard error of k is (1 + k) / sqrt(M).
+        threshold = _HEAVY_TAIL + (1 + _HEAVY_TAIL) / math.sqrt(max(1, tail_length(self.num_samples)))
+        heavy = (index > threshold) & (self.stderr > _NEGLIGIBLE_STDERR)
         return heavy | (self.stderr > _LARGE_STDERR)
 
     def summary(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from vaekit.evaluation.sums import RunningMoments, WeightSums
 from vaekit.evaluation.tails import TailIndex
 from vaekit.models import inputs
 
-_BAD_FRACTION = 0.1  # of the points; a sound estimate has about 4% of them by the noise of the tail index
+_BAD_FRACTION = 0.1  # of the points: the noise of the tail index alone marks one or two in a hundred
 
 
 def prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[Tensor, str, bool]:

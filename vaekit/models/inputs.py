@@ -114,6 +114,18 @@ def batches(num_rows: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, num_rows))
 
 
+def some_rows(x: Tensor, max_rows: int | None) -> Tensor:
+    """All rows, or a fixed choice of `max_rows` of them in their own order."""
+    return x[chosen(len(x), max_rows)]
+
+
+def chosen(num_rows: int, max_rows: int | None) -> Tensor:
+    """Indices of at most `max_rows` rows: the same ones each time."""
+    if max_rows is None or num_rows <= max_rows:
+        return torch.arange(num_rows)
+    return torch.randperm(num_rows, generator=torch.Generator().manual_seed(0))[:max_rows].sort().values
+
+
 def check_data(model: LatentVariableModel, x: Tensor, *, where: str = "x") -> None:
     """Check all of x once: shape, finiteness, and the support of the likelihood behind the transform.
 

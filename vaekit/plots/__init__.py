@@ -13,6 +13,7 @@ from vaekit.plots.reconstructions import reconstructions
 from vaekit.plots.samples import samples
 from vaekit.plots.style import save, to_bytes
 from vaekit.plots.traversal import traversal
+from vaekit.plots.trend import trend
 
 KINDS = {
     "losses": "bounds, log-likelihood and KL per epoch",
@@ -22,6 +23,7 @@ KINDS = {
     "manifold": "E[x|z] over a two-dimensional latent space",
     "traversal": "E[x|z] along one latent dimension at a time",
     "interpolation": "E[x|z] on straight lines between the codes of two rows",
+    "trend": "IWAE bound on log p(x) over the number of samples: flat where it has converged",
 }
 
 __all__ = [
@@ -39,4 +41,5 @@ __all__ = [
     "save_grid",
     "to_bytes",
     "traversal",
+    "trend",
 ]

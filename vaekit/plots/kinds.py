@@ -6,12 +6,15 @@ import torch
 from matplotlib.figure import Figure
 
 from vaekit.errors import DataError
-from vaekit.plots import interpolation, latent, losses, manifold, reconstructions, samples, traversal
+from vaekit.evaluation import bias_trend
+from vaekit.models import inputs
+from vaekit.plots import interpolation, latent, losses, manifold, reconstructions, samples, traversal, trend
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
 
 _LINES = 8  # rows of an interpolation
+_TREND_ROWS = 256
 
 
 def draw(
@@ -29,7 +32,7 @@ def draw(
         model: any latent-variable model.
         data: rows for the pictures that show some; they lend their names of columns and range of values to all others.
         records: the epochs, for `losses`.
-        generator: source of the noise, for `samples`.
+        generator: source of the noise, for `samples` and `trend`.
 
     Returns:
         The figure.
@@ -48,6 +51,8 @@ def draw(
         raise DataError(f"the picture {kind!r} shows rows of data; hand some over")
     if kind == "latent":
         return latent(model, data, data.labels)
+    if kind == "trend":
+        return trend(bias_trend(model, inputs.some_rows(inputs.as_tensor(data), _TREND_ROWS), generator=generator))
     if kind == "traversal":
         return traversal(model, data, **look)
     if kind == "interpolation":

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
-from vaekit import engine
+from vaekit import engine, evaluation
 from vaekit.errors import ConfigError
-from vaekit.evaluation import Estimate, summarize
+from vaekit.evaluation import Estimate
 from vaekit.kl import kl_per_dimension
 from vaekit.models import inputs
 
+_BAD_FRACTION = 0.1  # of the points
 QUANTITIES = {
     "density": "log p(x) is the logarithm of a probability density in the units of the data. It can be above zero, "
     "and it changes with the units: compare it only with densities of the same data in the same units.",
@@ -26,7 +27,7 @@ QUANTITIES = {
 def evaluate(
     model: Any, x: Any, *, num_samples: int = 100, max_rows: int = 1000, generator: torch.Generator | None = None
 ) -> dict[str, Any]:
-    """`vaekit.evaluation.summarize` on at most `max_rows` rows of x, a fixed choice where there are more.
+    """`vaekit.evaluation.evaluate` on at most `max_rows` rows of x, a fixed choice where there are more.
 
     Args:
         model: any latent-variable model.
@@ -36,19 +37,7 @@ def evaluate(
         generator: source of the noise; None is the seed 0.
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    return summarize(model, some_rows(inputs.as_tensor(x), max_rows), num_samples=num_samples, generator=generator)
-
-
-def some_rows(x: torch.Tensor, max_rows: int) -> torch.Tensor:
-    """All rows, or a fixed choice of them in their own order."""
-    return x[chosen(len(x), max_rows)]
-
-
-def chosen(num_rows: int, max_rows: int) -> torch.Tensor:
-    """Indices of at most `max_rows` rows: the same ones each time."""
-    if num_rows <= max_rows:
-        return torch.arange(num_rows)
-    return torch.randperm(num_rows, generator=torch.Generator().manual_seed(0))[:max_rows].sort().values
+    return evaluation.evaluate(model, x, num_samples=num_samples, max_rows=max_rows, generator=generator)
 
 
 def divergences(model: Any, x: torch.Tensor) -> torch.Tensor | None:
@@ -123,12 +112,33 @@ def what_it_is(evaluation: dict[str, Any]) -> str:
     return ""
 
 
-def about_weights(evaluation: dict[str, Any]) -> str:
-    """Whether the importance weights can be believed, by their effective sample size; empty where it is not known."""
+def about_weights(results: dict[str, Any]) -> str:
+    """Whether the importance weights can be believed; empty where it is not known."""
     for name in ("log_marginal", "iwae"):
-        numbers = summary(evaluation.get(name)) or {}
-        ess, k = numbers.get("ess_median"), numbers.get("num_samples")
-        if _is_number(ess) and _is_number(k) and k:
-            verdict = "few weights dominate, and more samples would help" if ess < 0.1 * k else "many weights take part"
-            return f"The median effective sample size is {number(ess, 1)} of {k:,}: {verdict}."
+        numbers = summary(results.get(name)) or {}
+        ess, k, bad = (numbers.get(key) for key in ("ess_median", "num_samples", "unreliable_fraction"))
+        if ess is not None and k is not None and bad is not None:
+            verdict = "the weights are even enough for the value to be log p(x) within its error"
+            if bad > _BAD_FRACTION:
+                verdict = (
+                    f"at {number(100 * bad, 0)}% of the points the weights are too uneven for the value to be log "
+                )
+                verdict += "p(x): read it as a bound, or take more samples"
+            return f"The median effective sample size is {number(ess, 1)} of {k:,}; {verdict}."
     return ""
+
+
+def health(results: dict[str, Any]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The rows of the table of diagnostics, and the findings; both empty where there are no diagnostics."""
+    rows = [
+        _row(
+            line.label, {"mean": line.value, "sampling_stderr": line.sampling_stderr}, 0 if _is_count(line.value) else 2
+        )
+        for line in evaluation.health_lines(results)
+    ]
+    found = results.get("diagnostics")
+    return rows, found["findings"] if isinstance(found, dict) else []
+
+
+def _is_count(value: float) -> bool:
+    return isinstance(value, int)

@@ -10,6 +10,7 @@ import torch
 
 from vaekit import __version__, engine
 from vaekit.files import write_atomically
+from vaekit.models import inputs
 from vaekit.plots import access
 from vaekit.report import numbers, words
 from vaekit.report.figures import Gallery
@@ -51,7 +52,7 @@ def build(
         x: data that the model was not fitted to, in their own units, shape (N, *X).
         labels: one per row, for colours; None takes those of x.
         evaluation: name ("elbo", "log_likelihood", "kl", "log_marginal", "iwae") to an `Estimate` or its `summary()`;
-            None computes it on at most 1,000 rows, see `evaluate`.
+            and "diagnostics" to `Diagnostics.summary()`; None computes it on at most 1,000 rows, see `evaluate`.
         generator: source of the noise; None is the seed 0.
         num_samples: K, where the evaluation is computed here.
         columns: names of the columns of a table; None takes those of x.
@@ -70,11 +71,12 @@ def build(
     value_range = getattr(x, "value_range", None) if value_range is None else value_range
     if evaluation is None:
         evaluation = numbers.evaluate(model, rows, num_samples=num_samples, generator=generator)
-    keep = numbers.chosen(len(rows), _PICTURED_ROWS)
+    keep = inputs.chosen(len(rows), _PICTURED_ROWS)
     labels = None if labels is None else np.asarray(labels)[keep.numpy()]
     options = {"columns": columns, "value_range": value_range}
     gallery = Gallery(model, rows[keep], labels, options, engine.draw_seed(generator))
     bars, sentence = gallery.divergence()
+    health, findings = numbers.health(evaluation)
     return _template().render(
         title=title,
         version=__version__,
@@ -86,6 +88,8 @@ def build(
         headline=_headline(evaluation),
         what_it_is=numbers.what_it_is(evaluation),
         about_weights=numbers.about_weights(evaluation),
+        health=health,
+        findings=findings,
         bars=bars,
         bars_sentence=sentence,
         two_dimensional=access.num_latents(model) == 2,

@@ -50,6 +50,11 @@ def describe_data(dataset: data.Dataset, source: str, options: dict[str, Any]) -
     return described | {"value_range": value_range, "dtype": str(dataset.x.dtype), **options}
 
 
+def is_run(folder: str | Path) -> bool:
+    """Whether the folder holds a saved model."""
+    return (Path(folder) / artifact.CONFIG).is_file()
+
+
 def is_finished(run: str | Path) -> bool:
     """Whether a run was fitted to its end."""
     try:
