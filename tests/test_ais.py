@@ -304,6 +304,14 @@ def test_precision_and_dtype():
     assert float((wide.value - narrow.value).abs().max()) < 0.3
 
 
+def test_a_bar_asked_for_stays_off_what_is_no_terminal(capsys):
+    model, options = LinearGaussian(), {"num_steps": 3, "num_leapfrog": 1, "num_chains": 2}
+    shown = ais(model, model.sample(2), progress=True, generator=seeded(), **options)
+    assert torch.equal(shown.value, ais(model, model.sample(2), generator=seeded(), **options).value)
+    bdmc(model, 2, progress=True, **options)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_prior_per_row():
     """A conditioned prior has a batch shape of its own: z_b ~ N(c_b, 1), x ~ N(z, 1)."""
     centres = torch.tensor([[-2.0], [0.0], [3.0]], dtype=torch.float64)
