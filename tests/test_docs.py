@@ -42,6 +42,15 @@ def test_theory_examples_run():
             exec(block, {})
 
 
+def test_evaluation_page_runs():
+    names = {}
+    with torch.random.fork_rng(devices=()):
+        for block in blocks("docs/evaluation.md", "python"):
+            exec(block, names)
+    assert names["comparison"].differences[0].better == "four"
+    assert names["sandwich"].gap.value < 1
+
+
 def test_readme_commands_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
@@ -53,7 +62,7 @@ def test_readme_commands_run(tmp_path, monkeypatch):
 
 
 def test_readme_links_exist():
-    for path in ("README.md", "CONTRIBUTING.md", "docs/theory.md"):
+    for path in ("README.md", "CONTRIBUTING.md", "docs/theory.md", "docs/evaluation.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / path).read_text()):
             if "://" not in link:
                 assert ((ROOT / path).parent / link).exists(), f"{path} links to {link}"
