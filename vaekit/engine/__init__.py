@@ -1,0 +1,41 @@
+"""Where numbers are computed: random streams, device, precision, compilation, threads.
+
+The one package that touches global state of torch (its random streams, denormals of a thread), and restores it.
+"""
+
+from vaekit.engine.compilation import Compile, compiled
+from vaekit.engine.devices import (
+    Precision,
+    autocast,
+    autocast_dtype,
+    check_choice,
+    describe,
+    network_precision,
+    resolve_device,
+)
+from vaekit.engine.models import evaluating, model_device, model_dtype
+from vaekit.engine.streams import block_seed, draw_seed, fork_rng, rng_state, seeded, set_rng_state
+from vaekit.engine.threads import in_notebook, run_flushing_denormals
+
+__all__ = [
+    "Compile",
+    "Precision",
+    "autocast",
+    "autocast_dtype",
+    "block_seed",
+    "check_choice",
+    "compiled",
+    "describe",
+    "draw_seed",
+    "evaluating",
+    "fork_rng",
+    "in_notebook",
+    "model_device",
+    "model_dtype",
+    "network_precision",
+    "resolve_device",
+    "rng_state",
+    "run_flushing_denormals",
+    "seeded",
+    "set_rng_state",
+]
