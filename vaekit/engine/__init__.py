@@ -3,13 +3,15 @@
 The one package that touches global state of torch (its random streams, denormals of a thread), and restores it.
 """
 
-from vaekit.engine.compilation import Compile, compiled
+from vaekit.engine.compilation import Compile, PayingCompilation, check_compile, compiled, compiler
 from vaekit.engine.devices import (
     Precision,
     autocast,
     autocast_dtype,
     check_choice,
+    check_precision,
     describe,
+    has_fast_bf16,
     network_precision,
     resolve_device,
 )
@@ -19,16 +21,21 @@ from vaekit.engine.threads import in_notebook, run_flushing_denormals
 
 __all__ = [
     "Compile",
+    "PayingCompilation",
     "Precision",
     "autocast",
     "autocast_dtype",
     "block_seed",
     "check_choice",
+    "check_compile",
+    "check_precision",
     "compiled",
+    "compiler",
     "describe",
     "draw_seed",
     "evaluating",
     "fork_rng",
+    "has_fast_bf16",
     "in_notebook",
     "model_device",
     "model_dtype",

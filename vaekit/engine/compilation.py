@@ -1,22 +1,127 @@
 """Compilation by torch.compile: on, off, or where it pays."""
 
+import os
+import shutil
+import statistics
+import sys
+import time
+import warnings
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from vaekit.engine.devices import check_choice
 
 Compile = Literal["auto", "on", "off"]
-T = TypeVar("T")
 _COMPILE = ("auto", "on", "off")
 
+_SETTLE, _WINDOW = 10, 50  # calls that are not timed after a start, and calls that are
+_SAVING = 0.15  # share of a training step that compilation saves at least
+_COMPILE_SECONDS = 20.0  # what it costs at most
 
-def compiled(function: Callable[..., T], compile: Compile) -> Callable[..., T]:
-    """`function` compiled by torch where `compile` is `on`; as it is for `off` and `auto`.
+
+def compiler() -> str | None:
+    """Path of the C++ compiler that torch.compile would use on this machine, or None."""
+    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
+
+
+def check_compile(compile: str) -> None:
+    """Raise a `ConfigError` unless `compile` is "auto", "on" or "off"."""
+    check_choice("compile", compile, _COMPILE)
+
+
+def compiled(function: Callable[..., Any], compile: bool) -> Callable[..., Any]:
+    """`function` compiled by torch, or as it is.
 
     Each new shape gets a graph of its own (`dynamic=False`): which graph a batch meets then depends on its shape alone,
     never on what came before, so that a resumed run computes the same bits.
     """
-    check_choice("compile", compile, _COMPILE)
-    return torch.compile(function, dynamic=False) if compile == "on" else function
+    return torch.compile(function, dynamic=False) if compile else function
+
+
+class PayingCompilation:
+    """A function that runs as it is, and is compiled once the calls that are left are worth it.
+
+    The time from call to call is measured, so that all of a training step counts. Where compilation would save more
+    than it costs, the function is compiled for the shape of its last argument at that moment (other shapes, such as the
+    last batch of an epoch, go on as they are); where it then turns out to be slower, it is dropped again. Without a
+    compiler, or where compilation fails, one warning says so and everything goes on.
+
+    Args:
+        function: called with any arguments, the last of which is a batch.
+        num_calls: calls to come.
+
+    Attributes:
+        compiled_at: number of the call after which it was known to be faster compiled, or None.
+    """
+
+    def __init__(self, function: Callable[..., Any], num_calls: int) -> None:
+        self.function, self.num_calls = function, num_calls
+        self.compiled_at: int | None = None
+        self._fast: Callable[..., Any] | None = None
+        self._shape: torch.Size | None = None
+        self._count, self._last = 0, 0.0
+        self._intervals: list[float] = []
+        self._before: float | None = None
+        self._undecided = True
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The function's value."""
+        if self._undecided:
+            self._measure(arguments[-1])
+        self._count += 1
+        is_fast = self._fast is not None and arguments[-1].shape == self._shape
+        return self._fast(*arguments) if is_fast else self.function(*arguments)  # type: ignore[misc]
+
+    def _measure(self, batch: Tensor) -> None:
+        """Take the time since the last call, and decide when there are enough of them."""
+        now = time.perf_counter()
+        if self._count:
+            self._intervals.append(now - self._last)
+        self._last = now
+        if len(self._intervals) < _SETTLE + _WINDOW:
+            return
+        seconds = statistics.median(self._intervals[_SETTLE:])
+        self._intervals = []
+        if self._before is None:
+            self._consider(seconds, batch)
+        else:
+            self._judge(seconds)
+
+    def _consider(self, seconds: float, batch: Tensor) -> None:
+        if (self.num_calls - self._count) * seconds * _SAVING < _COMPILE_SECONDS:
+            self._undecided = False
+            return
+        if batch.device.type == "cpu" and compiler() is None:
+            warnings.warn("no C++ compiler was found; training goes on without compilation", stacklevel=2)
+            self._undecided = False
+            return
+        self._before, self._shape = seconds, batch.shape
+        self._fast = self._guarded(compiled(self.function, True))
+
+    def _guarded(self, fast: Callable[..., Any]) -> Callable[..., Any]:
+        """The compiled function; where its first call fails, a warning and the plain one from then on."""
+
+        def call(*arguments: Any) -> Any:
+            try:
+                return fast(*arguments)
+            except Exception as error:
+                value = self.function(*arguments)  # an error of the function itself comes out here, as it would have
+                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+                warnings.warn(f"torch.compile failed; training goes on without it ({reason})", stacklevel=2)
+                self._drop()
+                return value
+
+        return call
+
+    def _judge(self, seconds: float) -> None:
+        assert self._before is not None
+        if seconds > 0.97 * self._before:
+            self._drop()
+            return
+        self._undecided, self.compiled_at = False, self._count
+
+    def _drop(self) -> None:
+        self._undecided, self._fast = False, None

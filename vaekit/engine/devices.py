@@ -7,10 +7,13 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from vaekit.engine.models import model_device, model_dtype
 from vaekit.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bf16"]
 _PRECISIONS = ("auto", "float32", "bf16")
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
+_LARGE_STEP = 5 * 10**7
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -35,27 +38,60 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is one of {', '.join(choices)}; got {value!r}")
 
 
-def autocast_dtype(precision: Precision) -> torch.dtype | None:
-    """The dtype of matrix products inside networks: bfloat16 for `bf16`, None (no autocast) otherwise."""
+def check_precision(precision: str) -> None:
+    """Raise a `ConfigError` unless `precision` is "auto", "float32" or "bf16"."""
     check_choice("precision", precision, _PRECISIONS)
-    return torch.bfloat16 if precision == "bf16" else None
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are much faster than in float32: AMX on a CPU, any CUDA that has them."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device.type == "cpu" and supported is not None and bool(supported())
+
+
+def autocast_dtype(model: object, precision: Precision, batch_size: int = 0) -> torch.dtype | None:
+    """The dtype of matrix products inside the networks of `model`, or None where they keep that of the model.
+
+    `auto` takes bfloat16 where the hardware is fast at it and the products are large enough to pay for the conversions:
+    convolutions, or at least 5e7 products of a row and a weight per step. It does not depend on measured time.
+
+    Args:
+        model: the model.
+        precision: "auto", "float32" or "bf16".
+        batch_size: rows per step, for "auto".
+    """
+    check_precision(precision)
+    if precision != "auto" or not isinstance(model, nn.Module) or model_dtype(model) != torch.float32:
+        return torch.bfloat16 if precision == "bf16" else None
+    if not has_fast_bf16(model_device(model)):
+        return None
+    parts = _autocast_parts(model)
+    is_convolutional = any(isinstance(m, _CONVOLUTIONS) for part in parts for m in part.modules())
+    num_weights = sum(p.numel() for part in parts for p in part.parameters())
+    is_large = batch_size >= 64 and batch_size * num_weights >= _LARGE_STEP
+    return torch.bfloat16 if is_convolutional or is_large else None
+
+
+def _autocast_parts(model: object) -> list[Any]:
+    """The modules that run a network: those with an attribute `autocast_dtype` (`Conditional` has one)."""
+    modules: list[Any] = list(model.modules()) if isinstance(model, nn.Module) else []
+    return [module for module in modules if hasattr(module, "autocast_dtype")]
 
 
 @contextmanager
-def network_precision(model: object, precision: Precision) -> Iterator[None]:
-    """Let every part of `model` that owns a network run it in `precision` while the body runs.
+def network_precision(model: object, precision: Precision, batch_size: int = 0) -> Iterator[torch.dtype | None]:
+    """Let every network of `model` run in `precision` while the body runs; yields the dtype of `autocast_dtype`.
 
-    The parts are the modules with an attribute `autocast_dtype` (`Conditional` has one). Densities, KL and weights stay
-    outside and keep the model's dtype.
+    Densities, KL and weights stay outside and keep the model's dtype.
     """
-    dtype = autocast_dtype(precision)
-    modules: list[Any] = list(model.modules()) if isinstance(model, nn.Module) else []
-    parts = [module for module in modules if hasattr(module, "autocast_dtype")]
+    dtype, parts = autocast_dtype(model, precision, batch_size), _autocast_parts(model)
     before = [m.autocast_dtype for m in parts]
     for part in parts:
         part.autocast_dtype = dtype
     try:
-        yield
+        yield dtype
     finally:
         for part, value in zip(parts, before, strict=True):
             part.autocast_dtype = value
@@ -66,6 +102,8 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> Any:
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
-def describe() -> dict[str, str | int]:
+def describe() -> dict[str, str | int | bool]:
     """What computes here, for reports."""
-    return {"torch": torch.__version__, "device": str(resolve_device()), "threads": torch.get_num_threads()}
+    device = resolve_device()
+    about: dict[str, str | int | bool] = {"torch": torch.__version__, "device": str(device)}
+    return about | {"threads": torch.get_num_threads(), "fast_bf16": has_fast_bf16(device)}

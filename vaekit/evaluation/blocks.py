@@ -4,11 +4,12 @@ Noise is drawn in fixed blocks of rows x samples, each from a seed of its own; a
 So memory is bounded whatever N and K, and two chunk sizes see the same draws.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import engine
@@ -18,6 +19,7 @@ from vaekit.progress import track
 
 BLOCK_ROWS, BLOCK_SAMPLES = 64, 64
 _CHUNK_VALUES = 2**20  # parameters of p(x|z) per decoder pass: 4 MiB of float32, which stay in the cache
+_WORTH_COMPILING = 2 * 10**9  # parameters of p(x|z) in all: at least half a minute without compilation
 
 
 class Block(NamedTuple):
@@ -37,7 +39,11 @@ def _num_parameters(distribution: Distribution) -> int:
 
 def default_chunk_size(model: LatentVariableModel) -> int:
     """How many z one decoder pass takes, so that the parameters of p(x|z) stay within 4 MiB of float32."""
-    return max(1, min(BLOCK_ROWS * BLOCK_SAMPLES, _CHUNK_VALUES // _num_parameters(inputs.likelihood_at_prior(model))))
+    return _chunk_size(_num_parameters(inputs.likelihood_at_prior(model)))
+
+
+def _chunk_size(num_parameters: int) -> int:
+    return max(1, min(BLOCK_ROWS * BLOCK_SAMPLES, _CHUNK_VALUES // num_parameters))
 
 
 def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor) -> Tensor:
@@ -67,8 +73,11 @@ def weight_blocks(
     """
     seed = engine.draw_seed(generator)
     device = engine.model_device(model)
-    chunk = chunk_size or default_chunk_size(model)
-    log_likelihood = engine.compiled(_log_likelihood, compile)
+    num_parameters = _num_parameters(inputs.likelihood_at_prior(model))
+    chunk = chunk_size or _chunk_size(num_parameters)
+    rows_at_once = min(len(x), BLOCK_ROWS, chunk)
+    pays = _pays(model, compile, len(x) * num_samples * num_parameters)
+    passes = _Passes(model, rows_at_once, max(1, chunk // rows_at_once), pays)
     row_blocks = list(inputs.batches(len(x), BLOCK_ROWS))
     for i, rows in enumerate(track(row_blocks, "evaluating") if progress else row_blocks):
         with engine.seeded(engine.block_seed(seed, i)):
@@ -77,22 +86,53 @@ def weight_blocks(
         for j, samples in enumerate(inputs.batches(num_samples, BLOCK_SAMPLES)):
             with engine.seeded(engine.block_seed(seed, i, j)):
                 z = q.sample(torch.Size((samples.stop - samples.start,)))
-            parts = _in_chunks(model, log_likelihood, z, y, chunk)
-            yield Block(rows, q, Draw(z, parts, prior.log_prob(z), q.log_prob(z)), log_det)
+            yield Block(rows, q, Draw(z, passes.log_likelihood(z, y), prior.log_prob(z), q.log_prob(z)), log_det)
 
 
-def _in_chunks(model: LatentVariableModel, log_likelihood: object, z: Tensor, y: Tensor, chunk: int) -> Tensor:
-    """log p(y|z) for z of shape (K, B, *Z), at most `chunk` of the K x B at a time."""
-    num_rows = len(y)
-    rows_at_once = min(num_rows, chunk)
-    samples_at_once = max(1, chunk // num_rows)
-    columns = [
-        torch.cat(
-            [
-                log_likelihood(model, z[samples, rows], y[rows])  # type: ignore[operator]
-                for samples in inputs.batches(len(z), samples_at_once)
-            ]
-        )
-        for rows in inputs.batches(num_rows, rows_at_once)
-    ]
-    return torch.cat(columns, dim=1)
+def _pays(model: LatentVariableModel, compile: engine.Compile, num_values: int) -> bool:
+    """Whether to compile. `auto` goes by the amount of work, never by measured time: results repeat bit for bit."""
+    engine.check_compile(compile)
+    if compile != "auto":
+        return compile == "on"
+    if not isinstance(model, nn.Module) or engine.model_device(model).type != "cpu" or engine.compiler() is None:
+        return False
+    return num_values > _WORTH_COMPILING
+
+
+class _Passes:
+    """The decoder's passes: log p(y|z) for some rows and samples at a time, all of one shape where it is compiled.
+
+    Args:
+        model: the model.
+        num_rows: rows per pass.
+        num_samples: samples per pass, at most; a block is split evenly.
+        compile: pad smaller passes, of the last rows or samples, so that nothing is compiled twice.
+    """
+
+    def __init__(self, model: LatentVariableModel, num_rows: int, num_samples: int, compile: bool) -> None:
+        self.model, self.num_rows, self.compile = model, num_rows, compile
+        self.num_samples = math.ceil(BLOCK_SAMPLES / math.ceil(BLOCK_SAMPLES / num_samples))
+        self.function = engine.compiled(_log_likelihood, compile)
+
+    def log_likelihood(self, z: Tensor, y: Tensor) -> Tensor:
+        """log p(y|z) for z of shape (K, B, *Z) and y of shape (B, *X): shape (K, B)."""
+        columns = [
+            torch.cat([self._pass(z[samples, rows], y[rows]) for samples in inputs.batches(len(z), self.num_samples)])
+            for rows in inputs.batches(len(y), self.num_rows)
+        ]
+        return torch.cat(columns, dim=1)
+
+    def _pass(self, z: Tensor, y: Tensor) -> Tensor:
+        if not self.compile:
+            return self.function(self.model, z, y)
+        num_samples, num_rows = z.shape[:2]
+        z = _padded(_padded(z, 0, self.num_samples), 1, self.num_rows)
+        return self.function(self.model, z, _padded(y, 0, self.num_rows))[:num_samples, :num_rows]
+
+
+def _padded(values: Tensor, dim: int, size: int) -> Tensor:
+    """The last entry repeated until there are `size` of them along `dim`."""
+    if values.shape[dim] == size:
+        return values
+    index = torch.arange(size, device=values.device).clamp(max=values.shape[dim] - 1)
+    return values.index_select(dim, index)

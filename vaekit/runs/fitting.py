@@ -94,6 +94,7 @@ def fit(
         raise
     about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
     about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
+    about |= {"computed": history.engine}
     artifact.save(model, folder, metadata=about)
     remove_checkpoint(folder)
     return history

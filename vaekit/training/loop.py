@@ -63,7 +63,7 @@ class Loop:
         self.jacobian = inputs.counts_jacobian(inputs.quantity(model))
         self.boundaries = _boundaries(len(train), trainer.batch_size)
         self.num_batches, self.max_epochs = len(self.boundaries), trainer.max_epochs
-        self.stepper = Step(trainer, model, objective)
+        self.stepper = Step(trainer, model, objective, self.num_batches * self.max_epochs)
         self.history = History()
         self.epoch = self.step = self.batch = 0
         self.stop = False
@@ -79,7 +79,7 @@ class Loop:
         """Train until the last epoch, until patience runs out, or until a signal."""
         with (
             engine.seeded(engine.block_seed(self.trainer.seed, _NOISE)),
-            engine.network_precision(self.model, self.trainer.precision),
+            engine.network_precision(self.model, self.trainer.precision, self.trainer.batch_size) as low,
         ):
             if resume and self.run is not None:
                 self._restore()
@@ -90,6 +90,8 @@ class Loop:
                 if self.signal:
                     self._checkpoint()
             finally:
+                dtype = low or self.dtype or torch.get_default_dtype()
+                self.history.engine = {"precision": str(dtype)[6:], "compiled_at": self.stepper.compiled_at}
                 self._notify("on_fit_end")
 
     def _run_epoch(self) -> None:

@@ -27,12 +27,13 @@ class Step:
         trainer: the settings.
         model: the model.
         objective: the objective.
+        num_steps: updates to come at most, for `compile="auto"`.
 
     Attributes:
         num_skipped: number of skipped steps.
     """
 
-    def __init__(self, trainer: "Trainer", model: Any, objective: Objective) -> None:
+    def __init__(self, trainer: "Trainer", model: Any, objective: Objective, num_steps: int = 0) -> None:
         self.model, self.objective, self.max_grad_norm = model, objective, trainer.max_grad_norm
         if any(True for _ in objective.adversary_parameters()):
             raise ConfigError(f"{type(objective).__name__} has an adversary; this trainer has no optimiser for one yet")
@@ -43,7 +44,9 @@ class Step:
             raise ConfigError("the model has no parameters that could be trained")
         self.optimizer = trainer.make_optimizer(self.parameters)
         self.scheduler = trainer.scheduler(self.optimizer) if trainer.scheduler else None
-        self.loss = engine.compiled(_loss, trainer.compile)
+        self.loss: Any = engine.compiled(_loss, trainer.compile == "on")
+        if trainer.compile == "auto":
+            self.loss = engine.PayingCompilation(_loss, num_steps)
         self.phases = _phases(model, trainer.em_steps)
         self.count = self.num_skipped = self.skipped_in_a_row = 0
         transform = getattr(model, "transform", None)
@@ -57,6 +60,11 @@ class Step:
     def learning_rate(self) -> float:
         """The learning rate of the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def compiled_at(self) -> int | None:
+        """The step after which `compile="auto"` was known to be faster compiled; None without."""
+        return getattr(self.loss, "compiled_at", None)
 
     def __call__(self, x: Tensor) -> Loss | None:
         """One step on x of shape (B, *X) in model space; returns the loss, or None if the step was skipped."""
@@ -136,6 +144,8 @@ class Step:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.count, self.num_skipped, self.skipped_in_a_row = state["counts"]
+        if isinstance(self.loss, engine.PayingCompilation):
+            self.loss.num_calls -= self.count
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:

@@ -32,8 +32,10 @@ class Trainer:
         learning_rate: handed to the optimiser as `lr`.
         optimizer: any factory `optimizer(parameters, lr=learning_rate)`; None is Adam.
         scheduler: any factory `scheduler(optimizer)` of a learning-rate schedule, moved once per epoch.
-        precision: "float32", "bf16" (matrix products inside networks only), or "auto" (float32).
-        compile: "on" compiles the loss with torch.compile; "off" and "auto" run it as it is.
+        precision: "float32", "bf16" (matrix products inside networks only), or "auto": bf16 where the hardware is fast
+            at it and the networks are large enough to gain.
+        compile: "on" compiles the loss with torch.compile; "auto" starts without, and compiles it where the steps
+            that are left are worth the time that it takes (a resumed run may then differ in the last bits); "off".
         device: "auto" (CUDA where there is one), "cpu", "cuda", ...
         seed: source of the order of rows and of all noise while training; global random state is left alone.
         patience: end after so many epochs without a better validation bound; None never does.
@@ -86,8 +88,8 @@ class Trainer:
             raise ConfigError(f"learning_rate is positive; got {learning_rate}")
         if patience is not None and patience < 1:
             raise ConfigError(f"patience is at least 1, or None; got {patience}")
-        engine.autocast_dtype(precision)
-        engine.check_choice("compile", compile, ("auto", "on", "off"))
+        engine.check_precision(precision)
+        engine.check_compile(compile)
         self.max_epochs, self.batch_size, self.learning_rate = max_epochs, batch_size, learning_rate
         self.optimizer, self.scheduler, self.shuffle = optimizer, scheduler, shuffle
         self.precision, self.compile, self.device, self.seed = precision, compile, device, int(seed)

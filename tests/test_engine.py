@@ -1,0 +1,231 @@
+"""The engine: precision by rule, compilation by measured time, and parity of both with plain float32."""
+
+import itertools
+
+import pytest
+import torch
+
+import vaekit as vk
+from vaekit import engine
+from vaekit.engine import PayingCompilation, compilation, devices
+from vaekit.evaluation import blocks, log_marginal
+
+
+def vae(event_shape, hidden=(8,), likelihood="bernoulli", latent_dim=2, preset=vk.presets.vae):
+    options = {} if hidden is None else {"hidden": hidden}
+    with engine.seeded(0):
+        return preset(event_shape, latent_dim=latent_dim, likelihood=likelihood, **options)[0]
+
+
+# --- Precision -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "batch_size", "expected"),
+    [
+        (lambda: vae((1, 28, 28), (400,)), 128, torch.bfloat16),
+        (lambda: vae((1, 28, 28), (400,)), 32, None),
+        (lambda: vae((36,), (128, 128)), 128, None),
+        (lambda: vae((1, 28, 28), (400,)).double(), 128, None),
+        (lambda: vae((1, 16, 16), None, preset=vk.presets.conv_vae), 16, torch.bfloat16),
+        (object, 128, None),
+    ],
+)
+def test_auto_takes_low_precision_where_it_pays(monkeypatch, model, batch_size, expected):
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: True)
+    assert engine.autocast_dtype(model(), "auto", batch_size) == expected
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: False)
+    assert engine.autocast_dtype(model(), "auto", batch_size) is None
+    assert engine.autocast_dtype(model(), "bf16") == torch.bfloat16
+    assert engine.autocast_dtype(model(), "float32", batch_size) is None
+
+
+def test_the_history_says_how_it_was_computed():
+    x = torch.bernoulli(torch.full((64, 6), 0.4))
+    trainer = vk.Trainer(max_epochs=1, progress=False, precision="bf16")
+    history = trainer.fit(vae((6,)), vk.objectives.ELBO(), x)
+    assert history.engine == {"precision": "bfloat16", "compiled_at": None}
+    assert (
+        vk.Trainer(max_epochs=1, progress=False).fit(vae((6,)), vk.objectives.ELBO(), x).engine["precision"]
+        == "float32"
+    )
+
+
+IMAGES = [("bernoulli", 0.05), ("continuous-bernoulli", 0.05), ("discretized-logistic", 0.05)]
+TABLES = [("normal", 0.01), ("laplace", 0.01), ("categorical", 0.01)]
+
+
+@pytest.mark.parametrize(("likelihood", "per_element"), [*IMAGES, *TABLES])
+def test_low_precision_gives_the_same_log_p(likelihood, per_element):
+    """Trained in bf16 and judged in both: within 0.05 nats (images), 0.01 nats per column (tables)."""
+    generator = torch.Generator().manual_seed(0)
+    is_image = (likelihood, per_element) in IMAGES
+    if is_image:
+        grey = torch.from_numpy(vk.data.load("digits:train").x).float() / 16
+        x = {"bernoulli": (grey > 0.5).float(), "discretized-logistic": (grey * 255).round()}.get(likelihood, grey)
+        event_shape, limit = (1, 8, 8), per_element
+    else:
+        x = torch.randn(600, 2, generator=generator) @ torch.randn(2, 5, generator=generator)
+        x = x.round().clamp(0, 3) if likelihood == "categorical" else x
+        event_shape, limit = (5,), 5 * per_element
+    head = vk.likelihoods.Categorical(event_shape, num_classes=4) if likelihood == "categorical" else likelihood
+    model = vae(event_shape, (64, 64), head, latent_dim=4)
+    vk.Trainer(max_epochs=30, batch_size=64, progress=False, precision="bf16").fit(model, vk.objectives.ELBO(), x)
+    noise = [torch.Generator().manual_seed(1) for _ in range(2)]
+    full, low = (
+        log_marginal(model, x[:200], num_samples=100, generator=g, precision=p)
+        for g, p in zip(noise, ("float32", "bf16"), strict=True)
+    )
+    assert abs(full.mean - low.mean) < limit
+    assert full.mean != low.mean, "bf16 was not used"
+
+
+def test_training_in_low_precision_ends_at_the_same_bound():
+    x = (torch.from_numpy(vk.data.load("digits:train").x) > 8).float()
+    ends = {}
+    for precision in ("float32", "bf16"):
+        model = vae((1, 8, 8), (64,), latent_dim=4)
+        trainer = vk.Trainer(max_epochs=40, batch_size=64, progress=False, precision=precision)
+        trainer.fit(model, vk.objectives.ELBO(), x[:1000])
+        ends[precision] = vk.evaluation.elbo(model, x[1000:], num_samples=50).mean
+    assert ends["bf16"] == pytest.approx(ends["float32"], abs=0.25)
+
+
+# --- Compilation where it pays ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only where a test says so; compilation by a stand-in."""
+
+    class Clock:
+        now = 0.0
+        compiled = 0
+
+        def pay(self, function, cost):
+            def call(*arguments):
+                self.now += cost
+                return function(*arguments)
+
+            return call
+
+    clock = Clock()
+    monkeypatch.setattr(compilation.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(compilation, "compiler", lambda: "c++")
+    return clock
+
+
+def double(batch):
+    return 2 * batch
+
+
+def run(paying, num_calls, batch=None):
+    batch = torch.ones(3) if batch is None else batch
+    return [float(paying(batch).sum()) for _ in range(num_calls)]
+
+
+def stand_in(monkeypatch, clock, cost):
+    """Compiled functions take `cost` seconds per call."""
+
+    def compile(function, dynamic):
+        clock.compiled += 1
+        return clock.pay(double, cost)
+
+    monkeypatch.setattr(compilation.torch, "compile", compile)
+
+
+@pytest.mark.parametrize(("num_calls", "expected"), [(1_000, 0), (1_000_000, 1)])
+def test_compiles_where_the_rest_is_worth_it(monkeypatch, clock, num_calls, expected):
+    stand_in(monkeypatch, clock, 0.002)
+    paying = PayingCompilation(clock.pay(double, 0.005), num_calls)
+    assert set(run(paying, 300)) == {6.0}
+    assert clock.compiled == expected
+    assert (paying.compiled_at is not None) == bool(expected)
+    before = clock.now
+    run(paying, 100)
+    assert clock.now - before == pytest.approx(0.2 if expected else 0.5)
+
+
+def test_drops_what_is_slower_compiled(monkeypatch, clock):
+    stand_in(monkeypatch, clock, 0.006)
+    paying = PayingCompilation(clock.pay(double, 0.005), 10**6)
+    run(paying, 300)
+    assert clock.compiled == 1
+    assert paying.compiled_at is None
+    before = clock.now
+    run(paying, 100)
+    assert clock.now - before == pytest.approx(0.5)
+
+
+def test_other_shapes_are_not_compiled(monkeypatch, clock):
+    stand_in(monkeypatch, clock, 0.002)
+    paying = PayingCompilation(clock.pay(double, 0.005), 10**6)
+    run(paying, 300)
+    before = clock.now
+    assert run(paying, 1, torch.ones(2)) == [4.0]
+    assert clock.now - before == pytest.approx(0.005)
+
+
+def test_a_compiler_that_fails_or_is_missing_costs_a_warning(monkeypatch, clock):
+    def broken(function, dynamic):
+        def call(*arguments):
+            raise RuntimeError("no room\nfor code")
+
+        return call
+
+    monkeypatch.setattr(compilation.torch, "compile", broken)
+    paying = PayingCompilation(clock.pay(double, 0.005), 10**6)
+    with pytest.warns(UserWarning, match=r"torch.compile failed.*\(no room\)"):
+        assert set(run(paying, 300)) == {6.0}
+    monkeypatch.setattr(compilation, "compiler", lambda: None)
+    with pytest.warns(UserWarning, match=r"no C\+\+ compiler"):
+        assert set(run(PayingCompilation(clock.pay(double, 0.005), 10**6), 300)) == {6.0}
+
+
+def test_an_error_of_the_function_itself_comes_out_as_it_is(monkeypatch, clock):
+    stand_in(monkeypatch, clock, 0.002)
+    calls = itertools.count()
+
+    def fails(batch):
+        clock.now += 0.005
+        if next(calls) == 3:
+            raise ZeroDivisionError
+        return double(batch)
+
+    with pytest.raises(ZeroDivisionError):
+        run(PayingCompilation(fails, 10**6), 10)
+
+
+def test_auto_for_evaluation_goes_by_the_amount_of_work(monkeypatch):
+    model = vae((6,))
+    monkeypatch.setattr(compilation, "compiler", lambda: "c++")
+    monkeypatch.setattr(engine, "compiler", lambda: "c++")
+    assert not blocks._pays(model, "auto", 10**6)
+    assert blocks._pays(model, "auto", 10**10)
+    assert not blocks._pays(object(), "auto", 10**10)
+    assert blocks._pays(model, "on", 1)
+    assert not blocks._pays(model, "off", 10**10)
+    monkeypatch.setattr(engine, "compiler", lambda: None)
+    assert not blocks._pays(model, "auto", 10**10)
+
+
+def test_padding_for_compilation_changes_nothing(monkeypatch):
+    """All passes have one shape, whatever N, K and the chunk; the values are those without compilation."""
+    model, shapes = vae((6,)).double(), set()
+    x = torch.bernoulli(torch.full((130, 6), 0.4, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
+
+    def compile(function, dynamic):
+        def call(model, z, y):
+            shapes.add((z.shape, y.shape))
+            return function(model, z, y)
+
+        return call
+
+    monkeypatch.setattr(compilation.torch, "compile", compile)
+    for chunk in (None, 1, 100, 700, 5000):
+        noise = [torch.Generator().manual_seed(1) for _ in range(2)]
+        shapes.clear()
+        on = log_marginal(model, x, num_samples=130, generator=noise[0], compile="on", chunk_size=chunk)
+        off = log_marginal(model, x, num_samples=130, generator=noise[1], compile="off", chunk_size=chunk)
+        torch.testing.assert_close(on.value, off.value, rtol=1e-12, atol=0)
+        assert len(shapes) == 1, chunk
