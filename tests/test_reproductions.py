@@ -14,7 +14,7 @@ import vaekit as vk
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the folder beside the library is no installed package
 
-from reproductions import collapse, ppca  # noqa: E402
+from reproductions import collapse, iwae_table_1, ppca  # noqa: E402
 from reproductions.__main__ import main, reproduce, targets, write_record  # noqa: E402
 from reproductions.exact_posterior import FactorModel  # noqa: E402
 from reproductions.result import Check, Result  # noqa: E402
@@ -85,6 +85,46 @@ def test_the_optimum_at_fixed_noise_is_that_of_a_gaussian_with_clamped_eigenvalu
     covariance = vectors @ torch.diag(values.clamp(min=0.35)) @ vectors.T
     exact = torch.distributions.MultivariateNormal(x.mean(0), covariance).log_prob(x).mean()
     assert collapse.optimum(x, 0.35) == pytest.approx(float(exact), abs=1e-9)
+
+
+def moved(optimizer, parameter, gradients):
+    """Where the parameter is after each update."""
+    places = []
+    for gradient in gradients:
+        parameter.grad = gradient.clone()
+        optimizer.step()
+        places.append(parameter.detach().clone())
+    return torch.stack(places)
+
+
+def test_adam_of_mean_gradients_moves_like_adam_of_summed_ones_whose_second_moment_starts_at_one():
+    gradients = torch.randn(300, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 10
+    mean, summed = (torch.nn.Parameter(torch.zeros(4, dtype=torch.float64)) for _ in range(2))
+    reference = torch.optim.Adam([summed], lr=1e-3, betas=(0.99, 0.999), eps=1e-4)
+    moments = {"exp_avg": torch.zeros_like(summed), "exp_avg_sq": torch.ones_like(summed)}
+    reference.state[summed] = {"step": torch.zeros(()), **moments}
+    ours = moved(iwae_table_1.adam([mean], lr=1e-3), mean, gradients)
+    torch.testing.assert_close(ours, moved(reference, summed, 20 * gradients), rtol=1e-9, atol=1e-12)
+    plain = torch.nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    usual = torch.optim.Adam([plain], lr=1e-3, betas=(0.99, 0.999), eps=1e-4 / 20)
+    assert (moved(usual, plain, gradients) - ours).abs().max() > 1e-3  # where the second moment starts at 0
+
+
+def test_stages_of_the_learning_rate():
+    assert [iwae_table_1.num_epochs(stages) for stages in (1, 2, 6, 8)] == [1, 4, 364, 3280]
+    last_epochs = [iwae_table_1.num_epochs(stage + 1) - 1 for stage in range(8)]
+    expected = [1.0, 0.72, 0.52, 0.37, 0.27, 0.19, 0.14, 0.1]
+    assert [iwae_table_1.rate(epoch) for epoch in last_epochs] == pytest.approx(expected)
+    assert [iwae_table_1.rate(epoch + 1) for epoch in last_epochs] == pytest.approx([*expected[1:], 0.1])
+
+
+def test_initial_weights_of_table_1_fill_glorots_intervals():
+    model = iwae_table_1.autoencoder(torch.full((1, 28, 28), 0.2))
+    posterior = model.encoder.adapter.linear  # mean and scale: two layers from 200 to 50 units
+    assert 0.99 < float(posterior.weight.detach().abs().max()) / (6 / 250) ** 0.5 <= 1
+    assert float(model.encoder.network.layers[1].weight.detach().abs().max()) <= (6 / 984) ** 0.5
+    assert float(posterior.bias.detach().abs().max()) == 0
+    torch.testing.assert_close(model.decoder.adapter.linear.bias.sigmoid(), torch.full((784,), 0.2))
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
