@@ -61,8 +61,10 @@ class Estimate:
 
         That is where the tail of the weights is so heavy that they have no variance (k > 1/2, by more than the standard
         error of k), or where the relative error of their mean exceeds 1/3, so that its logarithm is biased and skewed;
-        an error below 0.001 nats is left in peace.
+        an error below 0.001 nats is left in peace. An ELBO is a plain mean, whose error holds.
         """
+        if self.method == "elbo":
+            return torch.zeros_like(self.stderr, dtype=torch.bool)
         index = self.terms.get("tail_index", torch.full_like(self.stderr, math.nan))
         # The standard error of k is (1 + k) / sqrt(M).
         threshold = _HEAVY_TAIL + (1 + _HEAVY_TAIL) / math.sqrt(max(1, tail_length(self.num_samples)))

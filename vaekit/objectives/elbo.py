@@ -73,11 +73,14 @@ class ELBO(Objective):
         if self.training and self.num_samples == 1 and not q.has_rsample:
             self._update_baseline(log_likelihood, kl)
         beta = self.beta(self.step) if callable(self.beta) else self.beta
+        elbo = log_likelihood - kl
         if self.free_bits:
             value = beta * self._with_free_bits(q, model.prior()) - log_likelihood.mean()
+        elif not callable(self.beta) and self.beta == 1:
+            value = -elbo.mean()
         else:
             value = (beta * kl - log_likelihood).mean()
-        terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
+        terms = {"elbo": elbo, "log_likelihood": log_likelihood, "kl": kl}
         if callable(self.beta):
             terms["beta"] = torch.as_tensor(beta)
         return Loss(value, terms)
