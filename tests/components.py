@@ -38,6 +38,7 @@ POSTERIORS = {
 PRIORS = {"StandardNormal": [priors.StandardNormal]}
 
 OBJECTIVES = {
+    "DReG": [objectives.DReG],
     "ELBO": [
         objectives.ELBO,
         lambda: objectives.ELBO(num_samples=3, beta=2.0, kl="sampled"),
@@ -45,6 +46,7 @@ OBJECTIVES = {
         lambda: objectives.ELBO(free_bits=1e-4),
     ],
     "IWAE": [objectives.IWAE, lambda: objectives.IWAE(num_samples=1)],
+    "STL": [objectives.STL, lambda: objectives.STL(num_samples=3, bound="iwae")],
 }
 
 TRANSFORMS = {

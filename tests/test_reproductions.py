@@ -31,7 +31,7 @@ def needs_mnist():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["exact-posterior", "ppca", "collapse"])
+@pytest.mark.parametrize("name", ["exact-posterior", "ppca", "collapse", "gradient-snr"])
 def test_published_number(name):
     result = reproduce(name)
     assert result.passed, [check for check in result.checks if not check.passed]

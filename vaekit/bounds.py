@@ -81,6 +81,29 @@ def draw_from(model: LatentVariableModel, q: Distribution, x: Tensor, num_sample
     return Draw(z, model.likelihood(z).log_prob(x), model.prior().log_prob(z), q.log_prob(z))
 
 
+def draw_at_leaf(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> tuple[Tensor, Draw]:
+    """Reparameterised draws, and the three log-densities at a copy of them that is cut off from q.
+
+    Through the copy, the `z` of the `Draw`, derivatives with respect to z alone are at hand: the density of q then
+    gives no path to the parameters that z itself depends on.
+
+    Returns:
+        The draws with their gradients, shape (K, B, *Z), and the `Draw` at the copy.
+
+    Raises:
+        ConfigError: if q cannot be reparameterised.
+    """
+    check_arguments(num_samples)
+    if not q.has_rsample:
+        raise ConfigError(
+            f"a gradient along the path of z needs a posterior that can be reparameterised; {q} cannot. "
+            "ELBO and IWAE take the score function there."
+        )
+    z = _sample(q, num_samples)
+    leaf = z.detach().requires_grad_()
+    return z, Draw(leaf, model.likelihood(leaf).log_prob(x), model.prior().log_prob(leaf), q.log_prob(leaf))
+
+
 def draw(model: LatentVariableModel, x: Tensor, num_samples: int) -> Draw:
     """K draws from q(z|x) for each row of x, with gradients where q can be reparameterised.
 
@@ -201,23 +224,39 @@ def elbo(model: LatentVariableModel, x: Tensor, num_samples: int = 1, kl: KLMode
     return log_likelihood - divergence
 
 
-def iwae_from_draw(draws: Draw, *, reparameterized: bool) -> Tensor:
-    r"""\( \log \frac1K \sum_k w_k \) per row, shape (B,), with a score term where z carries no gradient.
+def elbo_from_draw(draws: Draw, *, reparameterized: bool) -> Tensor:
+    """The mean of log w per row, shape (B,): the ELBO with a sampled KL, with a score term where z has no gradient."""
+    if reparameterized:
+        return _mean(draws.log_weights)
+    return _with_score_term(draws.log_weights, draws.log_posterior, None)
 
-    The baseline of draw k is the bound of the other K - 1 draws (after Mnih & Rezende 2016, which takes their geometric
-    mean for w_k instead); any function of the others leaves the gradient unbiased.
+
+def renyi_from_draw(draws: Draw, alpha: float, *, reparameterized: bool) -> Tensor:
+    r"""\( \frac{1}{1-\alpha} \log \frac1K \sum_k w_k^{1-\alpha} \) per row, shape (B,); the mean of log w at alpha = 1.
+
+    Where z carries no gradient, a score term is added. The baseline of draw k is the bound of the other K - 1 draws
+    (after Mnih & Rezende 2016, which takes their geometric mean for w_k instead); any function of the others leaves the
+    gradient unbiased.
     """
-    weights = draws.log_weights
-    value = log_mean_exp(weights)
+
+    def bound(weights: Tensor) -> Tensor:
+        return weights.mean(0) if alpha == 1 else log_mean_exp((1 - alpha) * weights) / (1 - alpha)
+
+    value = bound(draws.log_weights)
     if reparameterized:
         return value
-    fixed = weights.detach()
-    signal = log_mean_exp(fixed).expand_as(fixed)
+    fixed = draws.log_weights.detach()
+    signal = bound(fixed).expand_as(fixed)
     if len(fixed) > 1:
-        others = torch.stack([log_mean_exp(fixed[torch.arange(len(fixed)) != k]) for k in range(len(fixed))])
+        others = torch.stack([bound(fixed[torch.arange(len(fixed)) != k]) for k in range(len(fixed))])
         signal = signal - others
     score = (signal * draws.log_posterior).sum(0)
     return value + score - score.detach()
+
+
+def iwae_from_draw(draws: Draw, *, reparameterized: bool) -> Tensor:
+    r"""\( \log \frac1K \sum_k w_k \) per row, shape (B,), with a score term where z carries no gradient."""
+    return renyi_from_draw(draws, 0.0, reparameterized=reparameterized)
 
 
 def iwae(model: LatentVariableModel, x: Tensor, num_samples: int) -> Tensor:

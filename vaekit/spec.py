@@ -6,6 +6,7 @@ scikit-learn's estimators do, so that its description can be read off the object
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
@@ -54,10 +55,8 @@ def resolve(axis: str, name: str) -> Any:
 
 
 def hyphened(name: str) -> str:
-    """DiagonalNormal to diagonal-normal; names of capitals only (ELBO, MLP) to lower case."""
-    if name.isupper():
-        return name.lower()
-    return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+    """DiagonalNormal to diagonal-normal, BetaTC to beta-tc; acronyms (ELBO, DReG) to lower case."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])", "-", name).lower()
 
 
 def _own(value: object) -> str | None:

@@ -39,17 +39,23 @@ class IWAE(Objective):
         q = model.posterior(x)
         draws = bounds.draw_from(model, q, x, self.num_samples)
         bound = bounds.iwae_from_draw(draws, reparameterized=q.has_rsample)
-        return Loss(-bound.mean(), {"iwae": bound, **_elbo_of(draws)})
+        return Loss(-bound.mean(), {**terms_of(draws), "iwae": bound})
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound with the K of training chooses the weights: a model fitted by IWAE has a loose ELBO."""
-        draws = bounds.draw(model, x, self.num_samples)
-        return {"iwae": bounds.log_mean_exp(draws.log_weights), **_elbo_of(draws)}
+        return validation_terms_of(model, x, self.num_samples)
 
 
-def _elbo_of(draws: bounds.Draw) -> dict[str, Tensor]:
+def terms_of(draws: bounds.Draw) -> dict[str, Tensor]:
+    """The bounds of K draws, per point: `iwae`, and the `elbo` with its two parts; the KL is a sampled one."""
     return {
+        "iwae": bounds.log_mean_exp(draws.log_weights),
         "elbo": draws.log_weights.mean(0),
         "log_likelihood": draws.log_likelihood.mean(0),
         "kl": (draws.log_posterior - draws.log_prior).mean(0),
     }
+
+
+def validation_terms_of(model: LatentVariableModel, x: Tensor, num_samples: int) -> dict[str, Tensor]:
+    """`terms_of` fresh draws: what objectives over several draws are validated by."""
+    return terms_of(bounds.draw(model, x, num_samples))
