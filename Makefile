@@ -9,7 +9,7 @@ WORKERS ?= 2
 # One thread per test worker: two workers share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint test-fast test-slow reproduce bench install clean
+.PHONY: demo test lint test-fast test-slow reproduce bench gate install clean
 
 install: $(INSTALLED)
 
@@ -42,9 +42,13 @@ test-slow: $(INSTALLED)
 reproduce: $(INSTALLED)
 	$(BIN)/python -m reproductions $(NAME)
 
-# make bench NAME=training; without NAME all of them
+# make bench NAME=training; without NAME all of them. Peers go into a venv of their own, benchmarks/.venv
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(NAME)
+
+# Ratios to a bare loop that a change must not lose; under a minute
+gate: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gate
 
 clean:
 	rm -rf $(VENV) dist build

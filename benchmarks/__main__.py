@@ -1,46 +1,57 @@
-"""`python -m benchmarks [NAME ...] [--data-dir DIR]`: measure, print one table, write `records/NAME.json`."""
+"""`python -m benchmarks [NAME ...] [--data-dir DIR] [--quick] [--no-peers]`: measure, print one table, write records.
+
+A record, `records/NAME.json`, is written by a full run only.
+"""
 
 import argparse
-import json
-import pkgutil
+import sys
+import time
+from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import Any
 
-import torch
+from benchmarks import venv
+from benchmarks.common import Options
+from benchmarks.race import Unavailable
+from benchmarks.report import Result, machine, table, to_record, write_record
 
-import vaekit
-
-HERE = Path(__file__).parent
-
-
-def available() -> list[str]:
-    return sorted(m.name for m in pkgutil.iter_modules([str(HERE)]) if m.name not in ("__main__", "common"))
+NAMES = ("machine", "training", "conv", "evaluation", "wall", "tables", "scaling", "memory", "startup")
 
 
-def write_record(name: str, result: dict[str, Any]) -> None:
-    versions = {"vaekit": vaekit.__version__, "torch": torch.__version__}
-    record = {"name": name, "threads": torch.get_num_threads(), "versions": versions, **result}
-    (HERE / "records").mkdir(exist_ok=True)
-    (HERE / "records" / f"{name}.json").write_text(
-        json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed beside hand-written loops.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(available())} (default: all)")
-    parser.add_argument("--data-dir", help="folder with MNIST (default: $VAEKIT_DATA, else synthetic bits)")
-    options = parser.parse_args()
-    unknown = sorted(set(options.names) - set(available()))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code, 1 where a benchmark could not be run at all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed beside peers and bare loops.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--data-dir", help="folder with MNIST and tables (default: $VAEKIT_DATA, else synthetic)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether everything runs, not how fast")
+    parser.add_argument("--no-peers", action="store_true", help="without pythae, ctgan and pyod; installs nothing")
+    chosen = parser.parse_args(arguments)
+    unknown = sorted(set(chosen.names) - set(NAMES))
     if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(available())}")
-    for name in options.names or available():
-        result = import_module(f"benchmarks.{name}").run(options.data_dir)
-        write_record(name, result)
-        for key, value in result.items():
-            print(f"{name:12}  {key:24}  {value}", flush=True)
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    options = Options(chosen.data_dir, chosen.quick, not chosen.no_peers)
+    if options.peers and not venv.ensure():
+        print("not every peer could be installed; their rows will say so", file=sys.stderr)
+    results: dict[str, Result] = {}
+    failed = False
+    for name in chosen.names or NAMES:
+        started = time.perf_counter()
+        print(f"{name} ...", file=sys.stderr, end=" ", flush=True)
+        try:
+            results[name] = import_module(f"benchmarks.{name}").run(options)
+        except Unavailable as error:
+            failed = True
+            print(f"failed: {error}", file=sys.stderr)
+            continue
+        print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        if not options.quick:
+            write_record(name, to_record(name, results[name]))
+    facts = machine()
+    print(
+        f"{facts['cpu']}, {', '.join(facts['units'])}, {facts['threads']} threads, torch {facts['versions']['torch']}"
+    )
+    print(table(results))
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,77 +1,125 @@
-"""What the benchmarks share: the model, its bare twin, data, and alternating runs."""
+"""What the benchmarks share: options, data, weights, and how each contestant is started."""
 
 import os
-import statistics
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import vaekit as vk
+from benchmarks import venv
+from benchmarks.race import Contestant
+from benchmarks.workers.networks import pair
 
-HIDDEN, LATENT = 512, 20
+MLP = {"kind": "mlp", "width": 784, "hidden": [512], "latent": 20}
+CONV = {"kind": "conv"}
+Start = Callable[[], Any]
 
 
-def bits(num_rows: int, data_dir: str | Path | None = None) -> tuple[Tensor, str]:
-    """Rows of shape (N, 1, 28, 28) in float32 and what they are: thresholded MNIST, or random bits within its borders.
+@dataclass(frozen=True)
+class Options:
+    """How to run.
 
-    Nothing is downloaded: MNIST is used where `data_dir` or $VAEKIT_DATA names its folder.
+    Args:
+        data_dir: folder with the data sets; None looks at $VAEKIT_DATA.
+        quick: tiny sizes, a round or two, no compilation: whether everything runs, not how fast.
+        peers: whether the peers take part.
+        start: makes a contestant of a name, a worker and a job; tests put their own here.
+    """
+
+    data_dir: str | Path | None = None
+    quick: bool = False
+    peers: bool = True
+    start: Callable[..., Any] = Contestant
+
+    def folder(self) -> Path | None:
+        """The folder with data sets, if there is one."""
+        given = self.data_dir or os.environ.get("VAEKIT_DATA")
+        return Path(given) if given else None
+
+    def size(self, full: Any, quick: Any) -> Any:
+        """One of the two settings."""
+        return quick if self.quick else full
+
+
+def contestant(options: Options, name: str, worker: str, **job: Any) -> dict[str, Start]:
+    """A starter in a dictionary, to be merged with others; a peer's is empty where peers stay out."""
+    if not worker.endswith("_peer"):
+        return {name: partial(options.start, name, worker, job)}
+    return {name: partial(options.start, name, worker, job, python=venv.python())} if options.peers else {}
+
+
+def library(options: Options, **job: Any) -> dict[str, Start]:
+    """vaekit as it can be told to run: eager, compiled, and both with bf16 inside networks; `quick` never compiles."""
+    modes = [("off", "float32"), ("off", "bf16"), ("on", "float32"), ("on", "bf16")]
+    chosen = [(compile, precision) for compile, precision in modes if compile == "off" or not options.quick]
+    starters: dict[str, Start] = {}
+    for compile, precision in chosen:
+        name = f"vaekit {'compiled' if compile == 'on' else 'eager'} {precision}"
+        starters |= contestant(options, name, "library", compile=compile, precision=precision, **job)
+    return starters
+
+
+def step_flops(net: dict[str, Any], batch: int) -> float:
+    """Floating-point operations of the matrix products of one forward and backward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.workers.bare import loss_of
+
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"), counter:  # shapes only
+        encoder, decoder = pair(net)
+        x = torch.zeros(batch, 1, 28, 28) if net["kind"] == "conv" else torch.zeros(batch, net["width"])
+        loss_of(encoder, decoder, x).backward()
+    return float(counter.get_total_flops())
+
+
+# --- Data and weights, handed over in files --------------------------------------------------------------------------
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for what contestants read, removed afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def bits(num_rows: int, data_dir: str | Path | None = None, part: str = "train") -> tuple[Tensor, str]:
+    """Rows of shape (N, 1, 28, 28), 0 or 1 in uint8, and what they are: thresholded MNIST, or random bits.
+
+    Nothing is downloaded: MNIST is used where `data_dir` or $VAEKIT_DATA names its folder; otherwise the bits are drawn
+    within MNIST's borders.
     """
     if data_dir or os.environ.get("VAEKIT_DATA"):
-        grey = torch.from_numpy(vk.data.load("mnist:train", data_dir=data_dir).x[:num_rows])
-        return (grey > 127).float(), "mnist"
+        grey = torch.from_numpy(vk.data.load(f"mnist:{part}", data_dir=data_dir).x[:num_rows])
+        return (grey > 127).to(torch.uint8), "mnist"
     generator = torch.Generator().manual_seed(0)
     inner = torch.rand(num_rows, 1, 20, 20, generator=generator) < 0.2
-    return nn.functional.pad(inner.float(), (4, 4, 4, 4)), "synthetic"
+    return nn.functional.pad(inner.to(torch.uint8), (4, 4, 4, 4)), "synthetic"
 
 
 def library_model() -> vk.VAE:
     """784-512-20 and back with ReLU, a diagonal normal posterior and Bernoulli bits."""
-    with vk.engine.seeded(0):
-        return vk.VAE(
-            encoder=vk.Conditional(vk.networks.MLP((1, 28, 28), (HIDDEN,)), vk.posteriors.DiagonalNormal(LATENT)),
-            decoder=vk.Conditional(vk.networks.MLP(LATENT, (HIDDEN,)), vk.likelihoods.Bernoulli((1, 28, 28))),
-            prior=vk.priors.StandardNormal(LATENT),
-        )
+    from benchmarks.workers.library import make_model
+
+    return make_model(MLP, (1, 28, 28))
 
 
-def bare_networks(model: vk.VAE) -> tuple[nn.Sequential, nn.Sequential]:
-    """The same two networks in plain PyTorch, with the weights of `model`."""
-    encoder = nn.Sequential(nn.Linear(784, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT))
-    decoder = nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 784))
-    for ours, bare in ((model.encoder, encoder), (model.decoder, decoder)):
-        for target, source in zip(bare.parameters(), ours.parameters(), strict=True):
-            target.data.copy_(source.data)
-    return encoder, decoder
+def save_rows(path: Path, rows: Any) -> str:
+    """Write rows for contestants; returns the path as text."""
+    np.save(path, np.asarray(rows))
+    return str(path)
 
 
-def alternate(first: Callable[[], float], second: Callable[[], float], num_runs: int) -> dict[str, Any]:
-    """Time two functions in turn (ABBA), so that a machine that others use slows both alike.
-
-    Args:
-        first: returns its rate (higher is better).
-        second: the rate that it is compared with.
-        num_runs: measured pairs, after one pair of warm-up.
-
-    Returns:
-        The median rates, the median of the ratios first / second of the pairs, and their quartiles.
-    """
-    first(), second()
-    pairs = []
-    for i in range(num_runs):
-        if i % 2:
-            b, a = second(), first()
-        else:
-            a, b = first(), second()
-        pairs.append((a, b))
-    ratios = [a / b for a, b in pairs]
-    quartiles = statistics.quantiles(ratios, n=4)
-    return {
-        "vaekit": round(statistics.median(a for a, _ in pairs)),
-        "bare": round(statistics.median(b for _, b in pairs)),
-        "ratio": round(statistics.median(ratios), 3),
-        "ratio_quartiles": [round(quartiles[0], 3), round(quartiles[2], 3)],
-        "num_runs": num_runs,
-    }
+def save_weights(path: Path, model: nn.Module) -> str:
+    """Write the parameters of `model` in order, encoder first."""
+    arrays = {f"p{i:03d}": parameter.detach().numpy() for i, parameter in enumerate(model.parameters())}
+    np.savez(path, **arrays)
+    return str(path)

@@ -1,64 +1,87 @@
-"""Importance samples per second: `evaluation.log_marginal` beside a bare loop of the same computation.
+"""(c) Importance samples per second with K = 5,000: `evaluation.log_marginal`, a bare loop, and pythae's `get_nll`.
 
-64 images, K = 5,000 draws each, 784-512-20 MLP, Bernoulli bits, float32, no compilation. The bare loop takes as
-many draws per decoder pass (4,096) and keeps the log weights of one pass only. The library also checks the data, gives
-each block of draws a seed of its own, and accumulates in float64 what the standard errors need.
+784-512-20 MLP, Bernoulli bits, the same weights for all, trained for a few epochs first so that q fits. Samples are
+those that were decoded, whatever was asked for: pythae draws in batches of 100 and honours only multiples of it.
+`gap` is the difference of the mean log p from the bare loop's, `bf16 gap` that of bf16 from float32, in nats.
 """
 
-import math
-import time
-from functools import partial
-from pathlib import Path
-from typing import Any
+import statistics
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 import vaekit as vk
-from benchmarks.common import LATENT, alternate, bare_networks, bits, library_model
+from benchmarks.common import (
+    MLP,
+    Options,
+    Start,
+    bits,
+    contestant,
+    library,
+    library_model,
+    save_rows,
+    save_weights,
+    scratch,
+)
+from benchmarks.race import Turn, race
+from benchmarks.report import Result, Row, rows_of_race
 
-NUM_POINTS, NUM_SAMPLES, DRAWS, NUM_RUNS = 64, 5_000, 64, 7
-
-
-def library_run(model: vk.VAE, x: Tensor) -> float:
-    """Samples per second of `log_marginal`."""
-    started = time.perf_counter()
-    vk.evaluation.log_marginal(model, x, num_samples=NUM_SAMPLES, compile="off")
-    return len(x) * NUM_SAMPLES / (time.perf_counter() - started)
-
-
-@torch.no_grad()
-def bare_log_marginal(encoder: torch.nn.Module, decoder: torch.nn.Module, x: Tensor) -> Tensor:
-    """log p(x) by importance sampling as one would write it by hand, shape (N,)."""
-    loc, log_variance = encoder(x).split(LATENT, dim=1)
-    scale, total = torch.exp(0.5 * log_variance), torch.full((len(x),), -math.inf)
-    for start in range(0, NUM_SAMPLES, DRAWS):
-        noise = torch.randn(min(DRAWS, NUM_SAMPLES - start), *loc.shape)
-        z = loc + scale * noise
-        target = x.expand(len(z), *x.shape)
-        log_likelihood = -F.binary_cross_entropy_with_logits(decoder(z), target, reduction="none").sum(-1)
-        # log p(z) - log q(z|x): the constants of the two normals cancel.
-        log_ratio = 0.5 * (noise.square() - z.square() + log_variance).sum(-1)
-        total = torch.logaddexp(total, torch.logsumexp(log_likelihood + log_ratio, 0))
-    return total - math.log(NUM_SAMPLES)
+BARS = {
+    "vaekit compiled float32": {"pythae": 4.0, "gap": 0.5},
+    "vaekit compiled bf16": {"pythae": 10.0, "bf16 gap": 0.05},
+}
+NUM_SAMPLES = 5_000
 
 
-def bare_run(encoder: torch.nn.Module, decoder: torch.nn.Module, x: Tensor) -> float:
-    """Samples per second of the bare loop."""
-    started = time.perf_counter()
-    bare_log_marginal(encoder, decoder, x)
-    return len(x) * NUM_SAMPLES / (time.perf_counter() - started)
+def fitted(options: Options) -> vk.VAE:
+    """The model of all contestants after a short training."""
+    num_rows, epochs = options.size((20_000, 3), (256, 1))
+    x, _ = bits(num_rows, options.data_dir)
+    model = library_model()
+    trainer = vk.Trainer(max_epochs=epochs, compile="off", precision="float32", progress=False)
+    trainer.fit(model, vk.objectives.ELBO(), x.float())
+    return model
 
 
-def run(data_dir: str | Path | None = None) -> dict[str, Any]:
-    """Alternate the two; rates in samples per second. The two estimates must agree."""
-    x, name = bits(NUM_POINTS, data_dir)
-    model, flat = library_model(), x.flatten(1)
-    encoder, decoder = bare_networks(model)
-    ours = vk.evaluation.log_marginal(model, x, num_samples=NUM_SAMPLES, compile="off")
-    gap = abs(ours.mean - float(bare_log_marginal(encoder, decoder, flat).double().mean()))
-    if gap > 0.5:
-        raise RuntimeError(f"the two estimates differ by {gap:.3f} nats, so they do not compute the same")
-    result = alternate(partial(library_run, model, x), partial(bare_run, encoder, decoder, flat), NUM_RUNS)
-    return {**result, "unit": "samples/s", "data": name, "gap_nats": round(gap, 4)}
+def run(options: Options) -> Result:
+    """All contestants, in turns of one evaluation of a few rows."""
+    num_rows, num_samples, rounds = options.size((32, NUM_SAMPLES, 5), (4, 200, 1))
+    x, data = bits(num_rows, options.data_dir, "test")
+    with scratch() as folder:
+        weights = save_weights(folder / "weights.npz", fitted(options))
+        rows_file = save_rows(folder / "x.npy", x)
+        job = {"task": "evaluate", "net": MLP, "data": rows_file, "weights": weights, "num_samples": num_samples}
+        starters: dict[str, Start] = {
+            **contestant(options, "pythae", "pythae_peer", **job),
+            **contestant(options, "bare", "bare", **job),
+            **library(options, **job),
+        }
+        turns, missing = race(starters, rounds)
+    rows = rows_of_race(
+        f"log p, K = {num_samples}",
+        turns,
+        missing,
+        per="samples",
+        unit="us/sample",
+        scale=1e6,
+        references=("pythae", "bare"),
+        bars=BARS,
+        notes={"pythae": "get_nll, without gradients"},
+    )
+    add_gaps(rows, turns)
+    settings = {"data": data, "num_rows": num_rows, "num_samples": num_samples, "rounds": rounds}
+    return Result("c", rows, {**settings, "threads": torch.get_num_threads()})
+
+
+def add_gaps(rows: list[Row], turns: dict[str, list[Turn]]) -> None:
+    """Say how far the estimates are apart (they must compute the same), and the rate in the usual words."""
+    means = {name: statistics.fmean(turn["log_p"] for turn in results) for name, results in turns.items()}
+    for row in rows:
+        name = row.contestant
+        if name not in means or not row.value:
+            continue
+        row.measures["samples/s"] = 1e6 / row.value
+        in_float32 = name.replace("bf16", "float32")
+        if "bare" in means and name != "bare":
+            row.measures["gap"] = means[name] - means["bare"]
+        if in_float32 != name and in_float32 in means:
+            row.measures["bf16 gap"] = means[name] - means[in_float32]

@@ -5,13 +5,13 @@ the same is shown for the names of a typical program, which are resolved on firs
 (target: 0.3 s of CPU time). Medians of several processes.
 """
 
-import importlib.util
 import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+
+from benchmarks.common import Options
+from benchmarks.report import Result, Row
 
 NUM_RUNS = 5
 PROGRAM = "vaekit.VAE, vaekit.Trainer, vaekit.save, vaekit.objectives, vaekit.evaluation"
@@ -32,6 +32,12 @@ def _beyond_torch(code: str) -> float:
     return sum(own for name, own in after.items() if name not in before)
 
 
+def import_seconds(rounds: int) -> tuple[float, float]:
+    """Seconds that `import vaekit` adds to `import torch`, and those of `import torch`; medians."""
+    torch = statistics.median(sum(_import_times(["-c", "import torch"]).values()) for _ in range(rounds))
+    return statistics.median(_beyond_torch("import vaekit") for _ in range(rounds)) / 1e3, torch / 1e3
+
+
 def _help_seconds() -> float:
     """CPU time of one call of `vaekit --help`, all its threads."""
     command = [sys.executable, "-m", "vaekit", "--help"]
@@ -41,13 +47,16 @@ def _help_seconds() -> float:
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def run(data_dir: str | Path | None = None) -> dict[str, Any]:
+def run(options: Options) -> Result:
     """Times of fresh processes."""
-    own = statistics.median(_beyond_torch("import vaekit") for _ in range(NUM_RUNS))
-    program = statistics.median(_beyond_torch(f"import vaekit; {PROGRAM}") for _ in range(NUM_RUNS))
-    result = {"import_ms": round(own, 2), "import_ms_target": 60, "import_ms_of_a_program": round(program, 1)}
-    if importlib.util.find_spec("vaekit.__main__"):
-        seconds = statistics.median(_help_seconds() for _ in range(NUM_RUNS))
-        loads_torch = "torch" in _import_times(["-m", "vaekit", "--help"])
-        result |= {"help_cpu_s": round(seconds, 3), "help_cpu_s_target": 0.3, "help_loads_torch": loads_torch}
-    return result
+    rounds = options.size(NUM_RUNS, 1)
+    own = statistics.median(_beyond_torch("import vaekit") for _ in range(rounds))
+    program = statistics.median(_beyond_torch(f"import vaekit; {PROGRAM}") for _ in range(rounds))
+    rows = [
+        Row("import beyond torch", "import vaekit", own, "ms", bars={"ms": 60.0}),
+        Row("import beyond torch", "a typical program", program, "ms"),
+    ]
+    seconds = statistics.median(_help_seconds() for _ in range(rounds))
+    note = "loads torch" if "torch" in _import_times(["-m", "vaekit", "--help"]) else "does not load torch"
+    rows.append(Row("CPU time", "vaekit --help", seconds, "s", bars={"s": 0.3}, note=note))
+    return Result("", rows, {"rounds": rounds})

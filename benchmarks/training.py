@@ -1,58 +1,103 @@
-"""Rows per second while training: the trainer beside a bare eager PyTorch loop with the same network.
+"""(a) An MLP's training step: vaekit, a bare eager loop, and pythae's trainer, in turns.
 
-784-512-20 MLP, Bernoulli bits, batch 128, float32, no compilation. The bare loop is what a good user would write and
-no more: data indexed by a permutation, the fused Adam, cross-entropy on logits plus the closed-form KL, denormals
-flushed. It keeps no history, checks nothing, and cannot be resumed. Target: a ratio of at least 0.95.
+784-512-20 and back, Bernoulli bits, batch 128, Adam with learning rate 1e-3, the same first weights. A turn is one
+epoch of a long run, so nothing is started or compiled in a measured turn; value: ms per step. pythae's turn is its
+trainer's own epoch. Roofline: floating-point operations of the step's matrix products over its time, as a fraction of
+the machine's product of two 2048 x 2048 matrices in the same precision, measured in the same rounds.
 """
 
-import time
-from functools import partial
-from pathlib import Path
+import statistics
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from benchmarks.common import (
+    MLP,
+    Options,
+    Start,
+    bits,
+    contestant,
+    library,
+    library_model,
+    save_rows,
+    save_weights,
+    scratch,
+    step_flops,
+)
+from benchmarks.race import costs, race
+from benchmarks.report import Result, Row, rows_of_race
 
-import vaekit as vk
-from benchmarks.common import LATENT, alternate, bare_networks, bits, library_model
-
-BATCH, NUM_STEPS, NUM_RUNS, TARGET = 128, 400, 9, 0.95
-
-
-def library_run(x: Tensor, seconds: list[float]) -> float:
-    """One epoch of vaekit's trainer on fresh weights; rows per second."""
-    trainer = vk.Trainer(max_epochs=1, batch_size=BATCH, learning_rate=1e-3, compile="off", progress=False)
-    history = trainer.fit(library_model(), vk.objectives.ELBO(), x)
-    seconds.append(history["seconds"][0])
-    return len(x) / history["seconds"][0]
-
-
-def bare_epoch(x: Tensor) -> float:
-    """One epoch of a plain loop on fresh weights; rows per second."""
-    encoder, decoder = bare_networks(library_model())
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
-    started = time.perf_counter()
-    order = torch.randperm(len(x))
-    for i in range(0, len(x), BATCH):
-        batch = x[order[i : i + BATCH]]
-        loc, log_variance = encoder(batch).split(LATENT, dim=1)
-        z = loc + torch.exp(0.5 * log_variance) * torch.randn_like(loc)
-        cross_entropy = F.binary_cross_entropy_with_logits(decoder(z), batch, reduction="sum")
-        kl = -0.5 * torch.sum(1 + log_variance - loc.square() - log_variance.exp())
-        loss = (cross_entropy + kl) / len(batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-    return len(x) / (time.perf_counter() - started)
+BATCH = 128
+BARS = {"vaekit compiled bf16": {"pythae": 2.3, "bare": 1.25}, "vaekit eager float32": {"bare": 0.95}}
+NOTES = {"pythae": "its trainer's epoch", "bare": "eager float32, fused Adam, denormals flushed"}
+PEAKS = {"float32": "peak float32", "bf16": "peak bfloat16"}
 
 
-def run(data_dir: str | Path | None = None) -> dict[str, Any]:
-    """Alternate the two loops; rates in rows per second."""
-    x, name = bits(BATCH * NUM_STEPS, data_dir)
-    flat, seconds = x.flatten(1).contiguous(), []
-    bare = partial(vk.engine.run_flushing_denormals, partial(bare_epoch, flat))
-    result = alternate(partial(library_run, x, seconds), bare, NUM_RUNS)
-    per_epoch = [round(value, 3) for value in seconds[1:]]
-    more = {"data": name, "seconds_per_epoch": per_epoch, "steps_per_epoch": NUM_STEPS}
-    return {**result, "unit": "rows/s", "target": TARGET, **more}
+def run(options: Options) -> Result:
+    """All contestants, in turns."""
+    num_steps, rounds = options.size((200, 6), (2, 1))
+    x, data = bits(BATCH * num_steps, options.data_dir)
+    with scratch() as folder:
+        weights = save_weights(folder / "weights.npz", library_model())
+        job = {"task": "train", "net": MLP, "batch": BATCH, "data": save_rows(folder / "x.npy", x), "weights": weights}
+        rows = race_steps(options, f"MLP 784-512-20, batch {BATCH}", job, rounds, BARS)
+    return Result("a", rows, {"data": data, "batch": BATCH, "steps_per_turn": num_steps, "rounds": rounds})
+
+
+def race_steps(
+    options: Options, case: str, job: dict[str, Any], rounds: int, bars: dict[str, dict[str, float]], peer: bool = True
+) -> list[Row]:
+    """Let pythae, the bare loop, vaekit in its modes and the machine's matrix products take turns.
+
+    Args:
+        options: how to run.
+        case: name of the rows.
+        job: of all contestants.
+        rounds: measured turns of each.
+        bars: by contestant.
+        peer: whether pythae has this network.
+    """
+    starters: dict[str, Start] = {
+        **(contestant(options, "pythae", "pythae_peer", **job) if peer else {}),
+        **contestant(options, "bare", "bare", **job),
+        **library(options, **job),
+        **_peaks(options),
+    }
+    turns, missing = race(starters, rounds)
+    work = {name: turns.pop(name) for name in PEAKS.values() if name in turns}
+    rows = rows_of_race(
+        case,
+        turns,
+        missing,
+        per="steps",
+        unit="ms/step",
+        scale=1e3,
+        references=("pythae", "bare"),
+        bars=bars,
+        notes=NOTES,
+    )
+    flops = step_flops(job["net"], job["batch"])
+    add_rooflines(rows, {k: statistics.median(costs(v, "work")) for k, v in work.items()}, flops)
+    return rows
+
+
+def _peaks(options: Options) -> dict[str, Start]:
+    """The machine's matrix products take their turns like everybody else; not at sizes that say nothing."""
+    job = {"task": "matmul", "shape": (2048, 2048, 2048), "seconds": 0.5}
+    starters: dict[str, Start] = {}
+    if not options.quick:
+        starters |= contestant(options, "peak float32", "peak", **job, dtype="float32")
+        starters |= contestant(options, "peak bfloat16", "peak", **job, dtype="bfloat16")
+    return starters
+
+
+def add_rooflines(rows: list[Row], peaks: dict[str, float], flops: float) -> None:
+    """Fill in which fraction of the peak of its own precision each contestant's step reaches.
+
+    Args:
+        rows: with values in ms per step.
+        peaks: seconds per floating-point operation, by the values of `PEAKS`.
+        flops: of one step.
+    """
+    for row in rows:
+        peak = peaks.get(PEAKS["bf16" if row.contestant.endswith("bf16") else "float32"])
+        if row.value is not None and peak is not None:
+            row.roofline = flops * peak / (row.value / 1e3)

@@ -1,0 +1,24 @@
+"""(b) A convolutional training step at the size of pythae's MNIST networks, batch 100, z = 16, in turns.
+
+The same layers for all: four 4 x 4 convolutions of stride 2 with 128 to 1,024 channels, batch norm and ReLU; a linear
+layer to 1,024 x 4 x 4 and three 3 x 3 transposed convolutions back. vaekit takes them as a user's own modules, not as
+its `ConvEncoder`; the bare loop runs the same modules eagerly. pythae's decoder ends in a sigmoid, the others' in
+logits. Value: ms per step; roofline as for the MLP.
+"""
+
+from benchmarks.common import CONV, Options, bits, save_rows, scratch
+from benchmarks.report import Result
+from benchmarks.training import race_steps
+
+BARS = {f"vaekit {mode} bf16": {"pythae": 1.5} for mode in ("eager", "compiled")}
+
+
+def run(options: Options) -> Result:
+    """All contestants, in turns of a few steps; `quick` takes narrow networks, which pythae has not."""
+    batch, num_steps, rounds = options.size((100, 3, 3), (4, 1, 1))
+    net = options.size(CONV, {**CONV, "width": 4})
+    x, data = bits(batch * num_steps, options.data_dir)
+    with scratch() as folder:
+        job = {"task": "train", "net": net, "batch": batch, "data": save_rows(folder / "x.npy", x)}
+        rows = race_steps(options, f"convolutions, batch {batch}", job, rounds, BARS, peer=not options.quick)
+    return Result("b", rows, {"data": data, "batch": batch, "steps_per_turn": num_steps, "rounds": rounds})
