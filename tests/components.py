@@ -10,18 +10,44 @@ from vaekit.distributions import Product
 
 LIKELIHOODS = {
     "Bernoulli": [likelihoods.Bernoulli, lambda shape: likelihoods.Bernoulli(shape, missing="observed-only")],
+    "Beta": [
+        likelihoods.Beta,
+        lambda shape: likelihoods.Beta(shape, concentration="learned"),
+        lambda shape: likelihoods.Beta(shape, concentration="network"),
+    ],
     "Categorical": [lambda shape: likelihoods.Categorical(shape, num_classes=5)],
     "ContinuousBernoulli": [likelihoods.ContinuousBernoulli],
     "DiscretizedLogistic": [
         likelihoods.DiscretizedLogistic,
         lambda shape: likelihoods.DiscretizedLogistic(shape, num_levels=4),
     ],
+    "DiscretizedLogisticMixture": [
+        lambda shape: likelihoods.DiscretizedLogisticMixture(shape, num_components=3),
+        lambda shape: likelihoods.DiscretizedLogisticMixture(shape, num_components=2, num_levels=4),
+    ],
     "Laplace": [likelihoods.Laplace, lambda shape: likelihoods.Laplace(shape, scale="network")],
+    "LogNormal": [likelihoods.LogNormal, lambda shape: likelihoods.LogNormal(shape, scale="network")],
+    "NegativeBinomial": [
+        likelihoods.NegativeBinomial,
+        lambda shape: likelihoods.NegativeBinomial(shape, dispersion=0.3),
+        lambda shape: likelihoods.NegativeBinomial(shape, dispersion="network"),
+    ],
     "Normal": [
         likelihoods.Normal,
         lambda shape: likelihoods.Normal(shape, scale=0.3),
         lambda shape: likelihoods.Normal(shape, scale="learned"),
         lambda shape: likelihoods.Normal(shape, scale="network"),
+    ],
+    "Poisson": [likelihoods.Poisson],
+    "StudentT": [
+        likelihoods.StudentT,
+        lambda shape: likelihoods.StudentT(shape, df=4.0, scale=0.3),
+        lambda shape: likelihoods.StudentT(shape, df="per-dimension", scale="network"),
+        lambda shape: likelihoods.StudentT(shape, df="network", scale="network"),
+    ],
+    "ZeroInflatedNegativeBinomial": [
+        likelihoods.ZeroInflatedNegativeBinomial,
+        lambda shape: likelihoods.ZeroInflatedNegativeBinomial(shape, dispersion="network"),
     ],
 }
 

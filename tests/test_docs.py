@@ -75,7 +75,7 @@ def test_contributing_example_is_a_likelihood():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (code,) = re.findall(r"^ *```python\n(.*?)^ *```", text, re.S | re.M)
     exec("\n".join(line[3:] for line in code.splitlines()), names)
-    check_likelihood(names["Poisson"](3))
+    check_likelihood(names["Exponential"](3))
 
 
 def defined(path):

@@ -182,7 +182,9 @@ def test_extreme_parameters_in_float32_give_finite_values_and_gradients(name, fa
     params = params.T.unsqueeze(-1).expand(-1, -1, 3).contiguous().requires_grad_()
     last_level = getattr(head, "num_levels", 0) - 1
     last = {"Bernoulli": 1, "Categorical": 4, "ContinuousBernoulli": 1, "DiscretizedLogistic": last_level}
-    for x in (0.0, float(last.get(name, 300.0))):
+    last |= {"Beta": 1 - 1e-6, "DiscretizedLogisticMixture": last_level}
+    first = {"Beta": 1e-6, "LogNormal": 1e-6}
+    for x in (first.get(name, 0.0), float(last.get(name, 300.0))):
         value = head(params).log_prob(torch.full((len(params), 3), x))
         assert value.isfinite().all()
         (gradient,) = torch.autograd.grad(value.sum(), params)

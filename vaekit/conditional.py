@@ -59,7 +59,7 @@ class ConditionalDistribution(nn.Module, ABC):
 
 
 class _PerElementConv(nn.Module):
-    """A 1 x 1 convolution to P parameters per channel of an image event, as (B, P, *event)."""
+    """A 1 x 1 convolution to the parameters of each pixel of an image event, as (B, *param_shape)."""
 
     def __init__(self, channels: int, param_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def _adapter(out_shape: tuple[int, ...], head: ConditionalDistribution) -> nn.Mo
     if out_shape == head.param_shape:
         return nn.Identity()
     event = head.event_shape
-    is_image = head.num_params is not None and len(event) in (2, 3)
+    is_image = len(event) in (2, 3) and head.param_shape[-2:] == event[-2:]
     if is_image and len(out_shape) == 3 and out_shape[1:] == event[-2:]:
         return _PerElementConv(out_shape[0], head.param_shape)
     return _FlatLinear(out_shape, head.param_shape)

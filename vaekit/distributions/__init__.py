@@ -1,20 +1,37 @@
 """Distributions that torch lacks, and the check that a value lies in a distribution's support."""
 
 from vaekit.distributions.bernoulli import Bernoulli
+from vaekit.distributions.beta import Beta
 from vaekit.distributions.continuous_bernoulli import ContinuousBernoulli
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
+from vaekit.distributions.discretized_logistic_mixture import (
+    CoupledDiscretizedLogisticMixture,
+    DiscretizedLogisticMixture,
+)
+from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.ordinal import OrdinalCategorical
+from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.product import Product
-from vaekit.distributions.support import check_support, describe_support
+from vaekit.distributions.student_t import StudentT
+from vaekit.distributions.support import check_support, describe_support, element_support
 from vaekit.distributions.unit_normal import UnitNormal
+from vaekit.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
     "Bernoulli",
+    "Beta",
     "ContinuousBernoulli",
+    "CoupledDiscretizedLogisticMixture",
     "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "NegativeBinomial",
     "OrdinalCategorical",
+    "Poisson",
     "Product",
+    "StudentT",
+    "UnitNormal",
+    "ZeroInflated",
     "check_support",
     "describe_support",
-    "UnitNormal",
+    "element_support",
 ]

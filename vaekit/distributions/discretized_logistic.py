@@ -9,6 +9,43 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 
 
+def log_mass(value: Tensor, loc: Tensor, scale: Tensor, num_levels: int) -> Tensor:
+    """log P(x) of a logistic density cut at the integers 0..L-1, as `DiscretizedLogistic` defines it.
+
+    Args:
+        value: integers of the dtype of `loc`, any shape that broadcasts.
+        loc: location where the levels span [-1, 1].
+        scale: scale on the same axis.
+        num_levels: L.
+    """
+    lower, upper = _edges(value, loc, scale, num_levels)
+    # log[sigma(b) - sigma(a)] = log sigma(b) + log sigma(-a) + log(1 - exp(a - b)), with a < b.
+    width = 2.0 / ((num_levels - 1) * scale)
+    inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
+    first, last = value <= 0, value >= num_levels - 1
+    return torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), inner))
+
+
+def draw_levels(loc: Tensor, scale: Tensor, num_levels: int) -> Tensor:
+    """One draw of the integers 0..L-1 for each location and scale, in their dtype and shape."""
+    uniform = torch.rand(loc.shape, dtype=loc.dtype, device=loc.device)
+    info = torch.finfo(loc.dtype)
+    continuous = loc + scale * torch.logit(uniform.clamp(info.tiny, 1 - info.eps))
+    level = torch.floor((continuous + 1.0) * (0.5 * (num_levels - 1)) + 0.5)
+    return level.clamp(0, num_levels - 1)
+
+
+def centred(level: Tensor, num_levels: int) -> Tensor:
+    """Levels 0..L-1 on the axis where they span [-1, 1]."""
+    return (2.0 / (num_levels - 1)) * level - 1.0
+
+
+def _edges(value: Tensor, loc: Tensor, scale: Tensor, num_levels: int) -> tuple[Tensor, Tensor]:
+    """Standardised lower and upper edge of the bin of each integer."""
+    centre, half = centred(value, num_levels) - loc, 1.0 / (num_levels - 1)
+    return (centre - half) / scale, (centre + half) / scale
+
+
 class DiscretizedLogistic(Distribution):
     r"""A logistic density cut into L bins: a probability mass over the integers 0..L-1.
 
@@ -50,36 +87,20 @@ class DiscretizedLogistic(Distribution):
         """The integers 0..L-1."""
         return constraints.integer_interval(0, self.num_levels - 1)
 
-    def _edges(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised lower and upper edge of the bin of each integer."""
-        half = 1.0 / (self.num_levels - 1)
-        centre = (2.0 * half) * value - 1.0 - self.loc
-        return (centre - half) / self.scale, (centre + half) / self.scale
-
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(x) in nats; x holds integers of any dtype."""
-        value = value.to(self.loc.dtype)
-        lower, upper = self._edges(value)
-        # log[sigma(b) - sigma(a)] = log sigma(b) + log sigma(-a) + log(1 - exp(a - b)), with a < b.
-        width = 2.0 / ((self.num_levels - 1) * self.scale)
-        inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
-        first, last = value <= 0, value >= self.num_levels - 1
-        return torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), inner))
+        return log_mass(value.to(self.loc.dtype), self.loc, self.scale, self.num_levels)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws, integers in the dtype of the parameters, shape (*sample_shape, *batch)."""
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
-            uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
-            tiny = torch.finfo(uniform.dtype).tiny
-            continuous = self.loc + self.scale * torch.logit(uniform.clamp(tiny, 1 - torch.finfo(uniform.dtype).eps))
-            level = torch.floor((continuous + 1.0) * (0.5 * (self.num_levels - 1)) + 0.5)
-            return level.clamp(0, self.num_levels - 1)
+            return draw_levels(self.loc.expand(shape), self.scale.expand(shape), self.num_levels)
 
     def _tails(self) -> Any:
         """P(x >= k) for k = 1..L-1, one at a time: L tensors at once would not fit for images."""
         for k in range(1, self.num_levels):
-            lower, _ = self._edges(torch.full_like(self.loc, k))
+            lower, _ = _edges(torch.full_like(self.loc, k), self.loc, self.scale, self.num_levels)
             yield k, torch.sigmoid(-lower)
 
     @property

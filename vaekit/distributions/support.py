@@ -1,19 +1,41 @@
 """Supports in words, and the check at the edge that data lie in one."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vaekit.errors import SupportError
 
+
+class _OpenUnitInterval(constraints.interval):
+    """0 < x < 1."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 1.0)
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each element lies strictly inside."""
+        return (value > 0) & (value < 1)
+
+
+open_unit_interval = _OpenUnitInterval()
+
 _HINTS = {
     "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli.",
     "[0, 1]": "Scale the data (vaekit.transforms.Scale) or use a likelihood of real numbers, such as Normal.",
+    "(0, 1)": "Where 0 or 1 occur, shrink the data towards 1/2 or use ContinuousBernoulli.",
+    "the non-negative integers": "Leave out transforms of counts; other data need a likelihood of real numbers, as is "
+    "Normal.",
+    "the positive numbers": "Use a likelihood of real numbers, such as Normal, or one of counts where zeros occur.",
     "the real numbers": "Remove or fill such values first.",
 }
 
 
-def _elementwise(support: constraints.Constraint) -> constraints.Constraint:
+def element_support(distribution: Distribution) -> constraints.Constraint:
+    """The support of one element of `distribution`: that of a product without its event dimensions."""
+    support: Any = distribution.support
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support
@@ -21,11 +43,17 @@ def _elementwise(support: constraints.Constraint) -> constraints.Constraint:
 
 def describe_support(distribution: Distribution) -> str:
     """The support of one element of `distribution`, in words such as "{0, 1}" or "the integers 0..255"."""
-    support = _elementwise(distribution.support)  # type: ignore[arg-type]
+    support: Any = element_support(distribution)
     if support is constraints.boolean:
         return "{0, 1}"
     if isinstance(support, constraints.integer_interval):
         return f"the integers {int(support.lower_bound)}..{int(support.upper_bound)}"
+    if support is constraints.nonnegative_integer:
+        return "the non-negative integers"
+    if support is constraints.positive:
+        return "the positive numbers"
+    if support is open_unit_interval:
+        return "(0, 1)"
     if isinstance(support, constraints.interval):
         return f"[{float(support.lower_bound):g}, {float(support.upper_bound):g}]"
     if support in (constraints.real, constraints.real_vector):
@@ -44,7 +72,7 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
     Raises:
         SupportError: naming the support, the range that came, and the way out.
     """
-    support = _elementwise(distribution.support)  # type: ignore[arg-type]
+    support: Any = element_support(distribution)
     missing_allowed = getattr(distribution, "missing", "error") == "observed-only"
     finite_or_hole = torch.isfinite(value) | (
         torch.isnan(value) if missing_allowed else torch.zeros_like(value, dtype=torch.bool)
@@ -60,7 +88,7 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
     came = f"values in [{finite.min():g}, {finite.max():g}]" if len(finite) else "no finite value"
     if len(finite) < value.numel():
         came += f" and {value.numel() - len(finite)} values that are NaN or infinite"
-    elif expected.startswith("the integers"):
-        came += " that are not all integers in that range"
+    elif "integers" in expected:
+        came += f" that are not all {'integers in that range' if '..' in expected else 'non-negative integers'}"
     hint = _HINTS.get(expected, "Transform the data (vaekit.transforms) or choose another likelihood.")
     raise SupportError(f"{name} expects {where} in {expected}; got {came}. {hint}")

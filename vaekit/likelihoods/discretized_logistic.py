@@ -13,6 +13,11 @@ from vaekit.networks.shapes import Shape
 _INITIAL = -1.0  # softplus(-1) = 0.31: a third of the half-range, so that no level starts with a mass near zero
 
 
+def level_scale(raw: Tensor, min_scale: float) -> Tensor:
+    """The scale of a logistic density of levels that span [-1, 1], from the network's value."""
+    return min_scale + F.softplus(raw + _INITIAL)
+
+
 class DiscretizedLogistic(ConditionalDistribution):
     """A logistic density cut at the integers 0..L-1: the mass of 8-bit images, comparable in bits per dimension.
 
@@ -45,6 +50,6 @@ class DiscretizedLogistic(ConditionalDistribution):
     def forward(self, params: Tensor) -> Product:
         """(location, raw scale) of shape (..., 2, *event) to p(x|z)."""
         loc, raw = self.unbind(params)
-        scale = self.min_scale + F.softplus(raw + _INITIAL)
+        scale = level_scale(raw, self.min_scale)
         base = DiscretizedLogisticDistribution(loc, scale, self.num_levels, validate_args=False)
         return Product(base, len(self.event_shape), missing=self.missing)

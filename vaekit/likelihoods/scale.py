@@ -1,25 +1,27 @@
 """Location-scale likelihoods, and their scale: fixed, learned, one per dimension, or from the network."""
 
 from collections.abc import Callable
-from typing import Literal
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions.product import Missing, Product
-from vaekit.errors import ConfigError
+from vaekit.likelihoods.positive import PositiveKind, PositiveParameter
 from vaekit.networks.shapes import Shape
 
-ScaleKind = float | Literal["learned", "per-dimension", "network"]
+ScaleKind = PositiveKind
 
 # softplus(x + _UNIT) is 1 at x = 0, so that every kind of scale starts at 1.
 _UNIT = 0.5413248546129181
 
 
-class ScaleParameter(nn.Module):
+def _softplus_from_one(raw: Tensor) -> Tensor:
+    return F.softplus(raw + _UNIT)
+
+
+class ScaleParameter(PositiveParameter):
     r"""\( \sigma = \sigma_{min} + \mathrm{softplus}(r + c) \), with c such that \( \sigma \approx 1 \) at r = 0.
 
     The floor keeps the density finite: without it, a column that the decoder fits exactly drives sigma to 0 and log p
@@ -36,28 +38,7 @@ class ScaleParameter(nn.Module):
     """
 
     def __init__(self, event_shape: tuple[int, ...], scale: ScaleKind, min_scale: float) -> None:
-        super().__init__()
-        if min_scale <= 0:
-            raise ConfigError(f"min_scale is positive; got {min_scale}")
-        if isinstance(scale, str):
-            if scale not in ("learned", "per-dimension", "network"):
-                raise ConfigError(f'scale is a number, "learned", "per-dimension" or "network"; got {scale!r}')
-        elif not scale > 0:
-            raise ConfigError(f"a fixed scale is positive; got {scale}")
-        self.kind, self.min_scale = scale, float(min_scale)
-        self.num_params = 1 if scale == "network" else 0
-        if isinstance(scale, str) and scale != "network":
-            self.raw = nn.Parameter(torch.zeros(event_shape if scale == "per-dimension" else ()))
-        elif not isinstance(scale, str):
-            # Not a buffer: a fixed scale is configuration, and follows the dtype of what it is used with.
-            self.fixed = float(scale)
-
-    def forward(self, like: Tensor, raw: Tensor | None) -> Tensor:
-        """The scale, broadcastable to `like`; `raw` are the network's values where the kind is "network"."""
-        if not isinstance(self.kind, str):
-            return like.new_full((), self.fixed)
-        raw = self.raw if raw is None else raw
-        return self.min_scale + F.softplus(raw + _UNIT)
+        super().__init__(event_shape, scale, name="scale", floor=min_scale, link=_softplus_from_one)
 
 
 class LocationScale(ConditionalDistribution):

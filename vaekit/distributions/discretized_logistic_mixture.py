@@ -1,0 +1,149 @@
+"""Mixtures of discretised logistics: of single elements, and of pixels whose channels depend on each other."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, constraints
+
+from vaekit.distributions.discretized_logistic import DiscretizedLogistic, centred, draw_levels, log_mass
+
+
+def _chosen(values: Tensor, index: Tensor) -> Tensor:
+    """The entries of the last dimension of `values` that `index` names; both broadcast."""
+    shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
+    return values.expand(*shape, -1).gather(-1, index.expand(shape).unsqueeze(-1)).squeeze(-1)
+
+
+class DiscretizedLogisticMixture(MixtureSameFamily):
+    r"""\( P(x) = \sum_k \pi_k P_k(x) \) over the integers 0..L-1, each \( P_k \) a `DiscretizedLogistic`.
+
+    References:
+        Salimans et al., "PixelCNN++", 2017, https://arxiv.org/abs/1701.05517, equation 1.
+
+    Args:
+        logits: log-weights of the K components, shape (*batch, K), not normalised.
+        loc: locations where the levels span [-1, 1], shape (*batch, K).
+        scale: scales on the same axis, shape (*batch, K).
+        num_levels: L.
+
+    Example:
+        >>> import torch
+        >>> d = DiscretizedLogisticMixture(torch.zeros(2), torch.tensor([-1.0, 1.0]), torch.full((2,), 0.01), 3)
+        >>> d.log_prob(torch.arange(3)).exp()
+        tensor([5.0000e-01, 1.9287e-22, 5.0000e-01])
+    """
+
+    def __init__(
+        self, logits: Tensor, loc: Tensor, scale: Tensor, num_levels: int = 256, validate_args: bool | None = None
+    ) -> None:
+        self.loc, self.scale, self.num_levels = loc, scale, num_levels
+        components = DiscretizedLogistic(loc, scale, num_levels, validate_args=validate_args)
+        super().__init__(Categorical(logits=logits, validate_args=validate_args), components, validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "DiscretizedLogisticMixture":
+        """The same distribution, repeated over `batch_shape`."""
+        own = (self.mixture_distribution.logits, self.loc, self.scale)
+        logits, loc, scale = (part.expand(*batch_shape, part.shape[-1]) for part in own)
+        return DiscretizedLogisticMixture(logits, loc, scale, self.num_levels, validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """The integers 0..L-1."""
+        return self.component_distribution.support
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws, integers in the dtype of the parameters, shape (*sample_shape, *batch): component, then level."""
+        with torch.no_grad():
+            index = self.mixture_distribution.sample(torch.Size(sample_shape))
+            return draw_levels(_chosen(self.loc, index), _chosen(self.scale, index), self.num_levels)
+
+
+class CoupledDiscretizedLogisticMixture(Distribution):
+    r"""Pixels of C channels: one component per pixel, and channels whose location depends on those before.
+
+    \[ P(x) = \prod_{pixels} \sum_k \pi_k \prod_c P(x_c;\ \mu_{kc} + \sum_{j<c} w_{kcj} u_j,\ s_{kc}),
+       \qquad u = 2x/(L-1) - 1, \]
+    with P a `DiscretizedLogistic`. Draws are ancestral: component, first channel, second channel given the first.
+
+    `mean` puts the expected channels before into each component's location. It is exact for the first channel; for
+    the following ones it is exact up to the clipping at the levels 0 and L - 1, and `has_exact_mean` says so.
+
+    References:
+        Salimans et al., "PixelCNN++", 2017, https://arxiv.org/abs/1701.05517, section 2.2.
+
+    Args:
+        logits: log-weights of the K components, shape (*batch, H, W, K), not normalised.
+        loc: \( \mu \) where the levels span [-1, 1], shape (*batch, C, H, W, K).
+        scale: s on the same axis, shape (*batch, C, H, W, K).
+        coupling: w, shape (*batch, C (C - 1) / 2, H, W, K), in the order (1, 0), (2, 0), (2, 1), (3, 0) ...
+        num_levels: L.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    has_rsample = False
+    has_exact_mean = False
+
+    def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor, coupling: Tensor, num_levels: int = 256) -> None:
+        self.logits, self.loc, self.scale, self.coupling = logits, loc, scale, coupling
+        self.num_levels = num_levels
+        super().__init__(loc.shape[:-4], loc.shape[-4:-1], validate_args=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)})"
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "CoupledDiscretizedLogisticMixture":
+        """The same distribution, repeated over `batch_shape`."""
+        own = (self.loc, self.scale, self.coupling)
+        loc, scale, coupling = (part.expand(*batch_shape, *part.shape[-4:]) for part in own)
+        logits = self.logits.expand(*batch_shape, *self.logits.shape[-3:])
+        return CoupledDiscretizedLogisticMixture(logits, loc, scale, coupling, self.num_levels)
+
+    @property
+    def support(self) -> Any:
+        """Events of the integers 0..L-1."""
+        return constraints.independent(constraints.integer_interval(0, self.num_levels - 1), 3)
+
+    def _channels(self) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
+        """Location, scale and couplings to the channels before, of one channel after the other: (*batch, H, W, K)."""
+        first = 0
+        for c in range(self.event_shape[0]):
+            weights = [self.coupling[..., first + j, :, :, :] for j in range(c)]
+            yield self.loc[..., c, :, :, :], self.scale[..., c, :, :, :], weights
+            first += c
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log P(x) in nats, shape (*batch,); x holds integers of any dtype."""
+        value = value.to(self.loc.dtype).unsqueeze(-1)
+        total = torch.log_softmax(self.logits, -1)
+        before: list[Tensor] = []
+        for c, (loc, scale, weights) in enumerate(self._channels()):
+            level = value[..., c, :, :, :]
+            for weight, u in zip(weights, before, strict=True):
+                loc = loc + weight * u
+            total = total + log_mass(level, loc, scale, self.num_levels)
+            before.append(centred(level, self.num_levels))
+        return total.logsumexp(-1).sum((-1, -2))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws, integers in the dtype of the parameters, shape (*sample_shape, *batch, C, H, W)."""
+        with torch.no_grad():
+            index = Categorical(logits=self.logits, validate_args=False).sample(torch.Size(sample_shape))
+            levels: list[Tensor] = []
+            for loc, scale, weights in self._channels():
+                place = _chosen(loc, index)
+                for weight, level in zip(weights, levels, strict=True):
+                    place = place + _chosen(weight, index) * centred(level, self.num_levels)
+                levels.append(draw_levels(place, _chosen(scale, index), self.num_levels))
+            return torch.stack(levels, -3)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x] with the expected channels before in each component's location, shape (*batch, C, H, W)."""
+        means: list[Tensor] = []  # per component
+        for loc, scale, weights in self._channels():
+            for weight, mean in zip(weights, means, strict=True):
+                loc = loc + weight * centred(mean, self.num_levels)
+            means.append(DiscretizedLogistic(loc, scale, self.num_levels, validate_args=False).mean)
+        return (torch.stack(means, -4) * torch.softmax(self.logits, -1).unsqueeze(-4)).sum(-1)
