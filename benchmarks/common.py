@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,13 @@ from benchmarks.workers.networks import pair
 
 MLP = {"kind": "mlp", "width": 784, "hidden": [512], "latent": 20}
 CONV = {"kind": "conv"}
+MODES = {
+    "vaekit eager float32": ("off", "float32"),
+    "vaekit eager bf16": ("off", "bf16"),
+    "vaekit compiled float32": ("on", "float32"),
+    "vaekit compiled bf16": ("on", "bf16"),
+    "vaekit auto": ("auto", "auto"),
+}
 Start = Callable[[], Any]
 
 
@@ -56,14 +63,13 @@ def contestant(options: Options, name: str, worker: str, **job: Any) -> dict[str
     return {name: partial(options.start, name, worker, job, python=venv.python())} if options.peers else {}
 
 
-def library(options: Options, **job: Any) -> dict[str, Start]:
-    """vaekit as it can be told to run: eager, compiled, and both with bf16 inside networks; `quick` never compiles."""
-    modes = [("off", "float32"), ("off", "bf16"), ("on", "float32"), ("on", "bf16")]
-    chosen = [(compile, precision) for compile, precision in modes if compile == "off" or not options.quick]
+def library(options: Options, modes: Sequence[str] = tuple(MODES), **job: Any) -> dict[str, Start]:
+    """vaekit as it can be told to run, by the names of `MODES`; `quick` takes those that never compile."""
     starters: dict[str, Start] = {}
-    for compile, precision in chosen:
-        name = f"vaekit {'compiled' if compile == 'on' else 'eager'} {precision}"
-        starters |= contestant(options, name, "library", compile=compile, precision=precision, **job)
+    for name in modes:
+        compile, precision = MODES[name]
+        if compile == "off" or not options.quick:
+            starters |= contestant(options, name, "library", compile=compile, precision=precision, **job)
     return starters
 
 

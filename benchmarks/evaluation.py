@@ -80,7 +80,7 @@ def add_gaps(rows: list[Row], turns: dict[str, list[Turn]]) -> None:
         if name not in means or not row.value:
             continue
         row.measures["samples/s"] = 1e6 / row.value
-        in_float32 = name.replace("bf16", "float32")
+        in_float32 = "vaekit eager float32" if name == "vaekit auto" else name.replace("bf16", "float32")
         if "bare" in means and name != "bare":
             row.measures["gap"] = means[name] - means["bare"]
         if in_float32 != name and in_float32 in means:

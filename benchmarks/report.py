@@ -69,6 +69,7 @@ def rows_of_race(
     references: Sequence[str] = (),
     bars: dict[str, dict[str, float]] | None = None,
     notes: dict[str, str] | None = None,
+    show: Sequence[str] = (),
 ) -> list[Row]:
     """One row per contestant: the median cost of a unit of work, and the ratios to the references.
 
@@ -82,6 +83,7 @@ def rows_of_race(
         references: contestants that the others are compared with.
         bars: by contestant, see `Row`.
         notes: by contestant.
+        show: what else of the last turn belongs into the row.
     """
     notes, bars = notes or {}, bars or {}
     own = {name: costs(results, per) for name, results in turns.items()}
@@ -89,7 +91,9 @@ def rows_of_race(
     for name, values in own.items():
         ratios = {other: times_faster(values, own[other]) for other in references if other in own and other != name}
         value = scale * statistics.median(values)
-        rows.append(Row(case, name, value, unit, ratios, bars.get(name, {}), note=notes.get(name, "")))
+        measures = {key: turns[name][-1][key] for key in show if key in turns[name][-1]}
+        note = notes.get(name, "")
+        rows.append(Row(case, name, value, unit, ratios, bars.get(name, {}), note=note, measures=measures))
     return rows + [Row(case, name, None, unit, note=reason) for name, reason in missing.items()]
 
 

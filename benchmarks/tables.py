@@ -18,7 +18,7 @@ from benchmarks.report import Result, Row, rows_of_race
 
 PYOD_NET = {"kind": "mlp", "hidden": [128, 64, 32], "latent": 2, "dropout": 0.2}
 TVAE_NET = {"kind": "mlp", "hidden": [128, 128], "latent": 128}
-MODES = ("vaekit eager float32", "vaekit compiled float32")
+MODES = ("vaekit eager float32", "vaekit compiled float32", "vaekit auto")
 
 
 def run(options: Options) -> Result:
@@ -52,13 +52,12 @@ def _race(
     with scratch() as folder:
         job = {"task": "train", "data": save_rows(folder / "x.npy", x), "batch": batch}
         bare_net = {**net, "width": x.shape[1]}
-        modes = {k: v for k, v in library(options, **job, **extra, net=net, every=every).items() if k in MODES}
         starters: dict[str, Start] = {
             **contestant(options, peer, f"{peer}_peer", **job, net=net, every=every),
             **contestant(options, "bare", "bare", **job, net=bare_net, squared=True),
-            **modes,
+            **library(options, MODES, **job, **extra, net=net, every=every),
         }
-        turns, missing = race(starters, rounds)
+        turns, missing = race(starters, rounds, num_warmup=options.size(2, 1))  # `auto` decides in them
     bars = {name: {peer: 3.0} for name in MODES}
     rows = rows_of_race(
         case, turns, missing, per="rows", unit="us/row", scale=1e6, references=(peer, "bare"), bars=bars

@@ -65,10 +65,8 @@ def run(options: Options) -> Result:
                         missing[name] = str(error)
     done = {name: results for name, results in turns.items() if name not in missing}
     references = ("pythae", "bare", "vaekit eager float32")
-    rows = rows_of_race(CASE, done, missing, per="runs", unit="s", references=references, bars=BARS)
-    for row in rows:
-        if row.contestant in done:
-            row.measures |= {key: done[row.contestant][-1][key] for key in ("epochs", "elbo")}
+    show = ("epochs", "elbo")
+    rows = rows_of_race(CASE, done, missing, per="runs", unit="s", references=references, bars=BARS, show=show)
     settings = {"target": target, "batch": BATCH, "max_epochs": max_epochs, "rounds": rounds}
     return Result("d", rows, {**settings, "threads": torch.get_num_threads()})
 

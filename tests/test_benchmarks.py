@@ -17,7 +17,18 @@ sys.path.insert(0, str(ROOT))  # the folder beside the library is no installed p
 
 from benchmarks import conv, evaluation, gate, machine, memory, scaling, tables, training, venv, wall  # noqa: E402
 from benchmarks.__main__ import NAMES, main  # noqa: E402
-from benchmarks.common import MLP, Options, bits, library_model, save_rows, save_weights, step_flops  # noqa: E402
+from benchmarks.common import (  # noqa: E402
+    MLP,
+    MODES,
+    Options,
+    bits,
+    contestant,
+    library,
+    library_model,
+    save_rows,
+    save_weights,
+    step_flops,
+)
 from benchmarks.race import Contestant, Ratio, Unavailable, costs, race, times_faster  # noqa: E402
 from benchmarks.report import Result, Row, rows_of_race, table, to_record, write_record  # noqa: E402
 from benchmarks.startup import import_seconds  # noqa: E402
@@ -246,6 +257,9 @@ def test_training(quick):
     ours = next(row for row in result.rows if row.contestant == "vaekit eager float32")
     assert set(ours.faster_than) == {"bare"}
     assert ours.unit == "ms/step"
+    bare = next(row for row in result.rows if row.contestant == "bare")
+    assert ours.measures["elbo"] == pytest.approx(bare.measures["elbo"], rel=0.05)  # the same weights and rows
+    assert ours.measures["s/epoch of 60,000"] == pytest.approx(ours.value * 0.469)
 
 
 def test_rooflines():
@@ -303,6 +317,16 @@ def test_memory(quick):
 def test_machine(quick):
     result = _check(machine.run(quick), "", {"torch float32", "torch bfloat16"})
     assert {row.unit for row in result.rows} == {"GFLOP/s", "GB/s"}
+
+
+def test_quick_never_compiles(quick):
+    assert set(library(quick)) == {"vaekit eager float32", "vaekit eager bf16"}
+    assert set(library(Options())) == set(MODES)
+
+
+def test_peers_stay_out_where_they_are_not_asked_for(quick):
+    assert contestant(quick, "pythae", "pythae_peer", task="train") == {}
+    assert list(contestant(Options(), "pythae", "pythae_peer", task="train")) == ["pythae"]
 
 
 # --- Table, records, gate --------------------------------------------------------------------------------------------

@@ -39,16 +39,17 @@ class Loop:
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
 
-    def epoch(self) -> int:
-        """One pass; returns the number of steps."""
-        order = torch.randperm(len(self.x))
+    def epoch(self) -> tuple[int, float]:
+        """One pass; returns the number of steps and the mean of their ELBOs."""
+        order, total = torch.randperm(len(self.x)), torch.zeros(())
         starts = range(0, len(order), self.batch)
         for i in starts:
             loss = loss_of(self.encoder, self.decoder, self.x[order[i : i + self.batch]], self.squared)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-        return len(starts)
+            total += loss.detach()
+        return len(starts), -float(total) / len(starts)
 
 
 def _rows(path: str, net: dict[str, Any], scale: float = 1.0) -> Tensor:
@@ -62,8 +63,8 @@ def train(
     """One epoch per turn."""
     loop = Loop(_rows(data, net), net, batch, weights, squared)
     for _ in turns:
-        steps = loop.epoch()
-        turns.report(steps=steps, rows=len(loop.x))
+        steps, elbo = loop.epoch()
+        turns.report(steps=steps, rows=len(loop.x), elbo=elbo)
 
 
 @torch.no_grad()

@@ -44,7 +44,8 @@ class Pause(vk.training.Callback):
         """Report, and wait for the next request."""
         if loop.epoch % self.every:
             return
-        self.turns.report(steps=loop.num_batches * self.every, rows=self.num_rows * self.every)
+        steps, rows = loop.num_batches * self.every, self.num_rows * self.every
+        self.turns.report(steps=steps, rows=rows, elbo=record["train_elbo"])
         loop.stop = not self.turns.wait()
 
 

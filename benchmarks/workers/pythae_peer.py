@@ -64,8 +64,8 @@ def train(turns: Turns, data: str, net: dict[str, Any], batch: int, weights: str
         trainer = _trainer(model, x, batch, folder)
         trainer.prepare_training()
         for epoch, _ in enumerate(turns):
-            trainer.train_step(epoch + 1)
-            turns.report(steps=len(trainer.train_loader), rows=len(x))
+            loss = trainer.train_step(epoch + 1)
+            turns.report(steps=len(trainer.train_loader), rows=len(x), elbo=-loss)
 
 
 def evaluate(turns: Turns, data: str, net: dict[str, Any], weights: str | None, num_samples: int) -> None:
