@@ -67,19 +67,18 @@ class _PerElementConv(nn.Module):
         self.conv = nn.Conv2d(channels, prod(param_shape[:-2]), 1)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.conv(h).reshape(len(h), *self.param_shape)
+        return self.conv(h)
 
 
 class _FlatLinear(nn.Module):
-    """Flatten, one linear layer, reshape."""
+    """Flatten, and one linear layer to (B, number of parameters)."""
 
     def __init__(self, out_shape: tuple[int, ...], param_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.param_shape = param_shape
         self.linear = nn.Linear(prod(out_shape), prod(param_shape))
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.linear(h.flatten(1)).reshape(len(h), *self.param_shape)
+        return self.linear(h.flatten(1))
 
 
 def _adapter(out_shape: tuple[int, ...], head: ConditionalDistribution) -> nn.Module:
@@ -178,7 +177,7 @@ class Conditional(nn.Module):
         leading = x.shape[: x.ndim - ndims]
         flat = x if len(leading) == 1 else x.reshape(-1, *x.shape[x.ndim - ndims :])
         params = self.adapter(self.network(flat)) if self.autocast_dtype is None else self._low_precision(flat)
-        return params if len(leading) == 1 else params.reshape(*leading, *self.head.param_shape)
+        return params.reshape(*leading, *self.head.param_shape)
 
     def _low_precision(self, flat: Tensor) -> Tensor:
         """The network in low precision; the layer that makes the parameters too, where the head bears it."""

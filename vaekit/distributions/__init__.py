@@ -9,6 +9,7 @@ from vaekit.distributions.discretized_logistic_mixture import (
     DiscretizedLogisticMixture,
 )
 from vaekit.distributions.negative_binomial import NegativeBinomial
+from vaekit.distributions.normal import Normal
 from vaekit.distributions.ordinal import OrdinalCategorical
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.product import Product
@@ -25,6 +26,7 @@ __all__ = [
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "NegativeBinomial",
+    "Normal",
     "OrdinalCategorical",
     "Poisson",
     "Product",

@@ -1,6 +1,6 @@
 """The standard normal distribution, by its own name."""
 
-from torch.distributions import Normal
+from vaekit.distributions.normal import Normal
 
 
 class UnitNormal(Normal):

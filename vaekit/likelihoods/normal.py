@@ -1,7 +1,6 @@
 """Normal likelihood of real numbers."""
 
-from torch.distributions import Normal as TorchNormal
-
+from vaekit.distributions import Normal as NormalDistribution
 from vaekit.likelihoods.scale import LocationScale
 
 
@@ -29,4 +28,4 @@ class Normal(LocationScale):
         tensor([-1.8379])
     """
 
-    family = TorchNormal
+    family = NormalDistribution

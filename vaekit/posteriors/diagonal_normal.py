@@ -5,10 +5,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Normal
 
 from vaekit.conditional import ConditionalDistribution
-from vaekit.distributions import Product
+from vaekit.distributions import Normal, Product
 from vaekit.errors import ConfigError
 from vaekit.networks.shapes import Shape
 
