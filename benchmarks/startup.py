@@ -34,8 +34,13 @@ def _beyond_torch(code: str) -> float:
 
 def import_seconds(rounds: int) -> tuple[float, float]:
     """Seconds that `import vaekit` adds to `import torch`, and those of `import torch`; medians."""
-    torch = statistics.median(sum(_import_times(["-c", "import torch"]).values()) for _ in range(rounds))
-    return statistics.median(_beyond_torch("import vaekit") for _ in range(rounds)) / 1e3, torch / 1e3
+    pairs = []
+    for _ in range(rounds):
+        torch = _import_times(["-c", "import torch"])
+        both = _import_times(["-c", "import torch; import vaekit"])
+        pairs.append((sum(own for name, own in both.items() if name not in torch), sum(torch.values())))
+    added, alone = zip(*pairs, strict=True)
+    return statistics.median(added) / 1e3, statistics.median(alone) / 1e3
 
 
 def _help_seconds() -> float:

@@ -395,7 +395,7 @@ def test_the_gate_passes(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_command_runs_everything_in_processes(capsys, monkeypatch):
     monkeypatch.delenv("VAEKIT_DATA", raising=False)
     assert main(["--quick", "--no-peers"]) == 0
