@@ -198,6 +198,14 @@ HEADS = [
     likelihoods.Laplace(3, scale="network"),
     likelihoods.Categorical(3, 4),
     likelihoods.DiscretizedLogistic(3, num_levels=8),
+    likelihoods.DiscretizedLogisticMixture(3, num_components=2, num_levels=8),
+    likelihoods.DiscretizedLogisticMixture((3, 1, 1), num_components=2, num_levels=8),
+    likelihoods.StudentT(3, df="network"),
+    likelihoods.LogNormal(3),
+    likelihoods.Beta(3),
+    likelihoods.Poisson(3),
+    likelihoods.NegativeBinomial(3, dispersion="network"),
+    likelihoods.ZeroInflatedNegativeBinomial(3),
 ]
 
 
@@ -205,7 +213,7 @@ HEADS = [
 @pytest.mark.parametrize("num_latents", [1, 2])
 def test_log_p_agrees_with_quadrature_over_the_latents(head, num_latents):
     model = VAE(
-        encoder=Conditional(networks.MLP(3, (6,), "tanh"), posteriors.DiagonalNormal(num_latents)),
+        encoder=Conditional(networks.MLP(head.event_shape, (6,), "tanh"), posteriors.DiagonalNormal(num_latents)),
         decoder=Conditional(networks.MLP(num_latents, (8,), "tanh"), head),
         prior=priors.StandardNormal(num_latents),
     ).double()

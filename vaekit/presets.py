@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+from torch.distributions import constraints
 
 from vaekit import spec
 from vaekit.conditional import Conditional, ConditionalDistribution
+from vaekit.distributions import element_support
 from vaekit.models import VAE
-from vaekit.networks import MLP, ConvDecoder, ConvEncoder, RescaleInput
+from vaekit.networks import MLP, ConvDecoder, ConvEncoder, LogInput, RescaleInput
 from vaekit.networks.shapes import Shape
 from vaekit.objectives import ELBO, Objective
 from vaekit.transforms import Transform
@@ -24,9 +27,18 @@ def _component(axis: str, part: Any, *arguments: Any) -> Any:
 
 
 def _rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
-    """Integers reach the encoder as values in [0, 1]; the likelihood still describes the integers."""
+    """Levels reach the encoder as values in [0, 1], counts and positive numbers as logarithms.
+
+    The likelihood still describes x as it is.
+    """
     levels = getattr(head, "num_levels", None) or getattr(head, "num_classes", None)
-    return RescaleInput(network, 0, levels - 1) if levels else network
+    if levels:
+        return RescaleInput(network, 0, levels - 1)
+    with torch.no_grad():
+        support = element_support(head(torch.zeros(1, *head.param_shape)))
+    if support is constraints.nonnegative_integer:
+        return LogInput(network)
+    return LogInput(network, offset=0.0) if support is constraints.positive else network
 
 
 def _assemble(

@@ -7,17 +7,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from torch.distributions import constraints
 
 from vaekit import presets, spec, transforms
 from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset
+from vaekit.distributions import element_support
 from vaekit.errors import ConfigError
 from vaekit.models import VAE, inputs
 from vaekit.objectives import Objective
 from vaekit.training import CollapseWarning, Trainer
 
 _UPDATES = 45_000  # default length of a run; enough for MNIST, patience ends small sets earlier
-_INTEGER_HEADS = {"Categorical": "num_classes", "DiscretizedLogistic": "num_levels"}
 
 
 class Settings(BaseModel):
@@ -136,16 +137,22 @@ def make_likelihood(data: Dataset, text: str) -> ConditionalDistribution:
 
 
 def _default_chain(data: Dataset, head: ConditionalDistribution) -> str:
-    kind, integers = type(head).__name__, data.value_range is not None and not _is_bits(data)
-    if kind in _INTEGER_HEADS:
-        return "none"
-    if kind == "Bernoulli":
+    """What leads the data into the support of p(x|z), whatever the family: read off the support, not off a name."""
+    integers = data.value_range is not None and not _is_bits(data)
+    with torch.no_grad():
+        likelihood = head(torch.zeros(1, *head.param_shape))
+    support = element_support(likelihood)
+    is_density = getattr(likelihood, "quantity", "density") == "density"
+    if support is constraints.boolean or not (support.is_discrete or is_density):  # bits, or grey values as if bits
         scale = ["scale"] if integers else []
-        bits = [] if getattr(head, "grey", False) or _is_bits(data) else ["binarize"]
+        bits = [] if support is not constraints.boolean or _is_bits(data) else ["binarize"]
         return ",".join([*scale, *bits]) or "none"
-    if kind == "ContinuousBernoulli":
-        return "dequantize" if integers else "none"
-    return "dequantize,standardize" if integers else "standardize"
+    if support.is_discrete:  # levels and counts
+        return "none"
+    into_interval = ["dequantize"] if integers else []
+    # Real numbers have no unit of their own; positive ones and proportions have a zero that a shift would lose.
+    shift = ["standardize"] if support is constraints.real else []
+    return ",".join([*into_interval, *shift]) or "none"
 
 
 def make_transform(data: Dataset, head: ConditionalDistribution, text: str | None) -> transforms.Transform | None:

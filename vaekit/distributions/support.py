@@ -26,8 +26,7 @@ _HINTS = {
     "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli.",
     "[0, 1]": "Scale the data (vaekit.transforms.Scale) or use a likelihood of real numbers, such as Normal.",
     "(0, 1)": "Where 0 or 1 occur, shrink the data towards 1/2 or use ContinuousBernoulli.",
-    "the non-negative integers": "Leave out transforms of counts; other data need a likelihood of real numbers, as is "
-    "Normal.",
+    "the non-negative integers": "Counts need no transform; for other data use a likelihood of real numbers: Normal.",
     "the positive numbers": "Use a likelihood of real numbers, such as Normal, or one of counts where zeros occur.",
     "the real numbers": "Remove or fill such values first.",
 }

@@ -2,6 +2,6 @@
 
 from vaekit.networks.conv import ConvDecoder, ConvEncoder
 from vaekit.networks.mlp import MLP
-from vaekit.networks.rescale import RescaleInput
+from vaekit.networks.rescale import LogInput, RescaleInput
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "RescaleInput"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "LogInput", "RescaleInput"]

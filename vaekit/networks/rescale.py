@@ -1,5 +1,6 @@
 """A fixed scaling in front of a network."""
 
+import torch
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
@@ -32,3 +33,31 @@ class RescaleInput(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for the scaled input."""
         return self.network((x - self.low) / (self.high - self.low))
+
+
+class LogInput(nn.Module):
+    """Feeds log(offset + x) to a network: counts and positive numbers reach an encoder on a scale where ratios count.
+
+    Like `RescaleInput` it belongs to the encoder: the likelihood still describes x as it is, so no Jacobian is due.
+
+    Args:
+        network: the network behind the logarithm.
+        offset: 1 for counts, 0 for positive numbers.
+
+    Raises:
+        ConfigError: if the offset is negative.
+    """
+
+    def __init__(self, network: nn.Module, offset: float = 1.0) -> None:
+        super().__init__()
+        if not offset >= 0:
+            raise ConfigError(f"LogInput expects an offset of at least 0; got {offset}")
+        self.network, self.offset = network, float(offset)
+        for name in ("in_shape", "out_shape"):
+            if hasattr(network, name):
+                setattr(self, name, getattr(network, name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The network's output for the logarithms."""
+        # The zeros of a dry run have no logarithm where the offset is 0.
+        return self.network((self.offset + x).clamp(min=torch.finfo(x.dtype).tiny).log())

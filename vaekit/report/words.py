@@ -16,8 +16,18 @@ _WORDS = {
     "Laplace": "Laplace, for real numbers with outliers",
     "Categorical": "categorical, for integers",
     "DiscretizedLogistic": "discretised logistic, for integers in order",
+    "DiscretizedLogisticMixture": "mixture of discretised logistics, for integers in order",
+    "StudentT": "Student's t, for real numbers with outliers",
+    "LogNormal": "log-normal, for positive numbers",
+    "Beta": "beta, for proportions",
+    "Poisson": "Poisson, for counts",
+    "NegativeBinomial": "negative binomial, for counts that spread",
+    "ZeroInflatedNegativeBinomial": "negative binomial with additional zeros, for counts",
 }
-_SETTINGS = ("scale", "num_levels", "num_classes", "grey", "missing", "mode", "low", "high", "eps", "threshold")
+_SETTINGS = (
+    *("scale", "df", "dispersion", "concentration", "num_components", "num_levels", "num_classes", "grey", "missing"),
+    *("mode", "low", "high", "eps", "threshold"),
+)
 
 
 def parts(model: Any) -> list[tuple[str, str]]:

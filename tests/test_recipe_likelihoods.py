@@ -1,0 +1,109 @@
+"""The command line finds the transform and the encoder's input scale of each likelihood by its support."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import vaekit as vk
+from vaekit import cli, likelihoods, networks, recipe
+from vaekit.data import Dataset
+from vaekit.evaluation import log_marginal
+
+TABLE = Dataset(np.random.default_rng(0).gamma(2.0, size=(30, 3)))
+BITS = Dataset(np.random.default_rng(0).integers(0, 2, (30, 3)).astype(np.uint8))
+IMAGES = Dataset(np.random.default_rng(0).integers(0, 256, (30, 1, 3, 3)).astype(np.uint8), value_range=(0, 255))
+
+CHAINS = [  # likelihood, and the transforms of a table, of bits and of 8-bit images
+    ("bernoulli", "Binarize", "", "Scale Binarize"),
+    ("bernoulli:grey=true", "", "", "Scale"),
+    ("continuous-bernoulli", "", "", "Dequantize"),
+    ("beta", "", "", "Dequantize"),
+    ("normal", "Standardize", "Standardize", "Dequantize Standardize"),
+    ("laplace", "Standardize", "Standardize", "Dequantize Standardize"),
+    ("student-t", "Standardize", "Standardize", "Dequantize Standardize"),
+    ("log-normal", "", "", "Dequantize"),
+    ("poisson", "", "", ""),
+    ("negative-binomial", "", "", ""),
+    ("zero-inflated-negative-binomial", "", "", ""),
+    ("categorical", "", "", ""),
+    ("discretized-logistic", "", "", ""),
+    ("discretized-logistic-mixture", "", "", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "table", "bits", "images"), CHAINS)
+def test_the_transform_leads_into_the_support(name, table, bits, images):
+    for data, expected in ((TABLE, table), (BITS, bits), (IMAGES, images)):
+        head = recipe.make_likelihood(data, name)
+        transform = recipe.make_transform(data, head, None)
+        parts = [] if transform is None else getattr(transform, "transforms", [transform])
+        assert " ".join(type(part).__name__ for part in parts) == expected, data
+
+
+def test_every_likelihood_has_a_row():
+    assert {recipe.spec.normalized(row[0].partition(":")[0]) for row in CHAINS} == {
+        recipe.spec.normalized(name) for name in likelihoods.__all__
+    }
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (likelihoods.Normal(3), networks.MLP),
+        (likelihoods.Beta(3), networks.MLP),
+        (likelihoods.Poisson(3), networks.LogInput),
+        (likelihoods.LogNormal(3), networks.LogInput),
+        (likelihoods.DiscretizedLogisticMixture(3), networks.RescaleInput),
+    ],
+)
+def test_the_encoder_sees_levels_rescaled_and_counts_as_logarithms(head, kind):
+    model, _ = vk.presets.vae(3, latent_dim=2, hidden=(4,), likelihood=head)
+    assert type(model.encoder.network) is kind
+
+
+def test_logarithms_belong_to_the_network():
+    inner = networks.MLP(2, ())
+    x = torch.tensor([[0.0, np.e - 1]])
+    torch.testing.assert_close(networks.LogInput(inner)(x), torch.tensor([[0.0, 1.0]]))
+    torch.testing.assert_close(networks.LogInput(inner, 0.0)(x + 1), torch.tensor([[0.0, 1.0]]))
+    assert networks.LogInput(inner, 0.0)(torch.zeros(1, 2)).isfinite().all()
+    assert (networks.LogInput(inner).in_shape, networks.LogInput(inner).out_shape) == (inner.in_shape, inner.out_shape)
+
+
+NUMBERS = np.random.default_rng(1)
+TABLES = {
+    "student-t": (NUMBERS.standard_t(3, size=(60, 3)), "density"),
+    "poisson": (NUMBERS.poisson([1, 20, 3000], size=(60, 3)), "mass"),
+    "negative-binomial": (NUMBERS.negative_binomial(1, 0.01, size=(60, 3)), "mass"),
+    "zero-inflated-negative-binomial": (NUMBERS.poisson([0.1, 2, 5], size=(60, 3)), "mass"),
+    "beta": (NUMBERS.beta(2, 3, size=(60, 3)), "density"),
+    "log-normal": (np.exp(NUMBERS.normal([-5, 0, 9], size=(60, 3))), "density"),
+    "discretized-logistic-mixture": (NUMBERS.integers(0, 9, size=(60, 3)), "mass"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_fit_of_a_table_by_name_gives_a_model_that_samples_and_scores(name, tmp_path, capsys):
+    rows, quantity = TABLES[name]
+    np.savetxt(tmp_path / "table.csv", rows, delimiter=",", header="a,b,c", comments="", fmt="%.9g")
+    run = str(tmp_path / "run")
+    words = ["max_epochs=2", "hidden=8", "latent_dim=2", "compile=off", f"likelihood={name}"]
+    assert cli.run(["fit", str(tmp_path / "table.csv"), "-o", run, *words]) == 0, capsys.readouterr().err
+    model = vk.load(run)
+    estimate = log_marginal(model, rows[:10].astype(np.float32), num_samples=20)
+    assert np.isfinite(np.asarray(estimate.value)).all()
+    assert estimate.quantity == quantity
+    log_marginal(model, model.sample(10), num_samples=2)  # own draws are in the support
+    assert "error" not in json.dumps(capsys.readouterr().err)
+
+
+def test_counts_that_are_none_are_refused_with_the_way_out(tmp_path, capsys):
+    np.savetxt(tmp_path / "table.csv", NUMBERS.normal(size=(40, 2)), delimiter=",", header="a,b", comments="")
+    code = cli.run(["fit", str(tmp_path / "table.csv"), "-o", str(tmp_path / "run"), "likelihood=poisson"])
+    message = capsys.readouterr().err
+    assert code == 1
+    assert "Poisson expects" in message
+    assert "non-negative integers" in message
+    assert "use a likelihood of real numbers: Normal" in message.replace("\n", " ")
