@@ -64,15 +64,26 @@ POSTERIORS = {
 PRIORS = {"StandardNormal": [priors.StandardNormal]}
 
 OBJECTIVES = {
+    "BetaTC": [objectives.BetaTC, lambda: objectives.BetaTC(2.0, alpha=0.5, gamma=1.5, weighting="weighted")],
+    "CIWAE": [objectives.CIWAE],
+    "Capacity": [objectives.Capacity, lambda: objectives.Capacity(schedules.Linear(0.0, 5.0, 10), gamma=10.0)],
+    "DIPVAE": [objectives.DIPVAE, lambda: objectives.DIPVAE("i")],
     "DReG": [objectives.DReG],
+    "Denoising": [objectives.Denoising, lambda: objectives.Denoising("normal", 0.3)],
     "ELBO": [
         objectives.ELBO,
         lambda: objectives.ELBO(num_samples=3, beta=2.0, kl="sampled"),
         lambda: objectives.ELBO(beta=schedules.Linear(0.5, 1.0, 10)),
         lambda: objectives.ELBO(free_bits=1e-4),
     ],
+    "FactorVAE": [lambda: objectives.FactorVAE(hidden=(16, 16))],
     "IWAE": [objectives.IWAE, lambda: objectives.IWAE(num_samples=1)],
+    "InfoVAE": [objectives.InfoVAE, lambda: objectives.InfoVAE(alpha=1.0, weight=50.0, bandwidth=1.0)],
+    "MIWAE": [objectives.MIWAE],
+    "PIWAE": [objectives.PIWAE],
+    "Renyi": [objectives.Renyi, lambda: objectives.Renyi(alpha=2.0)],
     "STL": [objectives.STL, lambda: objectives.STL(num_samples=3, bound="iwae")],
+    "TVO": [objectives.TVO],
 }
 
 TRANSFORMS = {

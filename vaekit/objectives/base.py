@@ -30,17 +30,24 @@ class Objective(nn.Module, ABC):
         step: number of updates so far, shape (); feeds schedules.
         num_data: N, known after `prepare`.
         selects: the key of `validation_terms` by which the best weights are chosen.
+        can_compile: whether torch.compile can take its forward pass; False where that contains a derivative of its own.
+        adversary_learning_rate: step size of the optimiser of `adversary_parameters`.
         log_densities: the terms that are log-densities of x, to which a transform's log|det| is added for reports.
     """
 
     step: Tensor
     selects = "elbo"
+    can_compile = True
+    adversary_learning_rate = 1e-4
     log_densities = frozenset({"elbo", "iwae", "log_likelihood"})
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.num_data: int | None = None
+
+    def build(self, model: LatentVariableModel) -> None:
+        """Make parameters whose shapes depend on the model; the trainer calls it before training. None by default."""
 
     @abstractmethod
     def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:

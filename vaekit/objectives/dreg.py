@@ -38,6 +38,7 @@ class DReG(Objective):
     """
 
     selects = "iwae"
+    can_compile = False
 
     def __init__(self, num_samples: int = 5) -> None:
         super().__init__()

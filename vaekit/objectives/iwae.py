@@ -11,7 +11,7 @@ class IWAE(Objective):
     r"""Minimises \( -\frac1B \sum_b \log \frac1K \sum_k w_{bk} \).
 
     A tighter bound than the ELBO, at K times the decoder's cost. The signal-to-noise ratio of the encoder's gradient
-    falls with K (Rainforth et al. 2018); 5 to 50 are usual.
+    falls with K (Rainforth et al. 2018), which `DReG` mends; 5 to 50 are usual.
 
     References:
         Burda et al., "Importance weighted autoencoders", 2016, https://arxiv.org/abs/1509.00519, equation 8.

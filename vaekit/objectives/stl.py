@@ -40,6 +40,8 @@ class STL(Objective):
         STL(num_samples=2, bound='elbo')
     """
 
+    can_compile = False
+
     def __init__(self, num_samples: int = 1, bound: Literal["elbo", "iwae"] = "elbo") -> None:
         super().__init__()
         bounds.check_arguments(num_samples)

@@ -26,7 +26,7 @@ from vaekit.training.totals import Totals
 if TYPE_CHECKING:
     from vaekit.training.trainer import Trainer
 
-_ORDER, _NOISE, _VALID = 1, 2, 3  # places in the hash that makes seeds of the trainer's seed
+_ORDER, _NOISE, _VALID, _INITIAL = 1, 2, 3, 4  # places in the hash that makes seeds of the trainer's seed
 _VALID_ROWS = 1024
 _CHECKPOINT_SECONDS = 10.0
 _LOG_DET = "log_det"
@@ -63,6 +63,8 @@ class Loop:
         self.jacobian = inputs.counts_jacobian(inputs.quantity(model))
         self.boundaries = _boundaries(len(train), trainer.batch_size)
         self.num_batches, self.max_epochs = len(self.boundaries), trainer.max_epochs
+        with engine.seeded(engine.block_seed(trainer.seed, _INITIAL)):
+            objective.build(model)
         self.stepper = Step(trainer, model, objective, self.num_batches * self.max_epochs)
         self.history = History()
         self.epoch = self.step = self.batch = 0

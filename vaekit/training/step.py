@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vaekit import engine
 from vaekit.errors import ConfigError, TrainingError
 from vaekit.objectives import Loss, Objective
+from vaekit.training.adversary import Adversary
 
 if TYPE_CHECKING:
     from vaekit.training.trainer import Trainer
@@ -35,17 +36,16 @@ class Step:
 
     def __init__(self, trainer: "Trainer", model: Any, objective: Objective, num_steps: int = 0) -> None:
         self.model, self.objective, self.max_grad_norm = model, objective, trainer.max_grad_norm
-        if any(True for _ in objective.adversary_parameters()):
-            raise ConfigError(f"{type(objective).__name__} has an adversary; this trainer has no optimiser for one yet")
+        apart = {id(p) for p in objective.adversary_parameters()}
         # A model that owns its objective's parameters, or shares some, must not move them twice.
         candidates = {id(p): p for module in (model, objective) for p in module.parameters()}
-        self.parameters = [p for p in candidates.values() if p.requires_grad]
+        self.parameters = [p for p in candidates.values() if p.requires_grad and id(p) not in apart]
         if not self.parameters:
             raise ConfigError("the model has no parameters that could be trained")
         self.optimizer = trainer.make_optimizer(self.parameters)
         self.scheduler = trainer.scheduler(self.optimizer) if trainer.scheduler else None
-        self.loss: Any = engine.compiled(_loss, trainer.compile == "on")
-        if trainer.compile == "auto":
+        self.loss: Any = engine.compiled(_loss, trainer.compile == "on" and objective.can_compile)
+        if trainer.compile == "auto" and objective.can_compile:
             self.loss = engine.PayingCompilation(_loss, num_steps)
         self.phases = _phases(model, trainer.em_steps)
         self.count = self.num_skipped = self.skipped_in_a_row = 0
@@ -55,6 +55,7 @@ class Step:
         self.buffers = [
             b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step
         ]
+        self.adversary = Adversary(objective, model, self.buffers) if apart else None
 
     @property
     def learning_rate(self) -> float:
@@ -84,6 +85,8 @@ class Step:
         self.optimizer.step()
         self.objective.advance()
         self.skipped_in_a_row = 0
+        if self.adversary is not None:
+            loss = loss._replace(terms={**loss.terms, **self.adversary(x)})
         return loss
 
     def _forget_gradients(self) -> None:
@@ -133,10 +136,12 @@ class Step:
             self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser, schedule and counts."""
+        """Optimisers, schedule and counts."""
         scheduler = self.scheduler.state_dict() if self.scheduler else None
         counts = (self.count, self.num_skipped, self.skipped_in_a_row)
-        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler, "counts": counts}
+        adversary = self.adversary.state_dict() if self.adversary else None
+        state = {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler, "counts": counts}
+        return {**state, "adversary": adversary}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned."""
@@ -144,6 +149,8 @@ class Step:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.count, self.num_skipped, self.skipped_in_a_row = state["counts"]
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
         if isinstance(self.loss, engine.PayingCompilation):
             self.loss.num_calls -= self.count
 

@@ -1,0 +1,67 @@
+"""The update of an objective's adversary: an optimiser of its own, after the main one, on the same batch."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit.errors import TrainingError
+from vaekit.objectives import Objective
+
+_MAX_SKIPPED = 3
+
+
+class Adversary:
+    """Moves `objective.adversary_parameters()` by Adam; skips the move where the loss or its gradient is not finite.
+
+    Args:
+        objective: an objective, whose adversary has parameters.
+        model: the model; only its buffers may change here.
+        buffers: those of model and objective that a forward pass may change, put back where a move is skipped.
+    """
+
+    def __init__(self, objective: Objective, model: Any, buffers: list[Tensor]) -> None:
+        self.objective, self.model, self.buffers = objective, model, buffers
+        self.parameters = list(objective.adversary_parameters())
+        # The betas of Kim & Mnih (2018): an opponent that moves calls for a short memory.
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=objective.adversary_learning_rate, betas=(0.5, 0.9), fused=True
+        )
+        self.num_skipped = self.skipped_in_a_row = 0
+
+    def __call__(self, x: Tensor) -> dict[str, Tensor]:
+        """One step on x of shape (B, *X); returns the terms of the adversary's loss, none if the step was skipped."""
+        before = [buffer.clone() for buffer in self.buffers]
+        loss = self.objective.adversary(self.model, x)
+        gradients = torch.autograd.grad(loss.value, self.parameters, allow_unused=True)
+        squares = [g.square().sum() for g in gradients if g is not None]
+        if not math.isfinite(loss.value.detach() + torch.stack(squares).sum()):
+            self._skip(before, loss.value)
+            return {}
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.skipped_in_a_row = 0
+        return loss.terms
+
+    def _skip(self, before: list[Tensor], value: Tensor) -> None:
+        for buffer, kept in zip(self.buffers, before, strict=True):
+            buffer.copy_(kept)
+        self.num_skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= _MAX_SKIPPED:
+            raise TrainingError(
+                f"{_MAX_SKIPPED} steps of the adversary in a row were not finite (loss {float(value.detach()):g}). "
+                "Lower the objective's adversary_learning_rate."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser and counts."""
+        return {"optimizer": self.optimizer.state_dict(), "counts": (self.num_skipped, self.skipped_in_a_row)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.num_skipped, self.skipped_in_a_row = state["counts"]
