@@ -18,7 +18,7 @@ class NegativeBinomial(ConditionalDistribution):
     Use it for counts that spread more than their mean given z (reads per gene, visits, claims). As the dispersion
     \( \alpha \) falls it becomes the `Poisson`. Where there are more zeros than even this explains, take
     `ZeroInflatedNegativeBinomial`. The mean is \( e^r \) up to r = 16, a straight line above. Counts are not
-    standardised.
+    standardised; in front of an encoder belongs `networks.LogInput`, as the presets have it: thousands overflow it.
 
     References:
         Lopez et al., "Deep generative modeling for single-cell transcriptomics", 2018,

@@ -15,7 +15,7 @@ class Poisson(ConditionalDistribution):
 
     Use it for counts whose variance, given z, is their mean: events in a fixed time or area. Where they spread more,
     which most counts do, take `NegativeBinomial`; for integers with a highest value, `DiscretizedLogistic` or
-    `Categorical`. Counts are not standardised.
+    `Categorical`. Counts are not standardised; in front of an encoder belongs `networks.LogInput`, as presets have it.
 
     The rate is \( e^r \) up to r = 16, a straight line above, so that it cannot overflow.
 

@@ -38,7 +38,9 @@ class RescaleInput(nn.Module):
 class LogInput(nn.Module):
     """Feeds log(offset + x) to a network: counts and positive numbers reach an encoder on a scale where ratios count.
 
-    Like `RescaleInput` it belongs to the encoder: the likelihood still describes x as it is, so no Jacobian is due.
+    Use it where the likelihood is one of counts or positive numbers: fed as they are, counts in the thousands make the
+    posterior's scale overflow at the first steps. Like `RescaleInput` it belongs to the encoder: the likelihood still
+    describes x as it is, so no Jacobian is due.
 
     Args:
         network: the network behind the logarithm.
