@@ -146,6 +146,7 @@ class Step:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
+        _lay_out_like_parameters(self.optimizer)
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.count, self.num_skipped, self.skipped_in_a_row = state["counts"]
@@ -162,6 +163,17 @@ def _norm(gradients: list[Tensor]) -> Tensor:
     """
     flat = (gradient.reshape(-1) for gradient in gradients)
     return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimiser's moments the memory layout of their parameters, such as channels innermost.
+
+    A file keeps no layout, and fused optimisers take elements in the order of memory, whichever that is.
+    """
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _saved_buffers(*modules: nn.Module) -> list[Tensor]:
