@@ -30,7 +30,8 @@ class BetaTC(Objective):
 
     "weighted" takes 1/(B N) for all rows and is biased: the expectation of its estimate lies between (B-1)/(B(N-1)) and
     1/B of q(z), for N = 5 and B = 3 between 0.17 and 0.33. Each of the D marginals and q(z) itself lose up to log N, so
-    that the value reported for TC is too large by about (D-1) log N (69 instead of 0.43 in the example). It is there to match published results.
+    that the value reported for TC is too large by about (D-1) log N (69 instead of 0.43 in the example). It is there to
+    match published results.
 
     References:
         Chen et al., "Isolating sources of disentanglement in VAEs", 2018, https://arxiv.org/abs/1802.04942, equation 2

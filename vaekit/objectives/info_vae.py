@@ -19,7 +19,8 @@ class InfoVAE(Objective):
     The KL holds each q(z|x) near the prior and so costs information about x; the discrepancy asks it of the aggregate
     posterior q(z) alone. alpha = 0, lambda = 1 is the ELBO; alpha = 1 has no KL at all (an "MMD-VAE"). Use it where
     codes collapse, or must fill the prior well. The MMD is the unbiased estimate between one draw from q per row and as
-    many from the prior, with a Gaussian kernel; it is small (at most 2), hence the large lambda, and sees little in many dimensions.
+    many from the prior, with a Gaussian kernel; it is small (at most 2), hence the large lambda, and sees little in
+    many dimensions.
 
     References:
         Zhao et al., "InfoVAE: balancing learning and inference in variational autoencoders", 2019,
