@@ -1,4 +1,4 @@
-"""Named models: functions that return a model and an objective."""
+"""Presets that differ in their networks, and the beta-VAE."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -185,8 +185,3 @@ def conv_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts
         The model and the objective.
     """
     return conv_vae(event_shape, latent_dim=latent_dim, **{"channels": (32, 64, 128, 256), **parts})
-
-
-def available() -> dict[str, Callable[..., tuple[VAE, Objective]]]:
-    """Name (with hyphens) to function of every preset."""
-    return {name.replace("_", "-"): globals()[name] for name in sorted(__all__)}

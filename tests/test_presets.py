@@ -1,0 +1,39 @@
+"""Every preset, as the command line and the library use it."""
+
+import pytest
+import torch
+
+import vaekit as vk
+from vaekit import cli, engine
+from vaekit.presets import available
+
+IMAGES = torch.bernoulli(torch.full((40, 1, 8, 8), 0.3), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_a_preset_trains_and_moves_every_parameter(name):
+    with engine.seeded(0):
+        model, objective = available()[name]((1, 8, 8), latent_dim=3)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    history = vk.Trainer(max_epochs=2, batch_size=20, progress=False).fit(model, objective, IMAGES, IMAGES)
+    assert model.latent_shape == (3,)
+    assert all(not torch.equal(value, before[key]) for key, value in model.named_parameters())
+    assert history["valid_elbo"][-1] > -64
+    estimate = vk.evaluation.log_marginal(model, IMAGES, num_samples=30, generator=torch.Generator().manual_seed(0))
+    assert torch.isfinite(estimate.value).all()
+
+
+@pytest.mark.parametrize("name", ["iwae", "piwae", "dreg", "factor-vae", "disentangled-beta-vae", "dip-vae", "tvo"])
+def test_fit_by_preset(name, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["fit", "digits", "-o", str(folder), "--preset", name, "max_epochs=1", "hidden=16", "latent_dim=2"]
+    assert cli.run([*arguments, "--quiet"]) == 0
+    assert vk.load(folder).latent_shape == (2,)
+
+
+def test_a_preset_takes_the_parts_of_vae():
+    model, objective = vk.presets.iwae((5,), latent_dim=2, num_samples=7, hidden=(8,), likelihood="poisson")
+    assert objective.num_samples == 7
+    assert type(model.decoder.head).__name__ == "Poisson"
+    _, objective = vk.presets.beta_tc_vae((5,), beta=3.0, objective=vk.objectives.ELBO())
+    assert type(objective) is vk.objectives.ELBO, "parts win over what the preset chooses"

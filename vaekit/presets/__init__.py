@@ -1,0 +1,44 @@
+"""Named models: functions that return a model and an objective."""
+
+from collections.abc import Callable
+
+from vaekit.models import VAE
+from vaekit.objectives import Objective
+from vaekit.presets.models import beta_vae, conv_mnist, conv_vae, mlp_mnist, vae
+from vaekit.presets.objectives import (
+    beta_tc_vae,
+    ciwae,
+    dip_vae,
+    disentangled_beta_vae,
+    dreg,
+    factor_vae,
+    info_vae,
+    iwae,
+    miwae,
+    piwae,
+    tvo,
+)
+
+__all__ = [
+    "beta_tc_vae",
+    "beta_vae",
+    "ciwae",
+    "conv_mnist",
+    "conv_vae",
+    "dip_vae",
+    "disentangled_beta_vae",
+    "dreg",
+    "factor_vae",
+    "info_vae",
+    "iwae",
+    "miwae",
+    "mlp_mnist",
+    "piwae",
+    "tvo",
+    "vae",
+]
+
+
+def available() -> dict[str, Callable[..., tuple[VAE, Objective]]]:
+    """Name (with hyphens) to function of every preset."""
+    return {name.replace("_", "-"): globals()[name] for name in sorted(__all__)}
