@@ -194,7 +194,7 @@ def expected_over_pairs(function):
         (CIWAE(2, 0.3), lambda w: 0.3 * w.mean(0) + 0.7 * bounds.log_mean_exp(w)),
         (MIWAE(2, 2), lambda w: w.mean(0)),
     ],
-    ids=repr,
+    ids=["renyi-0.5", "renyi-2", "ciwae", "miwae"],
 )
 def test_gradients_for_bits_are_unbiased(objective, function):
     value, exact = exact_gradients("bits", expected_over_pairs(function))
