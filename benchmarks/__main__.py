@@ -1,6 +1,6 @@
-"""`python -m benchmarks [NAME ...] [--data-dir DIR] [--quick] [--no-peers]`: measure, print one table, write records.
+"""`python -m benchmarks [NAME ...] [--quick] [--rounds R] [--no-peers] [--data-dir DIR]`: measure, print one table.
 
-A record, `records/NAME.json`, is written by a full run only.
+Also write the records, `records/NAME.json`, unless sizes are those of `--quick`.
 """
 
 import argparse
@@ -23,12 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--data-dir", help="folder with MNIST and tables (default: $VAEKIT_DATA, else synthetic)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether everything runs, not how fast")
+    parser.add_argument("--rounds", type=int, help="measured turns of each contestant (default: as each states)")
     parser.add_argument("--no-peers", action="store_true", help="without pythae, ctgan and pyod; installs nothing")
     chosen = parser.parse_args(arguments)
     unknown = sorted(set(chosen.names) - set(NAMES))
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    options = Options(chosen.data_dir, chosen.quick, not chosen.no_peers)
+    options = Options(chosen.data_dir, chosen.quick, not chosen.no_peers, chosen.rounds)
     if options.peers and not venv.ensure():
         print("not every peer could be installed; their rows will say so", file=sys.stderr)
     results: dict[str, Result] = {}

@@ -38,18 +38,24 @@ class Options:
         data_dir: folder with the data sets; None looks at $VAEKIT_DATA.
         quick: tiny sizes, a round or two, no compilation: whether everything runs, not how fast.
         peers: whether the peers take part.
+        rounds: measured turns of each contestant; None leaves it to the benchmark.
         start: makes a contestant of a name, a worker and a job; tests put their own here.
     """
 
     data_dir: str | Path | None = None
     quick: bool = False
     peers: bool = True
+    rounds: int | None = None
     start: Callable[..., Any] = Contestant
 
     def folder(self) -> Path | None:
         """The folder with data sets, if there is one."""
         given = self.data_dir or os.environ.get("VAEKIT_DATA")
         return Path(given) if given else None
+
+    def num_rounds(self, full: int) -> int:
+        """How many turns are measured where nobody asked for another number."""
+        return 1 if self.quick else self.rounds or full
 
     def size(self, full: Any, quick: Any) -> Any:
         """One of the two settings."""

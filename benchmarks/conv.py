@@ -15,7 +15,7 @@ BARS = {f"vaekit {mode} bf16": {"pythae": 1.5} for mode in ("eager", "compiled")
 
 def run(options: Options) -> Result:
     """All contestants, in turns of a few steps; `quick` takes narrow networks, which pythae has not."""
-    batch, num_steps, rounds = options.size((100, 3, 3), (4, 1, 1))
+    (batch, num_steps), rounds = options.size((100, 3), (4, 1)), options.num_rounds(3)
     net = options.size(CONV, {**CONV, "width": 4})
     x, data = bits(batch * num_steps, options.data_dir)
     modes = [name for name in MODES if name != "vaekit auto"]

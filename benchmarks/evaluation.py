@@ -44,7 +44,7 @@ def fitted(options: Options) -> vk.VAE:
 
 def run(options: Options) -> Result:
     """All contestants, in turns of one evaluation of a few rows."""
-    num_rows, num_samples, rounds = options.size((32, NUM_SAMPLES, 5), (4, 200, 1))
+    (num_rows, num_samples), rounds = options.size((32, NUM_SAMPLES), (4, 200)), options.num_rounds(5)
     x, data = bits(num_rows, options.data_dir, "test")
     with scratch() as folder:
         weights = save_weights(folder / "weights.npz", fitted(options))

@@ -21,7 +21,7 @@ SHAPES = {
 
 def run(options: Options) -> Result:
     """Everything in turns, so that a busy machine shows in all."""
-    rounds, seconds = options.size((5, 0.3), (1, 0.01))
+    rounds, seconds = options.num_rounds(5), options.size(0.3, 0.01)
     starters: dict[str, Start] = {}
     names: dict[str, tuple[str, str]] = {}
     for words, shape in list(SHAPES.items())[: options.size(len(SHAPES), 2)]:

@@ -35,7 +35,7 @@ def slope(factors: Sequence[float], seconds: Sequence[float]) -> float:
 
 def run(options: Options) -> Result:
     """One process measures every size, one after the other, round by round."""
-    rounds = options.size(3, 1)
+    rounds = options.num_rounds(3)
     step, evaluation = options.size((STEP, EVALUATION), ({**STEP, "num_rows": 256}, {**EVALUATION, "num_samples": 40}))
     rows = []
     racer = options.start("vaekit", "library_cost", {"task": "cost"})

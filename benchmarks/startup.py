@@ -54,7 +54,7 @@ def _help_seconds() -> float:
 
 def run(options: Options) -> Result:
     """Times of fresh processes."""
-    rounds = options.size(NUM_RUNS, 1)
+    rounds = options.num_rounds(NUM_RUNS)
     own = statistics.median(_beyond_torch("import vaekit") for _ in range(rounds))
     program = statistics.median(_beyond_torch(f"import vaekit; {PROGRAM}") for _ in range(rounds))
     rows = [

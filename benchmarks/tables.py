@@ -23,7 +23,7 @@ MODES = ("vaekit eager float32", "vaekit compiled float32", "vaekit auto")
 
 def run(options: Options) -> Result:
     """Three races."""
-    rounds = options.size(4, 1)
+    rounds = options.num_rounds(4)
     rows: list[Row] = []
     for name, every, most in (("satellite", 4, 10**6), ("shuttle", 1, 29_000)):
         x, source = table(options, name, options.size(most, 96))

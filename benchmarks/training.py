@@ -38,7 +38,7 @@ PEAKS = {"float32": "peak float32", "bf16": "peak bfloat16"}
 
 def run(options: Options) -> Result:
     """All contestants, in turns."""
-    num_steps, rounds = options.size((200, 6), (2, 1))
+    num_steps, rounds = options.size(200, 2), options.num_rounds(6)
     x, data = bits(BATCH * num_steps, options.data_dir)
     with scratch() as folder:
         weights = save_weights(folder / "weights.npz", library_model())

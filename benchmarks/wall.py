@@ -43,7 +43,7 @@ RUNS: dict[str, tuple[str, dict[str, str], str]] = {
 
 def run(options: Options) -> Result:
     """Each contestant from a fresh process, one after the other, as many rounds as there is time for."""
-    rounds, target, max_epochs = options.size((1, TARGET, MAX_EPOCHS), (1, TARGET, 1))
+    rounds, target, max_epochs = options.num_rounds(1), TARGET, options.size(MAX_EPOCHS, 1)
     with scratch() as folder:
         data = grey_files(folder, options)
         if data is None:
