@@ -10,8 +10,8 @@ while the weights move. Grey targets make this a cross-entropy and no density.
 Published, in two logs of the same program: at epoch 10 reconstruction 145.78 and KL 6.54, sum 152.32 (the page before
 Keras 3), and sum 155.49 with KL 6.42 (the page since); at epoch 30 sums of 146.95 and 150.40. Gates of 2.5 nats around
 each sum, and 0.4 around the KL. The sum measured here (155.87; 155.91 from another seed) agrees with the later log and
-misses the earlier one by 3.6 nats, for a reason that is not known: the two logs differ as much from each other. Training
-ends at epoch 10; `run(num_epochs=30)` goes on to the second row.
+misses the earlier one by 3.6 nats, for a reason that is not known: the two logs differ as much from each other.
+Training ends at epoch 10; `run(num_epochs=30)` goes on to the second row.
 
 Source: Chollet, "Variational autoencoder", 2020, https://keras.io/examples/generative/vae/.
 """
