@@ -47,9 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.quick:
             write_record(name, to_record(name, results[name]))
     facts = machine()
-    print(
-        f"{facts['cpu']}, {', '.join(facts['units'])}, {facts['threads']} threads, torch {facts['versions']['torch']}"
-    )
+    where = f"{facts['cpu']}, {', '.join(facts['units'])}, {facts['cores']} cores, {facts['threads']} threads"
+    print(f"{where}, torch {facts['versions']['torch']}, load {facts['load']}")
     print(table(results))
     return int(failed)
 

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,10 +23,12 @@ class Unavailable(Exception):
 class Racer(Protocol):
     """Whoever can be asked to do its unit of work once more."""
 
-    name: str
-
     def turn(self, **arguments: Any) -> Turn:
         """One unit of work; at least the `seconds` that it took."""
+        ...
+
+    def close(self) -> None:
+        """No more turns."""
         ...
 
 
@@ -54,7 +56,8 @@ class Contestant:
         environment: dict[str, str] | None = None,
         timeout: float = 1200.0,
     ) -> None:
-        self.name, self.timeout, self._errors = name, timeout, []  # type: tuple[str, float, list[str]]
+        self.name, self.timeout = name, timeout
+        self._errors: list[str] = []
         command = [str(python), "-m", f"benchmarks.workers.{worker}"]
         pipe = subprocess.PIPE
         try:
@@ -118,7 +121,7 @@ class Contestant:
 
 
 def race(
-    starters: dict[str, Callable[[], Any]], num_rounds: int, num_warmup: int = 1
+    starters: Mapping[str, Callable[[], Racer]], num_rounds: int, num_warmup: int = 1
 ) -> tuple[dict[str, list[Turn]], dict[str, str]]:
     """Let contestants take turns, forwards and backwards in alternate rounds (ABBA): a noisy machine slows all alike.
 
@@ -130,7 +133,9 @@ def race(
     Returns:
         The turns of each contestant, and of those that cannot run here the reason.
     """
-    racers, turns, missing = {}, {}, {}  # type: tuple[dict[str, Any], dict[str, list[Turn]], dict[str, str]]
+    racers: dict[str, Racer] = {}
+    turns: dict[str, list[Turn]] = {}
+    missing: dict[str, str] = {}
     try:
         for name, start in starters.items():
             try:

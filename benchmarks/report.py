@@ -1,6 +1,7 @@
 """What a benchmark returns, the one table, and the records."""
 
 import json
+import os
 import platform
 import statistics
 from collections.abc import Sequence
@@ -98,15 +99,21 @@ def rows_of_race(
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on: processor, threads, versions; nothing that names the machine."""
+    """What the numbers depend on: processor, threads, load, versions; nothing that names the machine.
+
+    The load is the mean number of processes that wanted a core during the last minute: above the number of cores, the
+    machine was busy with other work too, and only the ratios mean something.
+    """
     model, flags = platform.processor() or platform.machine(), ""
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-        model, flags = facts.get("model name", model), facts.get("flags", "")
+        told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        model, flags = told.get("model name", model), told.get("flags", "")
     units = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags.split()]
     versions = {"vaekit": vk.__version__, "torch": torch.__version__, "python": platform.python_version()}
-    return {"cpu": model, "units": units, "threads": torch.get_num_threads(), "versions": versions}
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    facts = {"cpu": model, "cores": os.cpu_count(), "units": units, "threads": torch.get_num_threads()}
+    return {**facts, "load": load, "versions": versions}
 
 
 def to_record(name: str, result: Result, quick: bool = False) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def _block(conv: nn.Module, channels: int) -> list[nn.Module]:
 
 def conv_features(width: int = 128) -> nn.Sequential:
     """(B, 1, 28, 28) to (B, 8 width): four 4 x 4 convolutions of stride 2 with batch norm and ReLU."""
-    layers, incoming = [], 1  # type: tuple[list[nn.Module], int]
+    layers: list[nn.Module] = []
+    incoming = 1
     for outgoing in (width, 2 * width, 4 * width, 8 * width):
         layers += _block(nn.Conv2d(incoming, outgoing, 4, stride=2, padding=1), outgoing)
         incoming = outgoing
