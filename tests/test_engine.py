@@ -7,7 +7,7 @@ import torch
 
 import vaekit as vk
 from vaekit import engine
-from vaekit.engine import PayingCompilation, compilation, devices
+from vaekit.engine import PayingCompilation, compilation, devices, threads
 from vaekit.evaluation import blocks, log_marginal
 
 
@@ -229,3 +229,17 @@ def test_padding_for_compilation_changes_nothing(monkeypatch):
         off = log_marginal(model, x, num_samples=130, generator=noise[1], compile="off", chunk_size=chunk)
         torch.testing.assert_close(on.value, off.value, rtol=1e-12, atol=0)
         assert len(shapes) == 1, chunk
+
+
+# --- Threads ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_released_pool_comes_back(monkeypatch):
+    x = torch.randn(512, 512, generator=torch.Generator().manual_seed(0))
+    before, num_threads = x @ x, torch.get_num_threads()
+    threads.release_pool()
+    assert torch.get_num_threads() == num_threads
+    torch.testing.assert_close(x @ x, before)
+    monkeypatch.setattr(threads, "_openmp", lambda: None)  # another runtime: nothing happens
+    threads.release_pool()
+    assert engine.run_flushing_denormals(lambda: float(before[0, 0])) == float(before[0, 0])
