@@ -28,6 +28,7 @@ def vae(event_shape, hidden=(8,), likelihood="bernoulli", latent_dim=2, preset=v
         (lambda: vae((36,), (128, 128)), 128, None),
         (lambda: vae((1, 28, 28), (400,)).double(), 128, None),
         (lambda: vae((1, 16, 16), None, preset=vk.presets.conv_vae), 16, torch.bfloat16),
+        (lambda: vae((1, 8, 8), None, preset=vk.presets.conv_mnist), 128, None),
         (object, 128, None),
     ],
 )
@@ -38,6 +39,17 @@ def test_auto_takes_low_precision_where_it_pays(monkeypatch, model, batch_size, 
     assert engine.autocast_dtype(model(), "auto", batch_size) is None
     assert engine.autocast_dtype(model(), "bf16") == torch.bfloat16
     assert engine.autocast_dtype(model(), "float32", batch_size) is None
+
+
+def test_convolutions_of_single_pixels_get_gradients_in_full_precision():
+    """In bf16, torch leaves what was in memory in the gradients of taps that see only padding: here NaN."""
+    x = torch.bernoulli(torch.full((40, 1, 8, 8), 0.3), generator=torch.Generator().manual_seed(0))
+    for seed in range(5):
+        model = vae((1, 8, 8), None, preset=vk.presets.conv_mnist)
+        junk = [torch.full((size,), float("nan")) for size in (256, 1_000, 4_096, 10_000, 100_000)]
+        del junk
+        trainer = vk.Trainer(max_epochs=2, batch_size=20, progress=False, precision="bf16", seed=seed)
+        assert trainer.fit(model, vk.objectives.ELBO(), x)["skipped"][-1] == 0
 
 
 def test_the_history_says_how_it_was_computed():

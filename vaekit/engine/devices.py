@@ -55,7 +55,8 @@ def autocast_dtype(model: object, precision: Precision, batch_size: int = 0) -> 
     """The dtype of matrix products inside the networks of `model`, or None where they keep that of the model.
 
     `auto` takes bfloat16 where the hardware is fast at it and the products are large enough to pay for the conversions:
-    convolutions, or at least 5e7 products of a row and a weight per step. It does not depend on measured time.
+    convolutions of networks that say `bears_low_precision`, or at least 5e7 products of a row and a weight per step. It
+    does not depend on measured time.
 
     Args:
         model: the model.
@@ -68,10 +69,13 @@ def autocast_dtype(model: object, precision: Precision, batch_size: int = 0) -> 
     if not has_fast_bf16(model_device(model)):
         return None
     parts = _autocast_parts(model)
-    is_convolutional = any(isinstance(m, _CONVOLUTIONS) for part in parts for m in part.modules())
+    convolutional = [part for part in parts if any(isinstance(m, _CONVOLUTIONS) for m in part.modules())]
+    if convolutional:
+        bear = all(getattr(getattr(part, "network", None), "bears_low_precision", False) for part in convolutional)
+        return torch.bfloat16 if bear else None
     num_weights = sum(p.numel() for part in parts for p in part.parameters())
     is_large = batch_size >= 64 and batch_size * num_weights >= _LARGE_STEP
-    return torch.bfloat16 if is_convolutional or is_large else None
+    return torch.bfloat16 if is_large else None
 
 
 def _autocast_parts(model: object) -> list[Any]:

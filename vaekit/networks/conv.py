@@ -26,6 +26,18 @@ def _channels_last(thing: Any) -> Any:
     return thing.to(memory_format=torch.channels_last)
 
 
+def _run(blocks: nn.Sequential, x: Tensor, bears_low_precision: bool) -> Tensor:
+    """The blocks with channels innermost; in full precision where low precision cannot be trusted.
+
+    On maps with a side of 1, taps of a 3 x 3 kernel meet nothing but padding, and torch's bfloat16 kernels for CPUs
+    leave the gradients of such taps as they find the memory.
+    """
+    if bears_low_precision or not torch.is_autocast_enabled(x.device.type):
+        return blocks(_channels_last(x))
+    with torch.autocast(x.device.type, enabled=False):
+        return blocks(_channels_last(x.to(next(blocks.parameters()).dtype)))
+
+
 def default_channels(sides: tuple[int, int]) -> tuple[int, ...]:
     """Up to four blocks, as many as leave at least two rows and columns: batch norm then sees more than one value."""
     blocks = 1
@@ -62,7 +74,9 @@ class ConvEncoder(nn.Module):
         self.channels = as_shape(tuple(channels or default_channels(sides)), "channels")
         self.activation, self.batch_norm = activation, batch_norm
         self.blocks = self._build()
-        self.out_shape = (self.channels[-1], *_halved(sides, len(self.channels))[-1])
+        steps = _halved(sides, len(self.channels))
+        self.out_shape = (self.channels[-1], *steps[-1])
+        self.bears_low_precision = min(map(min, steps[:-1])) >= 2
 
     def _build(self) -> nn.Sequential:
         layers: list[nn.Module] = []
@@ -76,7 +90,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) to (B, channels[-1], H', W')."""
-        return self.blocks(_channels_last(x.reshape(len(x), *self._image_shape)))
+        return _run(self.blocks, x.reshape(len(x), *self._image_shape), self.bears_low_precision)
 
 
 class ConvDecoder(nn.Module):
@@ -114,6 +128,7 @@ class ConvDecoder(nn.Module):
         self.out_shape = (self.channels[-1], *sides)
         steps = _halved(sides, len(self.channels))[::-1]
         self._start = (self.channels[0], *steps[0])
+        self.bears_low_precision = min(steps[0]) >= 2
         self.linear = nn.Linear(prod(self.in_shape), prod(self._start))
         self.blocks = self._build(steps)
 
@@ -135,4 +150,4 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, *in_shape) to (B, channels[-1], H, W)."""
-        return self.blocks(_channels_last(self.linear(z.flatten(1)).reshape(len(z), *self._start)))
+        return _run(self.blocks, self.linear(z.flatten(1)).reshape(len(z), *self._start), self.bears_low_precision)
