@@ -9,6 +9,9 @@ from torch import Tensor
 
 from vaekit.evaluation.tails import tail_length
 
+MANY_UNRELIABLE = 0.1
+"""The share of unreliable points from which on a mean is to be read as a bound: the noise of the tail index alone marks
+one or two in a hundred."""
 _HEAVY_TAIL, _LARGE_STDERR, _NEGLIGIBLE_STDERR = 0.5, 1 / 3, 1e-3
 
 

@@ -11,12 +11,10 @@ from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
 from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation.blocks import weight_blocks
-from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.estimate import MANY_UNRELIABLE, Estimate
 from vaekit.evaluation.sums import RunningMoments, WeightSums
 from vaekit.evaluation.tails import TailIndex
 from vaekit.models import inputs
-
-_BAD_FRACTION = 0.1  # of the points: the noise of the tail index alone marks one or two in a hundred
 
 
 def prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[Tensor, str, bool]:
@@ -68,23 +66,15 @@ def log_marginal(
     Warns:
         UnreliableEstimateWarning: where more than a tenth of the points have `Estimate.unreliable`.
     """
-    result = iwae(
-        model,
-        x,
-        num_samples=num_samples,
-        generator=generator,
-        precision=precision,
-        compile=compile,
-        chunk_size=chunk_size,
-        progress=progress,
-    )
+    options: dict[str, Any] = {"generator": generator, "precision": precision, "compile": compile}
+    result = iwae(model, x, num_samples=num_samples, chunk_size=chunk_size, progress=progress, **options)
     _warn_if_unreliable(result)
     return replace(result, method="importance sampling")
 
 
 def _warn_if_unreliable(estimate: Estimate) -> None:
     num_bad = int(estimate.unreliable.sum())
-    if num_bad <= _BAD_FRACTION * len(estimate):
+    if num_bad <= MANY_UNRELIABLE * len(estimate):
         return
     warnings.warn(
         f"log p(x) of {num_bad} of {len(estimate)} points is not to be believed to its standard error (median ess "

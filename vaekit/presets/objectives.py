@@ -53,8 +53,8 @@ def miwae(
     Args:
         event_shape: shape of one row of data.
         latent_dim: dimensions of z.
-        num_samples: K.
-        num_groups: M; z is drawn K M times per row.
+        num_samples: all draws of z per row.
+        num_groups: M, which divides them; each group has a bound of its own.
         **parts: as in `vae`.
 
     Returns:
@@ -95,8 +95,8 @@ def piwae(
     Args:
         event_shape: shape of one row of data.
         latent_dim: dimensions of z.
-        num_samples: K.
-        num_groups: M of the encoder's bound.
+        num_samples: all draws of z per row.
+        num_groups: M of the encoder's bound, which divides them.
         **parts: as in `vae`.
 
     Returns:

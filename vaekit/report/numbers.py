@@ -8,10 +8,10 @@ import torch
 from vaekit import engine, evaluation
 from vaekit.errors import ConfigError
 from vaekit.evaluation import Estimate
+from vaekit.evaluation.estimate import MANY_UNRELIABLE
 from vaekit.kl import kl_per_dimension
 from vaekit.models import inputs
 
-_BAD_FRACTION = 0.1  # of the points
 QUANTITIES = {
     "density": "log p(x) is the logarithm of a probability density in the units of the data. It can be above zero, "
     "and it changes with the units: compare it only with densities of the same data in the same units.",
@@ -119,7 +119,7 @@ def about_weights(results: dict[str, Any]) -> str:
         ess, k, bad = (numbers.get(key) for key in ("ess_median", "num_samples", "unreliable_fraction"))
         if ess is not None and k is not None and bad is not None:
             verdict = "the weights are even enough for the value to be log p(x) within its error"
-            if bad > _BAD_FRACTION:
+            if bad > MANY_UNRELIABLE:
                 verdict = (
                     f"at {number(100 * bad, 0)}% of the points the weights are too uneven for the value to be log "
                 )
@@ -132,13 +132,9 @@ def health(results: dict[str, Any]) -> tuple[list[dict[str, str]], list[dict[str
     """The rows of the table of diagnostics, and the findings; both empty where there are no diagnostics."""
     rows = [
         _row(
-            line.label, {"mean": line.value, "sampling_stderr": line.sampling_stderr}, 0 if _is_count(line.value) else 2
+            line.label, {"mean": line.value, "sampling_stderr": line.sampling_stderr}, 2 * isinstance(line.value, float)
         )
         for line in evaluation.health_lines(results)
     ]
     found = results.get("diagnostics")
     return rows, found["findings"] if isinstance(found, dict) else []
-
-
-def _is_count(value: float) -> bool:
-    return isinstance(value, int)
