@@ -52,13 +52,14 @@ class PayingCompilation:
     Args:
         function: called with any arguments, the last of which is a batch.
         num_calls: calls to come.
+        fast: what takes its place; None is torch.compile of the function itself.
 
     Attributes:
         compiled_at: number of the call after which it was known to be faster compiled, or None.
     """
 
-    def __init__(self, function: Callable[..., Any], num_calls: int) -> None:
-        self.function, self.num_calls = function, num_calls
+    def __init__(self, function: Callable[..., Any], num_calls: int, fast: Callable[..., Any] | None = None) -> None:
+        self.function, self.num_calls, self.candidate = function, num_calls, fast
         self.compiled_at: int | None = None
         self._fast: Callable[..., Any] | None = None
         self._shape: torch.Size | None = None
@@ -99,7 +100,7 @@ class PayingCompilation:
             self._undecided = False
             return
         self._before, self._shape = seconds, batch.shape
-        self._fast = self._guarded(compiled(self.function, True))
+        self._fast = self._guarded(self.candidate or compiled(self.function, True))
 
     def _guarded(self, fast: Callable[..., Any]) -> Callable[..., Any]:
         """The compiled function; where its first call fails, a warning and the plain one from then on."""

@@ -10,15 +10,12 @@ from vaekit import engine
 from vaekit.errors import ConfigError, TrainingError
 from vaekit.objectives import Loss, Objective
 from vaekit.training.adversary import Adversary
+from vaekit.training.gradients import Backward, OneGraph, norm_of
 
 if TYPE_CHECKING:
     from vaekit.training.trainer import Trainer
 
 _MAX_SKIPPED = 3
-
-
-def _loss(model: nn.Module, objective: Objective, x: Tensor) -> Loss:
-    return objective(model, x)
 
 
 class Step:
@@ -44,9 +41,6 @@ class Step:
             raise ConfigError("the model has no parameters that could be trained")
         self.optimizer = trainer.make_optimizer(self.parameters)
         self.scheduler = trainer.scheduler(self.optimizer) if trainer.scheduler else None
-        self.loss: Any = engine.compiled(_loss, trainer.compile == "on" and objective.can_compile)
-        if trainer.compile == "auto" and objective.can_compile:
-            self.loss = engine.PayingCompilation(_loss, num_steps)
         self.phases = _phases(model, trainer.em_steps)
         self.count = self.num_skipped = self.skipped_in_a_row = 0
         transform = getattr(model, "transform", None)
@@ -56,6 +50,17 @@ class Step:
             b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step
         ]
         self.adversary = Adversary(objective, model, self.buffers) if apart else None
+        self.gradients = self._gradients(trainer.compile if objective.can_compile else "off", num_steps)
+
+    def _gradients(self, compile: engine.Compile, num_steps: int) -> Any:
+        """What computes the loss and its gradient: as it is, compiled, or compiled once it pays."""
+        parts = (self.model, self.objective, self.parameters)
+        if compile == "off":
+            return Backward(*parts)
+        # E and M steps take the norm of a part of the gradient, which a graph of all does not know.
+        whole = OneGraph.suits(self.parameters) and not self.phases
+        fast = OneGraph(*parts, self.buffers) if whole else Backward(*parts, compile=True)
+        return fast if compile == "on" else engine.PayingCompilation(Backward(*parts), num_steps, fast)
 
     @property
     def learning_rate(self) -> float:
@@ -65,18 +70,16 @@ class Step:
     @property
     def compiled_at(self) -> int | None:
         """The step after which `compile="auto"` was known to be faster compiled; None without."""
-        return getattr(self.loss, "compiled_at", None)
+        return getattr(self.gradients, "compiled_at", None)
 
     def __call__(self, x: Tensor) -> Loss | None:
         """One step on x of shape (B, *X) in model space; returns the loss, or None if the step was skipped."""
         before = [buffer.clone() for buffer in self.buffers]
-        loss = self.loss(self.model, self.objective, x)
-        self._forget_gradients()  # only now: the backward pass then finds the memory of the last gradients free
-        loss.value.backward()
+        loss, norm = self.gradients(x)
         self._freeze()
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
         self.count += 1
-        norm = _norm(gradients)
+        if norm is None:
+            norm = norm_of([p.grad for p in self.parameters if p.grad is not None])
         if not math.isfinite(loss.value.detach() + norm):
             self._skip(before, loss, norm)
             return None
@@ -152,17 +155,8 @@ class Step:
         self.count, self.num_skipped, self.skipped_in_a_row = state["counts"]
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
-        if isinstance(self.loss, engine.PayingCompilation):
-            self.loss.num_calls -= self.count
-
-
-def _norm(gradients: list[Tensor]) -> Tensor:
-    """The norm of all gradients together, by dot products: torch's norm takes several passes over each tensor.
-
-    Not finite where a gradient is not, or where its square overflows, which would end in Adam's second moment.
-    """
-    flat = (gradient.reshape(-1) for gradient in gradients)
-    return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
+        if isinstance(self.gradients, engine.PayingCompilation):
+            self.gradients.num_calls -= self.count
 
 
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
