@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME ...] [--quick] [--rounds R] [--no-peers] [--data-dir DIR]`: measure, print one table.
 
-Also write the records, `records/NAME.json`, unless sizes are those of `--quick`.
+Also write the records, `records/KIND/NAME.json`, unless sizes are those of `--quick`.
 """
 
 import argparse

@@ -132,8 +132,9 @@ def _rounded(value: Any) -> Any:
 
 
 def write_record(name: str, record: dict[str, Any], folder: Path = RECORDS) -> Path:
-    """Write `NAME.json`."""
-    folder.mkdir(exist_ok=True)
+    """Write `KIND/NAME.json`, where the kind of machine is its widest vector or matrix unit: records are no rivals."""
+    folder = folder / next(iter(record["machine"]["units"][::-1]), "plain")
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return path

@@ -36,7 +36,7 @@ from benchmarks.workers.bare import log_marginal  # noqa: E402
 from benchmarks.workers.networks import load_weights, pair  # noqa: E402
 from benchmarks.workers.turns import Turns, peak_rss_mib  # noqa: E402
 
-RECORDS = sorted((ROOT / "benchmarks" / "records").glob("*.json"))
+RECORDS = sorted((ROOT / "benchmarks" / "records").glob("*/*.json"))
 
 
 class InThread:
@@ -352,7 +352,7 @@ def test_a_record_has_the_machine_and_every_row(tmp_path):
     assert record["rows"][0]["faster_than"]["peer"] == {"median": 3.0, "low": 2.5, "high": 3.5}
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_records_in_the_repository(path):
     text = path.read_text(encoding="utf-8")
     record = json.loads(text)

@@ -1,0 +1,159 @@
+"""The gradient as one graph is that of the backward pass, buffers included; compiled, it trains to the same bound."""
+
+import pytest
+import torch
+from components import BernoulliPosterior, BernoulliPrior
+from torch import nn
+
+import vaekit as vk
+from vaekit import engine
+from vaekit.training import gradients
+from vaekit.training.adam import Adam
+from vaekit.training.gradients import Backward, OneGraph, norm_of
+
+
+def with_batch_norm():
+    network = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh())
+    encoder = vk.Conditional(network, vk.posteriors.DiagonalNormal(2), in_shape=6)
+    decoder = vk.Conditional(vk.networks.MLP(2, (5,)), vk.likelihoods.Bernoulli(6))
+    return vk.VAE(encoder, decoder, vk.priors.StandardNormal(2))
+
+
+def with_bits():
+    """No reparameterisation: the objective keeps a running baseline in a buffer."""
+    encoder = vk.Conditional(vk.networks.MLP(6, (5,)), BernoulliPosterior(3))
+    return vk.VAE(encoder, vk.Conditional(vk.networks.MLP(3, (5,)), vk.likelihoods.Bernoulli(6)), BernoulliPrior(3))
+
+
+def plain():
+    return vk.presets.vae((6,), latent_dim=2, hidden=(5,), likelihood="bernoulli")[0]
+
+
+CASES = {
+    "ELBO": (plain, lambda: vk.objectives.ELBO(num_samples=2)),
+    "IWAE": (plain, lambda: vk.objectives.IWAE(3)),
+    "schedule": (plain, lambda: vk.objectives.ELBO(beta=vk.schedules.Linear(0.5, 1.0, 10))),
+    "batch norm": (with_batch_norm, vk.objectives.ELBO),
+    "score function": (with_bits, vk.objectives.ELBO),
+}
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    monkeypatch.setattr(gradients.engine, "compiled", lambda function, compile: function)
+
+
+def make(case):
+    model, objective = CASES[case]
+    with engine.seeded(0):
+        model, objective = model().double(), objective().double()
+    objective.prepare(100)
+    return model, objective, list(model.parameters())
+
+
+def buffers(model, objective):
+    return [b for m in (model, objective) for b in m.state_dict(keep_vars=True).values() if not b.requires_grad]
+
+
+X = torch.bernoulli(torch.full((20, 6), 0.4, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
+
+
+def one_graph(model, objective, parameters):
+    return OneGraph(model, objective, parameters, [b for b in buffers(model, objective) if b is not objective.step])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_graph_gives_the_gradient_of_the_backward_pass(uncompiled, case):
+    outcomes = []
+    for way in (Backward, one_graph):
+        model, objective, parameters = make(case)
+        compute = way(model, objective, parameters)
+        for _ in range(2):
+            with engine.seeded(3):
+                loss, norm = compute(X)
+        found = [p.grad for p in parameters]
+        norm = norm_of(found) if norm is None else norm
+        assert way is Backward or compute.has_run, "the graph itself, not what it falls back to"
+        outcomes.append([loss.value, norm, *loss.terms.values(), *found, *buffers(model, objective)])
+    for a, b in zip(*outcomes, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert float(outcomes[0][1]) > 0
+
+
+def test_buffers_stay_where_the_loss_is_not_finite(uncompiled):
+    model, objective, parameters = make("batch norm")
+    compute, before = one_graph(model, objective, parameters), [b.clone() for b in buffers(model, objective)]
+    loss, norm = compute(torch.full_like(X, torch.nan))
+    assert not torch.isfinite(loss.value + norm)
+    assert all(torch.equal(a, b) for a, b in zip(before, buffers(model, objective), strict=True))
+    compute(X)
+    assert not all(torch.equal(a, b) for a, b in zip(before, buffers(model, objective), strict=True))
+
+
+class Inner(vk.objectives.ELBO):
+    """A loss with a backward pass of its own, which no functional gradient can look through."""
+
+    def forward(self, model, x):
+        weight = next(iter(model.parameters())).detach().requires_grad_()
+        weight.square().sum().backward()
+        return super().forward(model, x)
+
+
+def test_a_loss_that_is_no_function_falls_back(uncompiled):
+    model, _, parameters = make("ELBO")
+    objective = Inner().double()
+    compute = one_graph(model, objective, parameters)
+    loss, _ = compute(X)
+    assert compute.graph is None
+    assert torch.isfinite(loss.value + norm_of([p.grad for p in parameters]))
+
+
+def test_channels_innermost_are_left_to_autograd():
+    weights = nn.Parameter(torch.zeros(2, 3, 4, 4))
+    assert OneGraph.suits([weights])
+    assert not OneGraph.suits([nn.Parameter(weights.detach().to(memory_format=torch.channels_last))])
+
+
+def test_adam_is_torchs():
+    """Same kernel, same bits, also through a state that is saved and put back, and with a gradient that is missing."""
+    shapes = [(3, 2), (5,), ()]
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    own, torchs = ([nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    optimizers = [Adam(own, lr=1e-2), torch.optim.Adam(torchs, lr=1e-2, fused=True)]
+    schedules = [torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5) for optimizer in optimizers]
+    for i in range(12):
+        noise = [torch.randn(shape, generator=generator) for shape in shapes]
+        for parameters in (own, torchs):
+            for j, (p, g) in enumerate(zip(parameters, noise, strict=True)):
+                p.grad = None if i == 6 and j == 1 else g.clone()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+        if i == 4:
+            again = Adam(own, lr=1.0)
+            again.load_state_dict(optimizers[0].state_dict())
+            optimizers[0] = again
+            schedules[0] = torch.optim.lr_scheduler.StepLR(again, 3, 0.5, last_epoch=i)
+            again.param_groups[0]["lr"] = optimizers[1].param_groups[0]["lr"]
+        assert all(torch.equal(a, b) for a, b in zip(own, torchs, strict=True)), i
+    assert not torch.equal(own[0], start[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_training_reaches_the_bound_of_eager_training(case):
+    ends = []
+    x = torch.bernoulli(torch.full((400, 6), 0.3), generator=torch.Generator().manual_seed(1))
+    x[:, 1:3] = x[:, :1]  # something to learn
+    for compile in ("off", "on"):
+        model, objective = CASES[case]
+        with engine.seeded(0):
+            model, objective = model(), objective()
+        trainer = vk.Trainer(max_epochs=12, batch_size=20, learning_rate=1e-2, compile=compile, progress=False)
+        history = trainer.fit(model, objective, x)
+        assert history["skipped"][-1] == 0
+        first, last = history["train_elbo"][0], history["train_elbo"][-1]
+        assert last > first + 0.3
+        ends.append(sum(history["train_elbo"][-4:]) / 4)
+    assert abs(ends[0] - ends[1]) < 0.25
