@@ -158,6 +158,20 @@ def test_compiles_where_the_rest_is_worth_it(monkeypatch, clock, num_calls, expe
     assert clock.now - before == pytest.approx(0.2 if expected else 0.5)
 
 
+@pytest.mark.parametrize(("overhead", "expected"), [(0.0, 0), (1e-3, 1)])
+def test_small_steps_are_worth_it_earlier(clock, overhead, expected):
+    made = []
+
+    def make():
+        made.append(clock.now)
+        return clock.pay(double, 0.001)
+
+    paying = PayingCompilation(clock.pay(double, 0.002), 30_000, make, overhead)
+    assert set(run(paying, 300)) == {6.0}
+    assert len(made) == expected
+    assert not made or made[0] > 0.1, "nothing is made before it is needed"
+
+
 def test_drops_what_is_slower_compiled(monkeypatch, clock):
     stand_in(monkeypatch, clock, 0.006)
     paying = PayingCompilation(clock.pay(double, 0.005), 10**6)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from components import BernoulliPosterior, BernoulliPrior
+from components import OBJECTIVES, BernoulliPosterior, BernoulliPrior, rows
 from torch import nn
 
 import vaekit as vk
@@ -36,6 +36,8 @@ CASES = {
     "batch norm": (with_batch_norm, vk.objectives.ELBO),
     "score function": (with_bits, vk.objectives.ELBO),
 }
+MEMBERS = {f"{name} {i}": (plain, factory) for i, (name, factory) in enumerate(rows(OBJECTIVES))}
+MEMBERS = {name: case for name, case in MEMBERS.items() if case[1]().can_compile}
 
 
 @pytest.fixture
@@ -44,11 +46,13 @@ def uncompiled(monkeypatch):
 
 
 def make(case):
-    model, objective = CASES[case]
+    model, objective = {**CASES, **MEMBERS}[case]
     with engine.seeded(0):
         model, objective = model().double(), objective().double()
-    objective.prepare(100)
-    return model, objective, list(model.parameters())
+        objective.prepare(100)
+        objective.build(model)
+    apart = {id(p) for p in objective.adversary_parameters()}
+    return model, objective, [p for m in (model, objective) for p in m.parameters() if id(p) not in apart]
 
 
 def buffers(model, objective):
@@ -62,7 +66,7 @@ def one_graph(model, objective, parameters):
     return OneGraph(model, objective, parameters, [b for b in buffers(model, objective) if b is not objective.step])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *MEMBERS])
 def test_one_graph_gives_the_gradient_of_the_backward_pass(uncompiled, case):
     outcomes = []
     for way in (Backward, one_graph):
@@ -108,10 +112,12 @@ def test_a_loss_that_is_no_function_falls_back(uncompiled):
     assert torch.isfinite(loss.value + norm_of([p.grad for p in parameters]))
 
 
-def test_channels_innermost_are_left_to_autograd():
+def test_channels_innermost_and_hooks_are_left_to_autograd():
     weights = nn.Parameter(torch.zeros(2, 3, 4, 4))
     assert OneGraph.suits([weights])
     assert not OneGraph.suits([nn.Parameter(weights.detach().to(memory_format=torch.channels_last))])
+    weights.register_hook(lambda gradient: gradient)
+    assert not OneGraph.suits([weights])
 
 
 def test_adam_is_torchs():

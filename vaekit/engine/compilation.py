@@ -52,14 +52,22 @@ class PayingCompilation:
     Args:
         function: called with any arguments, the last of which is a batch.
         num_calls: calls to come.
-        fast: what takes its place; None is torch.compile of the function itself.
+        make_fast: makes what takes its place; None takes torch.compile of the function itself.
+        overhead: seconds per call that it spares, whatever the call's arithmetic takes; at most half of a call.
 
     Attributes:
         compiled_at: number of the call after which it was known to be faster compiled, or None.
     """
 
-    def __init__(self, function: Callable[..., Any], num_calls: int, fast: Callable[..., Any] | None = None) -> None:
-        self.function, self.num_calls, self.candidate = function, num_calls, fast
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        num_calls: int,
+        make_fast: Callable[[], Callable[..., Any]] | None = None,
+        overhead: float = 0.0,
+    ) -> None:
+        self.function, self.num_calls, self.overhead = function, num_calls, overhead
+        self.make_fast = make_fast or (lambda: compiled(function, True))
         self.compiled_at: int | None = None
         self._fast: Callable[..., Any] | None = None
         self._shape: torch.Size | None = None
@@ -92,7 +100,8 @@ class PayingCompilation:
             self._judge(seconds)
 
     def _consider(self, seconds: float, batch: Tensor) -> None:
-        if (self.num_calls - self._count) * seconds * _SAVING < _COMPILE_SECONDS:
+        saved = max(_SAVING * seconds, min(self.overhead, seconds / 2))
+        if (self.num_calls - self._count) * saved < _COMPILE_SECONDS:
             self._undecided = False
             return
         if batch.device.type == "cpu" and compiler() is None:
@@ -100,7 +109,7 @@ class PayingCompilation:
             self._undecided = False
             return
         self._before, self._shape = seconds, batch.shape
-        self._fast = self._guarded(self.candidate or compiled(self.function, True))
+        self._fast = self._guarded(self.make_fast())
 
     def _guarded(self, fast: Callable[..., Any]) -> Callable[..., Any]:
         """The compiled function; where its first call fails, a warning and the plain one from then on."""

@@ -73,6 +73,8 @@ class OneGraph:
         buffers: what a forward pass may change.
     """
 
+    SPARED = 1e-3  # seconds of a step that do not depend on its arithmetic, and that one graph does without
+
     def __init__(
         self, model: nn.Module, objective: Objective, parameters: list[nn.Parameter], buffers: list[Tensor]
     ) -> None:
@@ -86,8 +88,8 @@ class OneGraph:
 
     @staticmethod
     def suits(parameters: list[nn.Parameter]) -> bool:
-        """Whether the graph's gradients have the memory layout that fused optimisers ask for: that of plain tensors."""
-        return all(p.is_contiguous() for p in parameters)
+        """Whether gradients in the layout of plain tensors are what optimisers expect, and no hook waits for them."""
+        return all(p.is_contiguous() and not p._backward_hooks for p in parameters)
 
     def _loss(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor

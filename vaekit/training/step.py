@@ -59,8 +59,13 @@ class Step:
             return Backward(*parts)
         # E and M steps take the norm of a part of the gradient, which a graph of all does not know.
         whole = OneGraph.suits(self.parameters) and not self.phases
-        fast = OneGraph(*parts, self.buffers) if whole else Backward(*parts, compile=True)
-        return fast if compile == "on" else engine.PayingCompilation(Backward(*parts), num_steps, fast)
+
+        def fast() -> Any:  # torch's compiler takes seconds to import: not before it is needed
+            return OneGraph(*parts, self.buffers) if whole else Backward(*parts, compile=True)
+
+        if compile == "on":
+            return fast()
+        return engine.PayingCompilation(Backward(*parts), num_steps, fast, OneGraph.SPARED if whole else 0.0)
 
     @property
     def learning_rate(self) -> float:
