@@ -1,6 +1,9 @@
 """What there is: data sets, presets, components, pictures and settings, with a line each and where they come from."""
 
+import re
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vaekit import data, plots, presets, recipe, references, spec
@@ -61,3 +64,28 @@ def entries(kind: str | None = None) -> dict[str, dict[str, Entry]]:
     if wanted not in found:
         raise ConfigError(f"there is no kind {kind!r}. {spec.nearest(wanted, found)}")
     return {wanted: found[wanted]}
+
+
+def markdown(kind: str) -> str:
+    """A table of one kind: names, when to use them, sources; see `entries`."""
+    ((_, members),) = entries(kind).items()
+    rows = []
+    for name, entry in members.items():
+        source = f"[{entry.paper}, {entry.year}]({entry.url})" if entry.year else ""
+        cells = (f"`{name}`", *(cell.replace("|", "\\|") for cell in (entry.what, entry.use, source)))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(["| name | what it is | when to use it | source |", "|---|---|---|---|", *rows])
+
+
+def filled(text: str) -> str:
+    """A document whose blocks between `<!-- list KIND -->` and `<!-- end -->` hold the tables of today.
+
+    `python -m vaekit.catalog FILE ...` rewrites documents so.
+    """
+    block = re.compile(r"(<!-- list (\w+) -->\n).*?(<!-- end -->)", re.S)
+    return block.sub(lambda match: f"{match[1]}\n{markdown(match[2])}\n\n{match[3]}", text)
+
+
+if __name__ == "__main__":
+    for file in map(Path, sys.argv[1:]):
+        file.write_text(filled(file.read_text(encoding="utf-8")), encoding="utf-8")
