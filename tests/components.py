@@ -7,6 +7,8 @@ from torch.distributions import Bernoulli
 from vaekit import likelihoods, objectives, posteriors, priors, schedules, transforms
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
+from vaekit.errors import VaekitError
+from vaekit.kl import kl_per_dimension
 
 LIKELIHOODS = {
     "Bernoulli": [likelihoods.Bernoulli, lambda shape: likelihoods.Bernoulli(shape, missing="observed-only")],
@@ -132,3 +134,58 @@ class BernoulliPrior(nn.Module):
 
     def forward(self):
         return Product(Bernoulli(logits=self.logits, validate_args=False), self.logits.ndim)
+
+
+# What an objective asks of the posterior (and of the prior beside it), in the words of `abilities`.
+NEEDS = {
+    "BetaTC": {"factorised", "path", "anywhere"},
+    "DIPVAE": {"mean"},
+    "DReG": {"path", "anywhere"},
+    "FactorVAE": {"factorised", "path"},
+    "InfoVAE": {"path"},
+    "STL": {"path", "anywhere"},
+}
+
+# Word to what the error says where it is lacking.
+LACKS = {
+    "factorised": "defined for a factorised posterior",
+    "path": "posterior that can be reparameterised",
+    "mean": "needs a posterior with a mean",
+    "KL per dimension": "KL per dimension .* is defined for a factorised posterior",
+    "anywhere": "own draws",
+    "moving prior": "nothing moves a learned prior",
+}
+
+
+def needs(objective) -> set[str]:
+    """What this objective asks for, with what its arguments add."""
+    more = set()
+    if getattr(objective, "free_bits", None):
+        more |= {"KL per dimension"}
+    if getattr(objective, "kind", None) == "ii":
+        more |= {"factorised", "path"}
+    if getattr(objective, "alpha", None) == 1 and type(objective).__name__ == "InfoVAE":
+        more |= {"moving prior"}
+    return NEEDS.get(type(objective).__name__, set()) | more
+
+
+def abilities(q, p) -> set[str]:
+    """What a posterior of some rows offers beside a prior: read off the distributions, so that new ones need no row."""
+
+    def works(function, *errors) -> bool:
+        try:
+            function()
+        except errors:
+            return False
+        return True
+
+    z = q.sample()
+    found = {
+        "factorised": isinstance(q, Product),
+        "path": q.has_rsample,
+        "mean": works(lambda: q.mean, NotImplementedError),
+        "KL per dimension": works(lambda: kl_per_dimension(q, p), VaekitError),
+        "anywhere": works(lambda: q.log_prob(z.clone()), VaekitError),
+        "moving prior": p.has_rsample or not p.log_prob(p.sample()).requires_grad,
+    }
+    return {name for name, present in found.items() if present}

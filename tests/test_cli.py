@@ -295,7 +295,19 @@ def test_help_is_quick_and_imports_no_torch():
 
 
 def test_every_command_has_help_with_an_example(capsys):
-    for command in ("fit", "evaluate", "score", "sample", "reconstruct", "encode", "plot", "report", "info", "list"):
+    for command in (
+        "fit",
+        "evaluate",
+        "score",
+        "sample",
+        "reconstruct",
+        "encode",
+        "plot",
+        "report",
+        "info",
+        "cite",
+        "list",
+    ):
         assert vaekit(command, "--help") == 0
         assert f"Example: vaekit {command}" in capsys.readouterr().out.replace("\n", " ")
 

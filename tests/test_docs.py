@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import vaekit
-from vaekit import cli
+from vaekit import catalog, cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,6 +51,29 @@ def test_evaluation_page_runs():
     assert names["sandwich"].gap.value < 1
 
 
+def test_choose_page_runs():
+    names = {}
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        for block in blocks("docs/choose.md", "python"):
+            exec(block, names)
+    assert names["comparison"].mean() > 0, "outliers: the robust likelihood is ahead"
+    assert names["estimate"].quantity == "mass"
+
+
+def test_choose_page_names_every_member():
+    """Tables between marks are those of today, and what the page calls by name exists."""
+    text = (ROOT / "docs/choose.md").read_text()
+    assert catalog.filled(text) == text, "run: python -m vaekit.catalog docs/choose.md"
+    kinds = re.findall(r"<!-- list (\w+) -->", text)
+    assert set(kinds) == {"likelihood", "objective", "posterior", "prior"}
+    assert text.count("<!-- end -->") == len(kinds)
+    known = {name for members in catalog.entries().values() for name in members}
+    prose = re.sub(r"<!-- list.*?<!-- end -->|^```.*?^```", "", text, flags=re.S | re.M)
+    named = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", prose))
+    assert named - known == set()
+
+
 def test_readme_commands_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
@@ -62,7 +85,7 @@ def test_readme_commands_run(tmp_path, monkeypatch):
 
 
 def test_readme_links_exist():
-    for path in ("README.md", "CONTRIBUTING.md", "docs/theory.md", "docs/evaluation.md"):
+    for path in ("README.md", "CONTRIBUTING.md", "docs/theory.md", "docs/evaluation.md", "docs/choose.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / path).read_text()):
             if "://" not in link:
                 assert ((ROOT / path).parent / link).exists(), f"{path} links to {link}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from components import BernoulliPosterior, BernoulliPrior
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 import vaekit as vk
 from vaekit import VAE, Conditional, bounds, engine, likelihoods, networks, posteriors, priors, schedules
@@ -305,6 +305,39 @@ def test_latents_without_a_path_are_refused(objective):
     objective.prepare(100)
     with pytest.raises(ConfigError, match="can be reparameterised"):
         objective(make(BernoulliPosterior(3)), X)
+
+
+class LearnedPrior(nn.Module):
+    """A Gaussian with learned means; as a mixture of one component its draws carry no gradients."""
+
+    def __init__(self, as_mixture):
+        super().__init__()
+        self.loc, self.as_mixture = nn.Parameter(torch.full((3,), 0.5, dtype=F64)), as_mixture
+
+    def forward(self):
+        base = Product(Normal(self.loc, torch.ones_like(self.loc), validate_args=False), 1)
+        if not self.as_mixture:
+            return base
+        one = Categorical(torch.ones(1, dtype=F64), validate_args=False)
+        return MixtureSameFamily(one, base.expand((1,)), validate_args=False)
+
+
+def test_the_discrepancy_moves_a_learned_prior():
+    model = make()
+    model.prior = LearnedPrior(as_mixture=False)
+    with torch.no_grad():
+        model.prior.loc.fill_(1.5)
+    (gradient,) = torch.autograd.grad(loss_of(InfoVAE(alpha=1.0), model).value, [model.prior.loc])
+    assert bool((gradient > 0).all()), "downhill is towards the codes, whose means are near 0"
+
+
+def test_a_learned_prior_that_nothing_would_move_is_refused():
+    model = make()
+    model.prior = LearnedPrior(as_mixture=True)
+    with pytest.raises(ConfigError, match="nothing moves a learned prior"):
+        loss_of(InfoVAE(alpha=1.0), model)
+    (gradient,) = torch.autograd.grad(loss_of(InfoVAE(alpha=0.0), model).value, [model.prior.loc])
+    assert bool((gradient != 0).all()), "below alpha = 1 the KL moves it"
 
 
 def test_what_a_batch_cannot_tell_is_refused():

@@ -46,6 +46,7 @@ _MODULES = frozenset(
         "presets",
         "priors",
         "recipe",
+        "references",
         "report",
         "runs",
         "schedules",

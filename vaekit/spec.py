@@ -139,10 +139,15 @@ def _build(tree: Any, modules: dict[str, nn.Module]) -> Any:
     if "custom" in tree:
         return modules[tree["custom"]]
     arguments = {key: _build(value, modules) for key, value in tree["arguments"].items()}
-    return _constructor(tree["component"])(**arguments)
+    return constructor(tree["component"])(**arguments)
 
 
-def _constructor(name: str) -> Callable[..., Any]:
+def constructor(name: str) -> Callable[..., Any]:
+    """The class of a name in a description: "axis.Name", or that of a core class.
+
+    Raises:
+        ArtifactError: if there is none.
+    """
     if name in _CORE:
         return getattr(import_module(_CORE[name]), name)
     axis, _, member = name.partition(".")

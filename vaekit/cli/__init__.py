@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from vaekit.cli import compare, encode, evaluate, fit, info, list_, plot, reconstruct, report, sample, score
+from vaekit.cli import cite, compare, encode, evaluate, fit, info, list_, plot, reconstruct, report, sample, score
 from vaekit.errors import ConfigError, VaekitError
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def _options(
     """Options before the command."""
 
 
-for _command in (fit, evaluate, compare, score, sample, reconstruct, encode, plot, report, info, list_):
+for _command in (fit, evaluate, compare, score, sample, reconstruct, encode, plot, report, info, cite, list_):
     _command.register(app)
 
 

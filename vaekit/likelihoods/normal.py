@@ -10,6 +10,9 @@ class Normal(LocationScale):
     Equation 13.18 with `scale="network"`; with a fixed scale, equation 13.28: the objective is then half the squared
     error plus \( \sigma^2 \) times the KL, up to the factor \( 1/\sigma^2 \) and a constant.
 
+    Use it for real numbers without far outliers. A scale per dimension suits tables, a fixed one images whose noise is
+    known; a scale from the network makes errors differ from row to row.
+
     References:
         Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114, appendix C.2.
 

@@ -49,6 +49,12 @@ def default_channels(sides: tuple[int, int]) -> tuple[int, ...]:
 class ConvEncoder(nn.Module):
     """Blocks of convolution (3 x 3, stride 2), batch norm and leaky ReLU (slope 0.2).
 
+    Use it for images.
+
+    References:
+        Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial networks",
+        2016, https://arxiv.org/abs/1511.06434.
+
     Args:
         in_shape: (C, H, W), or (H, W) for one channel; any sides, odd and unequal ones too.
         channels: output channels of each block; None takes up to four blocks of 32, 64, 128, 256.
@@ -98,6 +104,10 @@ class ConvDecoder(nn.Module):
 
     The result has the sides of the image and the channels of the last block; `Conditional` adds the 1 x 1 convolution
     that makes distribution parameters of it.
+
+    References:
+        Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial networks",
+        2016, https://arxiv.org/abs/1511.06434.
 
     Args:
         in_shape: event shape of z.

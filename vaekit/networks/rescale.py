@@ -9,6 +9,7 @@ from vaekit.errors import ConfigError
 class RescaleInput(nn.Module):
     """Feeds (x - low) / (high - low) to a network: integers of an image reach an encoder as values in [0, 1].
 
+    Use it where the likelihood is one of integers with a highest value.
     It belongs to the encoder, unlike a transform of the data: the likelihood still describes x as it is, so no Jacobian
     is due.
 

@@ -34,8 +34,8 @@ class BetaTC(Objective):
     match published results.
 
     References:
-        Chen et al., "Isolating sources of disentanglement in VAEs", 2018, https://arxiv.org/abs/1802.04942, equation 2
-        and appendix C.
+        Chen et al., "Isolating sources of disentanglement in variational autoencoders", 2018,
+        https://arxiv.org/abs/1802.04942, equation 2 and appendix C.
 
     Args:
         beta: weight of the total correlation.

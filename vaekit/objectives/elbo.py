@@ -20,14 +20,16 @@ class ELBO(Objective):
     value bounds nothing (the reported term `elbo` is the bound at beta = 1 all the same). KL warm-up is a schedule:
     `beta=schedules.Linear(0, 1, 10_000)`.
 
+    Use it first; where log p(x) matters more than time, `IWAE` and `DReG` follow a tighter bound.
+
     With `free_bits` the KL term becomes \( \sum_j \max(\lambda, \frac1B \sum_b KL_j(x_b)) \): no dimension gains from a
     KL below lambda nats, so none collapses early.
 
     References:
         Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114, equation 10.
-        Higgins et al., "beta-VAE", 2017, https://openreview.net/forum?id=Sy2fzU9gl.
+        Higgins et al., "beta-VAE", 2017, https://openreview.net/forum?id=Sy2fzU9gl (`beta`).
         Kingma et al., "Improved variational inference with inverse autoregressive flow", 2016,
-        https://arxiv.org/abs/1606.04934, appendix C.8 (free bits).
+        https://arxiv.org/abs/1606.04934, appendix C.8 (`free_bits`).
 
     Args:
         num_samples: M, draws of z per point.

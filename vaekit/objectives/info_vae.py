@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
@@ -34,7 +35,8 @@ class InfoVAE(Objective):
 
     Raises:
         ConfigError: for alpha above 1, a lambda below 1 - alpha, a bandwidth that is not positive, a posterior that
-            cannot be reparameterised, or a batch of one row.
+            cannot be reparameterised, a batch of one row, or a learned prior that nothing would move (alpha = 1, and
+            no reparameterised draws).
 
     Example:
         >>> InfoVAE(alpha=1.0, weight=100.0)
@@ -66,11 +68,22 @@ class InfoVAE(Objective):
         log_likelihood = model.likelihood(z).log_prob(x)
         closed = bounds.closed_form_kl(q, prior, "auto")
         kl = q.log_prob(z) - prior.log_prob(z) if closed is None else closed
-        missing = q.batch_shape[len(prior.batch_shape) :]
-        discrepancy = self._mmd(z, prior.sample(missing))
+        discrepancy = self._mmd(z, self._from_prior(prior, q.batch_shape[len(prior.batch_shape) :]))
         value = ((1 - self.alpha) * kl - log_likelihood).mean() + (self.alpha + self.weight - 1) * discrepancy
         terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl, "mmd": discrepancy}
         return Loss(value, terms)
+
+    def _from_prior(self, prior: Distribution, shape: torch.Size) -> Tensor:
+        """Draws from the prior, with their gradients where it is learned and has a path for them."""
+        if prior.has_rsample:
+            return prior.rsample(shape)
+        draws = prior.sample(shape)
+        if self.alpha == 1 and prior.log_prob(draws).requires_grad:
+            raise ConfigError(
+                "InfoVAE at alpha = 1 has no KL, so that nothing moves a learned prior that cannot be reparameterised; "
+                f"{prior} cannot. Use alpha < 1, or a fixed prior."
+            )
+        return draws
 
     def _mmd(self, z: Tensor, from_prior: Tensor) -> Tensor:
         """The squared discrepancy of two samples of shape (B, *Z), shape ()."""

@@ -12,6 +12,7 @@ class IWAE(Objective):
 
     A tighter bound than the ELBO, at K times the decoder's cost. The signal-to-noise ratio of the encoder's gradient
     falls with K (Rainforth et al. 2018), which `DReG` mends; 5 to 50 are usual.
+    Use it where log p(x) matters more than the time of training.
 
     References:
         Burda et al., "Importance weighted autoencoders", 2016, https://arxiv.org/abs/1509.00519, equation 8.

@@ -22,6 +22,9 @@ class DiagonalNormal(ConditionalDistribution):
     "log-variance" \( \sigma = e^{v/2} \), "exp" \( \sigma = e^v \), "softplus" \( \sigma = \log(1 + e^v) \), or
     "softplus-variance" \( \sigma^2 = \log(1 + e^v) \) (13.9-13.10).
 
+    Use it first: it is the cheapest, and its KL to a Gaussian prior is known. It cannot follow a p(z|x) whose
+    dimensions depend on each other.
+
     References:
         Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114, equation 9.
 

@@ -71,7 +71,9 @@ def vae(
     transform: Transform | None = None,
     objective: Objective | None = None,
 ) -> tuple[VAE, Objective]:
-    """The VAE of Kingma & Welling 2014 with two-sided MLPs: the place to start, for tables and small images.
+    """The VAE of Kingma & Welling 2014 with two-sided MLPs: the place to start.
+
+    Use it for tables and small images, and as what every other preset is compared with.
 
     References:
         Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
@@ -99,6 +101,8 @@ def vae(
 
 def beta_vae(event_shape: Shape, *, beta: float = 4.0, latent_dim: int = 16, **parts: Any) -> tuple[VAE, Objective]:
     """The beta-VAE of Higgins et al. 2017: a KL weighted by beta > 1, for fewer and more independent latents.
+
+    Use it for codes whose dimensions are looked at one by one; log p(x) pays for it.
 
     References:
         Higgins et al., "beta-VAE", 2017, https://openreview.net/forum?id=Sy2fzU9gl.
@@ -128,8 +132,12 @@ def conv_vae(
 ) -> tuple[VAE, Objective]:
     """A VAE of stride-2 convolutions with batch norm and leaky ReLU, mirrored: for images of any size.
 
+    Use it for images; where they are small and in grey, `vae` is faster.
+
     References:
-        Kingma & Welling 2014; the block is that of Radford et al., "DCGAN", 2016, https://arxiv.org/abs/1511.06434.
+        Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
+        Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial networks",
+        2016, https://arxiv.org/abs/1511.06434, whose blocks these are.
 
     Args:
         event_shape: (C, H, W) or (H, W).
@@ -156,8 +164,11 @@ def conv_vae(
 def mlp_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts: Any) -> tuple[VAE, Objective]:
     """The textbook's program: one hidden layer of 500 units and a two-dimensional z, for figures 13.6a and 13.6b.
 
+    Use it for pictures of the latent space; two dimensions are few for a density.
+
     References:
-        Kingma & Welling 2014, section 5 (500 hidden units for MNIST).
+        Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114, section 5 (500
+        hidden units for MNIST).
 
     Args:
         event_shape: shape of one image.
@@ -171,10 +182,14 @@ def mlp_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts:
 
 
 def conv_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts: Any) -> tuple[VAE, Objective]:
-    """The convolutional program beside it: four stride-2 blocks and a two-dimensional z.
+    """The textbook's convolutional program: four stride-2 blocks and a two-dimensional z.
+
+    Use it as `mlp_mnist`, for pictures of the latent space.
 
     References:
-        Kingma & Welling 2014; Radford et al. 2016.
+        Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
+        Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial networks",
+        2016, https://arxiv.org/abs/1511.06434.
 
     Args:
         event_shape: shape of one image.

@@ -27,6 +27,8 @@ _WARM_UP = 10_000  # updates
 def iwae(event_shape: Shape, *, latent_dim: int = 16, num_samples: int = 5, **parts: Any) -> tuple[VAE, Objective]:
     """The importance-weighted autoencoder of Burda et al. 2016: a tighter bound at K times the decoder's cost.
 
+    Use it where log p(x) matters more than the time of training; `dreg` is the better gradient for many draws.
+
     References:
         Burda et al., "Importance weighted autoencoders", 2016, https://arxiv.org/abs/1509.00519.
 
@@ -46,6 +48,8 @@ def miwae(
     event_shape: Shape, *, latent_dim: int = 16, num_samples: int = 10, num_groups: int = 2, **parts: Any
 ) -> tuple[VAE, Objective]:
     """MIWAE of Rainforth et al. 2018: means of smaller importance-weighted bounds, for a better encoder.
+
+    Use it where many draws are affordable and the encoder suffers under `iwae`.
 
     References:
         Rainforth et al., "Tighter variational bounds are not necessarily better", 2018, https://arxiv.org/abs/1802.04537.
@@ -68,6 +72,8 @@ def ciwae(
 ) -> tuple[VAE, Objective]:
     """CIWAE of Rainforth et al. 2018: a blend of ELBO and IWAE, between a tight bound and a good encoder.
 
+    Use it as a compromise between `vae` and `iwae`, with a weight that has to be found by trial.
+
     References:
         Rainforth et al., "Tighter variational bounds are not necessarily better", 2018, https://arxiv.org/abs/1802.04537.
 
@@ -89,6 +95,8 @@ def piwae(
 ) -> tuple[VAE, Objective]:
     """PIWAE of Rainforth et al. 2018: the decoder learns from IWAE, the encoder from MIWAE.
 
+    Use it where log p(x) matters most and two backward passes are affordable.
+
     References:
         Rainforth et al., "Tighter variational bounds are not necessarily better", 2018, https://arxiv.org/abs/1802.04537.
 
@@ -107,6 +115,8 @@ def piwae(
 
 def dreg(event_shape: Shape, *, latent_dim: int = 16, num_samples: int = 5, **parts: Any) -> tuple[VAE, Objective]:
     """IWAE by the doubly reparameterised gradient of Tucker et al. 2019: a good encoder with many samples, too.
+
+    Use it in place of `iwae`, most of all with many draws; the posterior has to be reparameterisable.
 
     References:
         Tucker et al., "Doubly reparameterized gradient estimators for Monte Carlo objectives", 2019,
@@ -127,6 +137,8 @@ def dreg(event_shape: Shape, *, latent_dim: int = 16, num_samples: int = 5, **pa
 def tvo(event_shape: Shape, *, latent_dim: int = 16, num_samples: int = 10, **parts: Any) -> tuple[VAE, Objective]:
     """The thermodynamic variational objective of Masrani et al. 2019: a bound by integration over temperatures.
 
+    Use it for discrete latents, with many draws; with latents that can be reparameterised `dreg` is less noisy.
+
     References:
         Masrani et al., "The thermodynamic variational objective", 2019, https://arxiv.org/abs/1907.00031.
 
@@ -146,6 +158,8 @@ def disentangled_beta_vae(
     event_shape: Shape, *, latent_dim: int = 16, capacity: float = 25.0, gamma: float = 100.0, **parts: Any
 ) -> tuple[VAE, Objective]:
     """The beta-VAE of Burgess et al. 2018: a KL held at a capacity, for disentangled codes at a chosen rate.
+
+    Use it for disentangled codes at a rate that one chooses, not for log p(x).
 
     References:
         Burgess et al., "Understanding disentangling in beta-VAE", 2018, https://arxiv.org/abs/1804.03599.
@@ -170,6 +184,8 @@ def disentangled_beta_vae(
 def beta_tc_vae(event_shape: Shape, *, latent_dim: int = 16, beta: float = 6.0, **parts: Any) -> tuple[VAE, Objective]:
     """The beta-TC-VAE of Chen et al. 2018: only the dependence between latents is weighted, for disentangled codes.
 
+    Use it for disentangled codes with batches of a hundred rows and more, not for log p(x).
+
     References:
         Chen et al., "Isolating sources of disentanglement in variational autoencoders", 2018,
         https://arxiv.org/abs/1802.04942.
@@ -188,6 +204,8 @@ def beta_tc_vae(event_shape: Shape, *, latent_dim: int = 16, beta: float = 6.0, 
 
 def factor_vae(event_shape: Shape, *, latent_dim: int = 16, gamma: float = 10.0, **parts: Any) -> tuple[VAE, Objective]:
     """FactorVAE of Kim & Mnih 2018: the dependence between latents by a discriminator, for disentangled codes.
+
+    Use it for disentangled codes where batches are too small for `beta_tc_vae`, not for log p(x).
 
     References:
         Kim & Mnih, "Disentangling by factorising", 2018, https://arxiv.org/abs/1802.05983.
@@ -209,6 +227,8 @@ def dip_vae(
 ) -> tuple[VAE, Objective]:
     """DIP-VAE of Kumar et al. 2018: the covariance of the codes is drawn to the identity, for disentangled codes.
 
+    Use it for disentangled codes at little cost; it sees linear dependence alone.
+
     References:
         Kumar et al., "Variational inference of disentangled latent concepts from unlabeled observations", 2018,
         https://arxiv.org/abs/1711.00848.
@@ -228,8 +248,11 @@ def dip_vae(
 def info_vae(event_shape: Shape, *, latent_dim: int = 16, weight: float = 100.0, **parts: Any) -> tuple[VAE, Objective]:
     """InfoVAE of Zhao et al. 2019: less KL and an MMD between q(z) and the prior, for codes that carry more.
 
+    Use it where codes collapse, or must fill the prior well.
+
     References:
-        Zhao et al., "InfoVAE", 2019, https://arxiv.org/abs/1706.02262.
+        Zhao et al., "InfoVAE: balancing learning and inference in variational autoencoders", 2019,
+        https://arxiv.org/abs/1706.02262.
 
     Args:
         event_shape: shape of one row of data.

@@ -10,6 +10,8 @@ from vaekit.networks.shapes import Shape, as_shape
 class StandardNormal(nn.Module):
     r"""\( p(z) = N(z; 0, I) \), the prior of equation 13.24.
 
+    Use it first: it has no parameters, and every Gaussian posterior has a closed-form KL to it.
+
     References:
         Kingma & Welling, "Auto-encoding variational Bayes", 2014, https://arxiv.org/abs/1312.6114, section 3.
 

@@ -40,12 +40,15 @@ def content_noise(x: Tensor, seed: int) -> Tensor:
 class Binarize(Transform):
     """Grey values in [0, 1] to bits: the model then describes the bits, and log p is their mass, not a density of grey.
 
+    Use it where a number is compared with the literature on binary MNIST.
+
     `fresh` draws each bit from Bernoulli(x) at every use; `fixed` draws it once for all (the draw is a function of the
     row's values and the seed); `threshold` sets it where x > threshold. Numbers from different modes cannot be
     compared: thresholded digits are several nats easier than drawn ones.
 
     References:
-        Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", 2008 (drawn bits).
+        Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", 2008,
+        https://doi.org/10.1145/1390156.1390266 (drawn bits).
 
     Args:
         mode: "fresh", "fixed" or "threshold".
