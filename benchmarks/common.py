@@ -70,10 +70,15 @@ def contestant(options: Options, name: str, worker: str, **job: Any) -> dict[str
 
 
 def library(options: Options, modes: Sequence[str] = tuple(MODES), **job: Any) -> dict[str, Start]:
-    """vaekit as it can be told to run, by the names of `MODES`; `quick` takes those that never compile."""
+    """vaekit as it can be told to run, by the names of `MODES`; `quick` takes those that never compile.
+
+    bf16 runs only where the machine has units for it: elsewhere it is emulated, many times slower, and nobody's choice.
+    """
     starters: dict[str, Start] = {}
     for name in modes:
         compile, precision = MODES[name]
+        if precision == "bf16" and not (options.quick or vk.engine.has_fast_bf16(torch.device("cpu"))):
+            continue
         if compile == "off" or not options.quick:
             starters |= contestant(options, name, "library", compile=compile, precision=precision, **job)
     return starters

@@ -45,7 +45,7 @@ def num_epochs(num_stages: int) -> int:
 
 def adam(parameters: Any, lr: float) -> torch.optim.Optimizer:
     """Adam whose second moment starts at 1 for gradients summed over a batch, written for their mean."""
-    optimizer = torch.optim.Adam(parameters, lr=lr, betas=(0.99, 0.999), eps=1e-4 / _BATCH, fused=True)
+    optimizer = vk.training.Adam(parameters, lr=lr, betas=(0.99, 0.999), eps=1e-4 / _BATCH)
     for parameter in optimizer.param_groups[0]["params"]:
         moments = {"exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.full_like(parameter, _BATCH**-2)}
         optimizer.state[parameter] = {"step": torch.zeros(()), **moments}

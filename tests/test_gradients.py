@@ -120,13 +120,14 @@ def test_channels_innermost_and_hooks_are_left_to_autograd():
     assert not OneGraph.suits([weights])
 
 
-def test_adam_is_torchs():
+@pytest.mark.parametrize("options", [{}, {"betas": (0.5, 0.9), "eps": 1e-4, "weight_decay": 0.1}])
+def test_adam_is_torchs(options):
     """Same kernel, same bits, also through a state that is saved and put back, and with a gradient that is missing."""
     shapes = [(3, 2), (5,), ()]
     generator = torch.Generator().manual_seed(0)
     start = [torch.randn(shape, generator=generator) for shape in shapes]
     own, torchs = ([nn.Parameter(p.clone()) for p in start] for _ in range(2))
-    optimizers = [Adam(own, lr=1e-2), torch.optim.Adam(torchs, lr=1e-2, fused=True)]
+    optimizers = [Adam(own, lr=1e-2, **options), torch.optim.Adam(torchs, lr=1e-2, fused=True, **options)]
     schedules = [torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5) for optimizer in optimizers]
     for i in range(12):
         noise = [torch.randn(shape, generator=generator) for shape in shapes]

@@ -73,7 +73,7 @@ def train(
     model = make_model(net, shape, head)
     load_weights((model,), weights)
     model.transform = transform
-    optimizer = partial(torch.optim.Adam, fused=True, weight_decay=weight_decay)
+    optimizer = partial(vk.training.Adam, weight_decay=weight_decay)
     trainer = vk.Trainer(
         max_epochs=10**6,
         batch_size=batch,

@@ -15,12 +15,22 @@ class Adam(torch.optim.Adam):
         Kingma & Ba, "Adam", 2015, https://arxiv.org/abs/1412.6980, algorithm 1.
 
     Args:
-        parameters: what is moved, all of one device and dtype.
+        parameters: what is moved.
         lr: step size.
+        betas: decay rates of the two moments.
+        eps: added to the root of the second moment.
+        weight_decay: L2 penalty, added to the gradient.
     """
 
-    def __init__(self, parameters: Any, lr: float = 1e-3) -> None:
-        super().__init__(parameters, lr=lr, fused=True)
+    def __init__(
+        self,
+        parameters: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
         self._lists: tuple[list[Any], ...] | None = None
 
     def load_state_dict(self, state_dict: Any) -> None:
@@ -61,7 +71,7 @@ class Adam(torch.optim.Adam):
             lr=group["lr"],
             beta1=group["betas"][0],
             beta2=group["betas"][1],
-            weight_decay=0.0,
+            weight_decay=group["weight_decay"],
             eps=group["eps"],
             amsgrad=False,
             maximize=False,
