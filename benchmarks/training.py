@@ -13,6 +13,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+import vaekit as vk
 from benchmarks.common import (
     MLP,
     MODES,
@@ -101,7 +104,8 @@ def _peaks(options: Options) -> dict[str, Start]:
     starters: dict[str, Start] = {}
     if not options.quick:
         starters |= contestant(options, "peak float32", "peak", **job, dtype="float32")
-        starters |= contestant(options, "peak bfloat16", "peak", **job, dtype="bfloat16")
+        if vk.engine.has_fast_bf16(torch.device("cpu")):
+            starters |= contestant(options, "peak bfloat16", "peak", **job, dtype="bfloat16")
     return starters
 
 
