@@ -57,7 +57,31 @@ def describe_support(distribution: Distribution) -> str:
         return f"[{float(support.lower_bound):g}, {float(support.upper_bound):g}]"
     if support in (constraints.real, constraints.real_vector):
         return "the real numbers"
-    return str(support)
+    if support is constraints.one_hot:
+        return "the one-hot vectors"
+    if support is constraints.simplex:
+        return "the simplex"
+    return getattr(support, "words", str(support))
+
+
+def centre(distribution: Distribution) -> Tensor:
+    """One point that stands for the distribution, shape (*batch, *event): its mean, where the support has means.
+
+    On a sphere or a ball the mean of points is no such point, and a relaxed distribution knows no mean; those have a
+    `centre` of their own.
+    """
+    own = getattr(getattr(distribution, "base", distribution), "centre", None)
+    return distribution.mean if own is None else own
+
+
+def known_support(distribution: Distribution) -> str | None:
+    """`describe_support` where it has words of its own, else None; the ends of an interval are of no account."""
+    try:
+        support = element_support(distribution)
+    except NotImplementedError:
+        return None
+    words = describe_support(distribution)
+    return None if words == str(support) else "[0, 1]" if words == "(0, 1)" else words
 
 
 def check_support(distribution: Distribution, value: Tensor, *, where: str = "x") -> None:

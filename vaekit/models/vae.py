@@ -10,8 +10,10 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.conditional import Conditional
+from vaekit.distributions import centre
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models import inputs
+from vaekit.models.supports import check_supports
 from vaekit.transforms import Transform
 
 _VALUES = 2**22  # parameters of p(x|z) per pass of sample, encode and reconstruct: bounds memory, whatever N and X
@@ -36,6 +38,7 @@ class VAE(nn.Module):
 
     Raises:
         ShapeError: if the parts do not fit each other.
+        SupportError: if q(z|x) and p(z) live on different sets.
 
     Example:
         >>> import torch, vaekit as vk
@@ -62,6 +65,7 @@ class VAE(nn.Module):
             )
         encoder.build(decoder.head.event_shape)
         decoder.build(latent_shape)
+        check_supports(encoder.head, prior)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -121,7 +125,8 @@ class VAE(nn.Module):
 
         Args:
             x: data in their own units, shape (N, *X).
-            mean: the mean of q (a posterior without one raises), or a draw.
+            mean: the mean of q (on spheres, balls and relaxed bits the point in its centre; a posterior that knows
+                neither raises), or a draw.
             generator: source of the noise of the draw and of a random transform; None with `mean=True` uses a fixed
                 seed, so that two calls give the same codes.
 
@@ -187,7 +192,7 @@ class VAE(nn.Module):
 
     def _encode(self, x: Tensor, mean: bool) -> Tensor:
         q = self.posterior(inputs.to_model_space(self, x)[0])
-        return q.mean if mean else q.sample()
+        return centre(q) if mean else q.sample()
 
     def _decode(self, z: Tensor, mean: bool) -> Tensor:
         p = self.likelihood(z)

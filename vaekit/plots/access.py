@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaekit import engine
+from vaekit.distributions import centre
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models import VAE, inputs
 
@@ -73,7 +74,7 @@ def encode(model: Any, x: Tensor) -> Tensor:
 
 def _posterior_mean(model: Any, x: Tensor) -> Tensor:
     y, _ = inputs.to_model_space(model, x.to(engine.model_device(model)))
-    return model.posterior(y).mean
+    return centre(model.posterior(y))
 
 
 def decode(model: Any, z: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
