@@ -63,10 +63,13 @@ POSTERIORS = {
     "FullNormal": [posteriors.FullNormal],
     "RelaxedBernoulli": [posteriors.RelaxedBernoulli],
     "RelaxedCategorical": [lambda shape: posteriors.RelaxedCategorical(shape, num_classes=3)],
+    "VonMisesFisher": [posteriors.VonMisesFisher],
 }
 
 # Families whose events are vectors: other event shapes are refused.
-VECTORS = {"FullNormal"}
+VECTORS = {"FullNormal", "UniformSphere", "VonMisesFisher"}
+# Families on a sphere, which needs two dimensions around it.
+SPHERES = {"UniformSphere", "VonMisesFisher"}
 
 PRIORS = {
     "AutoregressiveCategorical": [
@@ -84,6 +87,7 @@ PRIORS = {
         lambda shape: priors.RelaxedCategorical(shape, num_classes=4, temperature=1.5, probs="uniform"),
     ],
     "StandardNormal": [priors.StandardNormal],
+    "UniformSphere": [priors.UniformSphere],
 }
 
 OBJECTIVES = {
@@ -142,7 +146,8 @@ def prior_for(head):
         return getattr(priors, name)(head.event_shape)
     if name in ("Categorical", "RelaxedCategorical"):
         return getattr(priors, name)(head.code_shape, head.num_classes)
-    return priors.StandardNormal(head.event_shape)
+    kind = {"VonMisesFisher": priors.UniformSphere}.get(name, priors.StandardNormal)
+    return kind(head.event_shape)
 
 
 class BernoulliPosterior(ConditionalDistribution):

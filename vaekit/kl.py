@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
-from vaekit.distributions import OneHotCategorical, Product, UnitNormal
+from vaekit.distributions import OneHotCategorical, Product, UniformSphere, UnitNormal, VonMisesFisher
 from vaekit.errors import ConfigError
 
 __all__ = ["kl_divergence", "kl_per_dimension"]
@@ -114,6 +114,8 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     if elementwise is not None:
         assert isinstance(q, Product | OneHotCategorical)
         return elementwise.flatten(-q.event_ndims).sum(-1) if q.event_ndims else elementwise
+    if isinstance(q, VonMisesFisher) and isinstance(p, UniformSphere):
+        return q.kl_to_uniform()
     gaussians = _as_gaussian(q), _as_gaussian(p)
     if gaussians[0] is not None and gaussians[1] is not None:
         return gaussian_kl(*gaussians[0], *gaussians[1])

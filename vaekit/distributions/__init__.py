@@ -24,7 +24,9 @@ from vaekit.distributions.support import (
     element_support,
     known_support,
 )
+from vaekit.distributions.uniform_sphere import UniformSphere
 from vaekit.distributions.unit_normal import UnitNormal
+from vaekit.distributions.von_mises_fisher import VonMisesFisher
 from vaekit.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
@@ -44,7 +46,9 @@ __all__ = [
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
     "StudentT",
+    "UniformSphere",
     "UnitNormal",
+    "VonMisesFisher",
     "ZeroInflated",
     "centre",
     "check_support",

@@ -20,7 +20,20 @@ class _OpenUnitInterval(constraints.interval):
         return (value > 0) & (value < 1)
 
 
+class _UnitSphere(constraints.Constraint):
+    """|z| = 1, up to the rounding of a vector's entries."""
+
+    event_dim = 1
+    words = "the unit sphere"
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each vector lies on the sphere."""
+        tolerance = 10 * torch.finfo(value.dtype).eps
+        return (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
+
+
 open_unit_interval = _OpenUnitInterval()
+unit_sphere = _UnitSphere()
 
 _HINTS = {
     "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli.",

@@ -6,5 +6,14 @@ from vaekit.posteriors.diagonal_normal import DiagonalNormal
 from vaekit.posteriors.full_normal import FullNormal
 from vaekit.posteriors.relaxed_bernoulli import RelaxedBernoulli
 from vaekit.posteriors.relaxed_categorical import RelaxedCategorical
+from vaekit.posteriors.von_mises_fisher import VonMisesFisher
 
-__all__ = ["Bernoulli", "Categorical", "DiagonalNormal", "FullNormal", "RelaxedBernoulli", "RelaxedCategorical"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "DiagonalNormal",
+    "FullNormal",
+    "RelaxedBernoulli",
+    "RelaxedCategorical",
+    "VonMisesFisher",
+]

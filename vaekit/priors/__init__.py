@@ -6,6 +6,7 @@ from vaekit.priors.categorical import Categorical
 from vaekit.priors.relaxed_bernoulli import RelaxedBernoulli
 from vaekit.priors.relaxed_categorical import RelaxedCategorical
 from vaekit.priors.standard_normal import StandardNormal
+from vaekit.priors.uniform_sphere import UniformSphere
 
 __all__ = [
     "AutoregressiveCategorical",
@@ -14,4 +15,5 @@ __all__ = [
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "StandardNormal",
+    "UniformSphere",
 ]
