@@ -64,10 +64,11 @@ POSTERIORS = {
     "RelaxedBernoulli": [posteriors.RelaxedBernoulli],
     "RelaxedCategorical": [lambda shape: posteriors.RelaxedCategorical(shape, num_classes=3)],
     "VonMisesFisher": [posteriors.VonMisesFisher],
+    "WrappedNormal": [posteriors.WrappedNormal, lambda shape: posteriors.WrappedNormal(shape, curvature=0.3)],
 }
 
 # Families whose events are vectors: other event shapes are refused.
-VECTORS = {"FullNormal", "UniformSphere", "VonMisesFisher"}
+VECTORS = {"FullNormal", "UniformSphere", "VonMisesFisher", "WrappedNormal"}
 # Families on a sphere, which needs two dimensions around it.
 SPHERES = {"UniformSphere", "VonMisesFisher"}
 
@@ -88,6 +89,7 @@ PRIORS = {
     ],
     "StandardNormal": [priors.StandardNormal],
     "UniformSphere": [priors.UniformSphere],
+    "WrappedNormal": [priors.WrappedNormal, lambda shape: priors.WrappedNormal(shape, curvature=0.3)],
 }
 
 OBJECTIVES = {
@@ -146,6 +148,8 @@ def prior_for(head):
         return getattr(priors, name)(head.event_shape)
     if name in ("Categorical", "RelaxedCategorical"):
         return getattr(priors, name)(head.code_shape, head.num_classes)
+    if name == "WrappedNormal":
+        return priors.WrappedNormal(head.event_shape, head.curvature)
     kind = {"VonMisesFisher": priors.UniformSphere}.get(name, priors.StandardNormal)
     return kind(head.event_shape)
 

@@ -27,6 +27,7 @@ from vaekit.distributions.support import (
 from vaekit.distributions.uniform_sphere import UniformSphere
 from vaekit.distributions.unit_normal import UnitNormal
 from vaekit.distributions.von_mises_fisher import VonMisesFisher
+from vaekit.distributions.wrapped_normal import WrappedNormal
 from vaekit.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "UniformSphere",
     "UnitNormal",
     "VonMisesFisher",
+    "WrappedNormal",
     "ZeroInflated",
     "centre",
     "check_support",

@@ -1,8 +1,8 @@
 r"""Modified Bessel functions of the first kind for the normaliser of the von Mises-Fisher distribution, in float64.
 
 Far up in the order, where Olver's uniform expansion is exact to rounding whatever x, the recurrence
-\( I_{\mu-1}(x) = I_{\mu+1}(x) + (2\mu/x) I_\mu(x) \) starts. In terms of ratios it is a sum of positive numbers: nothing
-is lost on the way down.
+\( I_{\mu-1}(x) = I_{\mu+1}(x) + (2\mu/x) I_\mu(x) \) starts. In terms of ratios it is a sum of positive
+numbers, so that nothing is lost on the way down.
 
 References:
     NIST Digital Library of Mathematical Functions, https://dlmf.nist.gov/10.41, equations 10.41.3 and 10.41.10, and

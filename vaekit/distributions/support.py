@@ -32,6 +32,28 @@ class _UnitSphere(constraints.Constraint):
         return (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
 
 
+class PoincareBall(constraints.Constraint):
+    """c |z|^2 < 1.
+
+    Args:
+        curvature: c > 0.
+    """
+
+    event_dim = 1
+
+    def __init__(self, curvature: float) -> None:
+        self.curvature = curvature
+
+    @property
+    def words(self) -> str:
+        """What messages say, which tells balls of two curvatures apart."""
+        return f"the Poincare ball of curvature -{self.curvature:g}"
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each vector lies inside."""
+        return self.curvature * value.double().square().sum(-1) < 1
+
+
 open_unit_interval = _OpenUnitInterval()
 unit_sphere = _UnitSphere()
 

@@ -21,7 +21,7 @@ _MATCHES = {
 
 def _partner(support: str, axis: str) -> str:
     """What of an axis lives on a support."""
-    names = _MATCHES.get(support)
+    names = _MATCHES.get(support) or ("WrappedNormal of that curvature" if "ball" in support else None)
     if names is None:
         return f"a {axis.removesuffix('s')} on {support}"
     first, _, second = names.partition(" (posterior) and ")

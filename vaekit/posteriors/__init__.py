@@ -7,6 +7,7 @@ from vaekit.posteriors.full_normal import FullNormal
 from vaekit.posteriors.relaxed_bernoulli import RelaxedBernoulli
 from vaekit.posteriors.relaxed_categorical import RelaxedCategorical
 from vaekit.posteriors.von_mises_fisher import VonMisesFisher
+from vaekit.posteriors.wrapped_normal import WrappedNormal
 
 __all__ = [
     "Bernoulli",
@@ -16,4 +17,5 @@ __all__ = [
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "VonMisesFisher",
+    "WrappedNormal",
 ]

@@ -7,6 +7,7 @@ from vaekit.priors.relaxed_bernoulli import RelaxedBernoulli
 from vaekit.priors.relaxed_categorical import RelaxedCategorical
 from vaekit.priors.standard_normal import StandardNormal
 from vaekit.priors.uniform_sphere import UniformSphere
+from vaekit.priors.wrapped_normal import WrappedNormal
 
 __all__ = [
     "AutoregressiveCategorical",
@@ -16,4 +17,5 @@ __all__ = [
     "RelaxedCategorical",
     "StandardNormal",
     "UniformSphere",
+    "WrappedNormal",
 ]
