@@ -23,6 +23,7 @@ from vaekit.distributions.support import (
     describe_support,
     element_support,
     known_support,
+    nearest,
 )
 from vaekit.distributions.uniform_sphere import UniformSphere
 from vaekit.distributions.unit_normal import UnitNormal
@@ -57,4 +58,5 @@ __all__ = [
     "describe_support",
     "element_support",
     "known_support",
+    "nearest",
 ]

@@ -31,6 +31,10 @@ class _UnitSphere(constraints.Constraint):
         tolerance = 10 * torch.finfo(value.dtype).eps
         return (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
 
+    def nearest(self, value: Tensor) -> Tensor:
+        """The point of the sphere in the direction of each vector."""
+        return torch.nn.functional.normalize(value, dim=-1)
+
 
 class PoincareBall(constraints.Constraint):
     """c |z|^2 < 1.
@@ -107,6 +111,15 @@ def centre(distribution: Distribution) -> Tensor:
     """
     own = getattr(getattr(distribution, "base", distribution), "centre", None)
     return distribution.mean if own is None else own
+
+
+def nearest(distribution: Distribution, value: Tensor) -> Tensor:
+    """`value`, a mean of points of the support, moved back onto the support where that has no means: onto a sphere."""
+    try:
+        project = getattr(element_support(distribution), "nearest", None)
+    except NotImplementedError:  # a distribution that does not say
+        return value
+    return value if project is None else project(value)
 
 
 def known_support(distribution: Distribution) -> str | None:

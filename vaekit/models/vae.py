@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.conditional import Conditional
-from vaekit.distributions import centre
+from vaekit.distributions import centre, nearest
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models import inputs
 from vaekit.models.supports import check_supports
@@ -160,7 +160,7 @@ class VAE(nn.Module):
             return self._map(lambda chunk: self._decode(self._encode(chunk, mean), mean), x)
 
     def interpolate(self, start: Any, end: Any, num_steps: int = 8) -> Tensor:
-        """Means of p(x|z) along the straight lines in z between the codes of paired rows.
+        """Means of p(x|z) along the straight lines in z between the codes of paired rows (on a sphere, the arcs).
 
         Args:
             start: rows where the lines begin, shape (N, *X).
@@ -175,7 +175,8 @@ class VAE(nn.Module):
             raise ShapeError(f"start and end need as many rows; got {len(first)} and {len(last)}")
         t = torch.linspace(0, 1, num_steps, dtype=first.dtype, device=first.device)
         weights = t.reshape(1, -1, *[1] * (first.ndim - 1))
-        z = torch.lerp(first.unsqueeze(1), last.unsqueeze(1), weights)
+        with torch.no_grad():
+            z = nearest(self.prior(), torch.lerp(first.unsqueeze(1), last.unsqueeze(1), weights))
         return self.decode(z.flatten(0, 1)).reshape(len(first), num_steps, *self.event_shape)
 
     def _checked(self, x: Any) -> Tensor:
