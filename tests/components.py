@@ -54,6 +54,8 @@ LIKELIHOODS = {
 }
 
 POSTERIORS = {
+    "Bernoulli": [posteriors.Bernoulli],
+    "Categorical": [lambda shape: posteriors.Categorical(shape, num_classes=3)],
     "DiagonalNormal": [
         posteriors.DiagonalNormal,
         lambda shape: posteriors.DiagonalNormal(shape, scale="exp"),
@@ -61,9 +63,36 @@ POSTERIORS = {
         lambda shape: posteriors.DiagonalNormal(shape, scale="softplus-variance"),
     ],
     "FullNormal": [posteriors.FullNormal],
+    "RelaxedBernoulli": [posteriors.RelaxedBernoulli],
+    "RelaxedCategorical": [lambda shape: posteriors.RelaxedCategorical(shape, num_classes=3)],
+    "VonMisesFisher": [posteriors.VonMisesFisher],
+    "WrappedNormal": [posteriors.WrappedNormal, lambda shape: posteriors.WrappedNormal(shape, curvature=0.3)],
 }
 
-PRIORS = {"StandardNormal": [priors.StandardNormal]}
+# Families whose events are vectors: other event shapes are refused.
+VECTORS = {"FullNormal", "UniformSphere", "VonMisesFisher", "WrappedNormal"}
+# Families on a sphere, which needs two dimensions around it.
+SPHERES = {"UniformSphere", "VonMisesFisher"}
+
+PRIORS = {
+    "AutoregressiveCategorical": [
+        lambda shape: priors.AutoregressiveCategorical(shape, num_classes=3),
+        lambda shape: priors.AutoregressiveCategorical(shape, num_classes=2, hidden=(7, 9)),
+    ],
+    "Bernoulli": [priors.Bernoulli, lambda shape: priors.Bernoulli(shape, probs="uniform")],
+    "Categorical": [
+        lambda shape: priors.Categorical(shape, num_classes=3),
+        lambda shape: priors.Categorical(shape, num_classes=4, probs="uniform"),
+    ],
+    "RelaxedBernoulli": [priors.RelaxedBernoulli, lambda shape: priors.RelaxedBernoulli(shape, probs="uniform")],
+    "RelaxedCategorical": [
+        lambda shape: priors.RelaxedCategorical(shape, num_classes=3),
+        lambda shape: priors.RelaxedCategorical(shape, num_classes=4, temperature=1.5, probs="uniform"),
+    ],
+    "StandardNormal": [priors.StandardNormal],
+    "UniformSphere": [priors.UniformSphere],
+    "WrappedNormal": [priors.WrappedNormal, lambda shape: priors.WrappedNormal(shape, curvature=0.3)],
+}
 
 OBJECTIVES = {
     "BetaTC": [objectives.BetaTC, lambda: objectives.BetaTC(2.0, alpha=0.5, gamma=1.5, weighting="weighted")],
@@ -112,6 +141,19 @@ AXES = {
 def rows(table: dict) -> list:
     """(name, factory) of every row, for `pytest.mark.parametrize`."""
     return [(name, factory) for name, factories in table.items() for factory in factories]
+
+
+def prior_for(head):
+    """A prior whose latents are of the kind of a posterior head."""
+    name = type(head).__name__
+    if name in ("Bernoulli", "RelaxedBernoulli"):
+        return getattr(priors, name)(head.event_shape)
+    if name in ("Categorical", "RelaxedCategorical"):
+        return getattr(priors, name)(head.code_shape, head.num_classes)
+    if name == "WrappedNormal":
+        return priors.WrappedNormal(head.event_shape, head.curvature)
+    kind = {"VonMisesFisher": priors.UniformSphere}.get(name, priors.StandardNormal)
+    return kind(head.event_shape)
 
 
 class BernoulliPosterior(ConditionalDistribution):

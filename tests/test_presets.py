@@ -23,12 +23,21 @@ def test_a_preset_trains_and_moves_every_parameter(name):
     assert torch.isfinite(estimate.value).all()
 
 
-@pytest.mark.parametrize("name", ["iwae", "piwae", "dreg", "factor-vae", "disentangled-beta-vae", "dip-vae", "tvo"])
+@pytest.mark.parametrize(
+    "name", ["iwae", "piwae", "dreg", "factor-vae", "disentangled-beta-vae", "dip-vae", "tvo", "s-vae", "poincare-vae"]
+)
 def test_fit_by_preset(name, tmp_path):
     folder = tmp_path / "run"
     arguments = ["fit", "digits", "-o", str(folder), "--preset", name, "max_epochs=1", "hidden=16", "latent_dim=2"]
     assert cli.run([*arguments, "--quiet"]) == 0
     assert vk.load(folder).latent_shape == (2,)
+
+
+def test_fit_by_codes(tmp_path):
+    folder = tmp_path / "run"
+    parts = ["posterior=categorical:num_classes=4", "prior=autoregressive-categorical:num_classes=4", "num_samples=3"]
+    assert cli.run(["fit", "digits", "-o", str(folder), *parts, "max_epochs=1", "hidden=16", "latent_dim=2"]) == 0
+    assert vk.load(folder).latent_shape == (2, 4)
 
 
 def test_a_preset_takes_the_parts_of_vae():

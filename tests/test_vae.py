@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from components import LIKELIHOODS, POSTERIORS, BernoulliPosterior, BernoulliPrior
+from components import LIKELIHOODS, POSTERIORS, BernoulliPosterior, BernoulliPrior, prior_for
 from torch import nn
 
 from vaekit import VAE, Conditional, likelihoods, networks, posteriors, priors
@@ -15,12 +15,11 @@ F64 = torch.float64
 
 def make(head=None, posterior=None, transform=None, network=None) -> VAE:
     head = head or likelihoods.Bernoulli((1, 4, 4))
+    posterior = posterior or posteriors.DiagonalNormal(2)
     return VAE(
-        encoder=Conditional(
-            network or networks.MLP(head.event_shape, (8,), "tanh"), posterior or posteriors.DiagonalNormal(2)
-        ),
-        decoder=Conditional(networks.MLP(2, (8,), "tanh"), head),
-        prior=priors.StandardNormal(2),
+        encoder=Conditional(network or networks.MLP(head.event_shape, (8,), "tanh"), posterior),
+        decoder=Conditional(networks.MLP(posterior.event_shape, (8,), "tanh"), head),
+        prior=prior_for(posterior),
         transform=transform,
     )
 
@@ -40,8 +39,8 @@ def test_every_pair_of_likelihood_and_posterior_does_everything(likelihood, post
     x = model.sample(5, generator=generator())
     assert x.shape == (5, 1, 4, 4)
     for result, shape in (
-        (model.encode(x), (5, 2)),
-        (model.encode(x, mean=False), (5, 2)),
+        (model.encode(x), (5, *model.latent_shape)),
+        (model.encode(x, mean=False), (5, *model.latent_shape)),
         (model.reconstruct(x), (5, 1, 4, 4)),
         (model.reconstruct(x, mean=False), (5, 1, 4, 4)),
         (model.interpolate(x[:2], x[2:4], 3), (2, 3, 1, 4, 4)),
@@ -70,7 +69,11 @@ def test_the_parameters_are_those_of_q_and_those_of_p():
 
 def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ShapeError, match=r"DiagonalNormal has events of shape \(3,\).*StandardNormal of shape \(2,\)"):
-        make(posterior=posteriors.DiagonalNormal(3))
+        VAE(
+            Conditional(networks.MLP(5), posteriors.DiagonalNormal(3)),
+            Conditional(networks.MLP(2), likelihoods.Normal(5)),
+            priors.StandardNormal(2),
+        )
     with pytest.raises(ShapeError, match=r"MLP takes events of shape \(5,\), but is given events of shape \(1, 4, 4\)"):
         make(network=networks.MLP(5, (8,)))
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution, MultivariateNormal, Normal
+from torch.distributions import Bernoulli, Distribution, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
-from vaekit.distributions import Product, UnitNormal
+from vaekit.distributions import OneHotCategorical, Product, UniformSphere, UnitNormal, VonMisesFisher
 from vaekit.errors import ConfigError
 
 __all__ = ["kl_divergence", "kl_per_dimension"]
@@ -28,9 +29,16 @@ def _normal_unit(q: Normal, p: UnitNormal) -> Tensor:
     return 0.5 * (q.scale * q.scale + q.loc * q.loc - 1) - q.scale.log()
 
 
+def _bernoulli_bernoulli(q: Bernoulli, p: Bernoulli) -> Tensor:
+    r"""\( \pi \log(\pi/\rho) + (1 - \pi) \log((1 - \pi)/(1 - \rho)) \), from logits, where nothing is divided by 0."""
+    ones = torch.sigmoid(q.logits) * (F.logsigmoid(q.logits) - F.logsigmoid(p.logits))
+    return ones + torch.sigmoid(-q.logits) * (F.logsigmoid(-q.logits) - F.logsigmoid(-p.logits))
+
+
 _ELEMENTWISE: dict[_Pair, Callable[..., Tensor]] = {
     (Normal, UnitNormal): _normal_unit,
     (Normal, Normal): _normal_normal,
+    (Bernoulli, Bernoulli): _bernoulli_bernoulli,
 }
 
 
@@ -68,7 +76,12 @@ def _as_gaussian(d: Distribution) -> tuple[Tensor, Tensor] | None:
 
 
 def _elementwise(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL of each element for two products of the same event, shape (*batch, *event); None where there is no form."""
+    """KL of each element for two products of the same event, shape (*batch, *event); None where there is no form.
+
+    An element of a product of one-hot vectors is one code: shape (*batch, *codes).
+    """
+    if isinstance(q, OneHotCategorical) and isinstance(p, OneHotCategorical):
+        return (q.mean * (q.log_probs - p.log_probs)).sum(-1)
     if not (isinstance(q, Product) and isinstance(p, Product)) or q.event_ndims != p.event_ndims:
         return None
     for (kind_q, kind_p), own in _ELEMENTWISE.items():  # the special form stands before the general one
@@ -99,8 +112,10 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     """
     elementwise = _elementwise(q, p)
     if elementwise is not None:
-        assert isinstance(q, Product)
+        assert isinstance(q, Product | OneHotCategorical)
         return elementwise.flatten(-q.event_ndims).sum(-1) if q.event_ndims else elementwise
+    if isinstance(q, VonMisesFisher) and isinstance(p, UniformSphere):
+        return q.kl_to_uniform()
     gaussians = _as_gaussian(q), _as_gaussian(p)
     if gaussians[0] is not None and gaussians[1] is not None:
         return gaussian_kl(*gaussians[0], *gaussians[1])
@@ -108,7 +123,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q, p) of each dimension of a factorised posterior, shape (B, *Z), in nats.
+    """KL(q, p) of each dimension of a factorised posterior, shape (B, *Z), in nats; of each code for one-hot vectors.
 
     Raises:
         ConfigError: unless both are products over dimensions with a closed form.

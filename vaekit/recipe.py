@@ -218,7 +218,8 @@ def build(wanted: Settings, data: Dataset) -> tuple[VAE, Objective]:
     preset = _preset(wanted.preset)
     accepted, head = _accepted(preset), make_likelihood(data, wanted.likelihood or default_likelihood(data))
     own_default = inspect.signature(preset).parameters["latent_dim"].default
-    latent_dim = wanted.latent_dim or (own_default if own_default == 2 else default_latent_dim(data))
+    # A preset that asks for few latents, for pictures or for a curved space, has a reason; 16 and more are a guess.
+    latent_dim = wanted.latent_dim or (own_default if own_default < 16 else default_latent_dim(data))
     transform = make_transform(data, head, wanted.transform)
     if transform is not None:
         with torch.no_grad():
@@ -228,10 +229,11 @@ def build(wanted: Settings, data: Dataset) -> tuple[VAE, Objective]:
         if "hidden" not in accepted:
             raise ConfigError(f"the preset {wanted.preset} has no hidden layers to set; use --preset vae")
         parts["hidden"] = wanted.hidden
+    shape = {"event_shape": latent_dim, "code_shape": latent_dim}  # codes have classes as one more dimension
     if wanted.posterior is not None:
-        parts["posterior"] = component("posteriors", wanted.posterior, event_shape=latent_dim)
+        parts["posterior"] = component("posteriors", wanted.posterior, **shape)
     if wanted.prior is not None:
-        parts["prior"] = component("priors", wanted.prior, event_shape=latent_dim)
+        parts["prior"] = component("priors", wanted.prior, **shape)
     model, objective = preset(data.event_shape, **parts)
     return model, _objective(objective, wanted)
 

@@ -1,5 +1,6 @@
 """Distributions that torch lacks, and the check that a value lies in a distribution's support."""
 
+from vaekit.distributions.autoregressive import AutoregressiveOneHot
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.beta import Beta
 from vaekit.distributions.continuous_bernoulli import ContinuousBernoulli
@@ -10,15 +11,28 @@ from vaekit.distributions.discretized_logistic_mixture import (
 )
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
+from vaekit.distributions.one_hot import OneHotCategorical
 from vaekit.distributions.ordinal import OrdinalCategorical
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.product import Product
+from vaekit.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from vaekit.distributions.student_t import StudentT
-from vaekit.distributions.support import check_support, describe_support, element_support
+from vaekit.distributions.support import (
+    centre,
+    check_support,
+    describe_support,
+    element_support,
+    known_support,
+    nearest,
+)
+from vaekit.distributions.uniform_sphere import UniformSphere
 from vaekit.distributions.unit_normal import UnitNormal
+from vaekit.distributions.von_mises_fisher import VonMisesFisher
+from vaekit.distributions.wrapped_normal import WrappedNormal
 from vaekit.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
+    "AutoregressiveOneHot",
     "Bernoulli",
     "Beta",
     "ContinuousBernoulli",
@@ -27,13 +41,22 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "NegativeBinomial",
     "Normal",
+    "OneHotCategorical",
     "OrdinalCategorical",
     "Poisson",
     "Product",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
     "StudentT",
+    "UniformSphere",
     "UnitNormal",
+    "VonMisesFisher",
+    "WrappedNormal",
     "ZeroInflated",
+    "centre",
     "check_support",
     "describe_support",
     "element_support",
+    "known_support",
+    "nearest",
 ]

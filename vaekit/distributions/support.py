@@ -20,7 +20,46 @@ class _OpenUnitInterval(constraints.interval):
         return (value > 0) & (value < 1)
 
 
+class _UnitSphere(constraints.Constraint):
+    """|z| = 1, up to the rounding of a vector's entries."""
+
+    event_dim = 1
+    words = "the unit sphere"
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each vector lies on the sphere."""
+        tolerance = 10 * torch.finfo(value.dtype).eps
+        return (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
+
+    def nearest(self, value: Tensor) -> Tensor:
+        """The point of the sphere in the direction of each vector."""
+        return torch.nn.functional.normalize(value, dim=-1)
+
+
+class PoincareBall(constraints.Constraint):
+    """c |z|^2 < 1.
+
+    Args:
+        curvature: c > 0.
+    """
+
+    event_dim = 1
+
+    def __init__(self, curvature: float) -> None:
+        self.curvature = curvature
+
+    @property
+    def words(self) -> str:
+        """What messages say, which tells balls of two curvatures apart."""
+        return f"the Poincare ball of curvature -{self.curvature:g}"
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each vector lies inside."""
+        return self.curvature * value.double().square().sum(-1) < 1
+
+
 open_unit_interval = _OpenUnitInterval()
+unit_sphere = _UnitSphere()
 
 _HINTS = {
     "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli.",
@@ -57,7 +96,40 @@ def describe_support(distribution: Distribution) -> str:
         return f"[{float(support.lower_bound):g}, {float(support.upper_bound):g}]"
     if support in (constraints.real, constraints.real_vector):
         return "the real numbers"
-    return str(support)
+    if support is constraints.one_hot:
+        return "the one-hot vectors"
+    if support is constraints.simplex:
+        return "the simplex"
+    return getattr(support, "words", str(support))
+
+
+def centre(distribution: Distribution) -> Tensor:
+    """One point that stands for the distribution, shape (*batch, *event): its mean, where the support has means.
+
+    On a sphere or a ball the mean of points is no such point, and a relaxed distribution knows no mean; those have a
+    `centre` of their own.
+    """
+    own = getattr(getattr(distribution, "base", distribution), "centre", None)
+    return distribution.mean if own is None else own
+
+
+def nearest(distribution: Distribution, value: Tensor) -> Tensor:
+    """`value`, a mean of points of the support, moved back onto the support where that has no means: onto a sphere."""
+    try:
+        project = getattr(element_support(distribution), "nearest", None)
+    except NotImplementedError:  # a distribution that does not say
+        return value
+    return value if project is None else project(value)
+
+
+def known_support(distribution: Distribution) -> str | None:
+    """`describe_support` where it has words of its own, else None; the ends of an interval are of no account."""
+    try:
+        support = element_support(distribution)
+    except NotImplementedError:
+        return None
+    words = describe_support(distribution)
+    return None if words == str(support) else "[0, 1]" if words == "(0, 1)" else words
 
 
 def check_support(distribution: Distribution, value: Tensor, *, where: str = "x") -> None:

@@ -10,8 +10,10 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.conditional import Conditional
+from vaekit.distributions import centre, nearest
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models import inputs
+from vaekit.models.supports import check_supports
 from vaekit.transforms import Transform
 
 _VALUES = 2**22  # parameters of p(x|z) per pass of sample, encode and reconstruct: bounds memory, whatever N and X
@@ -36,6 +38,7 @@ class VAE(nn.Module):
 
     Raises:
         ShapeError: if the parts do not fit each other.
+        SupportError: if q(z|x) and p(z) live on different sets.
 
     Example:
         >>> import torch, vaekit as vk
@@ -62,6 +65,7 @@ class VAE(nn.Module):
             )
         encoder.build(decoder.head.event_shape)
         decoder.build(latent_shape)
+        check_supports(encoder.head, prior)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -121,7 +125,8 @@ class VAE(nn.Module):
 
         Args:
             x: data in their own units, shape (N, *X).
-            mean: the mean of q (a posterior without one raises), or a draw.
+            mean: the mean of q (on spheres, balls and relaxed bits the point in its centre; a posterior that knows
+                neither raises), or a draw.
             generator: source of the noise of the draw and of a random transform; None with `mean=True` uses a fixed
                 seed, so that two calls give the same codes.
 
@@ -155,7 +160,7 @@ class VAE(nn.Module):
             return self._map(lambda chunk: self._decode(self._encode(chunk, mean), mean), x)
 
     def interpolate(self, start: Any, end: Any, num_steps: int = 8) -> Tensor:
-        """Means of p(x|z) along the straight lines in z between the codes of paired rows.
+        """Means of p(x|z) along the straight lines in z between the codes of paired rows (on a sphere, the arcs).
 
         Args:
             start: rows where the lines begin, shape (N, *X).
@@ -170,7 +175,8 @@ class VAE(nn.Module):
             raise ShapeError(f"start and end need as many rows; got {len(first)} and {len(last)}")
         t = torch.linspace(0, 1, num_steps, dtype=first.dtype, device=first.device)
         weights = t.reshape(1, -1, *[1] * (first.ndim - 1))
-        z = torch.lerp(first.unsqueeze(1), last.unsqueeze(1), weights)
+        with torch.no_grad():
+            z = nearest(self.prior(), torch.lerp(first.unsqueeze(1), last.unsqueeze(1), weights))
         return self.decode(z.flatten(0, 1)).reshape(len(first), num_steps, *self.event_shape)
 
     def _checked(self, x: Any) -> Tensor:
@@ -187,7 +193,7 @@ class VAE(nn.Module):
 
     def _encode(self, x: Tensor, mean: bool) -> Tensor:
         q = self.posterior(inputs.to_model_space(self, x)[0])
-        return q.mean if mean else q.sample()
+        return centre(q) if mean else q.sample()
 
     def _decode(self, z: Tensor, mean: bool) -> Tensor:
         p = self.likelihood(z)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from vaekit import engine
+from vaekit.distributions import centre, known_support
+from vaekit.distributions import nearest as nearest_in_support
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models import VAE, inputs
 
@@ -73,7 +75,7 @@ def encode(model: Any, x: Tensor) -> Tensor:
 
 def _posterior_mean(model: Any, x: Tensor) -> Tensor:
     y, _ = inputs.to_model_space(model, x.to(engine.model_device(model)))
-    return model.posterior(y).mean
+    return centre(model.posterior(y))
 
 
 def decode(model: Any, z: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
@@ -132,6 +134,29 @@ def base_point(model: Any) -> Tensor:
     if mean.numel() != num_latents(model):
         raise ShapeError(f"the prior's mean has {mean.numel()} values for {num_latents(model)} latent dimensions")
     return mean
+
+
+def nearest(model: Any, z: Tensor) -> Tensor:
+    """Points between codes, shape (N, D), moved onto the set of the latents where that is a sphere."""
+    with torch.no_grad():
+        return nearest_in_support(_method(model, "prior")(), z.reshape(len(z), *latent_shape(model))).flatten(1)
+
+
+def confined(model: Any) -> str | None:
+    """The set of the latents in words, where it is known and is not all of R^D."""
+    with torch.no_grad():
+        support = known_support(_method(model, "prior")())
+    return None if support == "the real numbers" else support
+
+
+def check_unconfined(model: Any, picture: str) -> None:
+    """Raise a `ConfigError` where the latents do not fill R^D, through which a picture walks."""
+    support = confined(model)
+    if support is not None:
+        raise ConfigError(
+            f"a {picture} walks through all values of z, and those of this model lie in {support}, elsewhere the "
+            "decoder has learned nothing. Look at samples, reconstructions, or an interpolation between rows."
+        )
 
 
 def column_names(columns: Any, x: Any, num_columns: int) -> list[str]:

@@ -49,7 +49,7 @@ def interpolation(
     t = torch.linspace(0, 1, num_steps if is_image else max(num_steps, 41))
     codes = access.encode(model, first).unsqueeze(1), access.encode(model, last).unsqueeze(1)
     z = torch.lerp(*codes, t.to(codes[0].dtype).reshape(1, -1, 1))
-    decoded = access.decode(model, z.flatten(0, 1))
+    decoded = access.decode(model, access.nearest(model, z.flatten(0, 1)))
     title = "E[x|z] on straight lines between two codes"
     if is_image:
         known = start if hasattr(start, "value_range") else torch.cat([first, last])

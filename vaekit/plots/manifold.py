@@ -54,7 +54,7 @@ def manifold(
         The figure.
 
     Raises:
-        ConfigError: if z does not have two dimensions.
+        ConfigError: if z does not have two dimensions, or is confined (to bits, a sphere, a ball).
     """
     dims = access.num_latents(model)
     if dims != 2:
@@ -62,6 +62,7 @@ def manifold(
             f"a manifold shows a latent space of 2 dimensions, and this model has {dims}. Fit one with latent_dim=2, "
             "or draw a traversal, which walks along one dimension at a time."
         )
+    access.check_unconfined(model, "manifold")
     z = grid(n)
     decoded = access.decode(model, z.reshape(-1, 2).to(torch.get_default_dtype()))
     if not images.is_image(decoded.shape[1:]):

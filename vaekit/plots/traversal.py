@@ -38,10 +38,11 @@ def traversal(
         The figure.
 
     Raises:
-        ConfigError: if a latent does not exist, or n_steps < 2.
+        ConfigError: if a latent does not exist, or is confined (to bits, a sphere, a ball), or n_steps < 2.
     """
     if n_steps < 2:
         raise ConfigError(f"n_steps is at least 2; got {n_steps}")
+    access.check_unconfined(model, "traversal")
     rows = None if x is None else access.rows_of(model, x)
     codes = None if rows is None else access.encode(model, rows)
     base = access.base_point(model) if codes is None else codes.mean(0)

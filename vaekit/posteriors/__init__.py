@@ -1,6 +1,21 @@
 """Posteriors q(z|x): heads that turn an encoder's output into a distribution of z. One file per family."""
 
+from vaekit.posteriors.bernoulli import Bernoulli
+from vaekit.posteriors.categorical import Categorical
 from vaekit.posteriors.diagonal_normal import DiagonalNormal
 from vaekit.posteriors.full_normal import FullNormal
+from vaekit.posteriors.relaxed_bernoulli import RelaxedBernoulli
+from vaekit.posteriors.relaxed_categorical import RelaxedCategorical
+from vaekit.posteriors.von_mises_fisher import VonMisesFisher
+from vaekit.posteriors.wrapped_normal import WrappedNormal
 
-__all__ = ["DiagonalNormal", "FullNormal"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "DiagonalNormal",
+    "FullNormal",
+    "RelaxedBernoulli",
+    "RelaxedCategorical",
+    "VonMisesFisher",
+    "WrappedNormal",
+]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vaekit.models import VAE
 from vaekit.objectives import Objective
+from vaekit.presets.manifolds import poincare_vae, s_vae
 from vaekit.presets.models import beta_vae, conv_mnist, conv_vae, mlp_mnist, vae
 from vaekit.presets.objectives import (
     beta_tc_vae,
@@ -34,6 +35,8 @@ __all__ = [
     "miwae",
     "mlp_mnist",
     "piwae",
+    "poincare_vae",
+    "s_vae",
     "tvo",
     "vae",
 ]

@@ -44,16 +44,17 @@ def _rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
 def _assemble(
     event_shape: Shape,
     latent_dim: int,
-    networks: Callable[[Any], tuple[nn.Module, nn.Module]],
+    networks: Callable[[Any, Any], tuple[nn.Module, nn.Module]],
     likelihood: Part,
     posterior: Part,
     prior: Part,
     transform: Transform | None,
 ) -> VAE:
     head = _component("likelihoods", likelihood, event_shape)
-    encoder, decoder = networks(head.event_shape)
+    q = _component("posteriors", posterior, latent_dim)
+    encoder, decoder = networks(head.event_shape, q.event_shape)
     return VAE(
-        encoder=Conditional(_rescaled(encoder, head), _component("posteriors", posterior, latent_dim)),
+        encoder=Conditional(_rescaled(encoder, head), q),
         decoder=Conditional(decoder, head),
         prior=_component("priors", prior, latent_dim),
         transform=transform,
@@ -92,8 +93,8 @@ def vae(
         The model and the objective.
     """
 
-    def networks(shape: Any) -> tuple[nn.Module, nn.Module]:
-        return MLP(shape, hidden), MLP(latent_dim, tuple(hidden)[::-1])
+    def networks(shape: Any, latent_shape: Any) -> tuple[nn.Module, nn.Module]:
+        return MLP(shape, hidden), MLP(latent_shape, tuple(hidden)[::-1])
 
     model = _assemble(event_shape, latent_dim, networks, likelihood, posterior, prior, transform)
     return model, objective or ELBO()
@@ -153,9 +154,9 @@ def conv_vae(
         The model and the objective.
     """
 
-    def networks(shape: Any) -> tuple[nn.Module, nn.Module]:
+    def networks(shape: Any, latent_shape: Any) -> tuple[nn.Module, nn.Module]:
         mirrored = None if channels is None else tuple(channels)[::-1]
-        return ConvEncoder(shape, channels), ConvDecoder(latent_dim, shape, mirrored)
+        return ConvEncoder(shape, channels), ConvDecoder(latent_shape, shape, mirrored)
 
     model = _assemble(event_shape, latent_dim, networks, likelihood, posterior, prior, transform)
     return model, objective or ELBO()

@@ -1,5 +1,21 @@
 """Priors p(z): modules whose call, without an argument, returns a distribution of z. One file per family."""
 
+from vaekit.priors.autoregressive_categorical import AutoregressiveCategorical
+from vaekit.priors.bernoulli import Bernoulli
+from vaekit.priors.categorical import Categorical
+from vaekit.priors.relaxed_bernoulli import RelaxedBernoulli
+from vaekit.priors.relaxed_categorical import RelaxedCategorical
 from vaekit.priors.standard_normal import StandardNormal
+from vaekit.priors.uniform_sphere import UniformSphere
+from vaekit.priors.wrapped_normal import WrappedNormal
 
-__all__ = ["StandardNormal"]
+__all__ = [
+    "AutoregressiveCategorical",
+    "Bernoulli",
+    "Categorical",
+    "RelaxedBernoulli",
+    "RelaxedCategorical",
+    "StandardNormal",
+    "UniformSphere",
+    "WrappedNormal",
+]

@@ -106,7 +106,9 @@ class Gallery:
         return [picture(figure, f"Scatter plot of the codes of {len(self.x):,} points{coloured}.", caption)]
 
     def walk(self) -> list[Picture]:
-        """The manifold in two dimensions, a traversal in others."""
+        """The manifold in two dimensions, a traversal in others; none where z does not fill R^D."""
+        if access.confined(self.model) is not None:
+            return []
         if access.num_latents(self.model) == 2:
             figure = plots.manifold(self.model, **self.options)
             caption = "z runs over the plane in steps of equal prior probability: z1 to the right, z2 upwards."

@@ -1,0 +1,104 @@
+r"""Modified Bessel functions of the first kind for the normaliser of the von Mises-Fisher distribution, in float64.
+
+Far up in the order, where Olver's uniform expansion is exact to rounding whatever x, the recurrence
+\( I_{\mu-1}(x) = I_{\mu+1}(x) + (2\mu/x) I_\mu(x) \) starts. In terms of ratios it is a sum of positive
+numbers, so that nothing is lost on the way down.
+
+References:
+    NIST Digital Library of Mathematical Functions, https://dlmf.nist.gov/10.41, equations 10.41.3 and 10.41.10, and
+    https://dlmf.nist.gov/10.29, equation 10.29.1.
+"""
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_START = 30.0  # the order from which on the expansion is used
+_TERMS = 8
+
+
+@cache
+def _polynomials() -> tuple[tuple[float, ...], ...]:
+    r"""Coefficients in p^2 of \( p^{-k} U_k(p) \), k = 0, 1, ..., by \( U_{k+1} = \tfrac12 p^2 (1 - p^2) U_k' +
+    \tfrac18 \int_0^p (1 - 5 t^2) U_k \).
+    """
+    p = np.polynomial.Polynomial([0.0, 1.0])
+    found = [np.polynomial.Polynomial([1.0])]
+    for _ in range(_TERMS - 1):
+        u = found[-1]
+        found.append(0.5 * p**2 * (1 - p**2) * u.deriv() + 0.125 * ((1 - 5 * p**2) * u).integ())
+    return tuple(tuple(float(c) for c in u.coef[k::2]) for k, u in enumerate(found))
+
+
+def _log_scaled_at_large_order(order: float, x: Tensor) -> Tensor:
+    r"""\( \log[e^{-x} I_\mu(x)] \) by the uniform expansion."""
+    root = torch.sqrt(order * order + x * x)
+    squared, total = (order / root) ** 2, torch.zeros_like(x)
+    for coefficients in reversed(_polynomials()):
+        value = torch.zeros_like(x)
+        for coefficient in reversed(coefficients):
+            value = value * squared + coefficient
+        total = total / root + value  # p / order = 1 / root
+    exponent = order * order / (root + x) + order * torch.log(x / (order + root))  # root - x + ..., uncancelled
+    return exponent - 0.5 * torch.log(2 * math.pi * root) + total.log()
+
+
+def bessel(order: float, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""\( \log[e^{-x} I_\nu(x)] \), the ratio \( r = I_{\nu+1}(x)/I_\nu(x) \), and \( dr/dx \).
+
+    Args:
+        order: \( \nu \ge 0 \).
+        x: positive numbers in float64, any shape.
+
+    Returns:
+        Three tensors of the shape of x, without gradients.
+    """
+    with torch.no_grad():
+        steps = max(0, math.ceil(_START - order))
+        top = order + steps
+        log_scaled = _log_scaled_at_large_order(top, x)
+        ratio = torch.exp(_log_scaled_at_large_order(top + 1, x) - log_scaled)
+        slope = 1 - ratio**2 - (2 * top + 1) / x * ratio
+        for k in range(steps):
+            upper = top - k
+            inverse = 2 * upper / x + ratio
+            log_scaled = log_scaled + inverse.log()
+            ratio = 1 / inverse
+            slope = ratio**2 * (2 * upper / x**2 - slope)
+        return log_scaled, ratio, slope
+
+
+class _Normalizer(torch.autograd.Function):
+    """The two functions of `normalizer`, whose derivatives are known: no graph through the recurrence."""
+
+    @staticmethod
+    def forward(ctx: Any, concentration: Tensor, dimension: int) -> Any:
+        log_scaled, ratio, slope = bessel(dimension / 2 - 1, concentration)
+        ctx.save_for_backward(ratio, slope)
+        return log_scaled - (dimension / 2 - 1) * concentration.log(), ratio
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        of_log, of_ratio = gradients
+        ratio, slope = ctx.saved_tensors
+        return of_log * (ratio - 1) + of_ratio * slope, None
+
+
+def normalizer(concentration: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
+    r"""\( \log[e^{-\kappa} I_\nu(\kappa) \kappa^{-\nu}] \) with \( \nu = D/2 - 1 \), and \( A_D(\kappa) =
+    I_{D/2}(\kappa) / I_{D/2-1}(\kappa) \).
+
+    Args:
+        concentration: positive numbers in float64, any shape.
+        dimension: D >= 2.
+
+    Returns:
+        Two tensors of the shape of `concentration`, differentiable once.
+    """
+    return _Normalizer.apply(concentration, dimension)

@@ -1,0 +1,43 @@
+"""Posterior of relaxed categories."""
+
+from torch import Tensor
+
+from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions import RelaxedOneHotCategorical
+from vaekit.errors import ConfigError
+from vaekit.networks.shapes import Shape, as_shape
+
+
+class RelaxedCategorical(ConditionalDistribution):
+    r"""\( z_i = \mathrm{softmax}((l_i(x) + g_i)/\tau) \) with Gumbel noise: one-hot vectors relaxed to the simplex.
+
+    A bound on log p(x) of the model whose prior is relaxed too (`priors.RelaxedCategorical`, at a temperature of its
+    own); a prior of one-hot vectors is refused. Low temperatures give z near one-hot and noisy gradients, high ones the
+    reverse; the density has no peak inside the simplex while the temperature stays below 1/(C - 1). For a bound with
+    true categories take `Categorical`.
+
+    References:
+        Maddison et al., "The concrete distribution", 2017, https://arxiv.org/abs/1611.00712.
+        Jang et al., "Categorical reparameterization with Gumbel-softmax", 2017, https://arxiv.org/abs/1611.01144.
+
+    Args:
+        code_shape: shape of the codes, an int or a tuple; the event of z has one more dimension, the classes.
+        num_classes: C.
+        temperature: \( \tau > 0 \), fixed.
+
+    Raises:
+        ConfigError: if C < 2, or for a temperature that is not positive.
+    """
+
+    def __init__(self, code_shape: Shape, num_classes: int = 10, temperature: float = 2 / 3) -> None:
+        if num_classes < 2:
+            raise ConfigError(f"RelaxedCategorical expects at least 2 classes; got {num_classes}")
+        if not temperature > 0:
+            raise ConfigError(f"RelaxedCategorical expects a positive temperature; got {temperature}")
+        event_shape = (*as_shape(code_shape, "code_shape"), num_classes)
+        super().__init__(event_shape, param_shape=event_shape)
+        self.code_shape, self.num_classes, self.temperature = event_shape[:-1], num_classes, float(temperature)
+
+    def forward(self, params: Tensor) -> RelaxedOneHotCategorical:
+        """Unnormalised log-probabilities of shape (..., *codes, C) to q(z|x)."""
+        return RelaxedOneHotCategorical(params, self.temperature, len(self.code_shape))

@@ -1,0 +1,44 @@
+"""Prior of relaxed categories."""
+
+from torch import nn
+
+from vaekit.distributions import RelaxedOneHotCategorical
+from vaekit.errors import ConfigError
+from vaekit.networks.shapes import Shape, as_shape
+from vaekit.priors.logits import Logits, Probs
+
+
+class RelaxedCategorical(nn.Module):
+    r"""\( z_i = \mathrm{softmax}((l_i + g_i)/\tau) \) with Gumbel noise: the prior of `posteriors.RelaxedCategorical`.
+
+    Its temperature may differ from the posterior's.
+
+    References:
+        Maddison et al., "The concrete distribution", 2017, https://arxiv.org/abs/1611.00712.
+
+    Args:
+        code_shape: shape of the codes, an int or a tuple; the event of z has one more dimension, the classes.
+        num_classes: C.
+        temperature: \( \tau > 0 \), fixed.
+        probs: "learned", C logits per code, or "uniform", all equal.
+
+    Raises:
+        ConfigError: if C < 2, for a temperature that is not positive, or another word.
+    """
+
+    def __init__(
+        self, code_shape: Shape, num_classes: int = 10, temperature: float = 0.5, probs: Probs = "learned"
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ConfigError(f"RelaxedCategorical expects at least 2 classes; got {num_classes}")
+        if not temperature > 0:
+            raise ConfigError(f"RelaxedCategorical expects a positive temperature; got {temperature}")
+        self.code_shape, self.num_classes = as_shape(code_shape, "code_shape"), num_classes
+        self.temperature, self.probs = float(temperature), probs
+        self.event_shape = (*self.code_shape, num_classes)
+        self.logits = Logits(self.event_shape, probs)
+
+    def forward(self) -> RelaxedOneHotCategorical:
+        """p(z), batch shape ()."""
+        return RelaxedOneHotCategorical(self.logits(), self.temperature, len(self.code_shape))

@@ -1,0 +1,46 @@
+"""Wrapped normal prior on the Poincare ball."""
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.distributions import WrappedNormal as WrappedNormalDistribution
+from vaekit.distributions.wrapped_normal import check_curvature
+from vaekit.errors import ShapeError
+from vaekit.networks.shapes import Shape, as_shape
+
+
+class WrappedNormal(nn.Module):
+    r"""\( z = \exp_0(v), v \sim N(0, I) \), in the Poincare ball of curvature -c: the prior of
+    `posteriors.WrappedNormal`.
+
+    References:
+        Mathieu et al., "Continuous hierarchical representations with Poincare variational auto-encoders", 2019,
+        https://arxiv.org/abs/1901.06033.
+
+    Args:
+        event_shape: D, an int or a tuple of one.
+        curvature: c > 0, that of the posterior.
+
+    Raises:
+        ShapeError: for an event of more than one dimension.
+        ConfigError: for a curvature that is not positive.
+
+    Example:
+        >>> WrappedNormal(5, curvature=0.5)().event_shape
+        torch.Size([5])
+    """
+
+    zeros: Tensor
+    ones: Tensor
+
+    def __init__(self, event_shape: Shape, curvature: float = 1.0) -> None:
+        super().__init__()
+        self.event_shape, self.curvature = as_shape(event_shape), check_curvature(curvature)
+        if len(self.event_shape) != 1:
+            raise ShapeError(f"WrappedNormal takes events of one dimension; got shape {self.event_shape}. Flatten z.")
+        self.register_buffer("zeros", torch.zeros(self.event_shape), persistent=False)
+        self.register_buffer("ones", torch.ones(self.event_shape), persistent=False)
+
+    def forward(self) -> WrappedNormalDistribution:
+        """p(z), batch shape ()."""
+        return WrappedNormalDistribution(self.zeros, self.ones, self.curvature)
