@@ -1,11 +1,13 @@
 """The one table of members: each name of an axis package's `__all__` has a row with at least one factory."""
 
+import math
+
 import torch
 from torch import nn
 from torch.distributions import Bernoulli
 
-from vaekit import likelihoods, objectives, posteriors, priors, schedules, transforms
-from vaekit.conditional import ConditionalDistribution
+from vaekit import likelihoods, models, networks, objectives, posteriors, priors, schedules, transforms
+from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import Product
 
 LIKELIHOODS = {
@@ -61,7 +63,33 @@ POSTERIORS = {
     "FullNormal": [posteriors.FullNormal],
 }
 
-PRIORS = {"StandardNormal": [priors.StandardNormal]}
+
+def flat(shape):
+    """The number of elements of an event, for members whose events have one dimension."""
+    return math.prod(networks.shapes.as_shape(shape))
+
+
+def whole(prior, head=None, x_shape=(3,)):
+    """What `check_prior` takes: the prior, or a small model around one that works through its model."""
+    if not hasattr(prior, "bind"):
+        return prior
+    head = head or posteriors.DiagonalNormal(prior.event_shape)
+    encoder = Conditional(networks.MLP(x_shape, (8,), "tanh"), head)
+    decoder = Conditional(networks.MLP(prior.event_shape, (8,), "tanh"), likelihoods.Bernoulli(x_shape))
+    return models.VAE(encoder, decoder, prior)
+
+
+PRIORS = {
+    "NormalMixture": [
+        lambda shape: priors.NormalMixture(shape, num_components=3),
+        lambda shape: priors.NormalMixture(flat(shape), num_components=2, covariance="full"),
+    ],
+    "StandardNormal": [priors.StandardNormal],
+    "VampPrior": [
+        lambda shape: priors.VampPrior(shape, num_pseudo_inputs=4),
+        lambda shape: priors.VampPrior(shape, (3,), num_pseudo_inputs=4, weights="learned"),
+    ],
+}
 
 OBJECTIVES = {
     "BetaTC": [objectives.BetaTC, lambda: objectives.BetaTC(2.0, alpha=0.5, gamma=1.5, weighting="weighted")],

@@ -8,6 +8,7 @@ from vaekit.distributions.discretized_logistic_mixture import (
     CoupledDiscretizedLogisticMixture,
     DiscretizedLogisticMixture,
 )
+from vaekit.distributions.mixture import Mixture
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
 from vaekit.distributions.ordinal import OrdinalCategorical
@@ -25,6 +26,7 @@ __all__ = [
     "CoupledDiscretizedLogisticMixture",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "Mixture",
     "NegativeBinomial",
     "Normal",
     "OrdinalCategorical",
