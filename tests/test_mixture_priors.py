@@ -128,7 +128,7 @@ def test_assigned_parameters_are_those_of_the_density():
     ]
     np.testing.assert_allclose(prior().log_prob(torch.from_numpy(z)).exp().detach().numpy(), sum(parts), rtol=1e-9)
     with pytest.raises(ShapeError, match=r"expected weights, means and covariances of shape \(2,\), \(2, 3\)"):
-        prior.assign(*map(torch.from_numpy, (weights, loc, full)))
+        prior.assign(*map(torch.from_numpy, (weights, loc, root)))
 
 
 def test_mixtures_that_cannot_be_are_refused():
