@@ -9,6 +9,7 @@ from torch.distributions import Bernoulli
 from vaekit import likelihoods, models, networks, objectives, posteriors, priors, schedules, transforms
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import Product
+from vaekit.errors import ShapeError
 
 LIKELIHOODS = {
     "Bernoulli": [likelihoods.Bernoulli, lambda shape: likelihoods.Bernoulli(shape, missing="observed-only")],
@@ -53,7 +54,22 @@ LIKELIHOODS = {
     ],
 }
 
+
+def flat(shape):
+    """The number of elements of an event, for members whose events have one dimension."""
+    return math.prod(networks.shapes.as_shape(shape))
+
+
+def layers(shape):
+    """An event of one dimension as the sizes of two layers where there is room."""
+    if not isinstance(shape, int) and len(shape) != 1:
+        raise ShapeError(f"layers are parts of an event of one dimension; got {shape}")
+    size = flat(shape)
+    return (size,) if size == 1 else (size - size // 2, size // 2)
+
+
 POSTERIORS = {
+    "BottomUp": [lambda shape: posteriors.BottomUp(layers(shape), hidden=(8,))],
     "DiagonalNormal": [
         posteriors.DiagonalNormal,
         lambda shape: posteriors.DiagonalNormal(shape, scale="exp"),
@@ -61,12 +77,9 @@ POSTERIORS = {
         lambda shape: posteriors.DiagonalNormal(shape, scale="softplus-variance"),
     ],
     "FullNormal": [posteriors.FullNormal],
+    "Ladder": [lambda shape: posteriors.Ladder(layers(shape), hidden=(8,), width=6)],
+    "TopDown": [lambda shape: posteriors.TopDown(layers(shape), hidden=(8,), width=6)],
 }
-
-
-def flat(shape):
-    """The number of elements of an event, for members whose events have one dimension."""
-    return math.prod(networks.shapes.as_shape(shape))
 
 
 def whole(prior, head=None, x_shape=(3,)):
@@ -80,6 +93,12 @@ def whole(prior, head=None, x_shape=(3,)):
 
 
 PRIORS = {
+    "Hierarchical": [
+        lambda shape: priors.Hierarchical((*layers(flat(shape)), 1), hidden=(8,)),
+        lambda shape: priors.Hierarchical(
+            layers(flat(shape)), hidden=(), top=priors.NormalMixture(layers(flat(shape))[-1], 2)
+        ),
+    ],
     "NormalMixture": [
         lambda shape: priors.NormalMixture(shape, num_components=3),
         lambda shape: priors.NormalMixture(flat(shape), num_components=2, covariance="full"),

@@ -1,5 +1,6 @@
 """Distributions that torch lacks, and the check that a value lies in a distribution's support."""
 
+from vaekit.distributions.ancestral import Ancestral
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.beta import Beta
 from vaekit.distributions.continuous_bernoulli import ContinuousBernoulli
@@ -20,6 +21,7 @@ from vaekit.distributions.unit_normal import UnitNormal
 from vaekit.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
+    "Ancestral",
     "Bernoulli",
     "Beta",
     "ContinuousBernoulli",

@@ -1,13 +1,9 @@
 """Lower triangular matrices of positive diagonal, as unconstrained numbers."""
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-_SHIFT = math.log(math.e - 1)  # softplus of it is 1
-_SMALLEST = 1e-6
+from vaekit.distributions.positive import positive_of, raw_of
 
 
 def num_entries(size: int) -> int:
@@ -16,7 +12,7 @@ def num_entries(size: int) -> int:
 
 
 def tril_of(entries: Tensor, size: int) -> Tensor:
-    """A lower triangular L from its rows: the entries below the diagonal as they are, those on it by softplus.
+    """A lower triangular L from its rows: the entries below the diagonal as they are, those on it made positive.
 
     Args:
         entries: shape (..., D (D + 1) / 2); zeros give the identity.
@@ -28,14 +24,12 @@ def tril_of(entries: Tensor, size: int) -> Tensor:
     rows, columns = torch.tril_indices(size, size, device=entries.device)
     lower = entries.new_zeros(*entries.shape[:-1], size, size)
     lower[..., rows, columns] = entries
-    diagonal = F.softplus(lower.diagonal(dim1=-2, dim2=-1) + _SHIFT)
-    return lower.tril(-1) + torch.diag_embed(diagonal.clamp(min=_SMALLEST))
+    return lower.tril(-1) + torch.diag_embed(positive_of(lower.diagonal(dim1=-2, dim2=-1)))
 
 
 def entries_of(tril: Tensor) -> Tensor:
     """The entries that `tril_of` makes a given L of, shape (..., D (D + 1) / 2)."""
     size = tril.shape[-1]
-    diagonal = tril.diagonal(dim1=-2, dim2=-1).clamp(min=_SMALLEST)
-    raw = diagonal + torch.log(-torch.expm1(-diagonal)) - _SHIFT  # the inverse of softplus
     rows, columns = torch.tril_indices(size, size, device=tril.device)
-    return (tril.tril(-1) + torch.diag_embed(raw))[..., rows, columns]
+    diagonal = torch.diag_embed(raw_of(tril.diagonal(dim1=-2, dim2=-1)))
+    return (tril.tril(-1) + diagonal)[..., rows, columns]

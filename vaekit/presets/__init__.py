@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vaekit.models import VAE
 from vaekit.objectives import Objective
+from vaekit.presets.hierarchies import hierarchical_vamp, ladder_vae
 from vaekit.presets.models import beta_vae, conv_mnist, conv_vae, mlp_mnist, vae
 from vaekit.presets.objectives import (
     beta_tc_vae,
@@ -18,6 +19,7 @@ from vaekit.presets.objectives import (
     piwae,
     tvo,
 )
+from vaekit.presets.priors import vamp
 
 __all__ = [
     "beta_tc_vae",
@@ -29,13 +31,16 @@ __all__ = [
     "disentangled_beta_vae",
     "dreg",
     "factor_vae",
+    "hierarchical_vamp",
     "info_vae",
     "iwae",
+    "ladder_vae",
     "miwae",
     "mlp_mnist",
     "piwae",
     "tvo",
     "vae",
+    "vamp",
 ]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.distributions import Mixture
+from vaekit.distributions import Ancestral, Mixture
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.pseudo_inputs import Range
@@ -128,7 +128,18 @@ class VampPrior(nn.Module):
         """p(z), batch shape (): one pass of the encoder over the pseudo-inputs."""
         encoder = self._parts()[0]
         logits = self.pseudo_inputs.new_zeros(self.num_pseudo_inputs) if self.logits is None else self.logits
-        return Mixture(logits, _in_eval_mode(encoder, self.points()))
+        return Mixture(logits, self._of_top(_in_eval_mode(encoder, self.points())))
+
+    def _of_top(self, q: Distribution) -> Distribution:
+        """q(z|u) itself, or under a hierarchy the factor q(z_L|u) that it draws first."""
+        if tuple(q.event_shape) == self.event_shape:
+            return q
+        if isinstance(q, Ancestral) and tuple(q.first.event_shape) == self.event_shape and q.order == "down":
+            return q.first
+        raise ConfigError(
+            f"a VampPrior over events of shape {self.event_shape} needs q(z|x) of that shape, or one that begins at "
+            f"the top layer of that size, such as TopDown or Ladder; got {q}"
+        )
 
 
 def _in_eval_mode(encoder: nn.Module, x: Tensor) -> Distribution:
