@@ -70,6 +70,7 @@ def layers(shape):
 
 POSTERIORS = {
     "BottomUp": [lambda shape: posteriors.BottomUp(layers(shape), hidden=(8,))],
+    "ConvLadder": [lambda shape: posteriors.ConvLadder([(size, 1, 1) for size in layers(shape)], channels=3)],
     "DiagonalNormal": [
         posteriors.DiagonalNormal,
         lambda shape: posteriors.DiagonalNormal(shape, scale="exp"),
@@ -93,6 +94,9 @@ def whole(prior, head=None, x_shape=(3,)):
 
 
 PRIORS = {
+    "ConvHierarchical": [
+        lambda shape: priors.ConvHierarchical(((1, 2, 2), *((size, 1, 1) for size in layers(flat(shape)))), channels=3)
+    ],
     "Hierarchical": [
         lambda shape: priors.Hierarchical((*layers(flat(shape)), 1), hidden=(8,)),
         lambda shape: priors.Hierarchical(

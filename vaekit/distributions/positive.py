@@ -28,3 +28,9 @@ def normal_of(params: Tensor) -> Product:
     """N(mean, diag scale^2) from (mean, raw scale) side by side, shape (..., 2 D): zeros give N(0, I)."""
     loc, raw = params.chunk(2, -1)
     return Product(Normal(loc, positive_of(raw), validate_args=False), 1)
+
+
+def normal_of_maps(params: Tensor) -> Product:
+    """The flat N(mean, diag scale^2) from maps (mean, raw scale) side by side, shape (..., 2 C, H, W)."""
+    loc, raw = (part.flatten(-3) for part in params.chunk(2, -3))
+    return Product(Normal(loc, positive_of(raw), validate_args=False), 1)

@@ -3,6 +3,7 @@
 from vaekit.networks.conv import ConvDecoder, ConvEncoder
 from vaekit.networks.mlp import MLP
 from vaekit.networks.parts import Parts
+from vaekit.networks.pyramid import ConvPyramid, ConvTopDown
 from vaekit.networks.rescale import LogInput, RescaleInput
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "LogInput", "Parts", "RescaleInput"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "ConvPyramid", "ConvTopDown", "LogInput", "Parts", "RescaleInput"]

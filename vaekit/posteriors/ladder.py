@@ -21,7 +21,9 @@ class Ladder(ConditionalDistribution):
 
     A deterministic way up gives each layer an estimate \( \hat\mu_l, \hat\sigma_l \); on the way down it is combined
     with the prior's conditional, each weighted by its precision, as Gaussians multiply. q so follows the prior wherever
-    x says nothing, which keeps upper layers in use where `BottomUp` loses them. The conditionals are those of the
+    x says nothing, which keeps upper layers in use where `BottomUp` loses them. Train it with KL warm-up
+    (`ELBO(beta=schedules.Linear(0, 1, ...))`): at full weight from the start, all layers may settle on the prior. The
+    conditionals are those of the
     `priors.Hierarchical` of the model that it is part of (`bind`); under any other prior, and before it is part of a
     model, N(0, I) takes their place.
 
