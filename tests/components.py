@@ -1,13 +1,15 @@
 """The one table of members: each name of an axis package's `__all__` has a row with at least one factory."""
 
+import math
+
 import torch
 from torch import nn
 from torch.distributions import Bernoulli
 
-from vaekit import likelihoods, objectives, posteriors, priors, schedules, transforms
-from vaekit.conditional import ConditionalDistribution
+from vaekit import likelihoods, models, networks, objectives, posteriors, priors, schedules, transforms
+from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import Product
-from vaekit.errors import VaekitError
+from vaekit.errors import ShapeError, VaekitError
 from vaekit.kl import kl_per_dimension
 
 LIKELIHOODS = {
@@ -53,9 +55,25 @@ LIKELIHOODS = {
     ],
 }
 
+
+def flat(shape):
+    """The number of elements of an event, for members whose events have one dimension."""
+    return math.prod(networks.shapes.as_shape(shape))
+
+
+def layers(shape):
+    """An event of one dimension as the sizes of two layers where there is room."""
+    if not isinstance(shape, int) and len(shape) != 1:
+        raise ShapeError(f"layers are parts of an event of one dimension; got {shape}")
+    size = flat(shape)
+    return (size,) if size == 1 else (size - size // 2, size // 2)
+
+
 POSTERIORS = {
     "Bernoulli": [posteriors.Bernoulli],
+    "BottomUp": [lambda shape: posteriors.BottomUp(layers(shape), hidden=(8,))],
     "Categorical": [lambda shape: posteriors.Categorical(shape, num_classes=3)],
+    "ConvLadder": [lambda shape: posteriors.ConvLadder([(size, 1, 1) for size in layers(shape)], channels=3)],
     "DiagonalNormal": [
         posteriors.DiagonalNormal,
         lambda shape: posteriors.DiagonalNormal(shape, scale="exp"),
@@ -63,6 +81,8 @@ POSTERIORS = {
         lambda shape: posteriors.DiagonalNormal(shape, scale="softplus-variance"),
     ],
     "FullNormal": [posteriors.FullNormal],
+    "Ladder": [lambda shape: posteriors.Ladder(layers(shape), hidden=(8,), width=6)],
+    "TopDown": [lambda shape: posteriors.TopDown(layers(shape), hidden=(8,), width=6)],
     "RelaxedBernoulli": [posteriors.RelaxedBernoulli],
     "RelaxedCategorical": [lambda shape: posteriors.RelaxedCategorical(shape, num_classes=3)],
     "VonMisesFisher": [posteriors.VonMisesFisher],
@@ -70,9 +90,29 @@ POSTERIORS = {
 }
 
 # Families whose events are vectors: other event shapes are refused.
-VECTORS = {"FullNormal", "UniformSphere", "VonMisesFisher", "WrappedNormal"}
+VECTORS = {
+    "BottomUp",
+    "ConvLadder",
+    "FullNormal",
+    "Ladder",
+    "TopDown",
+    "UniformSphere",
+    "VonMisesFisher",
+    "WrappedNormal",
+}
 # Families on a sphere, which needs two dimensions around it.
 SPHERES = {"UniformSphere", "VonMisesFisher"}
+
+
+def whole(prior, head=None, x_shape=(3,)):
+    """What `check_prior` takes: the prior, or a small model around one that works through its model."""
+    if not hasattr(prior, "bind"):
+        return prior
+    head = head or posteriors.DiagonalNormal(prior.event_shape)
+    encoder = Conditional(networks.MLP(x_shape, (8,), "tanh"), head)
+    decoder = Conditional(networks.MLP(prior.event_shape, (8,), "tanh"), likelihoods.Bernoulli(x_shape))
+    return models.VAE(encoder, decoder, prior)
+
 
 PRIORS = {
     "AutoregressiveCategorical": [
@@ -89,9 +129,26 @@ PRIORS = {
         lambda shape: priors.RelaxedCategorical(shape, num_classes=3),
         lambda shape: priors.RelaxedCategorical(shape, num_classes=4, temperature=1.5, probs="uniform"),
     ],
-    "StandardNormal": [priors.StandardNormal],
     "UniformSphere": [priors.UniformSphere],
     "WrappedNormal": [priors.WrappedNormal, lambda shape: priors.WrappedNormal(shape, curvature=0.3)],
+    "ConvHierarchical": [
+        lambda shape: priors.ConvHierarchical(((1, 2, 2), *((size, 1, 1) for size in layers(flat(shape)))), channels=3)
+    ],
+    "Hierarchical": [
+        lambda shape: priors.Hierarchical((*layers(flat(shape)), 1), hidden=(8,)),
+        lambda shape: priors.Hierarchical(
+            layers(flat(shape)), hidden=(), top=priors.NormalMixture(layers(flat(shape))[-1], 2)
+        ),
+    ],
+    "NormalMixture": [
+        lambda shape: priors.NormalMixture(shape, num_components=3),
+        lambda shape: priors.NormalMixture(flat(shape), num_components=2, covariance="full"),
+    ],
+    "StandardNormal": [priors.StandardNormal],
+    "VampPrior": [
+        lambda shape: priors.VampPrior(shape, num_pseudo_inputs=4),
+        lambda shape: priors.VampPrior(shape, (3,), num_pseudo_inputs=4, weights="learned"),
+    ],
 }
 
 OBJECTIVES = {

@@ -5,6 +5,7 @@ import torch
 
 import vaekit as vk
 from vaekit import cli, engine
+from vaekit.errors import ConfigError
 from vaekit.presets import available
 
 IMAGES = torch.bernoulli(torch.full((40, 1, 8, 8), 0.3), generator=torch.Generator().manual_seed(0))
@@ -24,7 +25,20 @@ def test_a_preset_trains_and_moves_every_parameter(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["iwae", "piwae", "dreg", "factor-vae", "disentangled-beta-vae", "dip-vae", "tvo", "s-vae", "poincare-vae"]
+    "name",
+    [
+        "iwae",
+        "piwae",
+        "dreg",
+        "factor-vae",
+        "disentangled-beta-vae",
+        "dip-vae",
+        "tvo",
+        "s-vae",
+        "poincare-vae",
+        "vamp",
+        "ladder-vae",
+    ],
 )
 def test_fit_by_preset(name, tmp_path):
     folder = tmp_path / "run"
@@ -46,3 +60,14 @@ def test_a_preset_takes_the_parts_of_vae():
     assert type(model.decoder.head).__name__ == "Poisson"
     _, objective = vk.presets.beta_tc_vae((5,), beta=3.0, objective=vk.objectives.ELBO())
     assert type(objective) is vk.objectives.ELBO, "parts win over what the preset chooses"
+
+
+def test_layers_are_halved_upwards_or_given():
+    model, _ = vk.presets.ladder_vae((6,), hidden=(8,))
+    assert model.prior.sizes == model.encoder.head.sizes == (14, 7, 7)
+    model, _ = vk.presets.hierarchical_vamp((6,), latent_dim=5, sizes=(4, 1), hidden=(8,), num_pseudo_inputs=3)
+    assert model.prior.sizes == (4, 1)
+    assert model.prior.top.num_pseudo_inputs == 3
+    assert vk.presets.ladder_vae((6,), latent_dim=1, hidden=(8,))[0].latent_shape == (1,)
+    with pytest.raises(ConfigError, match=r"the layers \(4, 2\) add up to 6 dimensions, not to 5"):
+        vk.presets.ladder_vae((6,), latent_dim=5, sizes=(4, 2))

@@ -78,6 +78,25 @@ def test_parts_that_do_not_fit_are_refused():
         make(network=networks.MLP(5, (8,)))
 
 
+def test_parts_that_ask_for_it_are_told_which_model_they_belong_to():
+    class Asking(priors.StandardNormal):
+        def bind(self, model):
+            self.seen = (model.encoder, model.decoder.adapter is not None)
+
+    class AskingHead(posteriors.DiagonalNormal):
+        def bind(self, model):
+            self.seen = (model.prior, True)
+
+    encoder = Conditional(networks.MLP(3, (4,)), AskingHead(2))
+    decoder = Conditional(networks.MLP(2, (4,)), likelihoods.Normal(3))
+    model = VAE(encoder, decoder, Asking(2))
+    assert model.prior.seen == (model.encoder, True), "bound when the other parts are complete"
+    assert model.encoder.head.seen == (model.prior, True)
+    model.prior = Asking(2)
+    model.bind()
+    assert model.encoder.head.seen == (model.prior, True)
+
+
 # --- Sampling --------------------------------------------------------------------------------------------------------
 
 

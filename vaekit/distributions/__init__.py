@@ -1,5 +1,6 @@
 """Distributions that torch lacks, and the check that a value lies in a distribution's support."""
 
+from vaekit.distributions.ancestral import Ancestral
 from vaekit.distributions.autoregressive import AutoregressiveOneHot
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.beta import Beta
@@ -9,6 +10,7 @@ from vaekit.distributions.discretized_logistic_mixture import (
     CoupledDiscretizedLogisticMixture,
     DiscretizedLogisticMixture,
 )
+from vaekit.distributions.mixture import Mixture
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
 from vaekit.distributions.one_hot import OneHotCategorical
@@ -32,6 +34,7 @@ from vaekit.distributions.wrapped_normal import WrappedNormal
 from vaekit.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
+    "Ancestral",
     "AutoregressiveOneHot",
     "Bernoulli",
     "Beta",
@@ -39,6 +42,7 @@ __all__ = [
     "CoupledDiscretizedLogisticMixture",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "Mixture",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",

@@ -19,6 +19,15 @@ from vaekit.transforms import Transform
 _VALUES = 2**22  # parameters of p(x|z) per pass of sample, encode and reconstruct: bounds memory, whatever N and X
 
 
+def _event_shape(prior: nn.Module) -> tuple[int, ...]:
+    """Shape Z of the prior's events: of its attribute, for a prior that works only once it is bound, or of its call."""
+    shape = getattr(prior, "event_shape", None)
+    if shape is None:
+        with torch.no_grad():
+            shape = prior().event_shape
+    return tuple(shape)
+
+
 class VAE(nn.Module):
     r"""A latent-variable model \( p(x, z) = p(x|z) p(z) \) with an inference network \( q(z|x) \).
 
@@ -56,8 +65,7 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.prior, self.transform = encoder, decoder, prior, transform
-        with torch.no_grad():
-            latent_shape = tuple(prior().event_shape)
+        latent_shape = _event_shape(prior)
         if encoder.head.event_shape != latent_shape:
             raise ShapeError(
                 f"the posterior {type(encoder.head).__name__} has events of shape {encoder.head.event_shape}, "
@@ -65,7 +73,19 @@ class VAE(nn.Module):
             )
         encoder.build(decoder.head.event_shape)
         decoder.build(latent_shape)
+        self.bind()
         check_supports(encoder.head, prior)
+
+    def bind(self) -> None:
+        """Tell the prior and both heads which model they are part of, where they ask for it by a method `bind(model)`.
+
+        A `VampPrior` works through the model's encoder, a `Ladder` through the model's prior. The constructor binds;
+        call it again after a part was exchanged.
+        """
+        for part in (self.prior, self.encoder.head, self.decoder.head):
+            bind: Any = getattr(part, "bind", None)
+            if bind is not None:
+                bind(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

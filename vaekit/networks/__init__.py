@@ -3,6 +3,18 @@
 from vaekit.networks.conv import ConvDecoder, ConvEncoder
 from vaekit.networks.masked import MaskedMLP
 from vaekit.networks.mlp import MLP
+from vaekit.networks.parts import Parts
+from vaekit.networks.pyramid import ConvPyramid, ConvTopDown
 from vaekit.networks.rescale import LogInput, RescaleInput
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "LogInput", "MaskedMLP", "RescaleInput"]
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "ConvPyramid",
+    "ConvTopDown",
+    "LogInput",
+    "MLP",
+    "MaskedMLP",
+    "Parts",
+    "RescaleInput",
+]

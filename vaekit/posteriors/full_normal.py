@@ -1,11 +1,10 @@
 """Gaussian posterior with a full covariance."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions.cholesky import num_entries, tril_of
 from vaekit.errors import ShapeError
 
 
@@ -28,15 +27,10 @@ class FullNormal(ConditionalDistribution):
         size = event_shape if isinstance(event_shape, int) else next(iter(event_shape))
         if not isinstance(event_shape, int) and len(event_shape) != 1:
             raise ShapeError(f"FullNormal takes events of one dimension; got shape {tuple(event_shape)}. Flatten z.")
-        super().__init__(size, param_shape=(size + size * (size + 1) // 2,))
-        self._rows, self._columns = torch.tril_indices(size, size).tolist()
+        super().__init__(size, param_shape=(size + num_entries(size),))
 
     def forward(self, params: Tensor) -> MultivariateNormal:
         """(mean, rows of L) of shape (..., D (D + 3) / 2) to q(z|x)."""
         size = self.event_shape[0]
         loc, entries = params[..., :size], params[..., size:]
-        lower = params.new_zeros(*params.shape[:-1], size, size)
-        lower[..., self._rows, self._columns] = entries
-        diagonal = F.softplus(lower.diagonal(dim1=-2, dim2=-1) + 0.5413248546129181)  # 1 where the entry is 0
-        tril = lower.tril(-1) + torch.diag_embed(diagonal.clamp(min=1e-6))
-        return MultivariateNormal(loc, scale_tril=tril, validate_args=False)
+        return MultivariateNormal(loc, scale_tril=tril_of(entries, size), validate_args=False)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vaekit.models import VAE
 from vaekit.objectives import Objective
+from vaekit.presets.hierarchies import hierarchical_vamp, ladder_vae
 from vaekit.presets.manifolds import poincare_vae, s_vae
 from vaekit.presets.models import beta_vae, conv_mnist, conv_vae, mlp_mnist, vae
 from vaekit.presets.objectives import (
@@ -19,6 +20,7 @@ from vaekit.presets.objectives import (
     piwae,
     tvo,
 )
+from vaekit.presets.priors import vamp
 
 __all__ = [
     "beta_tc_vae",
@@ -30,8 +32,10 @@ __all__ = [
     "disentangled_beta_vae",
     "dreg",
     "factor_vae",
+    "hierarchical_vamp",
     "info_vae",
     "iwae",
+    "ladder_vae",
     "miwae",
     "mlp_mnist",
     "piwae",
@@ -39,6 +43,7 @@ __all__ = [
     "s_vae",
     "tvo",
     "vae",
+    "vamp",
 ]
 
 

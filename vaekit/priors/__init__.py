@@ -3,19 +3,27 @@
 from vaekit.priors.autoregressive_categorical import AutoregressiveCategorical
 from vaekit.priors.bernoulli import Bernoulli
 from vaekit.priors.categorical import Categorical
+from vaekit.priors.conv_hierarchical import ConvHierarchical
+from vaekit.priors.hierarchical import Hierarchical
+from vaekit.priors.normal_mixture import NormalMixture
 from vaekit.priors.relaxed_bernoulli import RelaxedBernoulli
 from vaekit.priors.relaxed_categorical import RelaxedCategorical
 from vaekit.priors.standard_normal import StandardNormal
 from vaekit.priors.uniform_sphere import UniformSphere
+from vaekit.priors.vamp_prior import VampPrior
 from vaekit.priors.wrapped_normal import WrappedNormal
 
 __all__ = [
     "AutoregressiveCategorical",
     "Bernoulli",
     "Categorical",
+    "ConvHierarchical",
+    "Hierarchical",
+    "NormalMixture",
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "StandardNormal",
     "UniformSphere",
+    "VampPrior",
     "WrappedNormal",
 ]

@@ -137,7 +137,8 @@ def check_prior(prior: nn.Module, *, seed: int = 0) -> None:
     """Check a prior: its call, without an argument, returns a distribution of z with batch shape ().
 
     Args:
-        prior: the module; it is copied, not changed.
+        prior: the module, or a `VAE` for one that works through its model, such as `VampPrior`; it is copied, not
+            changed.
         seed: seed of the draws.
 
     Raises:
@@ -148,10 +149,12 @@ def check_prior(prior: nn.Module, *, seed: int = 0) -> None:
         >>> check_prior(vk.priors.StandardNormal((2, 3)))
     """
     with engine.seeded(seed):
-        prior = copy.deepcopy(prior)
+        whole = copy.deepcopy(prior)
+        prior = whole.prior if isinstance(whole, models.VAE) else whole
         _check_state(prior)
         for dtype in (torch.float32, torch.float64):
-            p = prior.to(dtype)()
+            whole.to(dtype)
+            p = prior()
             expect(isinstance(p, Distribution), "a torch.distributions.Distribution", type(p).__name__)
             event = tuple(getattr(prior, "event_shape", p.event_shape))
             check_draws(p, (), event, dtype)

@@ -1,8 +1,16 @@
-"""Training: one loop, callbacks, history and checkpoints."""
+"""Training: one loop, callbacks, history and checkpoints; a prior fitted afterwards."""
 
 from vaekit.training.adam import Adam
 from vaekit.training.callbacks import Callback, CollapseWarning
 from vaekit.training.history import History
 from vaekit.training.trainer import Trainer
+from vaekit.training.two_stage import fit_prior
 
-__all__ = ["Adam", "Callback", "CollapseWarning", "History", "Trainer"]
+__all__ = [
+    "Adam",
+    "Callback",
+    "CollapseWarning",
+    "History",
+    "Trainer",
+    "fit_prior",
+]

@@ -1,0 +1,36 @@
+"""Any numbers to positive ones, and raw parameters to a diagonal Gaussian."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaekit.distributions.normal import Normal
+from vaekit.distributions.product import Product
+
+_SHIFT = math.log(math.e - 1)  # softplus of it is 1
+_SMALLEST = 1e-6
+
+
+def positive_of(raw: Tensor) -> Tensor:
+    """softplus, shifted so that 0 becomes 1, and kept off 0."""
+    return F.softplus(raw + _SHIFT).clamp(min=_SMALLEST)
+
+
+def raw_of(positive: Tensor) -> Tensor:
+    """The inverse of `positive_of`."""
+    positive = positive.clamp(min=_SMALLEST)
+    return positive + torch.log(-torch.expm1(-positive)) - _SHIFT
+
+
+def normal_of(params: Tensor) -> Product:
+    """N(mean, diag scale^2) from (mean, raw scale) side by side, shape (..., 2 D): zeros give N(0, I)."""
+    loc, raw = params.chunk(2, -1)
+    return Product(Normal(loc, positive_of(raw), validate_args=False), 1)
+
+
+def normal_of_maps(params: Tensor) -> Product:
+    """The flat N(mean, diag scale^2) from maps (mean, raw scale) side by side, shape (..., 2 C, H, W)."""
+    loc, raw = (part.flatten(-3) for part in params.chunk(2, -3))
+    return Product(Normal(loc, positive_of(raw), validate_args=False), 1)
