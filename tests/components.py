@@ -59,6 +59,8 @@ POSTERIORS = {
         lambda shape: posteriors.DiagonalNormal(shape, scale="softplus-variance"),
     ],
     "FullNormal": [posteriors.FullNormal],
+    "Laplace": [posteriors.Laplace, lambda shape: posteriors.Laplace(shape, scale="softplus")],
+    "LowRankNormal": [posteriors.LowRankNormal, lambda shape: posteriors.LowRankNormal(shape, rank=1)],
 }
 
 PRIORS = {"StandardNormal": [priors.StandardNormal]}

@@ -8,6 +8,7 @@ from vaekit.distributions.discretized_logistic_mixture import (
     CoupledDiscretizedLogisticMixture,
     DiscretizedLogisticMixture,
 )
+from vaekit.distributions.low_rank_normal import LowRankNormal
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
 from vaekit.distributions.ordinal import OrdinalCategorical
@@ -25,6 +26,7 @@ __all__ = [
     "CoupledDiscretizedLogisticMixture",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "LowRankNormal",
     "NegativeBinomial",
     "Normal",
     "OrdinalCategorical",

@@ -2,5 +2,7 @@
 
 from vaekit.posteriors.diagonal_normal import DiagonalNormal
 from vaekit.posteriors.full_normal import FullNormal
+from vaekit.posteriors.laplace import Laplace
+from vaekit.posteriors.low_rank_normal import LowRankNormal
 
-__all__ = ["DiagonalNormal", "FullNormal"]
+__all__ = ["DiagonalNormal", "FullNormal", "Laplace", "LowRankNormal"]
