@@ -59,11 +59,35 @@ POSTERIORS = {
         lambda shape: posteriors.DiagonalNormal(shape, scale="softplus-variance"),
     ],
     "FullNormal": [posteriors.FullNormal],
+    "Householder": [posteriors.Householder],
+    "InverseAutoregressive": [
+        lambda shape: posteriors.InverseAutoregressive(shape, hidden=(8,), context=3),
+        lambda shape: posteriors.InverseAutoregressive(shape, num_flows=3, hidden=(8, 8), context=3),
+    ],
     "Laplace": [posteriors.Laplace, lambda shape: posteriors.Laplace(shape, scale="softplus")],
     "LowRankNormal": [posteriors.LowRankNormal, lambda shape: posteriors.LowRankNormal(shape, rank=1)],
+    "Planar": [posteriors.Planar, lambda shape: posteriors.Planar(shape, num_flows=2)],
+    "Radial": [posteriors.Radial, lambda shape: posteriors.Radial(shape, num_flows=2)],
+    "Spline": [lambda shape: posteriors.Spline(shape, num_bins=4, hidden=(8,), context=3)],
+    "Sylvester": [posteriors.Sylvester, lambda shape: posteriors.Sylvester(shape, num_flows=2, num_columns=2)],
 }
 
-PRIORS = {"StandardNormal": [priors.StandardNormal]}
+# Members that mix dimensions of z: they refuse events of a single element.
+AT_LEAST_TWO = {
+    "AffineCoupling",
+    "Householder",
+    "InverseAutoregressive",
+    "MaskedAutoregressive",
+    "Spline",
+    "Sylvester",
+}
+
+PRIORS = {
+    "AffineCoupling": [lambda shape: priors.AffineCoupling(shape, num_flows=3, hidden=(8,))],
+    "MaskedAutoregressive": [lambda shape: priors.MaskedAutoregressive(shape, num_flows=3, hidden=(8,))],
+    "Spline": [lambda shape: priors.Spline(shape, num_flows=2, num_bins=4, hidden=(8,))],
+    "StandardNormal": [priors.StandardNormal],
+}
 
 OBJECTIVES = {
     "BetaTC": [objectives.BetaTC, lambda: objectives.BetaTC(2.0, alpha=0.5, gamma=1.5, weighting="weighted")],

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from components import AXES, NOT_MEMBERS, POSTERIORS, PRIORS, BernoulliPosterior, BernoulliPrior, rows
+from components import (
+    AT_LEAST_TWO,
+    AXES,
+    NOT_MEMBERS,
+    POSTERIORS,
+    PRIORS,
+    BernoulliPosterior,
+    BernoulliPrior,
+    rows,
+)
 from scipy import stats
 
 from vaekit import posteriors, priors
@@ -26,12 +35,20 @@ def test_posteriors_conform(name, factory, shape):
         with pytest.raises(ShapeError, match="one dimension"):
             factory(shape)
         return
+    if name in AT_LEAST_TWO and shape == 1:
+        with pytest.raises(ConfigError, match="a flow without enough dimensions"):
+            factory(shape)
+        return
     check_posterior(factory(shape))
 
 
 @pytest.mark.parametrize(("name", "factory"), rows(PRIORS))
 @pytest.mark.parametrize("shape", [1, 4, (2, 3)])
 def test_priors_conform(name, factory, shape):
+    if name in AT_LEAST_TWO and shape == 1:
+        with pytest.raises(ConfigError, match="a flow without enough dimensions"):
+            factory(shape)
+        return
     check_prior(factory(shape))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
-from vaekit.distributions import LowRankNormal, Product, UnitNormal
+from vaekit.distributions import Flow, LowRankNormal, Product, UnitNormal
 from vaekit.errors import ConfigError
 
 __all__ = ["kl_divergence", "kl_per_dimension"]
@@ -99,6 +99,12 @@ def _from_torch(q: Distribution, p: Distribution) -> Tensor | None:
         return None
 
 
+def _unrotated(q: Distribution, p: Distribution) -> Distribution:
+    """The base of a flow that only turns space, where p is N(0, I), which looks the same from all sides."""
+    turns = isinstance(q, Flow) and all(map_.is_orthogonal for map_ in q.maps)
+    return q.base if turns and isinstance(p, Product) and isinstance(p.base, UnitNormal) else q  # type: ignore[attr-defined]
+
+
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     """KL(q, p) in closed form.
 
@@ -109,6 +115,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     Returns:
         Nats, shape (B,); None where no closed form is known.
     """
+    q = _unrotated(q, p)
     elementwise = _elementwise(q, p)
     if elementwise is not None:
         assert isinstance(q, Product)

@@ -8,6 +8,7 @@ from vaekit.distributions.discretized_logistic_mixture import (
     CoupledDiscretizedLogisticMixture,
     DiscretizedLogisticMixture,
 )
+from vaekit.distributions.flow import Flow
 from vaekit.distributions.low_rank_normal import LowRankNormal
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
@@ -26,6 +27,7 @@ __all__ = [
     "CoupledDiscretizedLogisticMixture",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "Flow",
     "LowRankNormal",
     "NegativeBinomial",
     "Normal",
