@@ -23,7 +23,9 @@ def test_a_preset_trains_and_moves_every_parameter(name):
     assert torch.isfinite(estimate.value).all()
 
 
-@pytest.mark.parametrize("name", ["iwae", "piwae", "dreg", "factor-vae", "disentangled-beta-vae", "dip-vae", "tvo"])
+@pytest.mark.parametrize(
+    "name", ["iwae", "piwae", "dreg", "factor-vae", "disentangled-beta-vae", "dip-vae", "tvo", "vae-iaf", "vae-linnf"]
+)
 def test_fit_by_preset(name, tmp_path):
     folder = tmp_path / "run"
     arguments = ["fit", "digits", "-o", str(folder), "--preset", name, "max_epochs=1", "hidden=16", "latent_dim=2"]

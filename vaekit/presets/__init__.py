@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vaekit.models import VAE
 from vaekit.objectives import Objective
+from vaekit.presets.flows import vae_iaf, vae_linnf
 from vaekit.presets.models import beta_vae, conv_mnist, conv_vae, mlp_mnist, vae
 from vaekit.presets.objectives import (
     beta_tc_vae,
@@ -36,6 +37,8 @@ __all__ = [
     "piwae",
     "tvo",
     "vae",
+    "vae_iaf",
+    "vae_linnf",
 ]
 
 
