@@ -338,6 +338,21 @@ else:
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
+def test_a_collapsed_flow_has_no_active_units():
+    # The moments of a flow come from draws; their noise must not pass for a dependence on x.
+    class Collapsed(LinearGaussian):
+        def posterior(self, x):
+            base = Product(Normal(torch.zeros(len(x), 2, dtype=F64), torch.ones(len(x), 2, dtype=F64)), 1)
+            return Flow(base, [maps.Reverse(), maps.Affine(torch.zeros(2, dtype=F64), torch.ones(2, dtype=F64))])
+
+    model = Collapsed()
+    with torch.no_grad(), engine.seeded(0):
+        code = vk.evaluation.aggregate.aggregate(model, model.sample(400), num_samples=64)
+        informed = vk.evaluation.aggregate.aggregate(LinearGaussian(), model.sample(400))
+    assert code.active_units == 0
+    assert informed.active_units == 2
+
+
 class Amortised(LinearGaussian):
     """The linear Gaussian model with a head of one linear layer in place of the exact posterior."""
 
