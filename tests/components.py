@@ -81,10 +81,21 @@ POSTERIORS = {
         lambda shape: posteriors.DiagonalNormal(shape, scale="softplus-variance"),
     ],
     "FullNormal": [posteriors.FullNormal],
+    "Householder": [posteriors.Householder],
+    "InverseAutoregressive": [
+        lambda shape: posteriors.InverseAutoregressive(shape, hidden=(8,), context=3),
+        lambda shape: posteriors.InverseAutoregressive(shape, num_flows=3, hidden=(8, 8), context=3),
+    ],
     "Ladder": [lambda shape: posteriors.Ladder(layers(shape), hidden=(8,), width=6)],
-    "TopDown": [lambda shape: posteriors.TopDown(layers(shape), hidden=(8,), width=6)],
+    "Laplace": [posteriors.Laplace, lambda shape: posteriors.Laplace(shape, scale="softplus")],
+    "LowRankNormal": [posteriors.LowRankNormal, lambda shape: posteriors.LowRankNormal(shape, rank=1)],
+    "Planar": [posteriors.Planar, lambda shape: posteriors.Planar(shape, num_flows=2)],
+    "Radial": [posteriors.Radial, lambda shape: posteriors.Radial(shape, num_flows=2)],
     "RelaxedBernoulli": [posteriors.RelaxedBernoulli],
     "RelaxedCategorical": [lambda shape: posteriors.RelaxedCategorical(shape, num_classes=3)],
+    "Spline": [lambda shape: posteriors.Spline(shape, num_bins=4, hidden=(8,), context=3)],
+    "Sylvester": [posteriors.Sylvester, lambda shape: posteriors.Sylvester(shape, num_flows=2, num_columns=2)],
+    "TopDown": [lambda shape: posteriors.TopDown(layers(shape), hidden=(8,), width=6)],
     "VonMisesFisher": [posteriors.VonMisesFisher],
     "WrappedNormal": [posteriors.WrappedNormal, lambda shape: posteriors.WrappedNormal(shape, curvature=0.3)],
 }
@@ -102,6 +113,15 @@ VECTORS = {
 }
 # Families on a sphere, which needs two dimensions around it.
 SPHERES = {"UniformSphere", "VonMisesFisher"}
+# Members that mix dimensions of z: they refuse events of a single element.
+AT_LEAST_TWO = {
+    "AffineCoupling",
+    "Householder",
+    "InverseAutoregressive",
+    "MaskedAutoregressive",
+    "Spline",
+    "Sylvester",
+}
 
 
 def whole(prior, head=None, x_shape=(3,)):
@@ -115,6 +135,7 @@ def whole(prior, head=None, x_shape=(3,)):
 
 
 PRIORS = {
+    "AffineCoupling": [lambda shape: priors.AffineCoupling(shape, num_flows=3, hidden=(8,))],
     "AutoregressiveCategorical": [
         lambda shape: priors.AutoregressiveCategorical(shape, num_classes=3),
         lambda shape: priors.AutoregressiveCategorical(shape, num_classes=2, hidden=(7, 9)),
@@ -124,13 +145,6 @@ PRIORS = {
         lambda shape: priors.Categorical(shape, num_classes=3),
         lambda shape: priors.Categorical(shape, num_classes=4, probs="uniform"),
     ],
-    "RelaxedBernoulli": [priors.RelaxedBernoulli, lambda shape: priors.RelaxedBernoulli(shape, probs="uniform")],
-    "RelaxedCategorical": [
-        lambda shape: priors.RelaxedCategorical(shape, num_classes=3),
-        lambda shape: priors.RelaxedCategorical(shape, num_classes=4, temperature=1.5, probs="uniform"),
-    ],
-    "UniformSphere": [priors.UniformSphere],
-    "WrappedNormal": [priors.WrappedNormal, lambda shape: priors.WrappedNormal(shape, curvature=0.3)],
     "ConvHierarchical": [
         lambda shape: priors.ConvHierarchical(((1, 2, 2), *((size, 1, 1) for size in layers(flat(shape)))), channels=3)
     ],
@@ -140,15 +154,24 @@ PRIORS = {
             layers(flat(shape)), hidden=(), top=priors.NormalMixture(layers(flat(shape))[-1], 2)
         ),
     ],
+    "MaskedAutoregressive": [lambda shape: priors.MaskedAutoregressive(shape, num_flows=3, hidden=(8,))],
     "NormalMixture": [
         lambda shape: priors.NormalMixture(shape, num_components=3),
         lambda shape: priors.NormalMixture(flat(shape), num_components=2, covariance="full"),
     ],
+    "RelaxedBernoulli": [priors.RelaxedBernoulli, lambda shape: priors.RelaxedBernoulli(shape, probs="uniform")],
+    "RelaxedCategorical": [
+        lambda shape: priors.RelaxedCategorical(shape, num_classes=3),
+        lambda shape: priors.RelaxedCategorical(shape, num_classes=4, temperature=1.5, probs="uniform"),
+    ],
+    "Spline": [lambda shape: priors.Spline(shape, num_flows=2, num_bins=4, hidden=(8,))],
     "StandardNormal": [priors.StandardNormal],
+    "UniformSphere": [priors.UniformSphere],
     "VampPrior": [
         lambda shape: priors.VampPrior(shape, num_pseudo_inputs=4),
         lambda shape: priors.VampPrior(shape, (3,), num_pseudo_inputs=4, weights="learned"),
     ],
+    "WrappedNormal": [priors.WrappedNormal, lambda shape: priors.WrappedNormal(shape, curvature=0.3)],
 }
 
 OBJECTIVES = {

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from components import (
+    AT_LEAST_TWO,
     AXES,
     NOT_MEMBERS,
     POSTERIORS,
@@ -45,9 +46,15 @@ def test_priors_conform(name, factory, shape):
 
 
 def _is_refused(name, factory, shape):
-    if (name not in VECTORS or isinstance(shape, int)) and (name not in SPHERES or shape != 1):
+    """Whether the event has a shape that the member says it cannot take."""
+    is_vector, few = isinstance(shape, int), shape == 1
+    if name in AT_LEAST_TWO and few:
+        error, words = ConfigError, "a flow without enough dimensions"
+    elif (name in VECTORS and not is_vector) or (name in SPHERES and few):
+        error, words = ShapeError, "one dimension"
+    else:
         return False
-    with pytest.raises(ShapeError, match="one dimension"):
+    with pytest.raises(error, match=words):
         factory(shape)
     return True
 

@@ -38,6 +38,8 @@ def test_a_preset_trains_and_moves_every_parameter(name):
         "poincare-vae",
         "vamp",
         "ladder-vae",
+        "vae-iaf",
+        "vae-linnf",
     ],
 )
 def test_fit_by_preset(name, tmp_path):

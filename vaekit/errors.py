@@ -34,3 +34,7 @@ class TrainingError(VaekitError, RuntimeError):
 
 class UnreliableEstimateWarning(UserWarning):
     """An estimate came with a standard error that is not to be believed."""
+
+
+class OwnDrawsOnlyError(VaekitError):
+    """A density that is known only at a distribution's own draws was asked for at another point."""

@@ -8,7 +8,15 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
-from vaekit.distributions import OneHotCategorical, Product, UniformSphere, UnitNormal, VonMisesFisher
+from vaekit.distributions import (
+    Flow,
+    LowRankNormal,
+    OneHotCategorical,
+    Product,
+    UniformSphere,
+    UnitNormal,
+    VonMisesFisher,
+)
 from vaekit.errors import ConfigError
 
 __all__ = ["kl_divergence", "kl_per_dimension"]
@@ -66,10 +74,22 @@ def gaussian_kl(loc_q: Tensor, tril_q: Tensor, loc_p: Tensor, tril_p: Tensor) ->
     return 0.5 * (trace + shift.square().sum((-2, -1)) - shape[-1] + log_det)
 
 
+def _low_rank_kl(q: LowRankNormal, p: Normal) -> Tensor:
+    """Equation 13.23 for a covariance diag + U U^T of q and a diagonal one of p, shape (*batch,).
+
+    The trace is a sum of squares, and no matrix of D x D is formed.
+    """
+    squares = (q.variance + (q.loc - p.loc).square()) / p.scale.square()
+    per_element = 0.5 * (squares - 1) + p.scale.log()
+    return per_element.flatten(-q.event_ndims).sum(-1) - 0.5 * q.log_det
+
+
 def _as_gaussian(d: Distribution) -> tuple[Tensor, Tensor] | None:
     """(mean, Cholesky factor) of a Gaussian of one event dimension, whichever class it has."""
     if isinstance(d, MultivariateNormal):
         return d.loc, d.scale_tril
+    if isinstance(d, LowRankNormal) and d.event_ndims == 1:
+        return d.loc, torch.linalg.cholesky(d.covariance_matrix)
     if isinstance(d, Product) and isinstance(d.base, Normal) and d.event_ndims == 1:
         return d.base.loc, torch.diag_embed(d.base.scale)
     return None
@@ -100,6 +120,12 @@ def _from_torch(q: Distribution, p: Distribution) -> Tensor | None:
         return None
 
 
+def _unrotated(q: Distribution, p: Distribution) -> Distribution:
+    """The base of a flow that only turns space, where p is N(0, I), which looks the same from all sides."""
+    turns = isinstance(q, Flow) and all(map_.is_orthogonal for map_ in q.maps)
+    return q.base if turns and isinstance(p, Product) and isinstance(p.base, UnitNormal) else q  # type: ignore[attr-defined]
+
+
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     """KL(q, p) in closed form.
 
@@ -110,12 +136,15 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     Returns:
         Nats, shape (B,); None where no closed form is known.
     """
+    q = _unrotated(q, p)
     elementwise = _elementwise(q, p)
     if elementwise is not None:
         assert isinstance(q, Product | OneHotCategorical)
         return elementwise.flatten(-q.event_ndims).sum(-1) if q.event_ndims else elementwise
     if isinstance(q, VonMisesFisher) and isinstance(p, UniformSphere):
         return q.kl_to_uniform()
+    if isinstance(q, LowRankNormal) and isinstance(p, Product) and isinstance(p.base, Normal):
+        return _low_rank_kl(q, p.base) if q.event_ndims == p.event_ndims else None
     gaussians = _as_gaussian(q), _as_gaussian(p)
     if gaussians[0] is not None and gaussians[1] is not None:
         return gaussian_kl(*gaussians[0], *gaussians[1])

@@ -10,6 +10,8 @@ from vaekit.distributions.discretized_logistic_mixture import (
     CoupledDiscretizedLogisticMixture,
     DiscretizedLogisticMixture,
 )
+from vaekit.distributions.flow import Flow
+from vaekit.distributions.low_rank_normal import LowRankNormal
 from vaekit.distributions.mixture import Mixture
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
@@ -42,6 +44,8 @@ __all__ = [
     "CoupledDiscretizedLogisticMixture",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "Flow",
+    "LowRankNormal",
     "Mixture",
     "NegativeBinomial",
     "Normal",

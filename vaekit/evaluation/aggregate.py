@@ -58,13 +58,27 @@ class Aggregate:
         return self.mutual_information.value > self.limit - 0.5
 
 
-def posterior_moments(q: Distribution, num_samples: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q(z|x), shape (B, *Z) each, in float64: its own where it has them, else those of draws."""
+def _own_moments(q: Distribution) -> tuple[Tensor, Tensor] | None:
     try:
         return q.mean.double(), q.variance.double()
     except NotImplementedError:
-        z = q.sample(torch.Size((num_samples,))).double()
-        return z.mean(0), z.var(0)
+        return None
+
+
+def posterior_moments(q: Distribution, num_samples: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance of q(z|x), shape (B, *Z) each, in float64: its own where it has them, else those of draws."""
+    own = _own_moments(q)
+    if own is not None:
+        return own
+    z = q.sample(torch.Size((num_samples,))).double()
+    return z.mean(0), z.var(0)
+
+
+def _variance_of_means(q: Distribution, means: Tensor, variances: Tensor, num_samples: int) -> Tensor:
+    """Variance over x of E[z|x], shape Z; the noise of means of draws, which adds to it, is taken off."""
+    if _own_moments(q) is not None:
+        return means.var(0)
+    return (means.var(0) - variances.mean(0) / num_samples).clamp(min=0)
 
 
 def aggregate(model: LatentVariableModel, y: Tensor, num_samples: int = 64) -> Aggregate:
@@ -82,7 +96,7 @@ def aggregate(model: LatentVariableModel, y: Tensor, num_samples: int = 64) -> A
     information = q.log_prob(z).double() - log_aggregate
     gap = log_aggregate - prior.log_prob(z).double()
     return Aggregate(
-        unit_variance=means.var(0),
+        unit_variance=_variance_of_means(q, means, variances, num_samples),
         mean=means.mean(0),
         std=(means.var(0, correction=0) + variances.mean(0)).sqrt(),
         posterior_std=variances.sqrt().mean(0),

@@ -2,14 +2,12 @@
 
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Normal, Product
-from vaekit.errors import ConfigError
 from vaekit.networks.shapes import Shape
+from vaekit.posteriors.scale import check_scale, to_scale
 
 _KINDS = ("log-variance", "exp", "softplus", "softplus-variance")
 
@@ -41,20 +39,12 @@ class DiagonalNormal(ConditionalDistribution):
         event_shape: Shape,
         scale: Literal["log-variance", "exp", "softplus", "softplus-variance"] = "log-variance",
     ) -> None:
-        if scale not in _KINDS:
-            raise ConfigError(f"DiagonalNormal expects scale in {', '.join(_KINDS)}; got {scale!r}")
+        check_scale("DiagonalNormal", scale, _KINDS)
         super().__init__(event_shape, num_params=2)
         self.scale = scale
 
     def forward(self, params: Tensor) -> Product:
         """(mean, v) of shape (..., 2, *event) to q(z|x)."""
         loc, raw = self.unbind(params)
-        if self.scale == "log-variance":
-            scale = torch.exp(0.5 * raw)
-        elif self.scale == "exp":
-            scale = torch.exp(raw)
-        else:
-            # Below this floor softplus rounds to 0, whose logarithm is no number.
-            scale = F.softplus(raw).clamp(min=torch.finfo(raw.dtype).tiny ** 0.5)
-            scale = scale.sqrt() if self.scale == "softplus-variance" else scale
+        scale = to_scale(raw, self.scale)
         return Product(Normal(loc, scale, validate_args=False), len(self.event_shape))

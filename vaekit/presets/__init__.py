@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vaekit.models import VAE
 from vaekit.objectives import Objective
+from vaekit.presets.flows import vae_iaf, vae_linnf
 from vaekit.presets.hierarchies import hierarchical_vamp, ladder_vae
 from vaekit.presets.manifolds import poincare_vae, s_vae
 from vaekit.presets.models import beta_vae, conv_mnist, conv_vae, mlp_mnist, vae
@@ -43,6 +44,8 @@ __all__ = [
     "s_vae",
     "tvo",
     "vae",
+    "vae_iaf",
+    "vae_linnf",
     "vamp",
 ]
 

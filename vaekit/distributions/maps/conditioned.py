@@ -1,0 +1,98 @@
+"""Affine maps whose shift and scale in one dimension depend on other dimensions."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaekit.distributions.maps.base import Map
+
+Update = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+_OPEN = 2.0  # the gate's offset: sigmoid of it is 0.88
+_WIDEST = 3.0  # of a bounded log-scale
+
+
+def gated(raw: Tensor) -> tuple[Tensor, Tensor]:
+    r"""(shift, log-scale) of \( y = g z + (1 - g) m \) with \( g = \sigma(s + 2) \), from (m, s) of shape (..., 2).
+
+    The gate of an LSTM: y mixes z with m and cannot blow up; the 2 keeps it open at first, so that y is near z.
+    """
+    m, s = raw.unbind(-1)
+    return torch.sigmoid(-s - _OPEN) * m, F.logsigmoid(s + _OPEN)
+
+
+def bounded(raw: Tensor) -> tuple[Tensor, Tensor]:
+    r"""(shift, log-scale) of \( y = e^a z + m \) with \( a = 3 \tanh(s / 3) \), from (m, s) of shape (..., 2)."""
+    m, s = raw.unbind(-1)
+    return m, _WIDEST * torch.tanh(s / _WIDEST)
+
+
+class Autoregressive(Map):
+    r"""\( y_i = e^{a_i} z_i + t_i \), where \( (t_i, a_i) \) depend on \( z_1 \dots z_{i-1} \): a triangular Jacobian.
+
+    Forward is one pass of the network. The way back takes D of them, one after the other, with gradients through all of
+    them. With the network's input on the side of the noise this is an inverse autoregressive flow (IAF); its `Inverse`
+    is a masked autoregressive flow (MAF), whose density is fast and whose draws are slow.
+
+    References:
+        Kingma et al., "Improved variational inference with inverse autoregressive flow", 2016,
+        https://arxiv.org/abs/1606.04934, equations 10-14.
+        Papamakarios et al., "Masked autoregressive flow for density estimation", 2017,
+        https://arxiv.org/abs/1705.07057.
+
+    Args:
+        network: from z of shape (..., D) to raw parameters (..., D, 2), those of dimension i from z_1 ... z_{i-1}.
+        update: raw parameters to (shift, log-scale): `gated` or `bounded`.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor], update: Update) -> None:
+        self.network, self.update = network, update
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """y in one pass."""
+        shift, log_scale = self.update(self.network(z))
+        return torch.exp(log_scale) * z + shift, log_scale.sum(-1)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """z in D passes."""
+        position = torch.arange(y.shape[-1], device=y.device)
+        z = torch.zeros_like(y)
+        for i in range(y.shape[-1]):
+            shift, log_scale = self.update(self.network(z))
+            # Only what is known enters the network: the rest could overflow on the way.
+            z = torch.where(position <= i, (y - shift) * torch.exp(-log_scale), 0.0)
+        return z, -log_scale.sum(-1)
+
+
+class Coupling(Map):
+    r"""\( y_a = z_a,\ y_b = e^{a(z_a)} z_b + t(z_a) \) for the first half a and the rest b: fast both ways.
+
+    References:
+        Dinh et al., "Density estimation using Real NVP", 2017, https://arxiv.org/abs/1605.08803, equations 7-8.
+
+    Args:
+        network: from the first D // 2 dimensions of shape (..., D // 2) to raw parameters (..., D - D // 2, 2).
+        update: raw parameters to (shift, log-scale): `gated` or `bounded`.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor], update: Update = bounded) -> None:
+        self.network, self.update = network, update
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """y in one pass."""
+        first, rest = _halves(z)
+        shift, log_scale = self.update(self.network(first))
+        return torch.cat([first, torch.exp(log_scale) * rest + shift], -1), log_scale.sum(-1)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """z in one pass."""
+        first, rest = _halves(y)
+        shift, log_scale = self.update(self.network(first))
+        return torch.cat([first, (rest - shift) * torch.exp(-log_scale)], -1), -log_scale.sum(-1)
+
+
+def _halves(z: Tensor) -> tuple[Tensor, Tensor]:
+    half = z.shape[-1] // 2
+    return z[..., :half], z[..., half:]
