@@ -269,3 +269,16 @@ def test_a_released_pool_comes_back(monkeypatch):
     monkeypatch.setattr(threads, "_openmp", lambda: None)  # another runtime: nothing happens
     threads.release_pool()
     assert engine.run_flushing_denormals(lambda: float(before[0, 0])) == float(before[0, 0])
+
+
+def test_small_steps_take_one_thread_and_the_callers_setting_stays(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(threads.torch, "get_num_threads", lambda: 7)
+    assert engine.threads_for(vae((36,), (128, 128)), 32) == 1
+    assert engine.threads_for(vae((36,), (128, 128)), 512) == 7
+    assert engine.threads_for(vae((1, 28, 28), (400,)), 128) == 7
+    assert engine.threads_for(vae((1, 8, 8), None, preset=vk.presets.conv_vae), 2) == 7
+    monkeypatch.undo()
+    assert engine.run_flushing_denormals(torch.get_num_threads, 1) == 1
+    assert engine.run_flushing_denormals(torch.get_num_threads) == before
+    assert torch.get_num_threads() == before

@@ -17,7 +17,7 @@ from vaekit.engine.devices import (
 )
 from vaekit.engine.models import evaluating, model_device, model_dtype
 from vaekit.engine.streams import block_seed, draw_seed, fork_rng, rng_state, seeded, set_rng_state
-from vaekit.engine.threads import in_notebook, run_flushing_denormals
+from vaekit.engine.threads import in_notebook, run_flushing_denormals, threads_for
 
 __all__ = [
     "Compile",
@@ -45,4 +45,5 @@ __all__ = [
     "run_flushing_denormals",
     "seeded",
     "set_rng_state",
+    "threads_for",
 ]

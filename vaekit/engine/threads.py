@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 T = TypeVar("T")
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_SMALL_STEP = 4 * 10**6  # products of a row and a weight, half a millisecond of one core for a training step
 
 
 @cache
@@ -37,21 +40,35 @@ def release_pool() -> None:
         runtime.omp_pause_resource_all(2)  # omp_pause_hard
 
 
-def run_flushing_denormals(function: Callable[[], T]) -> T:
+def threads_for(model: nn.Module, batch_size: int) -> int:
+    """How many threads a training step deserves: one where it is so small that handing out the work costs more.
+
+    A rule, not a measurement: a run repeats bit for bit.
+    """
+    reuses_weights = any(isinstance(module, _CONVOLUTIONS) for module in model.modules())
+    num_products = batch_size * sum(parameter.numel() for parameter in model.parameters())
+    return torch.get_num_threads() if reuses_weights or num_products >= _SMALL_STEP else 1
+
+
+def run_flushing_denormals(function: Callable[[], T], num_threads: int | None = None) -> T:
     """Run `function` in a fresh thread in which denormal numbers are flushed to zero; return its result.
 
     Pixels that never change drive Adam's moments into the denormal range, where a CPU is many times slower. The flag
     reaches only a thread and the pool that it starts, so the caller's own threads keep their arithmetic. Signal
     handlers go on running in the caller's thread while it waits.
+
+    Args:
+        function: what to run.
+        num_threads: threads for its parallel operations; None takes as many as the caller has.
     """
     outcome: dict[str, Any] = {}
     done = threading.Event()
-    num_threads = torch.get_num_threads()
+    callers = torch.get_num_threads()
 
     def body() -> None:
         try:
             torch.set_flush_denormal(True)
-            torch.set_num_threads(num_threads)
+            torch.set_num_threads(num_threads or callers)
             outcome["value"] = function()
         except BaseException as error:
             outcome["error"] = error
@@ -63,6 +80,7 @@ def run_flushing_denormals(function: Callable[[], T]) -> T:
     thread.start()
     done.wait()
     thread.join()
+    torch.set_num_threads(callers)  # part of the setting belongs to the process, not to the thread
     if "error" in outcome:
         raise outcome["error"]
     return outcome["value"]

@@ -146,7 +146,7 @@ class Trainer:
         loop = Loop(self, model, objective, train_x, valid_x, folder, self._callbacks(folder))
         try:
             with _signals(loop):
-                engine.run_flushing_denormals(partial(loop, resume))
+                engine.run_flushing_denormals(partial(loop, resume), engine.threads_for(model, self.batch_size))
         finally:
             loop.restore_best()
             model.eval()
