@@ -319,9 +319,11 @@ def test_machine(quick):
     assert {row.unit for row in result.rows} == {"GFLOP/s", "GB/s"}
 
 
-def test_quick_never_compiles(quick):
+def test_quick_never_compiles(quick, monkeypatch):
     assert set(library(quick)) == {"vaekit eager float32", "vaekit eager bf16"}
-    assert set(library(Options())) == set(MODES)
+    for is_fast in (True, False):
+        monkeypatch.setattr("vaekit.engine.has_fast_bf16", lambda device, is_fast=is_fast: is_fast)
+        assert set(library(Options())) == {name for name in MODES if is_fast or not name.endswith("bf16")}
 
 
 def test_peers_stay_out_where_they_are_not_asked_for(quick):

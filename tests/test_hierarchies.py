@@ -299,9 +299,8 @@ def test_a_vamp_prior_at_the_top_is_the_posteriors_own_first_factor(kind):
 
 def test_a_vamp_prior_at_the_top_needs_a_posterior_that_begins_there():
     prior = vk.priors.Hierarchical(SIZES, (6,), top=vk.priors.VampPrior(1, num_pseudo_inputs=4))
-    model = make(HEADS["bottom-up"](), prior)
     with pytest.raises(ConfigError, match="one that begins at the top layer of that size, such as TopDown or Ladder"):
-        model.prior()
+        make(HEADS["bottom-up"](), prior)
     with pytest.raises(ShapeError, match=r"the top layer has size 1, its prior events of shape \(2,\)"):
         vk.priors.Hierarchical(SIZES, top=vk.priors.StandardNormal(2))
 

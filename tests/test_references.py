@@ -17,6 +17,7 @@ WITHOUT_SOURCE = {
     "likelihoods.Laplace": "a textbook density",
     "networks.LogInput": "a logarithm",
     "networks.MLP": "a textbook network",
+    "networks.Parts": "a choice of inputs",
     "networks.RescaleInput": "an affine map",
     "schedules.Constant": "a number",
     "transforms.Compose": "a sequence",

@@ -13,6 +13,10 @@ from vaekit.networks.shapes import Shape, as_image_shape, as_shape
 class ConvPyramid(nn.Module):
     """The way up: residual blocks on ever smaller maps, with features of x for each latent layer, concatenated flat.
 
+    References:
+        Vahdat & Kautz, "NVAE", 2020, https://arxiv.org/abs/2007.03898; Child, "Very deep VAEs", 2021,
+        https://arxiv.org/abs/2011.10650.
+
     Args:
         in_shape: (C, H, W), or (H, W) for one channel.
         maps: shapes (c, H, W) of the latent layers, from the one next to x to the top.
@@ -46,6 +50,9 @@ class ConvTopDown(nn.Module):
     """The way down to x: starts from a learned map, takes in each layer of z where its sides are met, ends as an image.
 
     All layers reach x, the upper ones through the state that the lower ones are added to.
+
+    References:
+        Child, "Very deep VAEs", 2021, https://arxiv.org/abs/2011.10650.
 
     Args:
         maps: shapes (c, H, W) of the latent layers, from the one next to x to the top; z is flat.

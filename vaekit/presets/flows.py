@@ -15,6 +15,8 @@ __all__ = ["vae_iaf", "vae_linnf"]
 def vae_linnf(event_shape: Shape, *, latent_dim: int = 16, num_flows: int = 8, **parts: Any) -> tuple[VAE, Objective]:
     """The planar-flow VAE of Rezende & Mohamed 2015: q(z|x) bent along one direction per step, for few latents.
 
+    Use it with up to some twenty latents whose posteriors are skewed; `vae_iaf` bends all dimensions at once.
+
     References:
         Rezende & Mohamed, "Variational inference with normalizing flows", 2015, https://arxiv.org/abs/1505.05770.
 
@@ -39,6 +41,8 @@ def vae_iaf(
     **parts: Any,
 ) -> tuple[VAE, Objective]:
     """The VAE of Kingma et al. 2016 with an inverse autoregressive flow: correlated, bent q(z|x) in many dimensions.
+
+    Use it for long runs: it starts behind the diagonal posterior and needs updates to get ahead of it.
 
     References:
         Kingma et al., "Improved variational inference with inverse autoregressive flow", 2016,

@@ -41,6 +41,8 @@ def ladder_vae(
 ) -> tuple[VAE, Objective]:
     """The ladder VAE of Sonderby et al. 2016: three stochastic layers, inference from the top down, KL warm-up.
 
+    Use it for data with structure at several levels and long runs; on small data the plain `vae` is ahead.
+
     References:
         Sonderby et al., "Ladder variational autoencoders", 2016, https://arxiv.org/abs/1602.02282.
 
@@ -74,7 +76,7 @@ def hierarchical_vamp(
 ) -> tuple[VAE, Objective]:
     """The two-layer VAE with a VampPrior at the top of Tomczak & Welling 2018: their strongest model, as MLPs.
 
-    The decoder sees both layers, as theirs does.
+    Use it for images and long runs. The decoder sees both layers, as theirs does.
 
     References:
         Tomczak & Welling, "VAE with a VampPrior", 2018, https://arxiv.org/abs/1705.07120, section 3.2.

@@ -11,9 +11,9 @@ from vaekit.priors import WrappedNormal as WrappedNormalPrior
 
 
 def s_vae(event_shape: Shape, *, latent_dim: int = 10, **parts: Any) -> tuple[VAE, Objective]:
-    """The S-VAE of Davidson et al. 2018: von Mises-Fisher on the unit sphere, for codes that are directions.
+    """The S-VAE of Davidson et al. 2018: von Mises-Fisher posteriors on the unit sphere.
 
-    Its uniform prior pulls codes nowhere; best in few dimensions, up to about 20.
+    Use it where codes are directions, in few dimensions, up to about 20: its uniform prior pulls them nowhere.
 
     References:
         Davidson et al., "Hyperspherical variational auto-encoders", 2018, https://arxiv.org/abs/1804.00891.
@@ -35,7 +35,7 @@ def poincare_vae(
 ) -> tuple[VAE, Objective]:
     """The VAE of Mathieu et al. 2019: wrapped normals on the Poincare ball, for data that branch like a tree.
 
-    The networks are those of `vae` and see points of the ball by their coordinates; the paper's decoder begins with a
+    Use it for hierarchies in two to ten dimensions. The networks are those of `vae` and see points of the ball by their coordinates; the paper's decoder begins with a
     layer of its own, of distances to hyperbolic hyperplanes.
 
     References:

@@ -24,7 +24,7 @@ class NormalMixture(nn.Module):
     References:
         Dilokthanakul et al., "Deep unsupervised clustering with Gaussian mixture variational autoencoders", 2016,
         https://arxiv.org/abs/1611.02648; Tomczak & Welling, "VAE with a VampPrior", 2018,
-        https://arxiv.org/abs/1705.07120 (the baseline "MoG").
+        https://arxiv.org/abs/1705.07120, where it is a baseline.
 
     Args:
         event_shape: shape of z.
