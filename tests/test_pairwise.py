@@ -16,7 +16,7 @@ from vaekit import engine, networks
 from vaekit.distributions import element_support
 from vaekit.errors import VaekitError
 
-SIZE, ROWS = 3, 12
+SIZE, DATA, ROWS = 3, 3, 12
 TABLES = (POSTERIORS, PRIORS, LIKELIHOODS, OBJECTIVES)
 
 
@@ -45,8 +45,8 @@ def home(distribution):
 def build(q, p, likelihood):
     head, prior = POSTERIOR[q](SIZE), PRIOR[p](SIZE)
     return vk.VAE(
-        encoder=vk.Conditional(networks.MLP(5, (6,), "tanh"), head),
-        decoder=vk.Conditional(networks.MLP(head.event_shape, (6,), "tanh"), LIKELIHOOD[likelihood](5)),
+        encoder=vk.Conditional(networks.MLP(DATA, (6,), "tanh"), head),
+        decoder=vk.Conditional(networks.MLP(head.event_shape, (6,), "tanh"), LIKELIHOOD[likelihood](DATA)),
         prior=prior,
     )
 
@@ -71,7 +71,7 @@ def meetings():
                 model = build(q, p, "Bernoulli")
         except VaekitError:
             continue
-        found[q, p] = abilities(model.posterior(torch.zeros(4, 5)), model.prior())
+        found[q, p] = abilities(model.posterior(torch.zeros(4, DATA)), model.prior())
     return found
 
 

@@ -35,8 +35,8 @@ def poincare_vae(
 ) -> tuple[VAE, Objective]:
     """The VAE of Mathieu et al. 2019: wrapped normals on the Poincare ball, for data that branch like a tree.
 
-    Use it for hierarchies in two to ten dimensions. The networks are those of `vae` and see points of the ball by their coordinates; the paper's decoder begins with a
-    layer of its own, of distances to hyperbolic hyperplanes.
+    Use it for hierarchies in two to ten dimensions. The networks are those of `vae` and see points of the ball by their
+    coordinates; the paper's decoder begins with a layer of its own, of distances to hyperbolic hyperplanes.
 
     References:
         Mathieu et al., "Continuous hierarchical representations with Poincare variational auto-encoders", 2019,

@@ -16,7 +16,8 @@ def vamp(
 ) -> tuple[VAE, Objective]:
     """The VAE with a VampPrior of Tomczak & Welling 2018: a prior that learns the shape of the codes.
 
-    Use it first where a better prior is wanted; before training, `model.prior.initialize(train_rows)` lets the pseudo-inputs begin at data, which trains faster.
+    Use it first where a better prior is wanted; before training, `model.prior.initialize(train_rows)` lets the
+    pseudo-inputs begin at data, which trains faster.
 
     References:
         Tomczak & Welling, "VAE with a VampPrior", 2018, https://arxiv.org/abs/1705.07120.
