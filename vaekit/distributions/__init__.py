@@ -13,6 +13,8 @@ from vaekit.distributions.normal import Normal
 from vaekit.distributions.ordinal import OrdinalCategorical
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.product import Product
+from vaekit.distributions.pushforward import Pushforward
+from vaekit.distributions.stacked import Stacked
 from vaekit.distributions.student_t import StudentT
 from vaekit.distributions.support import check_support, describe_support, element_support
 from vaekit.distributions.unit_normal import UnitNormal
@@ -30,6 +32,8 @@ __all__ = [
     "OrdinalCategorical",
     "Poisson",
     "Product",
+    "Pushforward",
+    "Stacked",
     "StudentT",
     "UnitNormal",
     "ZeroInflated",

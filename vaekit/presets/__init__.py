@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vaekit.models import VAE
+from vaekit.models import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.presets.models import beta_vae, conv_mnist, conv_vae, mlp_mnist, vae
 from vaekit.presets.objectives import (
@@ -18,6 +18,7 @@ from vaekit.presets.objectives import (
     piwae,
     tvo,
 )
+from vaekit.presets.refinement import hvae, semi_amortized
 
 __all__ = [
     "beta_tc_vae",
@@ -29,16 +30,18 @@ __all__ = [
     "disentangled_beta_vae",
     "dreg",
     "factor_vae",
+    "hvae",
     "info_vae",
     "iwae",
     "miwae",
     "mlp_mnist",
     "piwae",
+    "semi_amortized",
     "tvo",
     "vae",
 ]
 
 
-def available() -> dict[str, Callable[..., tuple[VAE, Objective]]]:
+def available() -> dict[str, Callable[..., tuple[GenerativeModel, Objective]]]:
     """Name (with hyphens) to function of every preset."""
     return {name.replace("_", "-"): globals()[name] for name in sorted(__all__)}

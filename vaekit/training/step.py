@@ -44,8 +44,9 @@ class Step:
             raise ConfigError("the model has no parameters that could be trained")
         self.optimizer = trainer.make_optimizer(self.parameters)
         self.scheduler = trainer.scheduler(self.optimizer) if trainer.scheduler else None
-        self.loss: Any = engine.compiled(_loss, trainer.compile == "on" and objective.can_compile)
-        if trainer.compile == "auto" and objective.can_compile:
+        can_compile = objective.can_compile and getattr(model, "can_compile", True)
+        self.loss: Any = engine.compiled(_loss, trainer.compile == "on" and can_compile)
+        if trainer.compile == "auto" and can_compile:
             self.loss = engine.PayingCompilation(_loss, num_steps)
         self.phases = _phases(model, trainer.em_steps)
         self.count = self.num_skipped = self.skipped_in_a_row = 0
