@@ -14,7 +14,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset
 from vaekit.distributions import element_support
 from vaekit.errors import ConfigError
-from vaekit.models import VAE, inputs
+from vaekit.models import GenerativeModel, inputs
 from vaekit.objectives import Objective
 from vaekit.training import CollapseWarning, Trainer
 
@@ -205,7 +205,7 @@ def _objective(default: Objective, wanted: Settings) -> Objective:
     return component("objectives", name, **{**kept, **given})
 
 
-def build(wanted: Settings, data: Dataset) -> tuple[VAE, Objective]:
+def build(wanted: Settings, data: Dataset) -> tuple[GenerativeModel, Objective]:
     """A model and an objective for the data; a transform that learns constants is fitted to them.
 
     Args:

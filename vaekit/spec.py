@@ -17,7 +17,12 @@ from torch import nn
 from vaekit.errors import ArtifactError, ConfigError
 
 AXES = ("likelihoods", "posteriors", "priors", "networks", "objectives", "transforms", "schedules")
-_CORE = {"VAE": "vaekit.models", "Conditional": "vaekit.conditional"}
+_CORE = {
+    "VAE": "vaekit.models",
+    "Hamiltonian": "vaekit.models",
+    "SemiAmortized": "vaekit.models",
+    "Conditional": "vaekit.conditional",
+}
 _ABSTRACT = frozenset({"Objective", "Transform", "Loss"})
 
 

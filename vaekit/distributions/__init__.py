@@ -20,6 +20,7 @@ from vaekit.distributions.ordinal import OrdinalCategorical
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.product import Product
 from vaekit.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
+from vaekit.distributions.stacked import Stacked
 from vaekit.distributions.student_t import StudentT
 from vaekit.distributions.support import (
     centre,
@@ -55,6 +56,7 @@ __all__ = [
     "Product",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "Stacked",
     "StudentT",
     "UniformSphere",
     "UnitNormal",

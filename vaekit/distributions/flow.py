@@ -103,7 +103,9 @@ class Flow(Distribution):
         own = self._own
         if own is not None and self._is_own(value, own):
             return self.base.log_prob(own.noise) - own.log_det
-        noise, log_det = self._pull(value)
+        # Under each x a point comes from another place, and a map may need to see as many points as there are x.
+        batch = torch.broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
+        noise, log_det = self._pull(value.expand(batch + self.event_shape))
         return self.base.log_prob(noise) + log_det
 
     def _draw(self, noise: Tensor) -> Tensor:

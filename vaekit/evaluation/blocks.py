@@ -82,7 +82,7 @@ def weight_blocks(
     for i, rows in enumerate(track(row_blocks, "evaluating") if progress else row_blocks):
         with engine.seeded(engine.block_seed(seed, i)):
             y, log_det = inputs.to_model_space(model, x[rows].to(device))
-        q, prior = model.posterior(y), model.prior()
+            q, prior = model.posterior(y), model.prior()  # seeded, too: a posterior that is refined draws noise
         for j, samples in enumerate(inputs.batches(num_samples, BLOCK_SAMPLES)):
             with engine.seeded(engine.block_seed(seed, i, j)):
                 z = q.sample(torch.Size((samples.stop - samples.start,)))

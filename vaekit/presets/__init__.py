@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vaekit.models import VAE
+from vaekit.models import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.presets.flows import vae_iaf, vae_linnf
 from vaekit.presets.hierarchies import hierarchical_vamp, ladder_vae
@@ -22,6 +22,7 @@ from vaekit.presets.objectives import (
     tvo,
 )
 from vaekit.presets.priors import vamp
+from vaekit.presets.refinement import hvae, semi_amortized
 
 __all__ = [
     "beta_tc_vae",
@@ -34,6 +35,7 @@ __all__ = [
     "dreg",
     "factor_vae",
     "hierarchical_vamp",
+    "hvae",
     "info_vae",
     "iwae",
     "ladder_vae",
@@ -42,6 +44,7 @@ __all__ = [
     "piwae",
     "poincare_vae",
     "s_vae",
+    "semi_amortized",
     "tvo",
     "vae",
     "vae_iaf",
@@ -50,6 +53,6 @@ __all__ = [
 ]
 
 
-def available() -> dict[str, Callable[..., tuple[VAE, Objective]]]:
+def available() -> dict[str, Callable[..., tuple[GenerativeModel, Objective]]]:
     """Name (with hyphens) to function of every preset."""
     return {name.replace("_", "-"): globals()[name] for name in sorted(__all__)}

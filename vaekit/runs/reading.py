@@ -101,7 +101,7 @@ def describe(run: str | Path) -> dict[str, Any]:
     """Everything worth knowing of a run, as plain values."""
     config = artifact.read_config(run)
     model = artifact.load(run) if not spec.customs(config.model) else None
-    arguments = config.model["arguments"]
+    arguments, wrappers = _innermost(config.model)
     parts = {name: _component_name(arguments.get(name)) for name in ("prior", "transform")}
     for name, part in (("posterior", "encoder"), ("likelihood", "decoder")):
         inner = arguments[part]["arguments"]
@@ -112,8 +112,19 @@ def describe(run: str | Path) -> dict[str, Any]:
         "dtype": config.dtype,
         "latent_shape": None if model is None else list(model.latent_shape),
         **parts,
+        **({"refinement": wrappers} if wrappers else {}),
     }
     return about | config.metadata | {"engine": engine.describe()}
+
+
+def _innermost(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The arguments of the VAE in a description, and in words what is wrapped around it."""
+    wrappers = []
+    while "model" in tree["arguments"]:
+        settings = {key: value for key, value in tree["arguments"].items() if key != "model"}
+        wrappers.append(_component_name({**tree, "arguments": settings}))
+        tree = tree["arguments"]["model"]
+    return tree["arguments"], " of ".join(wrappers)
 
 
 def _component_name(tree: Any) -> str:

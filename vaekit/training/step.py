@@ -50,7 +50,8 @@ class Step:
             b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step
         ]
         self.adversary = Adversary(objective, model, self.buffers) if apart else None
-        self.gradients = self._gradients(trainer.compile if objective.can_compile else "off", num_steps)
+        can_compile = objective.can_compile and getattr(model, "can_compile", True)
+        self.gradients = self._gradients(trainer.compile if can_compile else "off", num_steps)
 
     def _gradients(self, compile: engine.Compile, num_steps: int) -> Any:
         """What computes the loss and its gradient: as it is, compiled, or compiled once it pays."""
