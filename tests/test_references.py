@@ -15,6 +15,7 @@ PRESETS = {f"presets.{name}": function for name, function in presets.available()
 MODELS = {f"models.{name}": getattr(models, name) for name in models.__all__}
 WITHOUT_SOURCE = {
     "likelihoods.Laplace": "a textbook density",
+    "models.GenerativeModel": "what models share",
     "networks.LogInput": "a logarithm",
     "networks.MLP": "a textbook network",
     "networks.Parts": "a choice of inputs",
