@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from vaekit.errors import ConfigError
 from vaekit.networks.shapes import activation, as_shape
 
+_SMALL = 0.1  # of the usual size of the last layer's weights
+
 
 class MaskedLinear(nn.Linear):
     """A linear layer some of whose weights are 0 for good.
@@ -34,7 +36,8 @@ class MaskedMLP(nn.Module):
     r"""P groups of inputs to P groups of outputs, where output group i sees the input groups before i alone.
 
     Each hidden unit has a degree d in 1..P-1 and sees input groups 1..d; output group i sees hidden units of degree
-    below i. One pass gives all conditionals of an autoregressive model; the first group of outputs is a constant.
+    below i. One pass gives all conditionals of an autoregressive model; the first group of outputs is a constant. With
+    a context there are units of degree 0, too, which see the context alone, and every output depends on it.
 
     References:
         Germain et al., "MADE: masked autoencoder for distribution estimation", 2015, https://arxiv.org/abs/1502.03509.
@@ -43,11 +46,12 @@ class MaskedMLP(nn.Module):
         num_positions: P.
         in_features: inputs per position.
         out_features: outputs per position.
-        hidden: widths of the hidden layers, each at least P - 1, so that every degree occurs.
+        hidden: widths of the hidden layers, each at least P - 1 (P with a context), so that every degree occurs.
         activation: as in `MLP`.
+        context: entries of the context; 0 for none.
 
     Raises:
-        ConfigError: if a hidden layer is narrower than P - 1.
+        ConfigError: if a hidden layer is too narrow, or a context meets no hidden layer.
 
     Example:
         >>> import torch
@@ -62,29 +66,47 @@ class MaskedMLP(nn.Module):
         out_features: int = 1,
         hidden: Sequence[int] = (128,),
         activation: str = "relu",
+        context: int = 0,
     ) -> None:
         super().__init__()
         self.num_positions, self.in_features, self.out_features = num_positions, in_features, out_features
-        self.hidden, self.activation = as_shape(tuple(hidden), "hidden"), activation
+        self.hidden, self.activation, self.context = as_shape(tuple(hidden), "hidden"), activation, context
         self.in_shape, self.out_shape = (num_positions, in_features), (num_positions, out_features)
-        narrow = [width for width in self.hidden if width < num_positions - 1]
+        num_degrees = num_positions - 1 + bool(context)
+        narrow = [width for width in self.hidden if width < num_degrees]
         if narrow:
             raise ConfigError(
-                f"{num_positions} positions need hidden layers of at least {num_positions - 1} units, one per degree; "
+                f"{num_positions} positions need hidden layers of at least {num_degrees} units, one per degree; "
                 f"got {narrow[0]}"
             )
+        if context and not self.hidden:
+            raise ConfigError("a context enters at the first hidden layer; got hidden=()")
         self.layers = self._build()
+        self.of_context = nn.Linear(context, self.hidden[0], bias=False) if context else None
 
     def _build(self) -> nn.Sequential:
         positions = torch.arange(1, self.num_positions + 1)
         degrees, layers = positions.repeat_interleave(self.in_features), []
-        for width in self.hidden if self.num_positions > 1 else ():  # a single position sees nothing
-            next_degrees = 1 + torch.arange(width) % (self.num_positions - 1)
+        least = 0 if self.context else 1
+        for width in self.hidden if self.num_positions > least else ():  # a single position sees nothing
+            next_degrees = least + torch.arange(width) % (self.num_positions - least)
             layers += [MaskedLinear(next_degrees.unsqueeze(1) >= degrees), activation(self.activation)]
             degrees = next_degrees
         outputs = positions.repeat_interleave(self.out_features)
         return nn.Sequential(*layers, MaskedLinear(outputs.unsqueeze(1) > degrees))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., P, in_features) to (..., P, out_features)."""
-        return self.layers(x.flatten(-2)).unflatten(-1, self.out_shape)
+    @torch.no_grad()
+    def start_small(self) -> "MaskedMLP":
+        """Bring the outputs near 0, so that a flow made of them starts near the identity; returns the network."""
+        last = self.layers[-1]
+        assert isinstance(last, MaskedLinear)
+        last.weight.mul_(_SMALL)
+        last.bias.zero_()
+        return self
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(..., P, in_features), and a context (..., entries) that broadcasts with it, to (..., P, out_features)."""
+        h = self.layers[0](x.flatten(-2))
+        if self.of_context is not None:
+            h = h + self.of_context(context)
+        return self.layers[1:](h).unflatten(-1, self.out_shape)

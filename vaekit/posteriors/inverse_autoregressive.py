@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
 from vaekit.errors import ConfigError
-from vaekit.networks.made import MADE
+from vaekit.networks import MaskedMLP
 from vaekit.networks.shapes import Shape, as_shape
 from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
 
@@ -34,7 +34,7 @@ class InverseAutoregressive(ConditionalDistribution):
         context: number of entries of h(x).
 
     Raises:
-        ConfigError: for K < 1, an empty context, no hidden layer, or fewer than two dimensions.
+        ConfigError: for K < 1, an empty context, no hidden layer or one narrower than D, or fewer than two dimensions.
 
     Example:
         >>> import torch
@@ -52,7 +52,9 @@ class InverseAutoregressive(ConditionalDistribution):
             raise ConfigError(f"InverseAutoregressive expects a context of at least 1 entry; got {context}")
         super().__init__(event_shape, param_shape=(2 * size + context,))
         self.num_flows, self.hidden, self.context = num_flows, as_shape(tuple(hidden), "hidden"), context
-        self.steps = nn.ModuleList(MADE(size, self.hidden, context=context) for _ in range(num_flows))
+        self.steps = nn.ModuleList(
+            MaskedMLP(size, 1, 2, self.hidden, "elu", context).start_small() for _ in range(num_flows)
+        )
 
     def forward(self, params: Tensor) -> Flow:
         """(mean, log-variance, h) of shape (..., 2 D + context) to q(z|x)."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from vaekit.distributions import Flow, maps
-from vaekit.networks.made import MADE
+from vaekit.networks import MaskedMLP
 from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.flow_parts import num_dimensions
 from vaekit.priors.standard_normal import StandardNormal
@@ -29,7 +29,7 @@ class MaskedAutoregressive(nn.Module):
         hidden: widths of the hidden layers of each masked network.
 
     Raises:
-        ConfigError: for K < 1 or fewer than two dimensions.
+        ConfigError: for K < 1, a hidden layer narrower than D - 1, or fewer than two dimensions.
 
     Example:
         >>> MaskedAutoregressive(16, num_flows=2, hidden=(32,))().event_shape
@@ -42,7 +42,7 @@ class MaskedAutoregressive(nn.Module):
         self.event_shape = as_shape(event_shape)
         self.num_flows, self.hidden = num_flows, as_shape(tuple(hidden), "hidden")
         self.base = StandardNormal(self.event_shape)
-        self.steps = nn.ModuleList(MADE(size, self.hidden) for _ in range(num_flows))
+        self.steps = nn.ModuleList(MaskedMLP(size, 1, 2, self.hidden, "elu").start_small() for _ in range(num_flows))
 
     def forward(self) -> Flow:
         """p(z), batch shape ()."""

@@ -43,7 +43,7 @@ class Autoregressive(Map):
         https://arxiv.org/abs/1705.07057.
 
     Args:
-        network: from z of shape (..., D) to raw parameters (..., D, 2), those of dimension i from z_1 ... z_{i-1}.
+        network: from z of shape (..., D, 1) to raw parameters (..., D, 2), those of dimension i from z_1 ... z_{i-1}.
         update: raw parameters to (shift, log-scale): `gated` or `bounded`.
     """
 
@@ -52,7 +52,7 @@ class Autoregressive(Map):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """y in one pass."""
-        shift, log_scale = self.update(self.network(z))
+        shift, log_scale = self.update(self.network(z.unsqueeze(-1)))
         return torch.exp(log_scale) * z + shift, log_scale.sum(-1)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ class Autoregressive(Map):
         position = torch.arange(y.shape[-1], device=y.device)
         z = torch.zeros_like(y)
         for i in range(y.shape[-1]):
-            shift, log_scale = self.update(self.network(z))
+            shift, log_scale = self.update(self.network(z.unsqueeze(-1)))
             # Only what is known enters the network: the rest could overflow on the way.
             z = torch.where(position <= i, (y - shift) * torch.exp(-log_scale), 0.0)
         return z, -log_scale.sum(-1)
