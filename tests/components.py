@@ -146,10 +146,10 @@ PRIORS = {
         lambda shape: priors.Categorical(shape, num_classes=4, probs="uniform"),
     ],
     "ConvHierarchical": [
-        lambda shape: priors.ConvHierarchical(((1, 2, 2), *((size, 1, 1) for size in layers(flat(shape)))), channels=3)
+        lambda shape: priors.ConvHierarchical([(size, 1, 1) for size in layers(flat(shape))], channels=3)
     ],
     "Hierarchical": [
-        lambda shape: priors.Hierarchical((*layers(flat(shape)), 1), hidden=(8,)),
+        lambda shape: priors.Hierarchical(layers(flat(shape)), hidden=(8,)),
         lambda shape: priors.Hierarchical(
             layers(flat(shape)), hidden=(), top=priors.NormalMixture(layers(flat(shape))[-1], 2)
         ),

@@ -62,9 +62,7 @@ def meetings():
     qs, ps = {name: q_of(name) for name in free_q}, {name: PRIOR[name](SIZE)() for name in free_p}
     found = {}
     for q, p in product(POSTERIOR, PRIOR):
-        if q in free_q and p in free_p:
-            if home(qs[q]) == home(ps[p]):
-                found[q, p] = abilities(qs[q], ps[p])
+        if q in qs and p in ps and home(qs[q]) != home(ps[p]):
             continue
         try:
             with engine.seeded(0):
@@ -111,6 +109,10 @@ def with_all_variants(design):
             if makes_sense(tuple(candidate)):
                 new = candidate
         varied.append(tuple(new))
+    for i, table in enumerate(axes):  # rows that meet no first row of any member, such as balls of another curvature
+        for name in sorted(set(table) - {row[i] for row in varied}):
+            choices = [[name] if j == i else list(other) for j, other in enumerate(axes)]
+            varied.append(next(row for row in product(*choices) if makes_sense(row)))
     return varied
 
 

@@ -51,7 +51,8 @@ class Ladder(ConditionalDistribution):
     def bind(self, model: Any) -> None:
         """Share the conditionals of the model's prior, where it is a hierarchy of the same sizes."""
         prior = model.prior
-        self._bound = (prior,) if tuple(getattr(prior, "sizes", ())) == self.sizes else ()
+        is_hierarchy = hasattr(prior, "conditional") and tuple(getattr(prior, "sizes", ())) == self.sizes
+        self._bound = (prior,) if is_hierarchy else ()
 
     def _step(self, estimate: Product, layer: int, above: Tensor, state: None) -> tuple[Distribution, None]:
         if not self._bound:
