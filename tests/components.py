@@ -138,12 +138,12 @@ PRIORS = {
     "AffineCoupling": [lambda shape: priors.AffineCoupling(shape, num_flows=3, hidden=(8,))],
     "AutoregressiveCategorical": [
         lambda shape: priors.AutoregressiveCategorical(shape, num_classes=3),
-        lambda shape: priors.AutoregressiveCategorical(shape, num_classes=2, hidden=(7, 9)),
+        lambda shape: priors.AutoregressiveCategorical(shape, num_classes=3, hidden=(7, 9)),
     ],
     "Bernoulli": [priors.Bernoulli, lambda shape: priors.Bernoulli(shape, probs="uniform")],
     "Categorical": [
         lambda shape: priors.Categorical(shape, num_classes=3),
-        lambda shape: priors.Categorical(shape, num_classes=4, probs="uniform"),
+        lambda shape: priors.Categorical(shape, num_classes=3, probs="uniform"),
     ],
     "ConvHierarchical": [
         lambda shape: priors.ConvHierarchical([(size, 1, 1) for size in layers(flat(shape))], channels=3)
@@ -162,7 +162,7 @@ PRIORS = {
     "RelaxedBernoulli": [priors.RelaxedBernoulli, lambda shape: priors.RelaxedBernoulli(shape, probs="uniform")],
     "RelaxedCategorical": [
         lambda shape: priors.RelaxedCategorical(shape, num_classes=3),
-        lambda shape: priors.RelaxedCategorical(shape, num_classes=4, temperature=1.5, probs="uniform"),
+        lambda shape: priors.RelaxedCategorical(shape, num_classes=3, temperature=1.5, probs="uniform"),
     ],
     "Spline": [lambda shape: priors.Spline(shape, num_flows=2, num_bins=4, hidden=(8,))],
     "StandardNormal": [priors.StandardNormal],

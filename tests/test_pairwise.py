@@ -112,7 +112,7 @@ def with_all_variants(design):
     for i, table in enumerate(axes):  # rows that meet no first row of any member, such as balls of another curvature
         for name in sorted(set(table) - {row[i] for row in varied}):
             choices = [[name] if j == i else list(other) for j, other in enumerate(axes)]
-            varied.append(next(row for row in product(*choices) if makes_sense(row)))
+            varied.append(next(filter(makes_sense, product(*choices)), (name,) * len(axes)))
     return varied
 
 
