@@ -11,12 +11,14 @@ from torch.distributions import constraints
 
 from vaekit import presets, spec, transforms
 from vaekit.conditional import ConditionalDistribution
-from vaekit.data import Dataset
+from vaekit.data import Dataset, StoredDataset
 from vaekit.distributions import element_support
 from vaekit.errors import ConfigError
 from vaekit.models import GenerativeModel, inputs
 from vaekit.objectives import Objective
 from vaekit.training import CollapseWarning, Trainer
+
+AnyDataset = Dataset | StoredDataset
 
 _UPDATES = 45_000  # default length of a run; enough for MNIST, patience ends small sets earlier
 
@@ -117,11 +119,11 @@ def component(axis: str, text: str, **defaults: Any) -> Any:
 # --- Defaults that follow the data -----------------------------------------------------------------------------------
 
 
-def _is_bits(data: Dataset) -> bool:
-    return data.value_range in (None, (0, 1)) and bool(np.isin(data.x, (0, 1)).all())
+def _is_bits(data: AnyDataset) -> bool:
+    return data.value_range in (None, (0, 1)) and all(bool(np.isin(x, (0, 1)).all()) for x in data.blocks())
 
 
-def default_likelihood(data: Dataset) -> str:
+def default_likelihood(data: AnyDataset) -> str:
     """Bits and grey images (as drawn bits): Bernoulli; colour images: discretised logistic; numbers: Normal."""
     grey = data.value_range is not None and (len(data.event_shape) == 2 or data.event_shape[0] == 1)
     if _is_bits(data) or grey:
@@ -129,14 +131,18 @@ def default_likelihood(data: Dataset) -> str:
     return "normal" if data.value_range is None else "discretized-logistic"
 
 
-def make_likelihood(data: Dataset, text: str) -> ConditionalDistribution:
+def _greatest(data: AnyDataset) -> float:
+    return float(np.nanmax([np.fmax.reduce(x, axis=None) for x in data.blocks()]))
+
+
+def make_likelihood(data: AnyDataset, text: str) -> ConditionalDistribution:
     """The likelihood of that name for the data; heads over integers learn the number of levels from the data."""
-    highest = data.value_range[1] if data.value_range is not None else float(np.nanmax(data.x))
+    highest = data.value_range[1] if data.value_range is not None else _greatest(data)
     levels = max(2, int(highest) + 1) if math.isfinite(highest) and highest < 2**16 else 256
     return component("likelihoods", text, event_shape=data.event_shape, num_classes=levels, num_levels=levels)
 
 
-def _default_chain(data: Dataset, head: ConditionalDistribution) -> str:
+def _default_chain(data: AnyDataset, head: ConditionalDistribution) -> str:
     """What leads the data into the support of p(x|z), whatever the family: read off the support, not off a name."""
     integers = data.value_range is not None and not _is_bits(data)
     with torch.no_grad():
@@ -155,7 +161,7 @@ def _default_chain(data: Dataset, head: ConditionalDistribution) -> str:
     return ",".join([*into_interval, *shift]) or "none"
 
 
-def make_transform(data: Dataset, head: ConditionalDistribution, text: str | None) -> transforms.Transform | None:
+def make_transform(data: AnyDataset, head: ConditionalDistribution, text: str | None) -> transforms.Transform | None:
     """The transform in words, or the one that leads these data into the support of the likelihood; not fitted yet."""
     chain = _default_chain(data, head) if text is None else text
     if spec.normalized(chain) == "none":
@@ -166,7 +172,12 @@ def make_transform(data: Dataset, head: ConditionalDistribution, text: str | Non
     return parts[0] if len(parts) == 1 else transforms.Compose(parts)
 
 
-def default_latent_dim(data: Dataset) -> int:
+def _rows_for(transform: transforms.Transform, data: AnyDataset) -> Any:
+    """What a transform learns from; only a chain needs all rows at once, for each part sees what the last one made."""
+    return inputs.as_tensor(data) if isinstance(transform, transforms.Compose) else inputs.as_rows(data)
+
+
+def default_latent_dim(data: AnyDataset) -> int:
     """A quarter of the number of elements, at least 2 and at most 40."""
     return min(40, max(2, math.prod(data.event_shape) // 4))
 
@@ -205,7 +216,7 @@ def _objective(default: Objective, wanted: Settings) -> Objective:
     return component("objectives", name, **{**kept, **given})
 
 
-def build(wanted: Settings, data: Dataset) -> tuple[GenerativeModel, Objective]:
+def build(wanted: Settings, data: AnyDataset) -> tuple[GenerativeModel, Objective]:
     """A model and an objective for the data; a transform that learns constants is fitted to them.
 
     Args:
@@ -223,7 +234,7 @@ def build(wanted: Settings, data: Dataset) -> tuple[GenerativeModel, Objective]:
     transform = make_transform(data, head, wanted.transform)
     if transform is not None:
         with torch.no_grad():
-            transform.fit(inputs.as_tensor(data))
+            transform.fit(_rows_for(transform, data))
     parts: dict[str, Any] = {"likelihood": head, "latent_dim": latent_dim, "transform": transform}
     if wanted.hidden is not None:
         if "hidden" not in accepted:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from vaekit.data import Dataset
+    from vaekit.data import Dataset, StoredDataset
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted model.", show_default=False)]
 Data = Annotated[
@@ -50,7 +50,9 @@ def load_run(run: Path) -> Any:
     return artifact.load(run)
 
 
-def load_data(run: Path, source: str | None, part: str, data_dir: Path | None, label: str | None = None) -> "Dataset":
+def load_data(
+    run: Path, source: str | None, part: str, data_dir: Path | None, label: str | None = None
+) -> "Dataset | StoredDataset":
     """Data for a run; `part` is the default part of a named set."""
     from vaekit import runs
 

@@ -2,12 +2,16 @@
 
 import copy
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from vaekit.errors import DataError
+
+if TYPE_CHECKING:
+    from vaekit.data.stored import StoredDataset
 
 Kind = Literal["image", "table", "array"]
 
@@ -65,12 +69,21 @@ class Dataset:
         """Shape X of one row."""
         return self.x.shape[1:]
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the rows."""
+        return self.x.dtype
+
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Rows of x at `index` (whatever numpy accepts there), without their labels."""
         return np.asarray(self.x[index])
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All rows in their order; one block here, many where they are on disk."""
+        yield self.x
 
     def take(self, indices: Any) -> "Dataset":
         """Choose rows, in the order given; unlike a new set, a part may have a single row.
@@ -139,7 +152,7 @@ def _checked_labels(labels: Any, num_rows: int, name: str) -> np.ndarray:
     return labels
 
 
-def warn_constant_columns(dataset: Dataset) -> None:
+def warn_constant_columns(dataset: "Dataset | StoredDataset") -> None:
     """Warn about the columns of a table that have the same value in each row; images and arrays are not looked at.
 
     A constant column carries no information, and a density with a learned scale can grow without bound on it.
@@ -149,11 +162,7 @@ def warn_constant_columns(dataset: Dataset) -> None:
     """
     if dataset.kind != "table":
         return
-    x = dataset.x
-    missing = np.isnan(x)
-    first = x[np.argmin(missing, axis=0), np.arange(x.shape[1])]  # the first value that is there
-    constant = ((x == first) | missing).all(axis=0)
-    indices = np.flatnonzero(constant)
+    indices = np.flatnonzero(_constant_columns(dataset.blocks(), dataset.event_shape[0]))
     if len(indices) == 0:
         return
     names = [repr(dataset.columns[i]) if dataset.columns else str(i) for i in indices[:5]]
@@ -164,3 +173,14 @@ def warn_constant_columns(dataset: Dataset) -> None:
         UserWarning,
         stacklevel=2,
     )
+
+
+def _constant_columns(blocks: Iterator[np.ndarray], num_columns: int) -> np.ndarray:
+    """Which columns never change, holes aside."""
+    first, constant = None, np.full(num_columns, True)
+    for x in blocks:
+        missing = np.isnan(x)
+        here = x[np.argmin(missing, axis=0), np.arange(num_columns)]  # the first value that is there
+        first = here if first is None else np.where(np.isnan(first), here, first)
+        constant &= ((x == first) | missing).all(axis=0)
+    return constant

@@ -3,26 +3,38 @@
 import re
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaekit.data.arrays import npy_dataset, npz_dataset
 from vaekit.data.dataset import Dataset
 from vaekit.data.guards import reading
 from vaekit.data.idx import idx_dataset
 from vaekit.data.images import folder_dataset
-from vaekit.data.tables import csv_dataset, parquet_dataset
+from vaekit.data.parquet import parquet_dataset
+from vaekit.data.tables import csv_dataset
 from vaekit.errors import DataError
+
+if TYPE_CHECKING:
+    from vaekit.data.stored import StoredDataset
 
 KNOWN = ".npy, .npz, .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .idx, *-ubyte and their .gz, a folder of images"
 IDX_NAME = re.compile(r"(\.idx|-ubyte|[-.]idx\d(-\w+)?)(\.gz)?$")
 
 
-def read(path: str | Path, *, label: str | None = None, size: tuple[int, int] | int | None = None) -> Dataset:
+def read(
+    path: str | Path,
+    *,
+    label: str | None = None,
+    size: tuple[int, int] | int | None = None,
+    in_memory: bool | None = None,
+) -> "Dataset | StoredDataset":
     """Read a file or a folder of images.
 
     Args:
         path: An .npy, .npz, IDX, CSV or parquet file, or a folder of images.
         label: The column (or the member of an .npz file) with the labels.
         size: Height and width to which the images of a folder are resized.
+        in_memory: Whether parquet and folders are held in memory; None decides by size, see `load`.
 
     Returns:
         The whole of it, in its own dtype.
@@ -42,13 +54,15 @@ def read(path: str | Path, *, label: str | None = None, size: tuple[int, int] | 
     if size is not None and not is_folder:
         raise DataError(f"size={size!r} resizes the images of a folder; {path} is not a folder.")
     if is_folder:
-        return folder_dataset(path, size)
+        return folder_dataset(path, size, in_memory)
+    if name.endswith(".parquet"):
+        return parquet_dataset(path, label, in_memory)
+    if in_memory is False:
+        raise DataError(f"Only folders of images and parquet files can stay on disk; {path} is read into memory.")
     if name.endswith(".npy"):
         return npy_dataset(path)
     if name.endswith(".npz"):
         return npz_dataset(path, label)
-    if name.endswith(".parquet"):
-        return parquet_dataset(path, label)
     if has_labels:
         return csv_dataset(path, label)
     if IDX_NAME.search(name):

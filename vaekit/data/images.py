@@ -3,33 +3,36 @@
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.guards import reading
+from vaekit.data.pixels import different_sizes, known_formats, look_at, read_image
+from vaekit.data.room import stays_in_memory
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-GREY_MODES = ("1", "L", "LA", "La")
-WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-# EPS would start Ghostscript; the others are only recognised by Pillow, never read.
-UNREAD_FORMATS = ("EPS", "PDF", "MPEG", "HDF5", "GRIB", "BUFR", "WMF")
+    from vaekit.data.stored import StoredDataset
 
 
-def folder_dataset(folder: Path, size: tuple[int, int] | int | None = None) -> Dataset:
+def folder_dataset(
+    folder: Path, size: tuple[int, int] | int | None = None, in_memory: bool | None = None
+) -> "Dataset | StoredDataset":
     """Read a folder of images, subfolders included, in the order of their sorted paths.
 
     Images are turned upright as their EXIF data say; of an animation the first frame is read; transparency is
     dropped. If all images are grey there is one channel, else there are three. Where images lie only in subfolders,
     and in each of them (two or more), the names of the subfolders are the labels.
 
+    Images that stay on disk are decoded once, in worker processes, into a file of the cache. Where the disk has no room
+    for that, they are decoded anew whenever they are asked for, by workers too, and a warning says so.
+
     Args:
         folder: The folder; hidden files are passed over, links to folders not followed.
         size: Height and width to resize to, or one number for both; None if all images have the same size already.
+        in_memory: Whether all images are held in memory; None where they take no more than a quarter of what is free.
 
     Returns:
         Images of shape (N, 1, H, W) or (N, 3, H, W), uint8.
@@ -47,21 +50,35 @@ def folder_dataset(folder: Path, size: tuple[int, int] | int | None = None) -> D
         )
     if num_skipped:
         warnings.warn(f"Skipped {num_skipped} file(s) in {folder} that are not images.", UserWarning, stacklevel=4)
+    if in_memory is None:
+        height, width, _ = look_at(folder / files[0], shape)
+        in_memory = stays_in_memory(len(files) * height * width * 3)
+    about: dict[str, Any] = {"labels": _labels(folder, files), "name": folder.resolve().name}
+    about |= {"value_range": (0, 255), "kind": "image", "source": str(folder)}
+    if in_memory or len(files) < 2:
+        return Dataset(_read_all(folder, files, shape), **about)
+    return _stored(folder, files, shape, about)
+
+
+def _stored(folder: Path, files: list[Path], shape: tuple[int, int] | None, about: dict[str, Any]) -> "StoredDataset":
+    from vaekit.data.image_files import ImageFiles, kept_decoded
+    from vaekit.data.rows import StoredRows
+    from vaekit.data.stored import StoredDataset
+
+    source = kept_decoded(ImageFiles(folder, files, shape))
+    return StoredDataset(StoredRows(source, name=about["name"]), **about)
+
+
+def _read_all(folder: Path, files: list[Path], shape: tuple[int, int] | None) -> np.ndarray:
     images: list[np.ndarray] = []
     for file in files:
-        images.append(_read_image(folder / file, shape))
+        images.append(read_image(folder / file, shape))
         if images[-1].shape[:2] != images[0].shape[:2]:
-            (height, width), (height_0, width_0) = images[-1].shape[:2], images[0].shape[:2]
-            raise DataError(
-                f"All images must have the same size; {folder / file} has {height} x {width} (height x width), "
-                f"{folder / files[0]} has {height_0} x {width_0}. Resize them: size=({height_0}, {width_0})."
-            )
+            raise different_sizes(folder, file, images[-1].shape, files[0], images[0].shape)
     if any(image.ndim == 3 for image in images):
         x = np.stack([image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images])
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    else:
-        x = np.stack(images)[:, None]
-    return Dataset(x, _labels(folder, files), folder.resolve().name, None, (0, 255), "image", str(folder))
+        return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return np.stack(images)[:, None]
 
 
 def _checked_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
@@ -73,18 +90,9 @@ def _checked_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def _formats() -> tuple[list[str], set[str]]:
-    """Formats that Pillow can read here, and the suffixes of their files."""
-    from PIL import Image
-
-    Image.init()
-    formats = [name for name in Image.OPEN if name not in UNREAD_FORMATS]
-    return formats, {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
-
-
 def _find_images(folder: Path) -> tuple[list[Path], int]:
     """Sorted paths of the images relative to `folder`, and the number of other files."""
-    _, suffixes = _formats()
+    _, suffixes = known_formats()
     found: list[Path] = []
     num_skipped = 0
 
@@ -107,34 +115,3 @@ def _labels(folder: Path, files: list[Path]) -> np.ndarray | None:
     names = [file.parts[0] for file in files]
     subfolders = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
     return np.array(names) if len(subfolders) > 1 and subfolders == set(names) else None
-
-
-def _read_image(path: Path, shape: tuple[int, int] | None) -> np.ndarray:
-    """One image as uint8, (H, W) if it is grey and (H, W, 3) otherwise."""
-    from PIL import Image, ImageOps
-
-    formats, _ = _formats()
-    with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata that are not used
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=formats) as image:
-                _refuse_wide(image, path)
-                upright = ImageOps.exif_transpose(image).convert("L" if image.mode in GREY_MODES else "RGB")
-            if shape is not None and upright.size != shape[::-1]:
-                upright = upright.resize(shape[::-1], Image.Resampling.LANCZOS)
-            return np.array(upright)
-        except (DataError, FileNotFoundError, PermissionError, MemoryError):
-            raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise DataError(f"{path} looks like a decompression bomb: {error} Shrink it or leave it out.") from error
-        except Exception as error:  # a damaged file makes decoders raise almost anything
-            raise DataError(f"{path} is not a readable image ({error}). Leave it out or store it again.") from error
-
-
-def _refuse_wide(image: "Image.Image", path: Path) -> None:
-    if image.mode in WIDE_MODES:
-        raise DataError(
-            f"{path} has more than 8 bits per channel (mode {image.mode}), and a folder is read as 8-bit images. "
-            "Convert it, or store all images in one .npy file."
-        )

@@ -3,12 +3,15 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.files import read
 from vaekit.data.named import NAMED
 from vaekit.errors import DataError
+
+if TYPE_CHECKING:
+    from vaekit.data.stored import StoredDataset
 
 Part = Literal["train", "test", "all"]
 MAX_PATH = 4096
@@ -31,7 +34,8 @@ def load(
     data_dir: str | Path | None = None,
     label: str | None = None,
     size: tuple[int, int] | int | None = None,
-) -> Dataset:
+    in_memory: bool | None = None,
+) -> "Dataset | StoredDataset":
     """Load a data set by name or from a path.
 
     Args:
@@ -42,6 +46,8 @@ def load(
         data_dir: A folder to look for named sets in, before `$VAEKIT_DATA` and `/usr/share/datasets`.
         label: The column of a table (or the member of an .npz file) with the labels.
         size: Height and width to which the images of a folder are resized, or one number for both.
+        in_memory: For a folder of images or a parquet file: True reads it into memory, False leaves it on disk (see
+            `StoredDataset`), None leaves it there if the rows would take more than a quarter of the free memory.
 
     Returns:
         The data in their own dtype; its `source` says where they were found.
@@ -56,17 +62,19 @@ def load(
     if part not in (None, *get_args(Part)):
         raise DataError(f"part must be 'train', 'test', 'all' or None; got {part!r}.")
     if isinstance(source, Path):
-        return read(source, label=label, size=size)
+        return read(source, label=label, size=size, in_memory=in_memory)
     head, colon, suffix = source.partition(":")
     name = _known_name(head)
     if name is None:
-        return read(_checked_path(source), label=label, size=size)
+        return read(_checked_path(source), label=label, size=size, in_memory=in_memory)
     if colon and suffix not in get_args(Part):
         raise DataError(
             f"{source!r} asks for the part {suffix!r} of {name!r}; write {name}:train, {name}:test or {name}."
         )
     if label is not None or size is not None:
         raise DataError(f"label and size are for files; {name!r} has labels and images of one size already. Drop them.")
+    if in_memory is False:
+        raise DataError(f"Only folders of images and parquet files can stay on disk; {name!r} is read into memory.")
     return NAMED[name](suffix or part or "all", data_dir)
 
 

@@ -1,11 +1,17 @@
 """Random but fixed divisions of a data set."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.errors import DataError
+
+if TYPE_CHECKING:
+    from vaekit.data.stored import StoredDataset
+
+AnyDataset = TypeVar("AnyDataset", bound="Dataset | StoredDataset")
 
 
 def split(n: int, fractions: Sequence[float], seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -41,7 +47,7 @@ def split(n: int, fractions: Sequence[float], seed: int = 0) -> tuple[np.ndarray
     return tuple(np.split(np.random.default_rng(seed).permutation(n), cuts))
 
 
-def holdout(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
+def holdout(dataset: AnyDataset, fraction: float = 0.1, seed: int = 0) -> tuple[AnyDataset, AnyDataset]:
     """Set aside a fixed part of a data set for validation.
 
     Args:
@@ -58,4 +64,4 @@ def holdout(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> tuple[Dat
     if not 0 < fraction < 1:
         raise DataError(f"fraction must lie in (0, 1); got {fraction}. To validate on nothing, do not hold out rows.")
     train, valid = split(len(dataset), (1 - fraction, fraction), seed)
-    return dataset.take(train), dataset.take(valid)
+    return dataset.take(train), dataset.take(valid)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Tables of numbers: data frames of any make, CSV and parquet."""
+"""Tables of numbers: data frames of any make, and CSV."""
 
 import csv
 import difflib
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.guards import BoundedGzip, reading, refuse_bomb
+from vaekit.data.guards import BoundedGzip, reading
 from vaekit.errors import DataError
 
 
@@ -57,16 +57,19 @@ def from_frame(frame: Any, label: str | None = None, *, name: str = "frame", sou
     labels = None
     indices = list(range(len(columns)))
     if label is not None:
-        position = _position(columns, label, name)
-        labels = _label_values(table[:, position], label, name)
+        position = position_of(columns, label, name)
+        labels = label_values(table[:, position], label, name)
         indices.remove(position)
-    series = [table[:, i] for i in indices]
-    _refuse_text(series, name)
-    values = [_numbers(column, name) for column in series]
-    if not values:
+    if not indices:
         raise DataError(f"{name!r} has no columns of numbers{' beside the label' if label else ''}.")
-    names = tuple(columns[i] for i in indices)
-    return Dataset(np.column_stack(values), labels, name, names, kind="table", source=source)
+    x = numbers([table[:, i] for i in indices], name)
+    return Dataset(x, labels, name, tuple(columns[i] for i in indices), kind="table", source=source)
+
+
+def numbers(columns: list[Any], name: str) -> np.ndarray:
+    """Columns of a narwhals frame side by side, shape (N, D), int64 or float64; a `DataError` if one holds none."""
+    _refuse_text(columns, name)
+    return np.column_stack([_numbers(column, name) for column in columns])
 
 
 def csv_dataset(path: Path, label: str | None = None) -> Dataset:
@@ -105,32 +108,6 @@ def csv_dataset(path: Path, label: str | None = None) -> Dataset:
     return from_frame(frame, label, name=path.name.split(".")[0], source=str(path))
 
 
-def parquet_dataset(path: Path, label: str | None = None) -> Dataset:
-    """Read a parquet file; an index that pandas stored with it is left out.
-
-    Args:
-        path: The file.
-        label: Name of the column with the labels.
-
-    Returns:
-        A table, as `from_frame` makes it.
-
-    Raises:
-        DataError: The file cannot be read, is a decompression bomb, or does not hold numbers.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        with reading(path), parquet.ParquetFile(path) as file:
-            refuse_bomb(8 * file.metadata.num_rows * file.metadata.num_columns, path)
-            frame = file.read()
-    except pa.ArrowException as error:
-        raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
-    frame = frame.select([c for c in frame.column_names if not re.fullmatch(r"__index_level_\d+__", c)])
-    return from_frame(frame, label, name=path.stem, source=str(path))
-
-
 def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
     """Whether the first line holds numbers only, and not 0 ... D - 1 or 1 ... D."""
     with gzip.open(path, "rb") if zipped else open(path, "rb") as stream:
@@ -143,7 +120,8 @@ def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
     return bool(numbers) and all(numbers != list(range(start, start + len(numbers))) for start in (0, 1))
 
 
-def _position(columns: list[str], label: str, name: str) -> int:
+def position_of(columns: list[str], label: str, name: str) -> int:
+    """Where the column with the labels stands."""
     if label in columns:
         return columns.index(label)
     near = difflib.get_close_matches(label, columns, n=3, cutoff=0.5) or columns[:5]
@@ -184,7 +162,8 @@ def _numbers(column: Any, name: str) -> np.ndarray:
         raise DataError(f"Column {column.name!r} of {name!r} cannot be held as {kind}: {error}. Rescale it.") from error
 
 
-def _label_values(column: Any, label: str, name: str) -> np.ndarray:
+def label_values(column: Any, label: str, name: str) -> np.ndarray:
+    """The values of the column with the labels, as `Dataset` takes them."""
     import narwhals as nw
 
     num_missing = int(column.is_null().sum())

@@ -52,7 +52,7 @@ def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor) -> Tensor:
 
 def weight_blocks(
     model: LatentVariableModel,
-    x: Tensor,
+    x: inputs.Rows,
     num_samples: int,
     *,
     generator: torch.Generator | None,

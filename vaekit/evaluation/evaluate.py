@@ -54,7 +54,7 @@ def evaluate(
         `two_sample`: name to value, standard error and details.
         What a model cannot have (gradients in z, two-sample checks of a handful of rows) is a string that says why.
     """
-    x = inputs.some_rows(inputs.as_tensor(x), max_rows)
+    x = inputs.some_rows(inputs.as_rows(x), max_rows)
     options: dict[str, Any] = {"generator": generator, "progress": progress}
     result = summarize(model, x, num_samples=num_samples, **options)
     result["diagnostics"] = _or_reason(lambda: diagnostics(model, x, **options).summary())

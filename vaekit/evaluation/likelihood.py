@@ -17,13 +17,13 @@ from vaekit.evaluation.tails import TailIndex
 from vaekit.models import inputs
 
 
-def prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[Tensor, str, bool]:
+def prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[inputs.Rows, str, bool]:
     """Checked data, what log p is, and whether it has a Jacobian."""
     check_arguments(num_samples, kl)
-    x = inputs.as_tensor(x)
-    inputs.check_data(model, x)
+    rows = inputs.as_rows(x)
+    inputs.check_data(model, rows)
     quantity = inputs.quantity(model)
-    return x, quantity, inputs.counts_jacobian(quantity)
+    return rows, quantity, inputs.counts_jacobian(quantity)
 
 
 def log_marginal(

@@ -3,8 +3,8 @@
 Everything here takes any `LatentVariableModel`; the optional attribute `transform` is used where there is one.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,37 @@ from vaekit.transforms.base import as_floating
 QUANTITIES = ("density", "mass", "bound on a mass", "no density")
 
 
+class Rows(Protocol):
+    """What is asked of rows that are used in blocks: a tensor has it, and rows that stay on disk."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape (N, *X)."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Tensor: ...
+
+
+def as_rows(x: Any) -> Rows:
+    """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks."""
+    rows = getattr(x, "rows", x)
+    return rows if hasattr(rows, "in_memory") else as_tensor(x)
+
+
+def read(x: Rows, indices: Iterable[slice | Tensor]) -> Generator[Tensor, None, None]:
+    """The rows of each batch in turn; those on disk are decoded ahead by worker processes, until this is closed."""
+    if hasattr(x, "ahead"):
+        return x.ahead(indices)
+    return (x[rows] if isinstance(rows, slice) else x.index_select(0, rows) for rows in indices)  # type: ignore[attr-defined]
+
+
 def as_tensor(x: Any) -> Tensor:
     """Arrays, tensors, data frames and data sets as one tensor in their own dtype, without a copy where possible.
 
@@ -27,8 +58,10 @@ def as_tensor(x: Any) -> Tensor:
     set is read once, into memory: from then on it is indexed in batches like any tensor.
 
     Raises:
-        DataError: if x is not numeric.
+        DataError: if x is not numeric, or is on disk and does not fit into memory.
     """
+    if hasattr(x, "in_memory"):
+        return x.in_memory()
     if isinstance(x, Tensor):
         if x.is_complex() or x.is_quantized:
             raise DataError(f"expected real numbers; got a tensor of dtype {x.dtype}. Convert it first.")
@@ -114,9 +147,9 @@ def batches(num_rows: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, num_rows))
 
 
-def some_rows(x: Tensor, max_rows: int | None) -> Tensor:
-    """All rows, or a fixed choice of `max_rows` of them in their own order."""
-    return x[chosen(len(x), max_rows)]
+def some_rows(x: Rows, max_rows: int | None) -> Any:
+    """All rows as they are, or a fixed choice of `max_rows` of them in their own order, as a tensor."""
+    return x if max_rows is None or len(x) <= max_rows else x[chosen(len(x), max_rows)]
 
 
 def chosen(num_rows: int, max_rows: int | None) -> Tensor:
@@ -126,7 +159,7 @@ def chosen(num_rows: int, max_rows: int | None) -> Tensor:
     return torch.randperm(num_rows, generator=torch.Generator().manual_seed(0))[:max_rows].sort().values
 
 
-def check_data(model: LatentVariableModel, x: Tensor, *, where: str = "x") -> None:
+def check_data(model: LatentVariableModel, x: Rows, *, where: str = "x") -> None:
     """Check all of x once: shape, finiteness, and the support of the likelihood behind the transform.
 
     Args:
@@ -153,8 +186,8 @@ def check_data(model: LatentVariableModel, x: Tensor, *, where: str = "x") -> No
         raise DataError(f"{where} has no rows")
     device = engine.model_device(model)
     with engine.evaluating(model), engine.seeded(0):
-        for rows in batches(len(x), 4096):
-            chunk = x[rows].to(device)
+        for rows in read(x, batches(len(x), 4096)):
+            chunk = rows.to(device)
             if chunk.is_floating_point():
                 _check_finite(distribution, chunk, where)
             transform = transform_of(model)

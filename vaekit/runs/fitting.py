@@ -78,7 +78,7 @@ def fit(
     trainer = recipe.make_trainer(wanted, len(train), progress=progress)
     engine.resolve_device(wanted.device)
     for part, where in ((train, "train"), (held_out, "valid")):
-        inputs.check_data(model, inputs.as_tensor(part), where=where)
+        inputs.check_data(model, inputs.as_rows(part), where=where)
     create(folder)
     clear(folder, overwrite=overwrite)
     stored = {"settings": wanted.model_dump(exclude_none=True), "data": described}

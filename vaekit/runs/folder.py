@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from vaekit import artifact, data, recipe
+from vaekit import artifact, recipe
 from vaekit.errors import ArtifactError, ConfigError
+from vaekit.recipe import AnyDataset
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 
 SETTINGS, METRICS = "settings.json", "metrics.jsonl"
@@ -36,18 +37,21 @@ class _Stored(BaseModel):
     data: _Data
 
 
-def digest(dataset: data.Dataset) -> int:
-    """A checksum of the rows: a resumed run must see the same data."""
-    return zlib.crc32(np.ascontiguousarray(dataset.x).reshape(-1).view(np.uint8).data)
+def digest(dataset: AnyDataset) -> int:
+    """A checksum of the rows: a resumed run must see the same data, in memory or on disk."""
+    checksum = 0
+    for x in dataset.blocks():
+        checksum = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data, checksum)
+    return checksum
 
 
-def describe_data(dataset: data.Dataset, source: str, options: dict[str, Any]) -> dict[str, Any]:
+def describe_data(dataset: AnyDataset, source: str, options: dict[str, Any]) -> dict[str, Any]:
     """What a run remembers of its data: enough to read others like them, and to know the same ones again."""
     columns = None if dataset.columns is None else list(dataset.columns)
     described = {"source": source, "name": dataset.name, "kind": dataset.kind, "num_rows": len(dataset)}
     described |= {"event_shape": list(dataset.event_shape), "columns": columns, "crc32": digest(dataset)}
     value_range = None if dataset.value_range is None else [float(v) for v in dataset.value_range]
-    return described | {"value_range": value_range, "dtype": str(dataset.x.dtype), **options}
+    return described | {"value_range": value_range, "dtype": str(dataset.dtype), **options}
 
 
 def is_run(folder: str | Path) -> bool:

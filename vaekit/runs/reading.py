@@ -8,6 +8,7 @@ import numpy as np
 
 from vaekit import artifact, data, engine, spec
 from vaekit.errors import ArtifactError, ConfigError, DataError
+from vaekit.recipe import AnyDataset
 from vaekit.runs.folder import METRICS
 
 
@@ -45,7 +46,7 @@ def load_data(
     part: data.sources.Part,
     data_dir: str | Path | None = None,
     label: str | None = None,
-) -> data.Dataset:
+) -> AnyDataset:
     """Data for a fitted run, read as those it was fitted to (label column, image size).
 
     Args:
@@ -73,16 +74,18 @@ def load_data(
         if label is not None or wanted is None:
             raise
         dataset = data.load(source, **options)  # new rows may come without the label column
-    if about.get("value_range") and not np.array_equal(dataset.x, np.round(dataset.x)):
+    if about.get("value_range") and not _is_whole(dataset):
         low, high = about["value_range"]
-        raise DataError(
-            f"the run was fitted to integers in {low:g}..{high:g}; got {dataset.x.dtype} that are not whole."
-        )
+        raise DataError(f"the run was fitted to integers in {low:g}..{high:g}; got {dataset.dtype} that are not whole.")
     columns = about.get("columns")
     if columns and dataset.columns and list(dataset.columns) != columns:
         different = [c for c in columns if c not in dataset.columns] or [c for c in dataset.columns if c not in columns]
         raise DataError(f"the columns differ from those the run was fitted to: {different[:5] or 'their order'}")
     return dataset
+
+
+def _is_whole(dataset: AnyDataset) -> bool:
+    return dataset.dtype.kind in "ui" or all(np.array_equal(x, np.round(x)) for x in dataset.blocks())
 
 
 def outcome(run: str | Path) -> dict[str, Any]:

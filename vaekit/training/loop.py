@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,8 @@ class Loop:
         trainer: "Trainer",
         model: Any,
         objective: Objective,
-        train: Tensor,
-        valid: Tensor | None,
+        train: inputs.Rows,
+        valid: inputs.Rows | None,
         run: Path | None,
         callbacks: Sequence[Callback],
     ) -> None:
@@ -86,23 +86,23 @@ class Loop:
             if resume and self.run is not None:
                 self._restore()
             self._notify("on_fit_start")
+            batches = inputs.read(self.train, self._indices())
             try:
                 while self.epoch < self.max_epochs and not (self.stop or self.signal):
-                    self._run_epoch()
+                    self._run_epoch(batches)
                 if self.signal:
                     self._checkpoint()
             finally:
+                batches.close()
                 dtype = low or self.dtype or torch.get_default_dtype()
                 self.history.engine = {"precision": str(dtype)[6:], "compiled_at": self.stepper.compiled_at}
                 self._notify("on_fit_end")
 
-    def _run_epoch(self) -> None:
+    def _run_epoch(self, batches: Iterator[Tensor]) -> None:
         _train_mode(self.model, self.objective)
-        order = self._order()
         started = time.perf_counter()
-        for rows in self.boundaries[self.batch :]:
-            x = self.train.index_select(0, order[rows]) if order is not None else self.train[rows]
-            y, log_det = self._to_model_space(x)
+        for _ in range(self.batch, self.num_batches):
+            y, log_det = self._to_model_space(next(batches))
             loss = self.stepper(y)
             if loss is not None:  # a skipped step adds nothing
                 self._add(self.totals, {"loss": loss.value, **loss.terms}, log_det)
@@ -132,11 +132,19 @@ class Loop:
         with torch.no_grad():
             return inputs.to_model_space(self.model, x.to(self.device, non_blocking=True), self.dtype)
 
-    def _order(self) -> Tensor | None:
-        """The order of this epoch's rows, a function of the seed and the epoch alone."""
+    def _indices(self) -> Iterator[slice | Tensor]:
+        """Which rows each batch of the rest of the run has: a function of the seed and the epoch alone."""
+        first = self.batch
+        for epoch in range(self.epoch, self.max_epochs):
+            order = self._order(epoch)
+            for rows in self.boundaries[first:]:
+                yield rows if order is None else order[rows]
+            first = 0
+
+    def _order(self, epoch: int) -> Tensor | None:
         if not self.trainer.shuffle:
             return None
-        seed = engine.block_seed(self.trainer.seed, _ORDER, self.epoch)
+        seed = engine.block_seed(self.trainer.seed, _ORDER, epoch)
         return torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
 
     # --- Sums, validation, best weights ------------------------------------------------------------------------------
@@ -148,13 +156,13 @@ class Loop:
         shifted = self.objective.log_densities
         return {f"{part}_{name}": mean + shift if name in shifted else mean for name, mean in means.items()}
 
-    def _validate(self, valid: Tensor) -> dict[str, float]:
+    def _validate(self, valid: inputs.Rows) -> dict[str, float]:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
         totals = Totals()
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
             size = max(1, _VALID_ROWS // getattr(self.objective, "num_samples", 1))
-            for rows in inputs.batches(len(valid), size):
-                y, log_det = self._to_model_space(valid[rows])
+            for x in inputs.read(valid, inputs.batches(len(valid), size)):
+                y, log_det = self._to_model_space(x)
                 self._add(totals, self.objective.validation_terms(self.model, y), log_det)
         return self._means("valid", totals)
 

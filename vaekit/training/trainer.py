@@ -117,7 +117,8 @@ class Trainer:
         Args:
             model: an nn.Module with `posterior`, `prior` and `likelihood`.
             objective: what to minimise.
-            train: training data in their own units, shape (N, *X): an array, a tensor, or a data set.
+            train: training data in their own units, shape (N, *X): an array, a tensor, or a data set. Rows that stay on
+                disk (`vaekit.data.load(..., in_memory=False)`) are read a batch at a time; the result is the same.
             valid: validation data, or None to keep the last weights.
             run: folder for `metrics.jsonl` and checkpoints; None writes nothing.
             resume: continue from the checkpoint in `run`; without one, start from the beginning. On a CPU the final
@@ -160,8 +161,8 @@ class Trainer:
         return loop.history
 
     @staticmethod
-    def _checked(model: Any, data: Any, name: str) -> torch.Tensor:
-        x = inputs.as_tensor(data)
+    def _checked(model: Any, data: Any, name: str) -> inputs.Rows:
+        x = inputs.as_rows(data)
         if len(x) < (2 if name == "train" else 1):
             raise DataError(f"{name} has {len(x)} rows; training needs at least 2 rows, validation at least 1")
         inputs.check_data(model, x, where=name)

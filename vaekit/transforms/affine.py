@@ -2,12 +2,15 @@
 
 import math
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from vaekit.errors import ConfigError, DataError
 from vaekit.transforms.base import Transform, as_floating, num_observed
+
+_BLOCK_ROWS = 2**16
 
 
 class Scale(Transform):
@@ -62,18 +65,21 @@ class Standardize(Transform):
         self.register_buffer("scale", torch.ones(self.event_shape))
 
     def fit(self, x: Tensor) -> "Standardize":
-        """Take mean and standard deviation of x, shape (N, *X), ignoring NaN.
+        """Take mean and standard deviation of x, shape (N, *X), ignoring NaN; x may be rows on disk.
 
         Raises:
             DataError: if a column has no observed value at all.
         """
-        x = x.to(torch.float64)
-        observed = ~torch.isnan(x)
-        count = observed.sum(0)
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(x), _BLOCK_ROWS)]
+
+        def total(function: Callable[[Tensor], Tensor]) -> Tensor:
+            return sum(function(x[rows].to(torch.float64)).nansum(0) for rows in blocks)  # type: ignore[return-value]
+
+        count = total(lambda block: (~torch.isnan(block)).double())
         if bool((count == 0).any()):
             raise DataError(f"{int((count == 0).sum())} columns have no observed value; drop them")
-        loc = x.nansum(0) / count
-        variance = torch.where(observed, (x - loc) ** 2, 0).sum(0) / count
+        loc = total(lambda block: block) / count
+        variance = total(lambda block: (block - loc) ** 2) / count
         constant = variance.sqrt() <= 1e-12 * loc.abs().clamp(min=1e-300)
         if bool(constant.any()):
             where = constant.flatten().nonzero().flatten()[:5].tolist()

@@ -1,0 +1,100 @@
+"""Parquet files: read whole, or a piece at a time where they are large."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaekit.data.dataset import Dataset
+from vaekit.data.guards import reading, refuse_bomb
+from vaekit.data.room import has_disk_room, no_room, stays_in_memory
+from vaekit.data.tables import from_frame, label_values, numbers, position_of
+from vaekit.errors import DataError
+
+if TYPE_CHECKING:
+    from vaekit.data.stored import StoredDataset
+
+_INDEX = re.compile(r"__index_level_\d+__")
+_PIECE_VALUES = 2**20
+
+
+def parquet_dataset(path: Path, label: str | None = None, in_memory: bool | None = None) -> "Dataset | StoredDataset":
+    """Read a parquet file; an index that pandas stored with it is left out.
+
+    A file that stays on disk is decoded once, a piece at a time, into a file of the cache from which rows are taken in
+    any order: row groups would have to be decoded whole for each row of a shuffled batch.
+
+    Args:
+        path: The file.
+        label: Name of the column with the labels.
+        in_memory: Whether all rows are held in memory; None where they take no more than a quarter of what is free.
+
+    Returns:
+        A table, as `from_frame` makes it.
+
+    Raises:
+        DataError: The file cannot be read, is a decompression bomb, does not hold numbers, or should stay on disk and
+            there is no room for it.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with reading(path), parquet.ParquetFile(path) as file:
+            num_bytes = 8 * file.metadata.num_rows * file.metadata.num_columns
+            refuse_bomb(num_bytes, path)
+            names = [name for name in file.schema_arrow.names if not _INDEX.fullmatch(name)]
+            if in_memory is None:
+                in_memory = stays_in_memory(num_bytes)
+            if not in_memory and file.metadata.num_rows > 1:
+                return _stored(file, names, path, label)
+            frame = file.read()
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
+    return from_frame(frame.select(names), label, name=path.stem, source=str(path))
+
+
+def _stored(file: Any, names: list[str], path: Path, label: str | None) -> "StoredDataset":
+    import narwhals as nw
+    import pyarrow as pa
+
+    from vaekit.data.rows import StoredRows
+    from vaekit.data.spool import Spool
+    from vaekit.data.stored import StoredDataset
+
+    first = pa.Table.from_batches([next(file.iter_batches(2, columns=names))])
+    from_frame(pa.concat_tables([first, first]), label, name=path.stem)  # refuses names and types as in memory
+    labels = None
+    if label is not None:
+        names = [name for name in names if name != names[position_of(names, label, path.stem)]]
+        column = nw.from_native(file.read(columns=[label]), eager_only=True)[:, 0]
+        labels = label_values(column, label, path.stem)
+    shape = (file.metadata.num_rows, len(names))
+    num_bytes = 8 * shape[0] * shape[1]
+    if not has_disk_room(num_bytes):
+        raise DataError(f"{path} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
+    dtype = _common_dtype(file, names, path.stem)
+    rows = StoredRows(Spool(shape, dtype, _pieces(file, names, path.stem)), name=path.stem)
+    return StoredDataset(rows, labels, path.stem, tuple(names), kind="table", source=str(path))
+
+
+def _pieces(file: Any, names: list[str], name: str) -> Iterator[np.ndarray]:
+    """The rows in order, about 8 MiB at a time."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    for batch in file.iter_batches(max(1, _PIECE_VALUES // len(names)), columns=names):
+        frame = nw.from_native(pa.Table.from_batches([batch]), eager_only=True)
+        yield numbers([frame[:, i] for i in range(len(names))], name)
+
+
+def _common_dtype(file: Any, names: list[str], name: str) -> np.dtype:
+    """int64 if every column is whole and without empty cells, else float64: the dtype of the table as a whole."""
+    import pyarrow as pa
+
+    fields = [file.schema_arrow.field(column) for column in names]
+    if not all(pa.types.is_integer(field.type) or pa.types.is_boolean(field.type) for field in fields):
+        return np.dtype(np.float64)
+    return np.result_type(*{piece.dtype for piece in _pieces(file, names, name)})

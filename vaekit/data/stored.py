@@ -1,0 +1,95 @@
+"""A data set on disk: what `Dataset` is, without its rows in memory."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vaekit.data.dataset import Kind
+from vaekit.data.rows import StoredRows
+from vaekit.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class StoredDataset:
+    """N rows x_1 ... x_N that are read from disk in batches; made by `load` where data are too large for memory.
+
+    `Trainer.fit`, bounds on log p(x) and whatever else goes through the rows in blocks never hold all of them; what
+    needs all of them at once (`x`) reads them into memory, or says that they do not fit. The results are those of the
+    same rows in memory, bit for bit.
+
+    Args:
+        rows: The rows.
+        labels: One label per row, shape (N,), or None; in memory.
+        name: What to call the set.
+        columns: Names of the columns of a table.
+        value_range: Least and greatest value that can occur, or None.
+        kind: "image", "table" or "array".
+        source: Where the rows were found.
+    """
+
+    rows: StoredRows
+    labels: np.ndarray | None = None
+    name: str = "data"
+    columns: tuple[str, ...] | None = None
+    value_range: tuple[float, float] | None = None
+    kind: Kind = "array"
+    source: str = "memory"
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape X of one row."""
+        return tuple(self.rows.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the rows."""
+        return self.rows.source.dtype
+
+    @property
+    def x(self) -> np.ndarray:
+        """All rows in memory, read anew each time.
+
+        Raises:
+            DataError: They do not fit.
+        """
+        return self.rows.in_memory().numpy()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Rows of x at `index` (an integer, a slice, integers or a mask), without their labels."""
+        if isinstance(index, int | np.integer):
+            return self.rows[np.asarray([index])].numpy()[0]
+        return self.rows[index if isinstance(index, slice) else np.asarray(index)].numpy()
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All rows in their order, a bounded number at a time."""
+        return (block.numpy() for block in self.rows.blocks())
+
+    def take(self, indices: Any) -> "StoredDataset":
+        """Choose rows, in the order given; they stay on disk.
+
+        Args:
+            indices: Integers or a mask of shape (N,).
+
+        Returns:
+            A data set of the chosen rows with their labels; the rest is as here.
+
+        Raises:
+            DataError: No row is chosen, or an index lies outside 0 ... N - 1.
+        """
+        indices = np.asarray(indices)
+        try:
+            rows = self.rows.take(indices)
+        except IndexError as error:
+            raise DataError(f"Cannot take rows of {self.name!r}, which has {len(self)}: {error}.") from error
+        if indices.ndim != 1 or len(rows) == 0:
+            raise DataError(f"take expects a list of at least one row of {self.name!r}; got shape {indices.shape}.")
+        part = copy.copy(self)
+        object.__setattr__(part, "rows", rows)
+        object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
+        return part

@@ -1,0 +1,39 @@
+"""Where vaekit keeps what can be made again: one folder per user, which may be deleted at any time."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+VARIABLE = "VAEKIT_CACHE"
+
+
+def cache_dir(name: str) -> Path:
+    """The folder `name` in vaekit's cache, made if it is not there.
+
+    The cache is `$VAEKIT_CACHE`, or else the place that the system has for caches: `$XDG_CACHE_HOME/vaekit` or
+    `~/.cache/vaekit`, `~/Library/Caches/vaekit` on a Mac, `%LOCALAPPDATA%/vaekit/Cache` on Windows. Where it cannot be
+    written, a folder of the same name among the temporary files stands in for it.
+    """
+    folder = _root() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"vaekit-{user}" / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _root() -> Path:
+    if chosen := os.environ.get(VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "vaekit" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "vaekit"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "vaekit"
