@@ -1,7 +1,8 @@
 """Networks: Tensor to Tensor. They know nothing of probability and have no output layer of their own."""
 
 from vaekit.networks.conv import ConvDecoder, ConvEncoder
+from vaekit.networks.gru import GRUEncoder
 from vaekit.networks.mlp import MLP
 from vaekit.networks.rescale import LogInput, RescaleInput
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "LogInput", "RescaleInput"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "GRUEncoder", "LogInput", "RescaleInput"]

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from vaekit.models import GenerativeModel
+from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
+from vaekit.presets.autoregressive import pixel_vae
 from vaekit.presets.models import beta_vae, conv_mnist, conv_vae, mlp_mnist, vae
 from vaekit.presets.objectives import (
     beta_tc_vae,
@@ -36,6 +37,7 @@ __all__ = [
     "miwae",
     "mlp_mnist",
     "piwae",
+    "pixel_vae",
     "semi_amortized",
     "tvo",
     "vae",
