@@ -42,7 +42,15 @@ LIKELIHOODS = {
         lambda shape: likelihoods.Normal(shape, scale="learned"),
         lambda shape: likelihoods.Normal(shape, scale="network"),
     ],
+    "PixelCNN": [
+        lambda shape: likelihoods.PixelCNN(shape, channels=4, num_layers=1),
+        lambda shape: likelihoods.PixelCNN(shape, num_levels=3, channels=3, num_layers=1, kernel_size=3),
+    ],
     "Poisson": [likelihoods.Poisson],
+    "SequenceCategorical": [
+        lambda shape: likelihoods.SequenceCategorical(shape, num_tokens=3, hidden_size=5, embedding_size=3),
+        lambda shape: likelihoods.SequenceCategorical(shape, 4, hidden_size=5, embedding_size=3, end_token=1),
+    ],
     "StudentT": [
         likelihoods.StudentT,
         lambda shape: likelihoods.StudentT(shape, df=4.0, scale=0.3),

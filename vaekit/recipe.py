@@ -14,7 +14,8 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset, StoredDataset
 from vaekit.distributions import element_support
 from vaekit.errors import ConfigError
-from vaekit.models import GenerativeModel, inputs
+from vaekit.models import inputs
+from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.training import CollapseWarning, Trainer
 
@@ -139,7 +140,9 @@ def make_likelihood(data: AnyDataset, text: str) -> ConditionalDistribution:
     """The likelihood of that name for the data; heads over integers learn the number of levels from the data."""
     highest = data.value_range[1] if data.value_range is not None else _greatest(data)
     levels = max(2, int(highest) + 1) if math.isfinite(highest) and highest < 2**16 else 256
-    return component("likelihoods", text, event_shape=data.event_shape, num_classes=levels, num_levels=levels)
+    return component(
+        "likelihoods", text, event_shape=data.event_shape, num_classes=levels, num_levels=levels, num_tokens=levels
+    )
 
 
 def _default_chain(data: AnyDataset, head: ConditionalDistribution) -> str:
@@ -201,6 +204,13 @@ def _accepted(preset: Any) -> set[str]:
     return names
 
 
+def _likelihood_of(preset: Any, data: Dataset) -> str:
+    """The family that a preset is about, where it is about one; else the one that suits the data."""
+    own = inspect.signature(preset).parameters.get("likelihood")
+    general = inspect.signature(presets.vae).parameters["likelihood"].default
+    return default_likelihood(data) if own is None or own.default == general else own.default
+
+
 def _objective(default: Objective, wanted: Settings) -> Objective:
     """The preset's objective, or the one asked for, with the arguments asked for."""
     given = {k: v for k, v in {"beta": wanted.beta, "num_samples": wanted.num_samples}.items() if v is not None}
@@ -227,7 +237,7 @@ def build(wanted: Settings, data: AnyDataset) -> tuple[GenerativeModel, Objectiv
         ConfigError: for names and combinations that do not exist.
     """
     preset = _preset(wanted.preset)
-    accepted, head = _accepted(preset), make_likelihood(data, wanted.likelihood or default_likelihood(data))
+    accepted, head = _accepted(preset), make_likelihood(data, wanted.likelihood or _likelihood_of(preset, data))
     own_default = inspect.signature(preset).parameters["latent_dim"].default
     # A preset that asks for few latents, for pictures or for a curved space, has a reason; 16 and more are a guess.
     latent_dim = wanted.latent_dim or (own_default if own_default < 16 else default_latent_dim(data))

@@ -2,6 +2,7 @@
 
 from vaekit.distributions.ancestral import Ancestral
 from vaekit.distributions.autoregressive import AutoregressiveOneHot
+from vaekit.distributions.autoregressive_image import AutoregressiveImage
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.beta import Beta
 from vaekit.distributions.continuous_bernoulli import ContinuousBernoulli
@@ -30,6 +31,7 @@ from vaekit.distributions.support import (
     known_support,
     nearest,
 )
+from vaekit.distributions.token_sequence import TokenSequence
 from vaekit.distributions.uniform_sphere import UniformSphere
 from vaekit.distributions.unit_normal import UnitNormal
 from vaekit.distributions.von_mises_fisher import VonMisesFisher
@@ -38,6 +40,7 @@ from vaekit.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
     "Ancestral",
+    "AutoregressiveImage",
     "AutoregressiveOneHot",
     "Bernoulli",
     "Beta",
@@ -58,6 +61,7 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "Stacked",
     "StudentT",
+    "TokenSequence",
     "UniformSphere",
     "UnitNormal",
     "VonMisesFisher",

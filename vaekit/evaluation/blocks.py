@@ -34,7 +34,8 @@ class Block(NamedTuple):
 def _num_parameters(distribution: Distribution) -> int:
     """How many numbers a distribution holds, for the size of a chunk."""
     base = getattr(distribution, "base", distribution)
-    return max([1, *(value.numel() for value in vars(base).values() if isinstance(value, Tensor))])
+    own = getattr(base, "num_values", 1)  # of a distribution whose log_prob makes far more than it holds
+    return max([1, own, *(value.numel() for value in vars(base).values() if isinstance(value, Tensor))])
 
 
 def default_chunk_size(model: LatentVariableModel) -> int:

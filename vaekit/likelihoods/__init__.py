@@ -10,7 +10,9 @@ from vaekit.likelihoods.laplace import Laplace
 from vaekit.likelihoods.log_normal import LogNormal
 from vaekit.likelihoods.negative_binomial import NegativeBinomial
 from vaekit.likelihoods.normal import Normal
+from vaekit.likelihoods.pixel_cnn import PixelCNN
 from vaekit.likelihoods.poisson import Poisson
+from vaekit.likelihoods.sequence_categorical import SequenceCategorical
 from vaekit.likelihoods.student_t import StudentT
 from vaekit.likelihoods.zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 
@@ -25,7 +27,9 @@ __all__ = [
     "LogNormal",
     "NegativeBinomial",
     "Normal",
+    "PixelCNN",
     "Poisson",
+    "SequenceCategorical",
     "StudentT",
     "ZeroInflatedNegativeBinomial",
 ]

@@ -1,6 +1,7 @@
 """Networks: Tensor to Tensor. They know nothing of probability and have no output layer of their own."""
 
 from vaekit.networks.conv import ConvDecoder, ConvEncoder
+from vaekit.networks.gru import GRUEncoder
 from vaekit.networks.masked import MaskedMLP
 from vaekit.networks.mlp import MLP
 from vaekit.networks.parts import Parts
@@ -12,6 +13,7 @@ __all__ = [
     "ConvEncoder",
     "ConvPyramid",
     "ConvTopDown",
+    "GRUEncoder",
     "LogInput",
     "MLP",
     "MaskedMLP",

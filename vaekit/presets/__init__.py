@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from vaekit.models import GenerativeModel
+from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
+from vaekit.presets.autoregressive import pixel_vae
 from vaekit.presets.flows import vae_iaf, vae_linnf
 from vaekit.presets.hierarchies import hierarchical_vamp, ladder_vae
 from vaekit.presets.manifolds import poincare_vae, s_vae
@@ -42,6 +43,7 @@ __all__ = [
     "miwae",
     "mlp_mnist",
     "piwae",
+    "pixel_vae",
     "poincare_vae",
     "s_vae",
     "semi_amortized",

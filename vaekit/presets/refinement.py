@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from vaekit.models import GenerativeModel, Hamiltonian, SemiAmortized
+from vaekit.models import Hamiltonian, SemiAmortized
+from vaekit.models.base import GenerativeModel
 from vaekit.networks.shapes import Shape
 from vaekit.objectives import Objective
 from vaekit.presets.models import vae

@@ -20,6 +20,8 @@ _WORDS = {
     "StudentT": "Student's t, for real numbers with outliers",
     "LogNormal": "log-normal, for positive numbers",
     "Beta": "beta, for proportions",
+    "PixelCNN": "autoregressive (PixelCNN), for images of bits or integers",
+    "SequenceCategorical": "autoregressive (GRU), for sequences of tokens",
     "Poisson": "Poisson, for counts",
     "NegativeBinomial": "negative binomial, for counts that spread",
     "ZeroInflatedNegativeBinomial": "negative binomial with additional zeros, for counts",
