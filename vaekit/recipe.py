@@ -204,7 +204,7 @@ def _accepted(preset: Any) -> set[str]:
     return names
 
 
-def _likelihood_of(preset: Any, data: Dataset) -> str:
+def _likelihood_of(preset: Any, data: AnyDataset) -> str:
     """The family that a preset is about, where it is about one; else the one that suits the data."""
     own = inspect.signature(preset).parameters.get("likelihood")
     general = inspect.signature(presets.vae).parameters["likelihood"].default
