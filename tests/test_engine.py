@@ -56,7 +56,8 @@ def test_the_history_says_how_it_was_computed():
     x = torch.bernoulli(torch.full((64, 6), 0.4))
     trainer = vk.Trainer(max_epochs=1, progress=False, precision="bf16")
     history = trainer.fit(vae((6,)), vk.objectives.ELBO(), x)
-    assert history.engine == {"precision": "bfloat16", "compiled_at": None}
+    chosen = {"precision": "bfloat16", "compile": "auto", "compiled_at": None, "memory_format": "contiguous"}
+    assert history.engine == {**chosen, "threads": torch.get_num_threads(), "flush_denormals": True}
     assert (
         vk.Trainer(max_epochs=1, progress=False).fit(vae((6,)), vk.objectives.ELBO(), x).engine["precision"]
         == "float32"

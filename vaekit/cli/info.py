@@ -1,8 +1,11 @@
 """vaekit info."""
 
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
-from vaekit.cli.common import Json, Run, print_json, print_table
+from vaekit.cli.common import Json, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -10,13 +13,26 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: vaekit info runs/digits")(info)
 
 
-def info(run: Run, json_: Json = False) -> None:
-    """Print what a run holds: model, settings, data, best epoch."""
-    from vaekit import runs
+def info(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="Folder of a fitted model; default: this machine.", show_default=False),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Print what a run holds: model, settings, data, best epoch; and how this machine computes."""
+    if run is None:
+        from vaekit import engine
 
-    about = runs.describe(run)
+        about: dict[str, Any] = {"engine": engine.describe()}
+    else:
+        from vaekit import runs
+
+        about = runs.describe(run)
     if json_:
         print_json(about)
         return
-    rows = [(key, str(value)) for key, value in runs.flattened(about).items() if value is not None]
+    from vaekit.runs import flattened
+
+    rows = [(key, str(value)) for key, value in flattened(about).items() if value is not None]
     print_table(rows, ("what", "value"))

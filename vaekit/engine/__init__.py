@@ -3,19 +3,20 @@
 The one package that touches global state of torch (its random streams, denormals of a thread), and restores it.
 """
 
-from vaekit.engine.compilation import Compile, PayingCompilation, check_compile, compiled, compiler
+from vaekit.engine.caches import cache_dir
+from vaekit.engine.compilation import Compile, PayingCompilation, check_compile, compile_cache, compiled, compiler
 from vaekit.engine.devices import (
     Precision,
     autocast,
     autocast_dtype,
     check_choice,
     check_precision,
-    describe,
     has_fast_bf16,
     network_precision,
     resolve_device,
 )
 from vaekit.engine.models import evaluating, model_device, model_dtype
+from vaekit.engine.report import describe, describe_run
 from vaekit.engine.streams import block_seed, draw_seed, fork_rng, rng_state, seeded, set_rng_state
 from vaekit.engine.threads import in_notebook, run_flushing_denormals, threads_for
 
@@ -26,12 +27,15 @@ __all__ = [
     "autocast",
     "autocast_dtype",
     "block_seed",
+    "cache_dir",
     "check_choice",
     "check_compile",
     "check_precision",
+    "compile_cache",
     "compiled",
     "compiler",
     "describe",
+    "describe_run",
     "draw_seed",
     "evaluating",
     "fork_rng",

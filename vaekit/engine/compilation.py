@@ -7,11 +7,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from vaekit.engine.caches import cache_dir
 from vaekit.engine.devices import check_choice
 
 Compile = Literal["auto", "on", "off"]
@@ -20,6 +22,8 @@ _COMPILE = ("auto", "on", "off")
 _SETTLE, _WINDOW = 10, 50  # calls that are not timed after a start, and calls that are
 _SAVING = 0.15  # share of a training step that compilation saves at least
 _COMPILE_SECONDS = 20.0  # what it costs at most
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_NO_COMPILER = "no C++ compiler was found (g++, or what CXX names); everything goes on without compilation"
 
 
 def compiler() -> str | None:
@@ -36,9 +40,33 @@ def compiled(function: Callable[..., Any], compile: bool) -> Callable[..., Any]:
     """`function` compiled by torch, or as it is.
 
     Each new shape gets a graph of its own (`dynamic=False`): which graph a batch meets then depends on its shape alone,
-    never on what came before, so that a resumed run computes the same bits.
+    never on what came before, so that a resumed run computes the same bits. What was compiled is kept on disk for the
+    next process; see `compile_cache`. Without a C++ compiler one warning says so, and the function stays as it is.
     """
-    return torch.compile(function, dynamic=False) if compile else function
+    if not compile:
+        return function
+    if not torch.cuda.is_available() and compiler() is None:
+        warnings.warn(_NO_COMPILER, stacklevel=2)
+        return function
+    os.environ[_CACHE_VARIABLE] = str(compile_cache())
+    return torch.compile(function, dynamic=False)
+
+
+def compile_cache() -> Path:
+    """The folder in which torch.compile finds what it compiled before, in this process or an earlier one.
+
+    `$TORCHINDUCTOR_CACHE_DIR` where the user set it, or else `compiled` in vaekit's own cache. Left to itself, torch
+    sets that variable to a folder among the temporary files, which many systems empty; so does vaekit, for this
+    process, when something is compiled for the first time.
+    """
+    chosen = os.environ.get(_CACHE_VARIABLE)
+    return Path(chosen).absolute() if chosen and chosen != _default_cache() else cache_dir("compiled")
+
+
+def _default_cache() -> str | None:
+    """What torch sets the variable to, as soon as it imports its compiler; None before that."""
+    default = getattr(sys.modules.get("torch._inductor.runtime.cache_dir_utils"), "default_cache_dir", None)
+    return None if default is None else os.path.abspath(default())
 
 
 class PayingCompilation:
@@ -105,7 +133,7 @@ class PayingCompilation:
             self._undecided = False
             return
         if batch.device.type == "cpu" and compiler() is None:
-            warnings.warn("no C++ compiler was found; training goes on without compilation", stacklevel=2)
+            warnings.warn(_NO_COMPILER, stacklevel=2)
             self._undecided = False
             return
         self._before, self._shape = seconds, batch.shape

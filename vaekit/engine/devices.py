@@ -78,6 +78,12 @@ def autocast_dtype(model: object, precision: Precision, batch_size: int = 0) -> 
     return torch.bfloat16 if is_large else None
 
 
+def memory_format(model: object) -> str:
+    """How the networks of `model` lay out images: channels innermost where there are convolutions."""
+    parts = model.modules() if isinstance(model, nn.Module) else []
+    return "channels_last" if any(isinstance(part, _CONVOLUTIONS) for part in parts) else "contiguous"
+
+
 def _autocast_parts(model: object) -> list[Any]:
     """The modules that run a network: those with an attribute `autocast_dtype` (`Conditional` has one)."""
     modules: list[Any] = list(model.modules()) if isinstance(model, nn.Module) else []
@@ -104,10 +110,3 @@ def network_precision(model: object, precision: Precision, batch_size: int = 0) 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> Any:
     """A context in which matrix products run in `dtype`; a context that does nothing where dtype is None."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
-
-
-def describe() -> dict[str, str | int | bool]:
-    """What computes here, for reports."""
-    device = resolve_device()
-    about: dict[str, str | int | bool] = {"torch": torch.__version__, "device": str(device)}
-    return about | {"threads": torch.get_num_threads(), "fast_bf16": has_fast_bf16(device)}

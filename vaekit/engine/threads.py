@@ -86,6 +86,15 @@ def run_flushing_denormals(function: Callable[[], T], num_threads: int | None = 
     return outcome["value"]
 
 
+def flushes_denormals() -> bool:
+    """Whether this machine can flush denormal numbers to zero; tried in a thread of its own, which then ends."""
+    answer: list[bool] = []
+    thread = threading.Thread(target=lambda: answer.append(torch.set_flush_denormal(True)), name="vaekit")
+    thread.start()
+    thread.join()
+    return bool(answer and answer[0])
+
+
 def in_notebook() -> bool:
     """Whether a person sits at an interactive prompt (Python's or IPython's), where an exit is a loss."""
     ipython = sys.modules.get("IPython")

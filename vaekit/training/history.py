@@ -16,8 +16,9 @@ class History:
         best_epoch: the epoch whose weights were kept, counted from 1; None where no validation data were given.
         interrupted: the name of the signal that stopped training, or None.
         stopped_early: whether patience ran out.
-        engine: how it was computed: `precision` inside networks, and `compiled_at`, the step from which on a run with
-            `compile="auto"` was compiled, or None.
+        engine: how it was computed: `precision` inside networks; `compile` as asked for, and `compiled_at`, the step
+            from which on a run with `compile="auto"` was compiled, or None; `threads`, `memory_format` and
+            `flush_denormals`.
     """
 
     def __init__(self, records: list[dict[str, float]] | None = None) -> None:
@@ -25,7 +26,7 @@ class History:
         self.best_epoch: int | None = None
         self.interrupted: str | None = None
         self.stopped_early = False
-        self.engine: dict[str, str | int | None] = {}
+        self.engine: dict[str, str | int | bool | None] = {}
 
     def __len__(self) -> int:
         return len(self.records)

@@ -95,7 +95,8 @@ class Loop:
             finally:
                 batches.close()
                 dtype = low or self.dtype or torch.get_default_dtype()
-                self.history.engine = {"precision": str(dtype)[6:], "compiled_at": self.stepper.compiled_at}
+                compiled_at = self.stepper.compiled_at
+                self.history.engine = engine.describe_run(self.model, dtype, self.trainer.compile, compiled_at)
                 self._notify("on_fit_end")
 
     def _run_epoch(self, batches: Iterator[Tensor]) -> None:
