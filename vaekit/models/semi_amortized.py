@@ -44,9 +44,8 @@ class SemiAmortized(GenerativeModel):
         ConfigError: if the model is no `VAE`, a count is below 1, or a size is not positive.
 
     Example:
-        >>> import torch, vaekit as vk
-        >>> with torch.random.fork_rng(devices=()):
-        ...     _ = torch.manual_seed(0)
+        >>> import vaekit as vk
+        >>> with vk.engine.seeded(0):
         ...     vae, objective = vk.presets.vae(6, latent_dim=2, hidden=(8,))
         ...     model = SemiAmortized(vae, num_steps=20, learning_rate=0.1)
         ...     x = vae.sample(50)
