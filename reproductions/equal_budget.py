@@ -47,6 +47,8 @@ PAGE = HERE / "equal-budget.md"
 LOCKS = Path("runs/equal-budget")  # locks end with their process; nothing has to be cleared away
 SEEDS = (0, 1, 2)
 
+OWN_NETWORKS = {"conv-mnist", "conv-vae", "pixel-vae"}  # convolutions have no 300-300 MLP
+
 # Where a preset cannot take the common arguments as they are: what it gets instead, and nothing else.
 INSTEAD: dict[str, dict[str, Any]] = {}
 
@@ -71,12 +73,11 @@ def suitable() -> list[str]:
     are `vae` and `conv_vae` at other sizes.
     """
 
-    def takes_part(preset: Callable[..., Any]) -> bool:
-        parameters = inspect.signature(preset).parameters
-        has_own_shape = parameters["event_shape"].default is not inspect.Parameter.empty
-        return not has_own_shape and bool({"hidden", "parts"} & parameters.keys())
+    def is_for_one_data_set(preset: Callable[..., Any]) -> bool:
+        return inspect.signature(preset).parameters["event_shape"].default is not inspect.Parameter.empty
 
-    names = [name for name, preset in vk.presets.available().items() if takes_part(preset)]
+    available = vk.presets.available().items()
+    names = [name for name, preset in available if name not in OWN_NETWORKS and not is_for_one_data_set(preset)]
     return sorted(names, key=lambda name: (name != "vae", name))
 
 

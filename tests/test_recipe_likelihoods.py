@@ -30,6 +30,8 @@ CHAINS = [  # likelihood, and the transforms of a table, of bits and of 8-bit im
     ("categorical", "", "", ""),
     ("discretized-logistic", "", "", ""),
     ("discretized-logistic-mixture", "", "", ""),
+    ("pixel-cnn", "", "", ""),
+    ("sequence-categorical:num_tokens=5", "", "", ""),
 ]
 
 

@@ -1,9 +1,11 @@
 """Rows read by worker processes, some batches ahead of whoever uses them."""
 
+import ctypes
 import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from vaekit.errors import DataError
 
 MAX_WORKERS = 8
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 Read = Callable[[np.ndarray], np.ndarray]
 
 
@@ -46,7 +49,7 @@ def ahead(read: Read, batches: Iterable[np.ndarray]) -> Generator[np.ndarray, No
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=_as_it_is,
         num_workers=num_workers(),
-        worker_init_fn=_leave_signals_to_parent,
+        worker_init_fn=partial(_follow_the_parent, os.getpid()),
         multiprocessing_context="fork" if sys.platform == "linux" else None,
         generator=Generator(),  # the loader draws a seed for its workers: not from the stream of the model
     )
@@ -86,7 +89,16 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal: the parent ends its step and then its workers."""
+def _follow_the_parent(parent: int, worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal: the parent ends its step and then its workers.
+
+    Where the parent is killed, torch's workers notice, but for one that starts at that moment: it takes whoever adopted
+    it for its parent. On Linux the kernel ends the workers (it goes by the thread that started them, which is the one
+    that closes the loader), and one that comes too late for that ends itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
