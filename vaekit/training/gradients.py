@@ -84,7 +84,8 @@ class OneGraph:
         self.parameters = {name: p for name, p in both.named_parameters() if id(p) in wanted}
         self.buffers = {name: b for name, b in both.named_buffers() if id(b) in changing}
         self.graph: Any = engine.compiled(self._compute, True)
-        self.otherwise, self.has_run = Backward(model, objective, parameters, compile=True), False
+        self.otherwise: Backward | None = None
+        self.has_run = False
 
     @staticmethod
     def suits(parameters: list[nn.Parameter]) -> bool:
@@ -111,14 +112,14 @@ class OneGraph:
 
     def __call__(self, x: Tensor) -> tuple[Loss, Tensor | None]:
         """The loss on x of shape (B, *X), and the norm of the gradient, which is left in the parameters."""
-        if self.graph is None:
+        if self.otherwise is not None:
             return self.otherwise(x)
         try:
             loss, gradients, norm = self.graph({n: p.detach() for n, p in self.parameters.items()}, self.buffers, x)
         except Exception:
             if self.has_run:
                 raise
-            self.graph = None
+            self.otherwise = Backward(self.both.model, self.both.objective, list(self.parameters.values()), True)
             return self.otherwise(x)
         self.has_run = True
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
