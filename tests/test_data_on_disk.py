@@ -274,12 +274,28 @@ def _runs(pid):
         return False
 
 
-def test_kept_rows_leave_nothing_behind_and_are_handed_back(folder, monkeypatch):
-    monkeypatch.setattr(spool, "_RESIDENT", 2**17)
+@pytest.mark.parametrize("mapped", [True, False])
+def test_kept_rows_in_any_order_and_nothing_left_behind(folder, monkeypatch, mapped):
+    monkeypatch.setattr(spool, "_MAPPED", 2**28 if mapped else 0)
     monkeypatch.setattr(rows, "_BLOCK_BYTES", 500)
-    data = load(folder, in_memory=False)
-    np.testing.assert_array_equal(data.x, load(folder).x)
+    data, memory = load(folder, in_memory=False), load(folder)
+    assert (data.rows.source._rows is not None) == mapped
+    np.testing.assert_array_equal(data.x, memory.x)
+    for index in ([5, 6, 7, 3, 3, 89, 0, 1], [0], [], [88, 89], [4, 3, 2]):
+        np.testing.assert_array_equal(data[np.array(index, dtype=int)], memory.x[index])
     assert list(Path(os.environ["VAEKIT_CACHE"]).rglob("*.*")) == []
+
+
+def test_large_files_do_not_count_as_memory_of_the_process():
+    source = spool.Spool((600, 2**20), np.dtype(np.uint8), (np.full((20, 2**20), i, np.uint8) for i in range(30)))
+    before = _resident()
+    for i in RNG.permutation(600).reshape(-1, 8):
+        np.testing.assert_array_equal(source.read(i)[:, :: 2**18], np.repeat(i[:, None] // 20, 4, axis=1))
+        assert _resident() - before < 100 * 2**20
+
+
+def _resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_full_disk_is_an_error_before_anything_is_written(folder, monkeypatch):
