@@ -74,14 +74,27 @@ def gaussian_kl(loc_q: Tensor, tril_q: Tensor, loc_p: Tensor, tril_p: Tensor) ->
     return 0.5 * (trace + shift.square().sum((-2, -1)) - shape[-1] + log_det)
 
 
-def _low_rank_kl(q: LowRankNormal, p: Normal) -> Tensor:
+def _gaussians(q: Distribution, p: Distribution) -> Tensor | None:
+    of_q, of_p = _as_gaussian(q), _as_gaussian(p)
+    return None if of_q is None or of_p is None else gaussian_kl(*of_q, *of_p)
+
+
+def _low_rank(q: Distribution, p: Distribution) -> Tensor | None:
     """Equation 13.23 for a covariance diag + U U^T of q and a diagonal one of p, shape (*batch,).
 
     The trace is a sum of squares, and no matrix of D x D is formed.
     """
-    squares = (q.variance + (q.loc - p.loc).square()) / p.scale.square()
-    per_element = 0.5 * (squares - 1) + p.scale.log()
+    is_diagonal = isinstance(p, Product) and isinstance(p.base, Normal)
+    if not (isinstance(q, LowRankNormal) and is_diagonal) or q.event_ndims != p.event_ndims:  # type: ignore[attr-defined]
+        return None
+    loc, scale = p.base.loc, p.base.scale  # type: ignore[attr-defined]
+    squares = (q.variance + (q.loc - loc).square()) / scale.square()
+    per_element = 0.5 * (squares - 1) + scale.log()
     return per_element.flatten(-q.event_ndims).sum(-1) - 0.5 * q.log_det
+
+
+def _on_the_sphere(q: Distribution, p: Distribution) -> Tensor | None:
+    return q.kl_to_uniform() if isinstance(q, VonMisesFisher) and isinstance(p, UniformSphere) else None
 
 
 def _as_gaussian(d: Distribution) -> tuple[Tensor, Tensor] | None:
@@ -108,6 +121,14 @@ def _elementwise(q: Distribution, p: Distribution) -> Tensor | None:
         if isinstance(q.base, kind_q) and isinstance(p.base, kind_p):
             return own(q.base, p.base)
     return _from_torch(q.base, p.base)
+
+
+def _sum_of_elements(q: Distribution, p: Distribution) -> Tensor | None:
+    elementwise = _elementwise(q, p)
+    if elementwise is None:
+        return None
+    event_ndims: int = q.event_ndims  # type: ignore[attr-defined]
+    return elementwise.flatten(-event_ndims).sum(-1) if event_ndims else elementwise
 
 
 def _from_torch(q: Distribution, p: Distribution) -> Tensor | None:
@@ -137,18 +158,8 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
         Nats, shape (B,); None where no closed form is known.
     """
     q = _unrotated(q, p)
-    elementwise = _elementwise(q, p)
-    if elementwise is not None:
-        assert isinstance(q, Product | OneHotCategorical)
-        return elementwise.flatten(-q.event_ndims).sum(-1) if q.event_ndims else elementwise
-    if isinstance(q, VonMisesFisher) and isinstance(p, UniformSphere):
-        return q.kl_to_uniform()
-    if isinstance(q, LowRankNormal) and isinstance(p, Product) and isinstance(p.base, Normal):
-        return _low_rank_kl(q, p.base) if q.event_ndims == p.event_ndims else None
-    gaussians = _as_gaussian(q), _as_gaussian(p)
-    if gaussians[0] is not None and gaussians[1] is not None:
-        return gaussian_kl(*gaussians[0], *gaussians[1])
-    return _from_torch(q, p)
+    values = (form(q, p) for form in (_sum_of_elements, _on_the_sphere, _low_rank, _gaussians, _from_torch))
+    return next((value for value in values if value is not None), None)
 
 
 def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor:

@@ -11,11 +11,22 @@ from vaekit.distributions.product import Product
 
 _SHIFT = math.log(math.e - 1)  # softplus of it is 1
 _SMALLEST = 1e-6
+BELOW_ONE = 1 - 1e-6  # keeps what must stay above -1 away from it, where rounding would make a determinant 0
+
+
+def softplus_from_one(raw: Tensor) -> Tensor:
+    """softplus, shifted so that 0 becomes 1: raw parameters of 0 then stand for a scale of 1."""
+    return F.softplus(raw + _SHIFT)
 
 
 def positive_of(raw: Tensor) -> Tensor:
-    """softplus, shifted so that 0 becomes 1, and kept off 0."""
-    return F.softplus(raw + _SHIFT).clamp(min=_SMALLEST)
+    """`softplus_from_one`, kept off 0."""
+    return softplus_from_one(raw).clamp(min=_SMALLEST)
+
+
+def above_minus_one(raw: Tensor) -> Tensor:
+    """Any numbers to numbers above -1, with 0 at 0."""
+    return BELOW_ONE * (softplus_from_one(raw) - 1)
 
 
 def raw_of(positive: Tensor) -> Tensor:

@@ -58,27 +58,19 @@ class Aggregate:
         return self.mutual_information.value > self.limit - 0.5
 
 
-def _own_moments(q: Distribution) -> tuple[Tensor, Tensor] | None:
-    try:
-        return q.mean.double(), q.variance.double()
-    except NotImplementedError:
-        return None
-
-
 def posterior_moments(q: Distribution, num_samples: int) -> tuple[Tensor, Tensor]:
     """Mean and variance of q(z|x), shape (B, *Z) each, in float64: its own where it has them, else those of draws."""
-    own = _own_moments(q)
-    if own is not None:
-        return own
-    z = q.sample(torch.Size((num_samples,))).double()
-    return z.mean(0), z.var(0)
+    return _moments(q, num_samples)[:2]
 
 
-def _variance_of_means(q: Distribution, means: Tensor, variances: Tensor, num_samples: int) -> Tensor:
-    """Variance over x of E[z|x], shape Z; the noise of means of draws, which adds to it, is taken off."""
-    if _own_moments(q) is not None:
-        return means.var(0)
-    return (means.var(0) - variances.mean(0) / num_samples).clamp(min=0)
+def _moments(q: Distribution, num_samples: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`posterior_moments`, and the Monte Carlo variance of the means, shape Z: 0 where they are q's own."""
+    try:
+        means, variances = q.mean.double(), q.variance.double()
+        return means, variances, torch.zeros_like(means[0])
+    except NotImplementedError:
+        z = q.sample(torch.Size((num_samples,))).double()
+        return z.mean(0), z.var(0), z.var(0).mean(0) / num_samples
 
 
 def aggregate(model: LatentVariableModel, y: Tensor, num_samples: int = 64) -> Aggregate:
@@ -90,13 +82,13 @@ def aggregate(model: LatentVariableModel, y: Tensor, num_samples: int = 64) -> A
         num_samples: draws of z per point for the moments of a posterior that does not know its own.
     """
     q, prior = model.posterior(y), model.prior()
-    means, variances = posterior_moments(q, num_samples)
+    means, variances, noise = _moments(q, num_samples)
     z = q.sample()
     log_aggregate = _log_aggregate(q, z)
     information = q.log_prob(z).double() - log_aggregate
     gap = log_aggregate - prior.log_prob(z).double()
     return Aggregate(
-        unit_variance=_variance_of_means(q, means, variances, num_samples),
+        unit_variance=(means.var(0) - noise).clamp(min=0),  # the noise of means of draws adds to the variance over x
         mean=means.mean(0),
         std=(means.var(0, correction=0) + variances.mean(0)).sqrt(),
         posterior_std=variances.sqrt().mean(0),

@@ -2,23 +2,16 @@
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions.positive import softplus_from_one
 from vaekit.distributions.product import Missing, Product
 from vaekit.likelihoods.positive import PositiveKind, PositiveParameter
 from vaekit.networks.shapes import Shape
 
 ScaleKind = PositiveKind
-
-# softplus(x + _UNIT) is 1 at x = 0, so that every kind of scale starts at 1.
-_UNIT = 0.5413248546129181
-
-
-def _softplus_from_one(raw: Tensor) -> Tensor:
-    return F.softplus(raw + _UNIT)
 
 
 class ScaleParameter(PositiveParameter):
@@ -38,7 +31,7 @@ class ScaleParameter(PositiveParameter):
     """
 
     def __init__(self, event_shape: tuple[int, ...], scale: ScaleKind, min_scale: float) -> None:
-        super().__init__(event_shape, scale, name="scale", floor=min_scale, link=_softplus_from_one)
+        super().__init__(event_shape, scale, name="scale", floor=min_scale, link=softplus_from_one)
 
 
 class LocationScale(ConditionalDistribution):

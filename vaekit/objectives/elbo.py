@@ -71,8 +71,7 @@ class ELBO(Objective):
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `beta`."""
         q = model.posterior(x)
         # A copy: compiled, the backward pass would read the buffer after its update in place.
-        held = self.baseline.clone()
-        baseline = None if q.has_rsample else (held[0], held[1])
+        baseline = None if q.has_rsample else (self.baseline[0].clone(), self.baseline[1].clone())
         log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl, baseline=baseline, posterior=q)
         if self.training and self.num_samples == 1 and not q.has_rsample:
             self._update_baseline(log_likelihood, kl)

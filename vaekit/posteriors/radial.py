@@ -1,17 +1,12 @@
 """Radial flow posterior."""
 
-import math
-
-import torch.nn.functional as F
 from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
+from vaekit.distributions.positive import above_minus_one, positive_of
 from vaekit.networks.shapes import Shape
 from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
-
-_SHIFT = math.log(math.e - 1)  # softplus of it is 1
-_BELOW_ONE = 1 - 1e-6  # keeps beta / alpha away from -1, where rounding would make the determinant 0
 
 
 class Radial(ConditionalDistribution):
@@ -53,7 +48,5 @@ class Radial(ConditionalDistribution):
         steps = []
         for step in rest.chunk(self.num_flows, -1):
             center, a, b = step.split(self._sizes, -1)
-            alpha = F.softplus(a.squeeze(-1) + _SHIFT).clamp(min=1e-6)
-            ratio = _BELOW_ONE * (F.softplus(b.squeeze(-1) + _SHIFT) - 1)
-            steps.append(maps.Radial(center, alpha, ratio))
+            steps.append(maps.Radial(center, positive_of(a.squeeze(-1)), above_minus_one(b.squeeze(-1))))
         return Flow(base, steps)

@@ -5,11 +5,10 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
+from vaekit.distributions.positive import BELOW_ONE
 from vaekit.errors import ConfigError
 from vaekit.networks.shapes import Shape
 from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
-
-_BELOW_ONE = 1 - 1e-6  # keeps the products of the diagonals away from -1, where rounding would make the determinant 0
 
 
 class Sylvester(ConditionalDistribution):
@@ -68,5 +67,5 @@ class Sylvester(ConditionalDistribution):
         size = self._sizes[-1]
         upper = entries.new_zeros(*entries.shape[:-1], size, size)
         upper[..., self._rows, self._columns] = entries
-        diagonal = _BELOW_ONE * torch.tanh(upper.diagonal(dim1=-2, dim2=-1))
+        diagonal = BELOW_ONE * torch.tanh(upper.diagonal(dim1=-2, dim2=-1))
         return upper.triu(1) + torch.diag_embed(diagonal)

@@ -1,16 +1,11 @@
 """The planar map."""
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vaekit.distributions.maps.base import Map
 from vaekit.distributions.maps.solve import solve_tanh
-
-_SHIFT = math.log(math.e - 1)  # softplus of it is 1
-_BELOW_ONE = 1 - 1e-6  # keeps w . u away from -1, where rounding would make the determinant 0
+from vaekit.distributions.positive import above_minus_one
 
 
 class Planar(Map):
@@ -33,7 +28,7 @@ class Planar(Map):
 
     def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
         along = (w * u).sum(-1)
-        self.gain = _BELOW_ONE * (F.softplus(along + _SHIFT) - 1)  # w . u after the correction
+        self.gain = above_minus_one(along)  # w . u after the correction
         square = (w * w).sum(-1).clamp(min=torch.finfo(w.dtype).tiny)
         self.u = u + ((self.gain - along) / square).unsqueeze(-1) * w
         self.w, self.b = w, b
