@@ -248,10 +248,9 @@ def test_the_masked_network_sees_all_it_may(context):
         assert bool((of_context != 0).all()), "the first dimension sees the context, too"
 
 
-@pytest.mark.parametrize(("axis", "name"), EVERY)
+@pytest.mark.parametrize(("axis", "name"), [row for row in EVERY if row[1] != "Householder"])
 def test_flows_start_near_the_identity(axis, name):
-    if name == "Householder":
-        pytest.skip("a reflection is never near the identity")
+    """All but reflections, which never are."""
     with engine.seeded(0):
         component = axis[name][0](6)
         d = component() if axis is PRIORS else component(0.05 * torch.randn(50, *component.param_shape))
@@ -271,11 +270,9 @@ def test_a_flow_takes_events_of_any_shape(name):
     torch.testing.assert_close(head(raw).log_prob(z), flat(raw).log_prob(z.flatten(-2)))
 
 
-@pytest.mark.parametrize("prior", FLOW_PRIORS)
-@pytest.mark.parametrize("posterior", FLOWS)
+@pytest.mark.parametrize(("posterior", "prior"), [(q, FLOW_PRIORS[i % 3]) for i, q in enumerate(FLOWS)])
 def test_a_model_of_flows_is_copied_saved_and_trained(posterior, prior, tmp_path):
-    if FLOWS.index(posterior) % 3 != FLOW_PRIORS.index(prior):
-        pytest.skip("each flow once")
+    """Each flow once."""
     with engine.seeded(0):
         parts = {"posterior": POSTERIORS[posterior][0](3), "prior": PRIORS[prior][0](3)}
         model, objective = vk.presets.vae((6,), latent_dim=3, hidden=(8,), **parts)

@@ -2,9 +2,9 @@
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vaekit.data.stored import StoredDataset
 
 Kind = Literal["image", "table", "array"]
+D = TypeVar("D")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,18 +98,24 @@ class Dataset:
         Raises:
             DataError: No row is chosen, or an index lies outside 0 ... N - 1.
         """
-        indices = np.asarray(indices)
-        try:
-            x = self.x[indices]
-            labels = None if self.labels is None else self.labels[indices]
-        except IndexError as error:
-            raise DataError(f"Cannot take rows of {self.name!r}, which has {len(self)}: {error}.") from error
-        if indices.ndim != 1 or len(x) == 0:
-            raise DataError(f"take expects a list of at least one row of {self.name!r}; got shape {indices.shape}.")
-        part = copy.copy(self)  # the rows are checked already, and a part may be smaller than a set
-        object.__setattr__(part, "x", x)
-        object.__setattr__(part, "labels", labels)
-        return part
+        return part_of(self, "x", self.x.__getitem__, indices)
+
+
+def part_of(dataset: D, field: str, choose: Callable[[np.ndarray], Any], indices: Any) -> D:
+    """A copy of a data set with some of its rows, which `choose` takes from where they are, and their labels."""
+    about: Any = dataset
+    indices = np.asarray(indices)
+    try:
+        rows = choose(indices)
+        labels = None if about.labels is None else about.labels[indices]
+    except IndexError as error:
+        raise DataError(f"Cannot take rows of {about.name!r}, which has {len(about)}: {error}.") from error
+    if indices.ndim != 1 or len(rows) == 0:
+        raise DataError(f"take expects a list of at least one row of {about.name!r}; got shape {indices.shape}.")
+    part = copy.copy(dataset)  # the rows are checked already, and a part may be smaller than a set
+    object.__setattr__(part, field, rows)
+    object.__setattr__(part, "labels", labels)
+    return part
 
 
 def _checked_rows(x: Any, name: str) -> np.ndarray:

@@ -1,15 +1,13 @@
 """A data set on disk: what `Dataset` is, without its rows in memory."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vaekit.data.dataset import Kind
+from vaekit.data.dataset import Kind, part_of
 from vaekit.data.rows import StoredRows
-from vaekit.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +80,4 @@ class StoredDataset:
         Raises:
             DataError: No row is chosen, or an index lies outside 0 ... N - 1.
         """
-        indices = np.asarray(indices)
-        try:
-            rows = self.rows.take(indices)
-        except IndexError as error:
-            raise DataError(f"Cannot take rows of {self.name!r}, which has {len(self)}: {error}.") from error
-        if indices.ndim != 1 or len(rows) == 0:
-            raise DataError(f"take expects a list of at least one row of {self.name!r}; got shape {indices.shape}.")
-        part = copy.copy(self)
-        object.__setattr__(part, "rows", rows)
-        object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
-        return part
+        return part_of(self, "rows", self.rows.take, indices)

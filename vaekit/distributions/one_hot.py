@@ -7,6 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.errors import ConfigError
+
+
+def check_num_classes(family: str, num_classes: int) -> None:
+    """Raise a `ConfigError` that names the family if there are fewer than two classes."""
+    if num_classes < 2:
+        raise ConfigError(f"{family} expects at least 2 classes; got {num_classes}")
+
 
 def draw_one_hot(logits: Tensor) -> Tensor:
     """One draw for each vector of logits (last dimension), as a one-hot vector of their dtype, without gradients.

@@ -9,6 +9,13 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vaekit.distributions.support import open_unit_interval
+from vaekit.errors import ConfigError
+
+
+def check_temperature(family: str, temperature: float) -> None:
+    """Raise a `ConfigError` that names the family if the temperature is not positive."""
+    if not temperature > 0:
+        raise ConfigError(f"{family} expects a positive temperature; got {temperature}")
 
 
 class RelaxedBernoulli(Distribution):

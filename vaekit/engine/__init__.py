@@ -4,7 +4,15 @@ The one package that touches global state of torch (its random streams, denormal
 """
 
 from vaekit.engine.caches import cache_dir
-from vaekit.engine.compilation import Compile, PayingCompilation, check_compile, compile_cache, compiled, compiler
+from vaekit.engine.compilation import (
+    Compile,
+    PayingCompilation,
+    can_compile,
+    check_compile,
+    compile_cache,
+    compiled,
+    compiler,
+)
 from vaekit.engine.devices import (
     Precision,
     autocast,
@@ -27,6 +35,7 @@ __all__ = [
     "autocast",
     "autocast_dtype",
     "block_seed",
+    "can_compile",
     "cache_dir",
     "check_choice",
     "check_compile",

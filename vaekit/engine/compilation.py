@@ -31,6 +31,11 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
 
 
+def can_compile() -> bool:
+    """Whether torch.compile has what it needs: CUDA, or a C++ compiler."""
+    return torch.cuda.is_available() or compiler() is not None
+
+
 def check_compile(compile: str) -> None:
     """Raise a `ConfigError` unless `compile` is "auto", "on" or "off"."""
     check_choice("compile", compile, _COMPILE)
@@ -45,7 +50,7 @@ def compiled(function: Callable[..., Any], compile: bool) -> Callable[..., Any]:
     """
     if not compile:
         return function
-    if not torch.cuda.is_available() and compiler() is None:
+    if not can_compile():
         warnings.warn(_NO_COMPILER, stacklevel=2)
         return function
     os.environ[_CACHE_VARIABLE] = str(compile_cache())
@@ -132,7 +137,7 @@ class PayingCompilation:
         if (self.num_calls - self._count) * saved < _COMPILE_SECONDS:
             self._undecided = False
             return
-        if batch.device.type == "cpu" and compiler() is None:
+        if not can_compile():
             warnings.warn(_NO_COMPILER, stacklevel=2)
             self._undecided = False
             return

@@ -2,7 +2,7 @@
 
 import torch
 
-from vaekit.engine.compilation import compile_cache, compiler
+from vaekit.engine.compilation import can_compile, compile_cache, compiler
 from vaekit.engine.devices import has_fast_bf16, memory_format, resolve_device
 from vaekit.engine.threads import flushes_denormals
 
@@ -19,7 +19,7 @@ def describe() -> About:
         "threads": torch.get_num_threads(),
         "fast_bf16": fast,
         "precision": "auto: bf16 inside large networks" if fast else "auto: float32",
-        "compile": "auto: where it pays" if compiler() or device.type == "cuda" else "off: no C++ compiler",
+        "compile": "auto: where it pays" if can_compile() else "off: no C++ compiler",
         "compiler": compiler(),
         "compile_cache": str(compile_cache()),
         "memory_format": "channels_last for convolutions, else contiguous",

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import OrdinalCategorical, Product
+from vaekit.distributions.one_hot import check_num_classes
 from vaekit.distributions.product import Missing
-from vaekit.errors import ConfigError
 from vaekit.networks.shapes import Shape
 
 
@@ -30,8 +30,7 @@ class Categorical(ConditionalDistribution):
     autocast_params = True
 
     def __init__(self, event_shape: Shape, num_classes: int = 256, missing: Missing = "error") -> None:
-        if num_classes < 2:
-            raise ConfigError(f"Categorical expects at least 2 classes; got {num_classes}")
+        check_num_classes("Categorical", num_classes)
         super().__init__(event_shape, num_params=num_classes)
         self.num_classes, self.missing = num_classes, missing
 

@@ -16,6 +16,35 @@ from vaekit.models import inputs
 _VALUES = 2**22  # parameters of p(x|z) per pass of sample, encode and reconstruct: bounds memory, whatever N and X
 
 
+class OfWrapped:
+    """What a model that refines the posterior of another one hands on from it: shapes, decoder, transform.
+
+    A mixin of classes that keep the other model as `model`.
+    """
+
+    model: Any
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape X of one row of data."""
+        return self.model.event_shape
+
+    @property
+    def num_likelihood_params(self) -> int:
+        """How many raw parameters p(x|z) has for one z."""
+        return self.model.num_likelihood_params
+
+    @property
+    def decoder(self) -> Any:
+        """The decoder of the wrapped model; its input is z."""
+        return getattr(self.model, "decoder", None)
+
+    @property
+    def transform(self) -> Any:
+        """The way from data to model space, or None."""
+        return inputs.transform_of(self.model)
+
+
 class GenerativeModel(nn.Module, ABC):
     """A module with a posterior, a prior and a likelihood: `VAE`, and what is wrapped around one.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +10,14 @@ from torch.distributions import Distribution, constraints
 
 from vaekit.distributions import Flow, Normal, Product, Stacked, UnitNormal, element_support
 from vaekit.errors import ConfigError, SupportError
-from vaekit.models import inputs
-from vaekit.models.base import GenerativeModel
+from vaekit.models.base import GenerativeModel, OfWrapped
 from vaekit.models.leapfrog import TemperedLeapfrog
 
 _BETA_0 = 0.9  # where a learned inverse temperature starts
 _VALUES = 2**22  # parameters of p(x|z) per gradient where nothing is recorded: bounds the memory of evaluation
 
 
-class Hamiltonian(GenerativeModel):
+class Hamiltonian(OfWrapped, GenerativeModel):
     r"""A model whose latents are \( (z, \rho) \): \( q \) is the law of \( (z_K, \rho_K) \) after K tempered leapfrog
     steps on \( \log p(x, z) \) from \( z_0 \sim q(z|x), \rho_0 \sim N(0, I / \beta_0) \).
 
@@ -104,29 +103,9 @@ class Hamiltonian(GenerativeModel):
         return torch.sigmoid(self.raw_beta_0)
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape X of one row of data."""
-        return self.model.event_shape
-
-    @property
     def latent_shape(self) -> tuple[int, ...]:
         """(2, *Z): z and its momentum."""
         return (2, *self.model.latent_shape)
-
-    @property
-    def num_likelihood_params(self) -> int:
-        """How many raw parameters p(x|z) has for one z."""
-        return self.model.num_likelihood_params
-
-    @property
-    def decoder(self) -> Any:
-        """The decoder of the wrapped model; its input is z."""
-        return getattr(self.model, "decoder", None)
-
-    @property
-    def transform(self) -> Any:
-        """The way from data to model space, or None."""
-        return inputs.transform_of(self.model)
 
     def posterior_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the encoder, the step sizes and the tempering."""

@@ -1,7 +1,6 @@
 """Semi-amortised inference: the encoder's answer, improved for each point by a few gradient steps."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +8,11 @@ from torch.distributions import Distribution
 
 from vaekit import bounds
 from vaekit.errors import ConfigError
-from vaekit.models import inputs
-from vaekit.models.base import GenerativeModel
+from vaekit.models.base import GenerativeModel, OfWrapped
 from vaekit.models.vae import VAE
 
 
-class SemiAmortized(GenerativeModel):
+class SemiAmortized(OfWrapped, GenerativeModel):
     r"""A `VAE` whose \( q(z|x) \) is refined for each x: \( \lambda_0 \) from the encoder, then K steps
     \( \lambda_{k+1} = \lambda_k + \eta\, \mathrm{clip}(\nabla_\lambda \mathrm{ELBO}(x; \lambda_k)) \).
 
@@ -81,29 +79,9 @@ class SemiAmortized(GenerativeModel):
         return f"num_steps={self.num_steps}, learning_rate={self.learning_rate}, max_norm={self.max_norm}"
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape X of one row of data."""
-        return self.model.event_shape
-
-    @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape Z of one latent."""
         return self.model.latent_shape
-
-    @property
-    def num_likelihood_params(self) -> int:
-        """How many raw parameters p(x|z) has for one z."""
-        return self.model.num_likelihood_params
-
-    @property
-    def decoder(self) -> Any:
-        """The decoder of the `VAE`; its input is z."""
-        return getattr(self.model, "decoder", None)
-
-    @property
-    def transform(self) -> Any:
-        """The way from data to model space, or None."""
-        return inputs.transform_of(self.model)
 
     def prior(self) -> Distribution:
         """p(z) of the `VAE`."""

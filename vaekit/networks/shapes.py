@@ -1,6 +1,7 @@
 """Event shapes, activations: what every network asks for."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 from numbers import Integral
 from typing import Any
 
@@ -45,6 +46,43 @@ def as_image_shape(shape: Shape, name: str) -> tuple[int, int, int]:
     if len(sides) != 3:
         raise ShapeError(f"{name} of a convolutional network is (C, H, W) or (H, W); got {tuple(sides)}")
     return sides[0], sides[1], sides[2]
+
+
+def as_vector(family: str, shape: Shape, least: int = 1) -> tuple[int, ...]:
+    """The shape of an event of one dimension.
+
+    Raises:
+        ShapeError: for more dimensions, or fewer than `least` entries.
+    """
+    sides = as_shape(shape)
+    if len(sides) != 1 or sides[0] < least:
+        entries = f" with at least {least} entries" if least > 1 else ""
+        raise ShapeError(f"{family} takes events of one dimension{entries}; got shape {sides}. Flatten z.")
+    return sides
+
+
+def num_dimensions(family: str, event_shape: Shape, num_flows: int, *, least: int = 2, instead: str) -> int:
+    """D, the number of elements of z, for a flow, which asks for dimensions to mix and at least one step.
+
+    Args:
+        family: name of the posterior or prior.
+        event_shape: shape of z.
+        num_flows: K.
+        least: the least D.
+        instead: what has no steps and takes any D.
+
+    Raises:
+        ConfigError: if there are fewer dimensions, or no step.
+    """
+    if num_flows < 1:
+        raise ConfigError(f"{family} expects num_flows of at least 1; got {num_flows}. {instead} has none.")
+    size = prod(as_shape(event_shape))
+    if size < least:
+        raise ConfigError(
+            f"{family} mixes dimensions of z and expects at least {least} of them; got {size}, a flow without enough "
+            f"dimensions. Use a larger latent_dim, or {instead}."
+        )
+    return size
 
 
 def activation(name: str) -> nn.Module:

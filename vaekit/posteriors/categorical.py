@@ -4,7 +4,7 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import OneHotCategorical
-from vaekit.errors import ConfigError
+from vaekit.distributions.one_hot import check_num_classes
 from vaekit.networks.shapes import Shape, as_shape
 
 
@@ -32,8 +32,7 @@ class Categorical(ConditionalDistribution):
     """
 
     def __init__(self, code_shape: Shape, num_classes: int = 10) -> None:
-        if num_classes < 2:
-            raise ConfigError(f"Categorical expects at least 2 classes; got {num_classes}")
+        check_num_classes("Categorical", num_classes)
         event_shape = (*as_shape(code_shape, "code_shape"), num_classes)
         super().__init__(event_shape, param_shape=event_shape)
         self.code_shape, self.num_classes = event_shape[:-1], num_classes

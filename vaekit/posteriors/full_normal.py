@@ -5,7 +5,7 @@ from torch.distributions import MultivariateNormal
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions.cholesky import num_entries, tril_of
-from vaekit.errors import ShapeError
+from vaekit.networks.shapes import Shape, as_vector
 
 
 class FullNormal(ConditionalDistribution):
@@ -23,10 +23,8 @@ class FullNormal(ConditionalDistribution):
         ShapeError: for an event of more than one dimension.
     """
 
-    def __init__(self, event_shape: int | tuple[int]) -> None:
-        size = event_shape if isinstance(event_shape, int) else next(iter(event_shape))
-        if not isinstance(event_shape, int) and len(event_shape) != 1:
-            raise ShapeError(f"FullNormal takes events of one dimension; got shape {tuple(event_shape)}. Flatten z.")
+    def __init__(self, event_shape: Shape) -> None:
+        (size,) = as_vector("FullNormal", event_shape)
         super().__init__(size, param_shape=(size + num_entries(size),))
 
     def forward(self, params: Tensor) -> MultivariateNormal:

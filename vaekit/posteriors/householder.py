@@ -4,8 +4,8 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
-from vaekit.networks.shapes import Shape
-from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
+from vaekit.networks.shapes import Shape, num_dimensions
+from vaekit.posteriors.flow_parts import base_and_rest
 
 
 class Householder(ConditionalDistribution):
@@ -35,8 +35,7 @@ class Householder(ConditionalDistribution):
     """
 
     def __init__(self, event_shape: Shape, num_flows: int = 4) -> None:
-        check_num_flows("Householder", num_flows)
-        size = num_dimensions("Householder", event_shape, least=2)
+        size = num_dimensions("Householder", event_shape, num_flows, instead="DiagonalNormal")
         super().__init__(event_shape, param_shape=((num_flows + 2) * size,))
         self.num_flows = num_flows
 

@@ -9,8 +9,8 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
 from vaekit.errors import ConfigError
 from vaekit.networks import MaskedMLP
-from vaekit.networks.shapes import Shape, as_shape
-from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
+from vaekit.networks.shapes import Shape, as_shape, num_dimensions
+from vaekit.posteriors.flow_parts import base_and_rest
 
 
 class InverseAutoregressive(ConditionalDistribution):
@@ -46,8 +46,7 @@ class InverseAutoregressive(ConditionalDistribution):
     def __init__(
         self, event_shape: Shape, num_flows: int = 2, hidden: Sequence[int] = (128,), context: int = 32
     ) -> None:
-        check_num_flows("InverseAutoregressive", num_flows)
-        size = num_dimensions("InverseAutoregressive", event_shape, least=2)
+        size = num_dimensions("InverseAutoregressive", event_shape, num_flows, instead="DiagonalNormal")
         if context < 1:
             raise ConfigError(f"InverseAutoregressive expects a context of at least 1 entry; got {context}")
         super().__init__(event_shape, param_shape=(2 * size + context,))

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
-from vaekit.networks.shapes import Shape
-from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
+from vaekit.networks.shapes import Shape, num_dimensions
+from vaekit.posteriors.flow_parts import base_and_rest
 
 
 class Planar(ConditionalDistribution):
@@ -33,8 +33,7 @@ class Planar(ConditionalDistribution):
     """
 
     def __init__(self, event_shape: Shape, num_flows: int = 8) -> None:
-        check_num_flows("Planar", num_flows)
-        size = num_dimensions("Planar", event_shape)
+        size = num_dimensions("Planar", event_shape, num_flows, least=1, instead="DiagonalNormal")
         super().__init__(event_shape, param_shape=(2 * size + num_flows * (2 * size + 1),))
         self.num_flows = num_flows
         self._sizes = [size, size, 1]

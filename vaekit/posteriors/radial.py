@@ -5,8 +5,8 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
 from vaekit.distributions.positive import above_minus_one, positive_of
-from vaekit.networks.shapes import Shape
-from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
+from vaekit.networks.shapes import Shape, num_dimensions
+from vaekit.posteriors.flow_parts import base_and_rest
 
 
 class Radial(ConditionalDistribution):
@@ -36,8 +36,7 @@ class Radial(ConditionalDistribution):
     """
 
     def __init__(self, event_shape: Shape, num_flows: int = 8) -> None:
-        check_num_flows("Radial", num_flows)
-        size = num_dimensions("Radial", event_shape)
+        size = num_dimensions("Radial", event_shape, num_flows, least=1, instead="DiagonalNormal")
         super().__init__(event_shape, param_shape=(2 * size + num_flows * (size + 2),))
         self.num_flows = num_flows
         self._sizes = [size, 1, 1]

@@ -5,7 +5,7 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
 from vaekit.distributions import RelaxedBernoulli as RelaxedBernoulliDistribution
-from vaekit.errors import ConfigError
+from vaekit.distributions.relaxed import check_temperature
 from vaekit.networks.shapes import Shape
 
 
@@ -29,8 +29,7 @@ class RelaxedBernoulli(ConditionalDistribution):
     """
 
     def __init__(self, event_shape: Shape, temperature: float = 2 / 3) -> None:
-        if not temperature > 0:
-            raise ConfigError(f"RelaxedBernoulli expects a positive temperature; got {temperature}")
+        check_temperature("RelaxedBernoulli", temperature)
         super().__init__(event_shape, num_params=1)
         self.temperature = float(temperature)
 

@@ -4,7 +4,8 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import RelaxedOneHotCategorical
-from vaekit.errors import ConfigError
+from vaekit.distributions.one_hot import check_num_classes
+from vaekit.distributions.relaxed import check_temperature
 from vaekit.networks.shapes import Shape, as_shape
 
 
@@ -30,10 +31,8 @@ class RelaxedCategorical(ConditionalDistribution):
     """
 
     def __init__(self, code_shape: Shape, num_classes: int = 10, temperature: float = 2 / 3) -> None:
-        if num_classes < 2:
-            raise ConfigError(f"RelaxedCategorical expects at least 2 classes; got {num_classes}")
-        if not temperature > 0:
-            raise ConfigError(f"RelaxedCategorical expects a positive temperature; got {temperature}")
+        check_num_classes("RelaxedCategorical", num_classes)
+        check_temperature("RelaxedCategorical", temperature)
         event_shape = (*as_shape(code_shape, "code_shape"), num_classes)
         super().__init__(event_shape, param_shape=event_shape)
         self.code_shape, self.num_classes, self.temperature = event_shape[:-1], num_classes, float(temperature)

@@ -9,8 +9,8 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, Product, UnitNormal, maps
 from vaekit.distributions.maps.spline import spline_network
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, as_shape
-from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
+from vaekit.networks.shapes import Shape, as_shape, num_dimensions
+from vaekit.posteriors.flow_parts import base_and_rest
 
 
 class Spline(ConditionalDistribution):
@@ -42,8 +42,7 @@ class Spline(ConditionalDistribution):
         hidden: Sequence[int] = (64, 64),
         context: int = 32,
     ) -> None:
-        check_num_flows("Spline", num_flows)
-        size = num_dimensions("Spline", event_shape, least=2)
+        size = num_dimensions("Spline", event_shape, num_flows, instead="DiagonalNormal")
         if context < 1 or num_bins < 2:
             raise ConfigError(f"Spline expects context >= 1 and num_bins >= 2; got {context} and {num_bins}")
         super().__init__(event_shape, param_shape=(2 * size + context,))

@@ -7,8 +7,8 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
 from vaekit.distributions.positive import BELOW_ONE
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape
-from vaekit.posteriors.flow_parts import base_and_rest, check_num_flows, num_dimensions
+from vaekit.networks.shapes import Shape, num_dimensions
+from vaekit.posteriors.flow_parts import base_and_rest
 
 
 class Sylvester(ConditionalDistribution):
@@ -39,10 +39,9 @@ class Sylvester(ConditionalDistribution):
     """
 
     def __init__(self, event_shape: Shape, num_flows: int = 4, num_columns: int = 4) -> None:
-        check_num_flows("Sylvester", num_flows)
         if num_columns < 1:
             raise ConfigError(f"Sylvester expects num_columns of at least 1; got {num_columns}")
-        size = num_dimensions("Sylvester", event_shape, least=2)
+        size = num_dimensions("Sylvester", event_shape, num_flows, instead="DiagonalNormal")
         columns = min(num_columns, size)
         self._sizes = [columns * size, columns * (columns + 1) // 2, columns * (columns + 1) // 2, columns]
         super().__init__(event_shape, param_shape=(2 * size + num_flows * sum(self._sizes),))

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import VonMisesFisher as VonMisesFisherDistribution
-from vaekit.errors import ShapeError
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.networks.shapes import Shape, as_vector
 
 _LEAST = 0.01  # concentration below which the distribution is uniform for every purpose
 _PUSH = 1e-3  # keeps the direction of a layer that starts at 0 defined; the layer's bias absorbs it
@@ -30,9 +29,7 @@ class VonMisesFisher(ConditionalDistribution):
     """
 
     def __init__(self, event_shape: Shape) -> None:
-        shape = as_shape(event_shape)
-        if len(shape) != 1 or shape[0] < 2:
-            raise ShapeError(f"VonMisesFisher takes events of one dimension with at least 2 entries; got shape {shape}")
+        shape = as_vector("VonMisesFisher", event_shape, least=2)
         super().__init__(shape, param_shape=(shape[0] + 1,))
 
     def forward(self, params: Tensor) -> VonMisesFisherDistribution:

@@ -7,8 +7,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import WrappedNormal as WrappedNormalDistribution
 from vaekit.distributions import poincare
 from vaekit.distributions.wrapped_normal import check_curvature
-from vaekit.errors import ShapeError
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.networks.shapes import Shape, as_vector
 
 
 class WrappedNormal(ConditionalDistribution):
@@ -34,10 +33,7 @@ class WrappedNormal(ConditionalDistribution):
     """
 
     def __init__(self, event_shape: Shape, curvature: float = 1.0) -> None:
-        shape = as_shape(event_shape)
-        if len(shape) != 1:
-            raise ShapeError(f"WrappedNormal takes events of one dimension; got shape {shape}. Flatten z.")
-        super().__init__(shape, num_params=2)
+        super().__init__(as_vector("WrappedNormal", event_shape), num_params=2)
         self.curvature = check_curvature(curvature)
 
     def forward(self, params: Tensor) -> WrappedNormalDistribution:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from vaekit.distributions import Flow, maps
-from vaekit.networks.shapes import Shape, as_shape
-from vaekit.priors.flow_parts import HalfNetwork, num_dimensions
+from vaekit.networks.shapes import Shape, as_shape, num_dimensions
+from vaekit.priors.flow_parts import HalfNetwork
 from vaekit.priors.standard_normal import StandardNormal
 
 
@@ -36,7 +36,7 @@ class AffineCoupling(nn.Module):
 
     def __init__(self, event_shape: Shape, num_flows: int = 6, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
-        size = num_dimensions("AffineCoupling", event_shape, num_flows)
+        size = num_dimensions("AffineCoupling", event_shape, num_flows, instead="StandardNormal")
         self.event_shape = as_shape(event_shape)
         self.num_flows, self.hidden = num_flows, as_shape(tuple(hidden), "hidden")
         self.base = StandardNormal(self.event_shape)

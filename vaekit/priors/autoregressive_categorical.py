@@ -6,7 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from vaekit.distributions import AutoregressiveOneHot
-from vaekit.errors import ConfigError
+from vaekit.distributions.one_hot import check_num_classes
 from vaekit.networks import MaskedMLP
 from vaekit.networks.shapes import Shape, as_shape
 
@@ -37,8 +37,7 @@ class AutoregressiveCategorical(nn.Module):
 
     def __init__(self, code_shape: Shape, num_classes: int = 10, hidden: Sequence[int] = (128,)) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise ConfigError(f"AutoregressiveCategorical expects at least 2 classes; got {num_classes}")
+        check_num_classes("AutoregressiveCategorical", num_classes)
         self.code_shape, self.num_classes = as_shape(code_shape, "code_shape"), num_classes
         self.hidden = as_shape(tuple(hidden), "hidden")
         self.event_shape = (*self.code_shape, num_classes)

@@ -3,7 +3,7 @@
 from torch import nn
 
 from vaekit.distributions import OneHotCategorical
-from vaekit.errors import ConfigError
+from vaekit.distributions.one_hot import check_num_classes
 from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.logits import Logits, Probs
 
@@ -31,8 +31,7 @@ class Categorical(nn.Module):
 
     def __init__(self, code_shape: Shape, num_classes: int = 10, probs: Probs = "learned") -> None:
         super().__init__()
-        if num_classes < 2:
-            raise ConfigError(f"Categorical expects at least 2 classes; got {num_classes}")
+        check_num_classes("Categorical", num_classes)
         self.code_shape, self.num_classes, self.probs = as_shape(code_shape, "code_shape"), num_classes, probs
         self.event_shape = (*self.code_shape, num_classes)
         self.logits = Logits(self.event_shape, probs)

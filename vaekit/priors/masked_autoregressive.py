@@ -6,8 +6,7 @@ from torch import nn
 
 from vaekit.distributions import Flow, maps
 from vaekit.networks import MaskedMLP
-from vaekit.networks.shapes import Shape, as_shape
-from vaekit.priors.flow_parts import num_dimensions
+from vaekit.networks.shapes import Shape, as_shape, num_dimensions
 from vaekit.priors.standard_normal import StandardNormal
 
 
@@ -38,7 +37,7 @@ class MaskedAutoregressive(nn.Module):
 
     def __init__(self, event_shape: Shape, num_flows: int = 4, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
-        size = num_dimensions("MaskedAutoregressive", event_shape, num_flows)
+        size = num_dimensions("MaskedAutoregressive", event_shape, num_flows, instead="StandardNormal")
         self.event_shape = as_shape(event_shape)
         self.num_flows, self.hidden = num_flows, as_shape(tuple(hidden), "hidden")
         self.base = StandardNormal(self.event_shape)

@@ -4,7 +4,7 @@ from torch import nn
 
 from vaekit.distributions import Product
 from vaekit.distributions import RelaxedBernoulli as RelaxedBernoulliDistribution
-from vaekit.errors import ConfigError
+from vaekit.distributions.relaxed import check_temperature
 from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.logits import Logits, Probs
 
@@ -28,8 +28,7 @@ class RelaxedBernoulli(nn.Module):
 
     def __init__(self, event_shape: Shape, temperature: float = 0.5, probs: Probs = "learned") -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ConfigError(f"RelaxedBernoulli expects a positive temperature; got {temperature}")
+        check_temperature("RelaxedBernoulli", temperature)
         self.event_shape, self.temperature, self.probs = as_shape(event_shape), float(temperature), probs
         self.logits = Logits(self.event_shape, probs)
 

@@ -3,7 +3,8 @@
 from torch import nn
 
 from vaekit.distributions import RelaxedOneHotCategorical
-from vaekit.errors import ConfigError
+from vaekit.distributions.one_hot import check_num_classes
+from vaekit.distributions.relaxed import check_temperature
 from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.logits import Logits, Probs
 
@@ -30,10 +31,8 @@ class RelaxedCategorical(nn.Module):
         self, code_shape: Shape, num_classes: int = 10, temperature: float = 0.5, probs: Probs = "learned"
     ) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise ConfigError(f"RelaxedCategorical expects at least 2 classes; got {num_classes}")
-        if not temperature > 0:
-            raise ConfigError(f"RelaxedCategorical expects a positive temperature; got {temperature}")
+        check_num_classes("RelaxedCategorical", num_classes)
+        check_temperature("RelaxedCategorical", temperature)
         self.code_shape, self.num_classes = as_shape(code_shape, "code_shape"), num_classes
         self.temperature, self.probs = float(temperature), probs
         self.event_shape = (*self.code_shape, num_classes)

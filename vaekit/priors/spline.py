@@ -7,8 +7,7 @@ from torch import nn
 from vaekit.distributions import Flow, maps
 from vaekit.distributions.maps.spline import spline_network
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, as_shape
-from vaekit.priors.flow_parts import num_dimensions
+from vaekit.networks.shapes import Shape, as_shape, num_dimensions
 from vaekit.priors.standard_normal import StandardNormal
 
 
@@ -36,7 +35,7 @@ class Spline(nn.Module):
         self, event_shape: Shape, num_flows: int = 4, num_bins: int = 8, hidden: Sequence[int] = (64, 64)
     ) -> None:
         super().__init__()
-        size = num_dimensions("Spline", event_shape, num_flows)
+        size = num_dimensions("Spline", event_shape, num_flows, instead="StandardNormal")
         if num_bins < 2:
             raise ConfigError(f"Spline expects num_bins of at least 2; got {num_bins}")
         self.event_shape = as_shape(event_shape)

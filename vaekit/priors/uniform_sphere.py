@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.distributions import UniformSphere as UniformSphereDistribution
-from vaekit.errors import ShapeError
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.networks.shapes import Shape, as_vector
 
 
 class UniformSphere(nn.Module):
@@ -29,11 +28,7 @@ class UniformSphere(nn.Module):
 
     def __init__(self, event_shape: Shape) -> None:
         super().__init__()
-        self.event_shape = as_shape(event_shape)
-        if len(self.event_shape) != 1 or self.event_shape[0] < 2:
-            raise ShapeError(
-                f"UniformSphere takes events of one dimension with at least 2 entries; got shape {self.event_shape}"
-            )
+        self.event_shape = as_vector("UniformSphere", event_shape, least=2)
         self.register_buffer("zeros", torch.zeros(self.event_shape), persistent=False)
 
     def forward(self) -> UniformSphereDistribution:

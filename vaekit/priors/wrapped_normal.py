@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from vaekit.distributions import WrappedNormal as WrappedNormalDistribution
 from vaekit.distributions.wrapped_normal import check_curvature
-from vaekit.errors import ShapeError
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.networks.shapes import Shape, as_vector
 
 
 class WrappedNormal(nn.Module):
@@ -35,9 +34,8 @@ class WrappedNormal(nn.Module):
 
     def __init__(self, event_shape: Shape, curvature: float = 1.0) -> None:
         super().__init__()
-        self.event_shape, self.curvature = as_shape(event_shape), check_curvature(curvature)
-        if len(self.event_shape) != 1:
-            raise ShapeError(f"WrappedNormal takes events of one dimension; got shape {self.event_shape}. Flatten z.")
+        self.event_shape = as_vector("WrappedNormal", event_shape)
+        self.curvature = check_curvature(curvature)
         self.register_buffer("zeros", torch.zeros(self.event_shape), persistent=False)
         self.register_buffer("ones", torch.ones(self.event_shape), persistent=False)
 

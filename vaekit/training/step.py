@@ -59,8 +59,7 @@ class Step:
         if compile == "off":
             return Backward(*parts)
         # E and M steps take the norm of a part of the gradient, which a graph of all does not know.
-        has_compiler = engine.compiler() is not None or torch.cuda.is_available()  # without, one graph is no gain
-        whole = has_compiler and OneGraph.suits(self.parameters) and not self.phases
+        whole = engine.can_compile() and OneGraph.suits(self.parameters) and not self.phases
 
         def fast() -> Any:  # torch's compiler takes seconds to import: not before it is needed
             return OneGraph(*parts, self.buffers) if whole else Backward(*parts, compile=True)
