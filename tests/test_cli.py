@@ -312,20 +312,14 @@ def test_every_command_has_help_with_an_example(capsys):
         assert f"Example: vaekit {command}" in capsys.readouterr().out.replace("\n", " ")
 
 
-@pytest.mark.parametrize(("load", "share"), [("", 0.02), ("vaekit.VAE; ", 0.15)])
-def test_import_costs_little_beyond_torch(load, share):
-    """The sum of vaekit's own import times, as a share of torch's in the same process: a busy machine slows both.
-
-    `import vaekit` itself, which is lazy, costs next to nothing; with the core loaded it is a file a millisecond.
-    """
-    code = f"import torch, vaekit; {load}import sys; print('pydantic' in sys.modules, 'matplotlib' in sys.modules)"
-    shares = []
+def test_import_costs_little_beyond_torch():
+    """The sum of vaekit's own import times, with the core loaded; the least of three runs, for machines are shared."""
+    code = "import vaekit; vaekit.VAE; import sys; print('pydantic' in sys.modules, 'matplotlib' in sys.modules)"
+    sums = []
     for _ in range(3):
         command = [sys.executable, "-X", "importtime", "-c", code]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
         own = [line.split("|") for line in result.stderr.splitlines() if "vaekit" in line.rpartition("|")[2]]
-        cost = sum(int(parts[0].rpartition(":")[2]) for parts in own)
-        torch_line = next(line for line in result.stderr.splitlines() if line.rpartition("|")[2].strip() == "torch")
-        shares.append(cost / int(torch_line.split("|")[1]))
+        sums.append(sum(int(parts[0].rpartition(":")[2]) for parts in own))
         assert result.stdout.split() == ["False", "False"]
-    assert 0 < min(shares) < share
+    assert 0 < min(sums) < 60_000

@@ -85,7 +85,7 @@ def test_readme_commands_run(tmp_path, monkeypatch):
 
 
 def test_readme_links_exist():
-    for path in ("README.md", "CONTRIBUTING.md", "docs/theory.md", "docs/evaluation.md", "docs/choose.md", "docs/performance.md"):
+    for path in ("README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / path).read_text()):
             if "://" not in link:
                 assert ((ROOT / path).parent / link).exists(), f"{path} links to {link}"

@@ -7,8 +7,9 @@ Names are resolved on first use, so that `import vaekit` costs next to nothing a
 `--help` without loading torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vaekit.lazy import attributes
 
 __version__ = "0.1.0"
 
@@ -60,15 +61,7 @@ _MODULES = frozenset(
 __all__ = ["VAE", "Conditional", "ConditionalDistribution", "Trainer", "__version__", "load", "save"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _OBJECTS:
-        value = getattr(import_module(f"vaekit.{_OBJECTS[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"vaekit.{name}")
-    else:
-        raise AttributeError(f"module 'vaekit' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+__getattr__ = attributes(__name__, {**_OBJECTS, **dict.fromkeys(_MODULES, "")})
 
 
 def __dir__() -> list[str]:

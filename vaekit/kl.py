@@ -1,6 +1,7 @@
 """Kullback-Leibler divergences in closed form: our own table first, then torch's. Nothing is registered into torch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +9,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
-from vaekit.distributions import (
-    Flow,
-    LowRankNormal,
-    OneHotCategorical,
-    Product,
-    UniformSphere,
-    UnitNormal,
-    VonMisesFisher,
-)
+from vaekit.distributions import Product, UnitNormal
 from vaekit.errors import ConfigError
 
 __all__ = ["kl_divergence", "kl_per_dimension"]
@@ -79,42 +72,32 @@ def _gaussians(q: Distribution, p: Distribution) -> Tensor | None:
     return None if of_q is None or of_p is None else gaussian_kl(*of_q, *of_p)
 
 
-def _low_rank(q: Distribution, p: Distribution) -> Tensor | None:
-    """Equation 13.23 for a covariance diag + U U^T of q and a diagonal one of p, shape (*batch,).
-
-    The trace is a sum of squares, and no matrix of D x D is formed.
-    """
-    is_diagonal = isinstance(p, Product) and isinstance(p.base, Normal)
-    if not (isinstance(q, LowRankNormal) and is_diagonal) or q.event_ndims != p.event_ndims:  # type: ignore[attr-defined]
-        return None
-    loc, scale = p.base.loc, p.base.scale  # type: ignore[attr-defined]
-    squares = (q.variance + (q.loc - loc).square()) / scale.square()
-    per_element = 0.5 * (squares - 1) + scale.log()
-    return per_element.flatten(-q.event_ndims).sum(-1) - 0.5 * q.log_det
-
-
-def _on_the_sphere(q: Distribution, p: Distribution) -> Tensor | None:
-    return q.kl_to_uniform() if isinstance(q, VonMisesFisher) and isinstance(p, UniformSphere) else None
+def _own(q: Distribution, p: Distribution) -> Tensor | None:
+    """The form that q itself knows for a family of its kind, by a method `kl_to(p)`."""
+    form: Any = getattr(q, "kl_to", None)
+    return None if form is None else form(p)
 
 
 def _as_gaussian(d: Distribution) -> tuple[Tensor, Tensor] | None:
     """(mean, Cholesky factor) of a Gaussian of one event dimension, whichever class it has."""
     if isinstance(d, MultivariateNormal):
         return d.loc, d.scale_tril
-    if isinstance(d, LowRankNormal) and d.event_ndims == 1:
-        return d.loc, torch.linalg.cholesky(d.covariance_matrix)
-    if isinstance(d, Product) and isinstance(d.base, Normal) and d.event_ndims == 1:
+    if len(d.event_shape) != 1:
+        return None
+    if isinstance(d, Product) and isinstance(d.base, Normal):
         return d.base.loc, torch.diag_embed(d.base.scale)
-    return None
+    covariance = getattr(d, "covariance_matrix", None)
+    return None if covariance is None else (d.mean, torch.linalg.cholesky(covariance))
 
 
 def _elementwise(q: Distribution, p: Distribution) -> Tensor | None:
     """KL of each element for two products of the same event, shape (*batch, *event); None where there is no form.
 
-    An element of a product of one-hot vectors is one code: shape (*batch, *codes).
+    A factorised distribution of other elements knows its own form, by a method `kl_per_element(p)`.
     """
-    if isinstance(q, OneHotCategorical) and isinstance(p, OneHotCategorical):
-        return (q.mean * (q.log_probs - p.log_probs)).sum(-1)
+    form: Any = getattr(q, "kl_per_element", None)
+    if form is not None:
+        return form(p)
     if not (isinstance(q, Product) and isinstance(p, Product)) or q.event_ndims != p.event_ndims:
         return None
     for (kind_q, kind_p), own in _ELEMENTWISE.items():  # the special form stands before the general one
@@ -127,7 +110,7 @@ def _sum_of_elements(q: Distribution, p: Distribution) -> Tensor | None:
     elementwise = _elementwise(q, p)
     if elementwise is None:
         return None
-    event_ndims: int = q.event_ndims  # type: ignore[attr-defined]
+    event_ndims = elementwise.ndim - len(torch.broadcast_shapes(q.batch_shape, p.batch_shape))
     return elementwise.flatten(-event_ndims).sum(-1) if event_ndims else elementwise
 
 
@@ -143,8 +126,8 @@ def _from_torch(q: Distribution, p: Distribution) -> Tensor | None:
 
 def _unrotated(q: Distribution, p: Distribution) -> Distribution:
     """The base of a flow that only turns space, where p is N(0, I), which looks the same from all sides."""
-    turns = isinstance(q, Flow) and all(map_.is_orthogonal for map_ in q.maps)
-    return q.base if turns and isinstance(p, Product) and isinstance(p.base, UnitNormal) else q  # type: ignore[attr-defined]
+    turns = getattr(q, "only_turns", False) and isinstance(p, Product) and isinstance(p.base, UnitNormal)
+    return q.base if turns else q  # type: ignore[attr-defined]
 
 
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
@@ -158,7 +141,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
         Nats, shape (B,); None where no closed form is known.
     """
     q = _unrotated(q, p)
-    values = (form(q, p) for form in (_sum_of_elements, _on_the_sphere, _low_rank, _gaussians, _from_torch))
+    values = (form(q, p) for form in (_sum_of_elements, _own, _gaussians, _from_torch))
     return next((value for value in values if value is not None), None)
 
 

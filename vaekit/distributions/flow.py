@@ -81,6 +81,11 @@ class Flow(Distribution):
         return all(map_.is_affine for map_ in self.maps)
 
     @property
+    def only_turns(self) -> bool:
+        """Whether all maps leave lengths as they are, so that N(0, I) would stay N(0, I)."""
+        return all(map_.is_orthogonal for map_ in self.maps)
+
+    @property
     def mean(self) -> Tensor:
         """The image of the base's mean, shape (*batch, *event)."""
         return self._push(self.base.mean)[0]

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Normal, constraints
 
+from vaekit.distributions.product import Product
 from vaekit.distributions.stirling import HALF_LOG_TWO_PI
 
 
@@ -88,6 +89,16 @@ class LowRankNormal(Distribution):
         """Logarithm of the determinant of the covariance, shape (*batch,)."""
         capacitance = self._capacitance().diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return 2 * (self._flat(self.scale).log().sum(-1) + capacitance)
+
+    def kl_to(self, p: Distribution) -> Tensor | None:
+        """KL(q, p) in nats, shape (*batch,), for a product of normals of the same event; else None.
+
+        Equation 13.23, where the trace is a sum of squares: no matrix of D x D is formed.
+        """
+        if not (isinstance(p, Product) and isinstance(p.base, Normal)) or p.event_ndims != self.event_ndims:
+            return None
+        squares = (self.variance + (self.loc - p.base.loc).square()) / p.base.scale.square()
+        return self._flat(0.5 * (squares - 1) + p.base.scale.log()).sum(-1) - 0.5 * self.log_det
 
     def entropy(self) -> Tensor:
         """Entropy in nats, shape (*batch,)."""

@@ -80,6 +80,12 @@ class OneHotCategorical(Distribution):
         """log P(z) in nats, shape (*batch)."""
         return (value * self.log_probs).flatten(-self.event_ndims - 1).sum(-1)
 
+    def kl_per_element(self, p: Distribution) -> Tensor | None:
+        """KL(q, p) of each code in nats, shape (*batch, *codes), for p of the same kind; else None."""
+        if not isinstance(p, OneHotCategorical):
+            return None
+        return (self.mean * (self.log_probs - p.log_probs)).sum(-1)
+
     def entropy(self) -> Tensor:
         """Entropy in nats, shape (*batch)."""
         return -(self.mean * self.log_probs).flatten(-self.event_ndims - 1).sum(-1)

@@ -11,7 +11,7 @@ from torch.distributions import Beta, Distribution, constraints
 
 from vaekit.distributions.bessel import normalizer
 from vaekit.distributions.support import unit_sphere
-from vaekit.distributions.uniform_sphere import log_area
+from vaekit.distributions.uniform_sphere import UniformSphere, log_area
 
 _NODES = 40
 _REACH = 12.0  # in widths of the density of the angle; beyond, e^-72 of it is left
@@ -96,6 +96,10 @@ class VonMisesFisher(Distribution):
         distance = (value.double() - self._loc).square().sum(-1)
         log_constant = -self._log_scaled - 0.5 * self.dimension * math.log(2 * math.pi)
         return (log_constant - 0.5 * self._kappa * distance).to(self.loc.dtype)
+
+    def kl_to(self, p: Distribution) -> Tensor | None:
+        """KL(q, p) in nats, shape (*batch), for the uniform distribution on the sphere; else None."""
+        return self.kl_to_uniform() if isinstance(p, UniformSphere) else None
 
     def kl_to_uniform(self) -> Tensor:
         r"""\( \kappa A_D(\kappa) + \log C_D(\kappa) + \log |S^{D-1}| \) in nats, shape (*batch)."""

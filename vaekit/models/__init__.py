@@ -1,7 +1,23 @@
 """Models: objects with a posterior, a prior and a likelihood."""
 
-from vaekit.models.hamiltonian import Hamiltonian
-from vaekit.models.semi_amortized import SemiAmortized
-from vaekit.models.vae import VAE
+from typing import TYPE_CHECKING
 
-__all__ = ["VAE", "Hamiltonian", "SemiAmortized"]
+from vaekit.lazy import attributes
+
+if TYPE_CHECKING:
+    from vaekit.models.hamiltonian import Hamiltonian
+    from vaekit.models.semi_amortized import SemiAmortized
+    from vaekit.models.vae import VAE
+
+_WHERE = {
+    "Hamiltonian": "hamiltonian",
+    "SemiAmortized": "semi_amortized",
+    "VAE": "vae",
+}
+
+__all__ = [
+    "Hamiltonian",
+    "SemiAmortized",
+    "VAE",
+]
+__getattr__ = attributes(__name__, _WHERE)

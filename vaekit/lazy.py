@@ -1,0 +1,26 @@
+"""Names of a package that are imported when somebody asks for them: start-up pays for what is used."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def attributes(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
+    """A `__getattr__` for a package, which type checkers see through imports of their own (`TYPE_CHECKING`).
+
+    Args:
+        package: its `__name__`.
+        where: name to the submodule that holds it; a name that is a submodule itself maps to "".
+    """
+
+    def get(name: str) -> Any:
+        if name not in where:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        submodule = where[name]
+        module = import_module(f"{package}.{submodule or name}")
+        value = getattr(module, name) if submodule else module
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get
