@@ -137,9 +137,9 @@ class GenerativeModel(nn.Module, ABC):
         """
         if generator is None and mean:
             generator = torch.Generator().manual_seed(0)
-        x = self._checked(x)
+        rows = self._checked(x)
         with engine.evaluating(self), engine.fork_rng(generator):
-            return self._map(lambda chunk: self._encode(chunk, mean), x)
+            return self._map(lambda chunk: self._encode(chunk, mean), rows)
 
     def reconstruct(self, x: Any, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[x'|z] at z = E[z|x], or with `mean=False` a draw of x' at a draw of z, for each row of x.
@@ -154,9 +154,9 @@ class GenerativeModel(nn.Module, ABC):
         """
         if generator is None and mean:
             generator = torch.Generator().manual_seed(0)
-        x = self._checked(x)
+        rows = self._checked(x)
         with engine.evaluating(self), engine.fork_rng(generator):
-            return self._map(lambda chunk: self._decode(self._encode(chunk, mean), mean), x)
+            return self._map(lambda chunk: self._decode(self._encode(chunk, mean), mean), rows)
 
     def interpolate(self, start: Any, end: Any, num_steps: int = 8) -> Tensor:
         """Means of p(x|z) along the straight lines in z between the codes of paired rows (on a sphere, the arcs).
@@ -178,17 +178,18 @@ class GenerativeModel(nn.Module, ABC):
             z = nearest(self.prior(), torch.lerp(first.unsqueeze(1), last.unsqueeze(1), weights))
         return self.decode(z.flatten(0, 1)).reshape(len(first), num_steps, *self.event_shape)
 
-    def _checked(self, x: Any) -> Tensor:
-        x = inputs.as_tensor(x)
-        inputs.check_data(self, x)
-        return x
+    def _checked(self, x: Any) -> inputs.Rows:
+        rows = inputs.as_rows(x)
+        inputs.check_data(self, rows)
+        return rows
 
-    def _map(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    def _map(self, function: Callable[[Tensor], Tensor], rows: inputs.Rows) -> Tensor:
         device = engine.model_device(self)
         if len(rows) == 0:
-            return function(rows.to(device))
+            return function(rows[:0].to(device))
         size = max(1, min(1024, _VALUES // self.num_likelihood_params))
-        return torch.cat([function(rows[part].to(device)) for part in inputs.batches(len(rows), size)])
+        parts = inputs.read(rows, inputs.batches(len(rows), size))
+        return torch.cat([function(part.to(device)) for part in parts])
 
     def _encode(self, x: Tensor, mean: bool) -> Tensor:
         q = self.posterior(inputs.to_model_space(self, x)[0])
