@@ -61,7 +61,12 @@ class ELBO(Objective):
         self.num_samples, self.beta, self.kl, self.free_bits = num_samples, beta, kl, free_bits
         # Running means of the two terms: the baseline of the score function with one draw (bounds.elbo_terms).
         self.register_buffer("baseline", torch.zeros(2))
+        # Those of the last batch. The baseline moves in `advance`, not in the forward pass: a compiled backward pass
+        # may read it anew and would find it changed.
+        self.register_buffer("latest", torch.zeros(2))
         self.baseline: Tensor
+        self.latest: Tensor
+        self._has_latest = False
 
     def extra_repr(self) -> str:
         """The arguments, for printing."""
@@ -70,11 +75,10 @@ class ELBO(Objective):
     def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `beta`."""
         q = model.posterior(x)
-        # A copy: compiled, the backward pass would read the buffer after its update in place.
-        baseline = None if q.has_rsample else (self.baseline[0].clone(), self.baseline[1].clone())
+        baseline = None if q.has_rsample else (self.baseline[0], self.baseline[1])
         log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl, baseline=baseline, posterior=q)
         if self.training and self.num_samples == 1 and not q.has_rsample:
-            self._update_baseline(log_likelihood, kl)
+            self._note(log_likelihood, kl)
         beta = self.beta(self.step) if callable(self.beta) else self.beta
         elbo = log_likelihood - kl
         if self.free_bits:
@@ -93,8 +97,13 @@ class ELBO(Objective):
         per_dimension = kl_per_dimension(q, prior).mean(0)
         return per_dimension.clamp(min=self.free_bits).sum()
 
-    def _update_baseline(self, log_likelihood: Tensor, kl: Tensor) -> None:
+    def _note(self, log_likelihood: Tensor, kl: Tensor) -> None:
+        self._has_latest = True
         with torch.no_grad():
-            now = torch.stack([log_likelihood.mean(), kl.mean()]).to(self.baseline)
-            rate = torch.where(self.step == 0, 1.0, 0.1)
-            self.baseline.lerp_(now, rate)
+            self.latest.copy_(torch.stack([log_likelihood.mean(), kl.mean()]))
+
+    def advance(self) -> None:
+        """Called after each update of the parameters: the baseline follows the batches."""
+        if self._has_latest:
+            self.baseline.lerp_(self.latest, torch.where(self.step == 0, 1.0, 0.1))
+        super().advance()
