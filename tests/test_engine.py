@@ -209,6 +209,33 @@ def test_a_compiler_that_fails_or_is_missing_costs_a_warning(monkeypatch, clock)
         assert set(run(PayingCompilation(clock.pay(double, 0.005), 10**6), 300)) == {6.0}
 
 
+@pytest.mark.parametrize("kind", ["function", "method"])
+def test_each_model_of_a_process_is_compiled(monkeypatch, kind):
+    """Torch itself compiles one function for eight different models, and leaves the ninth as it is without a word."""
+    graphs, compile = [], torch.compile
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def double(x, factor=2.0):
+        return x * factor
+
+    class Doubling:
+        def __call__(self, x):
+            return 2.0 * x
+
+        compute = __call__
+
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: compile(function, backend=backend, dynamic=dynamic))
+    for size in range(2, 14):
+        compiled = compilation.compiled(double if kind == "function" else Doubling().compute, True)
+        for _ in range(2):
+            assert compiled(torch.ones(size)).tolist() == [2.0] * size
+    torch.compiler.reset()
+    assert len(graphs) == 12
+
+
 def test_an_error_of_the_function_itself_comes_out_as_it_is(monkeypatch, clock):
     stand_in(monkeypatch, clock, 0.002)
     calls = itertools.count()

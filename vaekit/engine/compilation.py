@@ -1,5 +1,6 @@
 """Compilation by torch.compile: on, off, or where it pays."""
 
+import functools
 import os
 import shutil
 import statistics
@@ -8,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, Literal
 
 import torch
@@ -47,6 +49,9 @@ def compiled(function: Callable[..., Any], compile: bool) -> Callable[..., Any]:
     Each new shape gets a graph of its own (`dynamic=False`): which graph a batch meets then depends on its shape alone,
     never on what came before, so that a resumed run computes the same bits. What was compiled is kept on disk for the
     next process; see `compile_cache`. Without a C++ compiler one warning says so, and the function stays as it is.
+
+    Each call of `compiled` has graphs of its own: torch counts them by the code of a function, and would leave the
+    ninth model of a process, with the same function, as it is.
     """
     if not compile:
         return function
@@ -54,7 +59,18 @@ def compiled(function: Callable[..., Any], compile: bool) -> Callable[..., Any]:
         warnings.warn(_NO_COMPILER, stacklevel=2)
         return function
     os.environ[_CACHE_VARIABLE] = str(compile_cache())
-    return torch.compile(function, dynamic=False)
+    return torch.compile(_with_code_of_its_own(function), dynamic=False)
+
+
+def _with_code_of_its_own(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function or method, whose code object no other shares."""
+    if isinstance(function, MethodType):
+        return MethodType(_with_code_of_its_own(function.__func__), function.__self__)
+    if not isinstance(function, FunctionType):
+        return function
+    code, name = function.__code__.replace(), function.__name__
+    copy = FunctionType(code, function.__globals__, name, function.__defaults__, function.__closure__)
+    return functools.update_wrapper(copy, function)
 
 
 def compile_cache() -> Path:
