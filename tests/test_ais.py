@@ -220,10 +220,10 @@ def test_quantity_is_named_and_dequantised_data_have_no_bound_from_above():
 def test_agrees_with_importance_sampling_on_a_network():
     model, x = small_vae().double(), torch.bernoulli(torch.full((10, 6), 0.4, dtype=torch.float64))
     weighted = log_marginal(model, x, num_samples=5_000, generator=seeded())
-    annealed = ais(model, x, num_steps=40, generator=seeded())
+    annealed = ais(model, x, num_steps=160, generator=seeded())
     spread = (annealed.stderr.square() + weighted.stderr.square()).sqrt()
     assert float(((annealed.value - weighted.value) / spread).abs().max()) < 4
-    assert float(spread.max()) < 0.05
+    assert float(spread.max()) < 0.06
 
 
 # --- Manners ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from vaekit.training import CollapseWarning, Trainer
 
 AnyDataset = Dataset | StoredDataset
 
-_UPDATES = 45_000  # default length of a run; enough for MNIST, patience ends small sets earlier
+_UPDATES = 30_000  # default length of a run; enough for MNIST, patience ends small sets earlier
 
 
 class Settings(BaseModel):
@@ -30,7 +30,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     preset: str = "vae"
-    max_epochs: int | None = Field(None, ge=1, description="passes over the data; default: 45,000 updates")
+    max_epochs: int | None = Field(None, ge=1, description="passes over the data; default: 30,000 updates")
     batch_size: int = Field(128, ge=1, description="rows per update")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam, decayed to 0 along a cosine")
     latent_dim: int | None = Field(None, ge=1, description="dimensions of z; default: a quarter of those of x, 2 to 40")

@@ -1,7 +1,7 @@
 """Event shapes, activations: what every network asks for."""
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import prod, sqrt
 from numbers import Integral
 from typing import Any
 
@@ -20,6 +20,9 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "softplus": nn.Softplus,
 }
+
+# With these, signals keep about their size from layer to layer; those that are not named do so with the root of 2.
+_GAINS = {"tanh": 5 / 3, "leaky-relu": sqrt(2 / (1 + 0.2**2)), "softplus": 1.0}
 
 
 def as_shape(shape: Shape, name: str = "shape") -> tuple[int, ...]:
@@ -94,3 +97,8 @@ def activation(name: str) -> nn.Module:
     if name not in _ACTIVATIONS:
         raise ConfigError(f"activation is one of {', '.join(_ACTIVATIONS)}; got {name!r}")
     return _ACTIVATIONS[name]()
+
+
+def gain(name: str) -> float:
+    """Standard deviation of a weight, times the root of its fan-in, before the activation of that name."""
+    return _GAINS.get(name, sqrt(2.0))

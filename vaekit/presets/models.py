@@ -94,7 +94,8 @@ def vae(
     """
 
     def networks(shape: Any, latent_shape: Any) -> tuple[nn.Module, nn.Module]:
-        return MLP(shape, hidden), MLP(latent_shape, tuple(hidden)[::-1])
+        widths = tuple(hidden)
+        return MLP(shape, widths, initialization="he"), MLP(latent_shape, widths[::-1], initialization="he")
 
     model = _assemble(event_shape, latent_dim, networks, likelihood, posterior, prior, transform)
     return model, objective or ELBO()
