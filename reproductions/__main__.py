@@ -38,7 +38,7 @@ def reproduce(name: str, data_dir: str | Path | None = None) -> Result:
     """
     started = time.perf_counter()
     result = import_module(f"reproductions.{targets()[name]}").run(data_dir)
-    return dataclasses.replace(result, seconds=time.perf_counter() - started)
+    return dataclasses.replace(result, seconds=result.seconds or time.perf_counter() - started)
 
 
 def write_record(name: str, result: Result) -> Path:

@@ -73,7 +73,8 @@ def result(runs: Runs) -> Result:
     if iwae is not None:
         checks.append(Check("log p(x) of IWAE k = 5 minus k = 1, nats", 1.22, iwae.mean, 0.8, 3.5))
         details["iwae_minus_vae_by_seed"] = {str(seed): round(gap, 3) for seed, gap in iwae.per_seed.items()}
-    return Result(tuple(checks), details)
+    seconds = sum(run.record["seconds_of_training"] for seeds in runs.values() for run in seeds.values())
+    return Result(tuple(checks), details, seconds)
 
 
 _HEADER = (

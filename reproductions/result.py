@@ -35,7 +35,7 @@ class Result:
     Attributes:
         checks: the numbers with gates.
         details: further numbers, for information.
-        seconds: wall time; filled in by the runner.
+        seconds: wall time; filled in by the runner, unless the work was done in parts that know theirs.
     """
 
     checks: tuple[Check, ...]
