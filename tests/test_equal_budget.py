@@ -121,7 +121,7 @@ def known(offsets, stderr_scale=1.0):
         own = {seed: stderr_scale * generator.normal(0, 1, 2000) for seed in (0, 1, 2)}
         numbers = {"latent_shape": [40], "kl": 25.0, "seconds_per_epoch": 2.0, "num_parameters": 1000, "threads": 1}
         numbers |= {"elbo": {"mean": -95.0}, "log_p": {"ess_median": 30.0}, "num_updates": 14070, "num_train": 60000}
-        numbers |= {"num_test": 2000, "budget": asdict(Budget())}
+        numbers |= {"num_test": 2000, "budget": asdict(Budget()), "seconds_of_training": 100.0}
         runs[name] = {
             seed: Run({**numbers, "seed": seed}, common + offset + noise - noise.mean()) for seed, noise in own.items()
         }
@@ -147,6 +147,7 @@ def test_differences_are_paired_by_image():
 def test_gates(iwae, vamp, passed):
     result = budget_table.result(known({"vae": 0.0, "iwae": iwae, "vamp": vamp}))
     assert [check.passed for check in result.checks] == [passed[1], passed[0]]
+    assert result.seconds == 900.0
     assert budget_table.result(known({"vae": 0.0})).checks == ()
 
 
