@@ -140,7 +140,7 @@ def run(paying, num_calls, batch=None):
 def stand_in(monkeypatch, clock, cost):
     """Compiled functions take `cost` seconds per call."""
 
-    def compile(function, dynamic):
+    def compile(function, dynamic, options):
         clock.compiled += 1
         return clock.pay(double, cost)
 
@@ -194,7 +194,7 @@ def test_other_shapes_are_not_compiled(monkeypatch, clock):
 
 
 def test_a_compiler_that_fails_or_is_missing_costs_a_warning(monkeypatch, clock):
-    def broken(function, dynamic):
+    def broken(function, dynamic, options):
         def call(*arguments):
             raise RuntimeError("no room\nfor code")
 
@@ -227,7 +227,10 @@ def test_each_model_of_a_process_is_compiled(monkeypatch, kind):
 
         compute = __call__
 
-    monkeypatch.setattr(torch, "compile", lambda function, dynamic: compile(function, backend=backend, dynamic=dynamic))
+    def by_backend(function, dynamic, options):
+        return compile(function, backend=backend, dynamic=dynamic)
+
+    monkeypatch.setattr(torch, "compile", by_backend)
     for size in range(2, 14):
         compiled = compilation.compiled(double if kind == "function" else Doubling().compute, True)
         for _ in range(2):
@@ -268,7 +271,7 @@ def test_padding_for_compilation_changes_nothing(monkeypatch):
     model, shapes = vae((6,)).double(), set()
     x = torch.bernoulli(torch.full((130, 6), 0.4, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
 
-    def compile(function, dynamic):
+    def compile(function, dynamic, options):
         def call(model, z, y):
             shapes.add((z.shape, y.shape))
             return function(model, z, y)

@@ -21,6 +21,7 @@ from vaekit.engine.devices import (
     check_precision,
     has_fast_bf16,
     network_precision,
+    resident,
     resolve_device,
 )
 from vaekit.engine.models import evaluating, model_device, model_dtype
@@ -53,6 +54,7 @@ __all__ = [
     "model_device",
     "model_dtype",
     "network_precision",
+    "resident",
     "resolve_device",
     "rng_state",
     "run_flushing_denormals",

@@ -43,8 +43,8 @@ def check_compile(compile: str) -> None:
     check_choice("compile", compile, _COMPILE)
 
 
-def compiled(function: Callable[..., Any], compile: bool) -> Callable[..., Any]:
-    """`function` compiled by torch, or as it is.
+def compiled(function: Callable[..., Any], compile: bool, options: dict[str, Any] | None = None) -> Callable[..., Any]:
+    """`function` compiled by torch, or as it is; `options` are those of torch.compile.
 
     Each new shape gets a graph of its own (`dynamic=False`): which graph a batch meets then depends on its shape alone,
     never on what came before, so that a resumed run computes the same bits. What was compiled is kept on disk for the
@@ -59,7 +59,7 @@ def compiled(function: Callable[..., Any], compile: bool) -> Callable[..., Any]:
         warnings.warn(_NO_COMPILER, stacklevel=2)
         return function
     os.environ[_CACHE_VARIABLE] = str(compile_cache())
-    return torch.compile(_with_code_of_its_own(function), dynamic=False)
+    return torch.compile(_with_code_of_its_own(function), dynamic=False, options=options)
 
 
 def _with_code_of_its_own(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaekit.engine.models import model_device, model_dtype
 from vaekit.errors import ConfigError
@@ -14,6 +14,7 @@ Precision = Literal["auto", "float32", "bf16"]
 _PRECISIONS = ("auto", "float32", "bf16")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 _LARGE_STEP = 5 * 10**7
+_RESIDENT_SHARE = 0.5  # of a device's free memory: the other half is left to the model and its steps
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -30,6 +31,22 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return resolved
+
+
+def free_device_memory(device: torch.device) -> int:
+    """Bytes that are free on `device`; a CPU has none apart from those in which data lie already."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
+def resident(rows: Any, device: torch.device) -> Any:
+    """`rows` on the device where they fit into half of its free memory; otherwise, and on disk, as they are.
+
+    A step then gathers its batch on the device instead of waiting for it to be copied there.
+    """
+    if not isinstance(rows, Tensor) or rows.device == device:
+        return rows
+    fits = rows.numel() * rows.element_size() <= _RESIDENT_SHARE * free_device_memory(device)
+    return rows.to(device) if fits else rows
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -64,7 +64,8 @@ class OneGraph:
     Autograd, hooks and modules cost a fixed time per step, several times that of the arithmetic where networks are
     small. The loss is a function of its parameters and buffers here, its gradient another function of the same, and
     both are compiled together with the norm. Buffers keep their values where loss or gradient is not finite. A model
-    that torch cannot take in this form (derivatives of its own, say) falls back to a compiled loss.
+    that torch cannot take in this form (derivatives of its own, say) falls back to a compiled loss. On CUDA the graph
+    is recorded and replayed as a whole, unless it changes buffers.
 
     Args:
         model: the model.
@@ -83,9 +84,12 @@ class OneGraph:
         self.both = both
         self.parameters = {name: p for name, p in both.named_parameters() if id(p) in wanted}
         self.buffers = {name: b for name, b in both.named_buffers() if id(b) in changing}
-        self.graph: Any = engine.compiled(self._compute, True)
+        self.is_replayed = all(p.is_cuda for p in parameters)
+        self.graph: Any = engine.compiled(
+            self._compute, True, {"triton.cudagraphs": True} if self.is_replayed else None
+        )
         self.otherwise: Backward | None = None
-        self.has_run = False
+        self.trials = 3 if self.is_replayed else 1  # calls that may still fail: as it is, recorded, replayed
 
     @staticmethod
     def suits(parameters: list[nn.Parameter]) -> bool:
@@ -114,14 +118,18 @@ class OneGraph:
         """The loss on x of shape (B, *X), and the norm of the gradient, which is left in the parameters."""
         if self.otherwise is not None:
             return self.otherwise(x)
+        if self.is_replayed:
+            torch.compiler.cudagraph_mark_step_begin()
         try:
             loss, gradients, norm = self.graph({n: p.detach() for n, p in self.parameters.items()}, self.buffers, x)
         except Exception:
-            if self.has_run:
+            if not self.trials:
                 raise
             self.otherwise = Backward(self.both.model, self.both.objective, list(self.parameters.values()), True)
             return self.otherwise(x)
-        self.has_run = True
+        self.trials = max(0, self.trials - 1)
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
             parameter.grad = gradient
+        if self.is_replayed:  # the next replay writes into the same memory, and totals of an epoch are kept for longer
+            loss = Loss(loss.value.clone(), {name: term.clone() for name, term in loss.terms.items()})
         return loss, norm

@@ -58,8 +58,9 @@ class Loop:
         callbacks: Sequence[Callback],
     ) -> None:
         self.trainer, self.model, self.objective, self.run = trainer, model, objective, run
-        self.train, self.valid, self.callbacks = train, valid, callbacks
         self.device, self.dtype = engine.model_device(model), engine.model_dtype(model)
+        self.train, self.valid = (engine.resident(rows, self.device) for rows in (train, valid))
+        self.callbacks = callbacks
         self.jacobian = inputs.counts_jacobian(inputs.quantity(model))
         self.boundaries = _boundaries(len(train), trainer.batch_size)
         self.num_batches, self.max_epochs = len(self.boundaries), trainer.max_epochs
@@ -146,7 +147,8 @@ class Loop:
         if not self.trainer.shuffle:
             return None
         seed = engine.block_seed(self.trainer.seed, _ORDER, epoch)
-        return torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        return order.to(getattr(self.train, "device", order.device))
 
     # --- Sums, validation, best weights ------------------------------------------------------------------------------
 
