@@ -17,7 +17,8 @@ side by side share the work, since each takes the next one that nobody holds):
 
 Gates, over the seeds that are there: VampPrior is ahead of the standard prior by more than 3 paired standard errors
 (Tomczak & Welling 2018, https://arxiv.org/abs/1705.07120); IWAE with k = 5 is ahead of k = 1 by 0.8 to 3.5 nats
-(published after 3,280 epochs: 1.22, Burda et al. 2016, https://arxiv.org/abs/1509.00519).
+(published after 3,280 epochs: 1.22, Burda et al. 2016, https://arxiv.org/abs/1509.00519); after 60,032 updates the
+inverse autoregressive flow is ahead of the diagonal posterior (Kingma et al. 2016, https://arxiv.org/abs/1606.04934).
 """
 
 import argparse
@@ -219,7 +220,7 @@ def report() -> Result:
     lengths = sorted((int(path.name.removeprefix("epochs-")), path) for path in FOLDER.glob("epochs-*"))
     parts = [budget_table.read(folder) for folder in (FOLDER, *(path for _, path in lengths))]
     PAGE.write_text(budget_table.page([part for part in parts if part]), encoding="utf-8")
-    return budget_table.result(parts[0])
+    return budget_table.result(parts[0], parts[1:])
 
 
 def run(data_dir: str | Path | None = None) -> Result:

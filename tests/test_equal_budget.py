@@ -151,6 +151,16 @@ def test_gates(iwae, vamp, passed):
     assert budget_table.result(known({"vae": 0.0})).checks == ()
 
 
+@pytest.mark.parametrize(("iaf", "passed"), [(0.4, True), (-0.1, False), (6.0, False)])
+def test_the_flow_is_judged_after_the_longer_run(iaf, passed):
+    longer = known({"vae": 1.0, "vae-iaf": 1.0 + iaf})
+    result = budget_table.result(known({"vae": 0.0, "vae-iaf": -0.5}), [longer, known({"vae": 2.0})])
+    (check,) = result.checks
+    assert check.measured == pytest.approx(iaf)
+    assert check.passed is passed
+    assert result.details["iaf_minus_vae"]["mean"] == -0.5
+
+
 def test_table_is_sorted_and_says_what_was_measured():
     text = budget_table.page([known({"vae": 0.0, "iwae": 1.5, "beta-vae": -8.0})])
     rows = [line for line in text.splitlines() if line.startswith("| `")]
@@ -172,14 +182,15 @@ def test_command_measures_and_writes(folder, monkeypatch, tmp_path, capsys):
         equal_budget.main(["--only", "conv-vae"])
 
 
-RECORDS = sorted(equal_budget.FOLDER.glob("*.json"))
+RECORDS = sorted(equal_budget.FOLDER.rglob("*.json"))
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_committed_records_are_of_the_protocol(path):
     record, values = json.loads(path.read_text()), np.load(path.with_suffix(".npy"))
     assert path.stem == f"{record['preset']}-seed-{record['seed']}"
-    assert record["budget"] == asdict(Budget()) | {"hidden": [300, 300]}
+    length = path.parent.name.removeprefix("epochs-") if path.parent != equal_budget.FOLDER else Budget().epochs
+    assert record["budget"] == asdict(Budget(epochs=int(length))) | {"hidden": [300, 300]}
     assert (record["num_train"], record["num_test"], values.shape) == (60_000, 2_000, (2_000,))
     assert record["log_p"]["mean"] == pytest.approx(float(values.astype(np.float64).mean()), abs=1e-3)
 
