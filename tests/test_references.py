@@ -44,9 +44,12 @@ def test_every_member_has_sources_that_can_be_read(name):
     assert "\n" not in references.summary(thing) + references.advice(thing)
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_preset_says_when_to_use_it(name):
-    assert references.advice(PRESETS[name]).startswith("Use ")
+CHOICES = {name for name in MEMBERS if name.startswith(("likelihoods.", "objectives.", "posteriors.", "priors."))}
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() | CHOICES))
+def test_whoever_has_to_choose_is_told_when_to_use_it(name):
+    assert references.advice((MEMBERS | PRESETS)[name]).startswith("Use ")
 
 
 def test_one_source_has_one_form():

@@ -13,7 +13,8 @@ class Bernoulli(ConditionalDistribution):
 
     Bits cannot be reparameterised: gradients are those of the score function, whose noise is great; use several draws
     per row (`ELBO(num_samples=8)`), which are baselines for each other, or `TVO`. The bound is exact.
-    `RelaxedBernoulli` has less noisy gradients, but bounds another model, whose latents lie in (0, 1).
+    `RelaxedBernoulli` has less noisy gradients, but bounds another model, whose latents lie in (0, 1). Use it where a
+    code is a set of switches, and the bound is to be that of true bits.
 
     References:
         Mnih & Gregor, "Neural variational inference and learning in belief networks", 2014,

@@ -17,7 +17,8 @@ class BottomUp(ConditionalDistribution):
     r"""\( q(z|x) = q(z_1|x) \prod_l q(z_{l+1} | z_l) \), each a diagonal Gaussian, z flat.
 
     The posterior of the first deep models, for a `priors.Hierarchical` of the same sizes. Upper layers see x only
-    through noisy lower ones and tend to be left unused beyond the second; `Ladder` and `TopDown` train deeper.
+    through noisy lower ones and tend to be left unused beyond the second; `Ladder` and `TopDown` train deeper. Use it
+    to compare with the first hierarchies, or for two layers.
 
     References:
         Burda et al., "Importance weighted autoencoders", 2016, https://arxiv.org/abs/1509.00519, section 2; Sonderby

@@ -13,7 +13,8 @@ class Categorical(ConditionalDistribution):
 
     Categories cannot be reparameterised: gradients are those of the score function, whose noise is great; use several
     draws per row (`ELBO(num_samples=8)`), which are baselines for each other, or `TVO`. The bound is exact.
-    `RelaxedCategorical` has less noisy gradients, but bounds another model, whose latents lie inside the simplex.
+    `RelaxedCategorical` has less noisy gradients, but bounds another model, whose latents lie inside the simplex. Use
+    it where a code is a choice among classes, and the bound is to be that of true categories.
 
     References:
         Mnih & Gregor, "Neural variational inference and learning in belief networks", 2014,

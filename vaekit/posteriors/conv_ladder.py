@@ -31,6 +31,8 @@ class ConvLadder(ConditionalDistribution):
             vk.priors.ConvHierarchical(maps),
         )
 
+    Use it for images whose structure lives on several scales.
+
     References:
         Kingma et al., "Improved variational inference with inverse autoregressive flow", 2016,
         https://arxiv.org/abs/1606.04934 (bidirectional inference); Vahdat & Kautz, "NVAE", 2020,

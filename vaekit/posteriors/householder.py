@@ -14,7 +14,8 @@ class Householder(ConditionalDistribution):
 
     The network gives the K vectors v for each x (the paper derives each from the one before by a linear layer). Volumes
     stay as they are, the mean is exact, and K = D reflections reach every rotated diagonal normal, as `FullNormal`
-    does, at (K + 2) D parameters. It stays normal: for other shapes take `Sylvester` or `InverseAutoregressive`.
+    does, at (K + 2) D parameters. It stays normal: for other shapes take `Sylvester` or `InverseAutoregressive`. Use it
+    where codes are correlated given x and too many for `FullNormal`.
 
     References:
         Tomczak & Welling, "Improving variational auto-encoders using Householder flow", 2016,

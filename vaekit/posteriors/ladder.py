@@ -23,9 +23,8 @@ class Ladder(ConditionalDistribution):
     with the prior's conditional, each weighted by its precision, as Gaussians multiply. q so follows the prior wherever
     x says nothing, which keeps upper layers in use where `BottomUp` loses them. Train it with KL warm-up
     (`ELBO(beta=schedules.Linear(0, 1, ...))`): at full weight from the start, all layers may settle on the prior. The
-    conditionals are those of the
-    `priors.Hierarchical` of the model that it is part of (`bind`); under any other prior, and before it is part of a
-    model, N(0, I) takes their place.
+    conditionals are those of the `priors.Hierarchical` of the model that it is part of (`bind`); under any other prior,
+    and before it is part of a model, N(0, I) takes their place. Use it for hierarchies of more than two layers.
 
     References:
         Sonderby et al., "Ladder variational autoencoders", 2016, https://arxiv.org/abs/1602.02282, equations 14-20.

@@ -13,7 +13,8 @@ class LowRankNormal(ConditionalDistribution):
     r"""\( q(z|x) = N(z; \mu(x), \mathrm{diag}\, \sigma^2(x) + U(x) U(x)^T) \) with U of shape (D, R).
 
     (R + 2) D parameters: between `DiagonalNormal` (R = 0) and `FullNormal`, for correlated latents in many dimensions.
-    KL to a standard normal prior is exact; U = 0, near which the raw parameters start, is the diagonal family.
+    KL to a standard normal prior is exact; U = 0, near which the raw parameters start, is the diagonal family. Use it
+    in tens or hundreds of dimensions where a few directions are correlated given x.
 
     References:
         Rezende et al., "Stochastic backpropagation", 2014, https://arxiv.org/abs/1401.4082, section 4.3 (rank one).

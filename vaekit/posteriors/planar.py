@@ -14,6 +14,7 @@ class Planar(ConditionalDistribution):
     The network gives u, w and b of each map for each x, 2 D + K (2 D + 1) numbers in all; u is moved to where the map
     can be inverted. Each map bends q along one direction, so a few help in two or three dimensions and many are needed
     in more: `Sylvester` and `InverseAutoregressive` go further there. Density at foreign points by a search along w.
+    Use it in two or three dimensions whose posterior is bent.
 
     References:
         Rezende & Mohamed, "Variational inference with normalizing flows", 2015, https://arxiv.org/abs/1505.05770.

@@ -14,7 +14,8 @@ class RelaxedBernoulli(ConditionalDistribution):
 
     A bound on log p(x) of the model whose prior is relaxed too (`priors.RelaxedBernoulli`, at a temperature of its
     own); a prior of bits is refused. Low temperatures give z near 0 or 1 and noisy gradients, high ones the reverse:
-    2/3 here and 1/2 in the prior are a tried pair. For a bound with true bits take `Bernoulli`.
+    2/3 here and 1/2 in the prior are a tried pair. For a bound with true bits take `Bernoulli`. Use it where switches
+    are wanted as codes and training with true bits is too noisy.
 
     References:
         Maddison et al., "The concrete distribution", 2017, https://arxiv.org/abs/1611.00712.

@@ -15,7 +15,8 @@ class RelaxedCategorical(ConditionalDistribution):
     A bound on log p(x) of the model whose prior is relaxed too (`priors.RelaxedCategorical`, at a temperature of its
     own); a prior of one-hot vectors is refused. Low temperatures give z near one-hot and noisy gradients, high ones the
     reverse; the density has no peak inside the simplex while the temperature stays below 1/(C - 1). For a bound with
-    true categories take `Categorical`.
+    true categories take `Categorical`. Use it where classes are wanted as codes and training with true categories is
+    too noisy.
 
     References:
         Maddison et al., "The concrete distribution", 2017, https://arxiv.org/abs/1611.00712.

@@ -18,7 +18,8 @@ class Spline(ConditionalDistribution):
 
     f is a chain of K couplings by monotone rational-quadratic splines on [-5, 5], which act on noise of unit scale,
     wherever q lies. The most flexible posterior here, several modes included, and fast both ways; each draw costs K
-    small networks. The splines come from zuko: `pip install vaekit[flows]`.
+    small networks. The splines come from zuko: `pip install vaekit[flows]`. Use it in a few dimensions where p(z|x) has
+    several modes or hard edges.
 
     References:
         Durkan et al., "Neural spline flows", 2019, https://arxiv.org/abs/1906.04032.

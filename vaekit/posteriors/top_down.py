@@ -19,7 +19,8 @@ class TopDown(ConditionalDistribution):
 
     The order of a `priors.Hierarchical`, and the family that the true posterior of two layers belongs to. Its first
     factor \( q(z_L|x) \) has a density of its own, which is what a `VampPrior` at the top is made of. `Ladder` shares
-    the prior's conditionals instead of learning its own.
+    the prior's conditionals instead of learning its own. Use it for a hierarchy of two or three layers, and under a
+    `VampPrior` at the top.
 
     References:
         Tomczak & Welling, "VAE with a VampPrior", 2018, https://arxiv.org/abs/1705.07120, section 3.2.

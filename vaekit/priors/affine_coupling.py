@@ -15,7 +15,8 @@ class AffineCoupling(nn.Module):
 
     A learned prior takes up the mismatch between the aggregate posterior and N(0, I), which costs rate and makes
     samples poor. Density and draws both take one pass, so this is the flow prior to start with; it starts near N(0, I).
-    With few data it overfits the codes: watch the bound on held-out rows.
+    With few data it overfits the codes: watch the bound on held-out rows. Use it where diagnostics find the aggregate
+    posterior far from N(0, I) and draws must be fast.
 
     References:
         Dinh et al., "Density estimation using Real NVP", 2017, https://arxiv.org/abs/1605.08803.

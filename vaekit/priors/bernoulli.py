@@ -11,6 +11,8 @@ from vaekit.priors.logits import Logits, Probs
 class Bernoulli(nn.Module):
     r"""\( p(z) = \prod_j \pi_j^{z_j} (1 - \pi_j)^{1 - z_j} \) for z in {0, 1}, with learned or even probabilities.
 
+    Use it with `posteriors.Bernoulli`, with learned probabilities unless even ones are meant.
+
     References:
         Mnih & Gregor, "Neural variational inference and learning in belief networks", 2014,
         https://arxiv.org/abs/1402.0030.

@@ -11,7 +11,8 @@ from vaekit.priors.logits import Logits, Probs
 class Categorical(nn.Module):
     r"""\( p(z) = \prod_i \pi_{i, z_i} \) for independent codes in C classes each, as one-hot vectors.
 
-    Codes that depend on each other are the matter of `AutoregressiveCategorical`.
+    Codes that depend on each other are the matter of `AutoregressiveCategorical`. Use it with `posteriors.Categorical`,
+    for codes that may be independent.
 
     References:
         Jang et al., "Categorical reparameterization with Gumbel-softmax", 2017, https://arxiv.org/abs/1611.01144.

@@ -18,7 +18,8 @@ class ConvHierarchical(nn.Module):
 
     A state of feature maps goes down from a learned constant; at each layer it gives mean and scale of the layer's
     elements, takes in their draw and grows. So each layer sees all above it. For images; with `posteriors.ConvLadder`,
-    which shares this way down, it makes the kind of model that NVAE and VDVAE are, small enough for a CPU.
+    which shares this way down, it makes the kind of model that NVAE and VDVAE are, small enough for a CPU. Use it for
+    images whose structure lives on several scales.
 
     References:
         Vahdat & Kautz, "NVAE", 2020, https://arxiv.org/abs/2007.03898; Child, "Very deep VAEs", 2021,

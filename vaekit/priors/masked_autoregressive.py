@@ -16,7 +16,7 @@ class MaskedAutoregressive(nn.Module):
 
     The order of the dimensions turns round between steps. The density takes one pass of each masked network and is
     finer than that of as many couplings; a draw takes D passes. Training needs densities only. It starts near N(0, I);
-    overfitting as in `AffineCoupling`.
+    overfitting as in `AffineCoupling`. Use it where log p(x) counts more than the time of a draw.
 
     References:
         Papamakarios et al., "Masked autoregressive flow for density estimation", 2017,

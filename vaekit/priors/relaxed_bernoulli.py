@@ -12,7 +12,8 @@ from vaekit.priors.logits import Logits, Probs
 class RelaxedBernoulli(nn.Module):
     r"""\( z = \sigma((l + \epsilon)/\tau) \) with logistic noise: the prior of `posteriors.RelaxedBernoulli`.
 
-    Its temperature may differ from the posterior's; 1/2 here and 2/3 there are a tried pair.
+    Its temperature may differ from the posterior's; 1/2 here and 2/3 there are a tried pair. Use it with
+    `posteriors.RelaxedBernoulli` and no other.
 
     References:
         Maddison et al., "The concrete distribution", 2017, https://arxiv.org/abs/1611.00712.

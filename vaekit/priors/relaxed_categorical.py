@@ -12,7 +12,7 @@ from vaekit.priors.logits import Logits, Probs
 class RelaxedCategorical(nn.Module):
     r"""\( z_i = \mathrm{softmax}((l_i + g_i)/\tau) \) with Gumbel noise: the prior of `posteriors.RelaxedCategorical`.
 
-    Its temperature may differ from the posterior's.
+    Its temperature may differ from the posterior's. Use it with `posteriors.RelaxedCategorical` and no other.
 
     References:
         Maddison et al., "The concrete distribution", 2017, https://arxiv.org/abs/1611.00712.

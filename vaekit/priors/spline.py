@@ -16,7 +16,7 @@ class Spline(nn.Module):
 
     Each dimension moves by a monotone rational-quadratic spline, so a few steps make several modes, where
     `AffineCoupling` needs many; beyond [-5, 5] the density is that of N(0, I). Fast both ways. The splines come from
-    zuko: `pip install vaekit[flows]`.
+    zuko: `pip install vaekit[flows]`. Use it where the codes form clusters.
 
     References:
         Durkan et al., "Neural spline flows", 2019, https://arxiv.org/abs/1906.04032.

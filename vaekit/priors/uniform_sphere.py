@@ -10,6 +10,8 @@ from vaekit.networks.shapes import Shape, as_vector
 class UniformSphere(nn.Module):
     r"""\( p(z) = 1/|S^{D-1}| \) on the unit sphere of \( R^D \): the prior of `posteriors.VonMisesFisher`.
 
+    Use it with `posteriors.VonMisesFisher`, for codes that are directions.
+
     References:
         Davidson et al., "Hyperspherical variational auto-encoders", 2018, https://arxiv.org/abs/1804.00891.
 

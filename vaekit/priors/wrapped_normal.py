@@ -12,6 +12,8 @@ class WrappedNormal(nn.Module):
     r"""\( z = \exp_0(v), v \sim N(0, I) \), in the Poincare ball of curvature -c: the prior of
     `posteriors.WrappedNormal`.
 
+    Use it with `posteriors.WrappedNormal` of the same curvature, for data that branch like a tree.
+
     References:
         Mathieu et al., "Continuous hierarchical representations with Poincare variational auto-encoders", 2019,
         https://arxiv.org/abs/1901.06033.
