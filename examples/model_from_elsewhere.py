@@ -50,7 +50,7 @@ class Wrapped:
 
 
 def main(num_steps: int = 2000) -> tuple[Tensor, vk.evaluation.Estimate, vk.evaluation.Estimate]:
-    """Return their test loss of each of 200 passes, minus the same number by vaekit, and log p(x)."""
+    """Return 200 passes of their test loss, and by vaekit the ELBO (minus that loss) and log p(x)."""
     generator = torch.Generator().manual_seed(0)
     train, test = (torch.as_tensor(vk.data.load(f"digits:{part}").x).flatten(1) > 7 for part in ("train", "test"))
     train, test = train.float(), test.float()

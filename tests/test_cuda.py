@@ -1,5 +1,7 @@
 """What only a GPU can show; and, without one, the rules that the engine follows there."""
 
+import threading
+
 import pytest
 import torch
 
@@ -24,6 +26,12 @@ def test_rows_stay_where_the_model_is_on_the_cpu_or_the_rows_on_disk():
     assert devices.free_device_memory(torch.device("cpu")) == 0
     stored = object()
     assert engine.resident(stored, torch.device("meta")) is stored
+
+
+@pytest.mark.parametrize(("device", "fresh"), [("cpu", True), ("meta", False)])
+def test_only_the_cpu_needs_a_thread_that_flushes_denormals(device, fresh):
+    thread = engine.run_flushing_denormals(threading.current_thread, 1, torch.device(device))
+    assert (thread is not threading.current_thread()) is fresh
 
 
 def _fit(compile):

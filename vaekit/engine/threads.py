@@ -50,7 +50,9 @@ def threads_for(model: nn.Module, batch_size: int) -> int:
     return torch.get_num_threads() if reuses_weights or num_products >= _SMALL_STEP else 1
 
 
-def run_flushing_denormals(function: Callable[[], T], num_threads: int | None = None) -> T:
+def run_flushing_denormals(
+    function: Callable[[], T], num_threads: int | None = None, device: torch.device | None = None
+) -> T:
     """Run `function` in a fresh thread in which denormal numbers are flushed to zero; return its result.
 
     Pixels that never change drive Adam's moments into the denormal range, where a CPU is many times slower. The flag
@@ -60,7 +62,11 @@ def run_flushing_denormals(function: Callable[[], T], num_threads: int | None = 
     Args:
         function: what to run.
         num_threads: threads for its parallel operations; None takes as many as the caller has.
+        device: where it computes. On any but the CPU it runs in the caller's thread: denormals cost nothing there, and
+            torch keeps recorded CUDA graphs per thread.
     """
+    if device is not None and device.type != "cpu":
+        return function()
     outcome: dict[str, Any] = {}
     done = threading.Event()
     callers = torch.get_num_threads()

@@ -147,10 +147,8 @@ class Trainer:
         loop = Loop(self, model, objective, train_x, valid_x, folder, self._callbacks(folder))
         try:
             with _signals(loop):
-                if loop.device.type == "cuda":  # torch keeps recorded graphs per thread
-                    loop(resume)
-                else:
-                    engine.run_flushing_denormals(partial(loop, resume), engine.threads_for(model, self.batch_size))
+                num_threads = engine.threads_for(model, self.batch_size)
+                engine.run_flushing_denormals(partial(loop, resume), num_threads, loop.device)
         finally:
             loop.restore_best()
             model.eval()
