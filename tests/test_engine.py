@@ -227,7 +227,7 @@ def test_each_model_of_a_process_is_compiled(monkeypatch, kind):
 
         compute = __call__
 
-    def by_backend(function, dynamic, options):
+    def by_backend(function, dynamic, **_):
         return compile(function, backend=backend, dynamic=dynamic)
 
     monkeypatch.setattr(torch, "compile", by_backend)
@@ -305,6 +305,8 @@ def test_a_released_pool_comes_back(monkeypatch):
 def test_small_steps_take_one_thread_and_the_callers_setting_stays(monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.setattr(threads.torch, "get_num_threads", lambda: 7)
+    assert engine.is_small_step(vae((36,), (128, 128)), 32)
+    assert not engine.is_small_step(vae((36,), (128, 128)), 512)
     assert engine.threads_for(vae((36,), (128, 128)), 32) == 1
     assert engine.threads_for(vae((36,), (128, 128)), 512) == 7
     assert engine.threads_for(vae((1, 28, 28), (400,)), 128) == 7

@@ -10,6 +10,7 @@ from vaekit import engine
 from vaekit.training import gradients
 from vaekit.training.adam import Adam
 from vaekit.training.gradients import Backward, OneGraph, norm_of
+from vaekit.training.step import Step
 
 
 def with_batch_norm():
@@ -42,7 +43,7 @@ MEMBERS = {name: case for name, case in MEMBERS.items() if case[1]().can_compile
 
 @pytest.fixture
 def uncompiled(monkeypatch):
-    monkeypatch.setattr(gradients.engine, "compiled", lambda function, compile, options=None: function)
+    monkeypatch.setattr(gradients.engine, "compiled", lambda function, *_, **__: function)
 
 
 def make(case):
@@ -62,8 +63,9 @@ def buffers(model, objective):
 X = torch.bernoulli(torch.full((20, 6), 0.4, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
 
 
-def one_graph(model, objective, parameters):
-    return OneGraph(model, objective, parameters, [b for b in buffers(model, objective) if b is not objective.step])
+def one_graph(model, objective, parameters, is_small=False):
+    changing = [b for b in buffers(model, objective) if b is not objective.step]
+    return OneGraph(model, objective, parameters, changing, is_small)
 
 
 @pytest.mark.parametrize("case", [*CASES, *MEMBERS])
@@ -194,6 +196,61 @@ def test_adam_is_torchs(options):
             again.param_groups[0]["lr"] = optimizers[1].param_groups[0]["lr"]
         assert all(torch.equal(a, b) for a, b in zip(own, torchs, strict=True)), i
     assert not torch.equal(own[0], start[0])
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Graphs are made, but run without generated code."""
+
+    def compiled(function, compile, options=None, whole=False):
+        return torch.compile(function, backend="eager", fullgraph=whole, dynamic=False)
+
+    monkeypatch.setattr(gradients.engine, "compiled", compiled)
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [*CASES, *MEMBERS])
+def test_no_objective_breaks_the_graph(traced, case):
+    compute = one_graph(*make(case))
+    compute(X)
+    assert compute.otherwise is None
+
+
+FLAT = ["vae", "vamp", "hierarchical_vamp", "ladder_vae", "poincare_vae", "vae_iaf", "vae_linnf"]
+
+
+@pytest.mark.parametrize("name", [n if n == "vamp" else pytest.param(n, marks=pytest.mark.slow) for n in FLAT])
+def test_no_posterior_or_prior_breaks_the_graph(traced, name):
+    """A number that is taken out of a tensor does, and so does a function that torch does not know."""
+    model, objective = getattr(vk.presets, name)((6,), likelihood="bernoulli")
+    compute = one_graph(model, objective, list(model.parameters()))
+    compute(X.float())
+    assert compute.otherwise is None
+
+
+def test_a_posterior_whose_sampler_rejects_is_not_compiled():
+    model, objective = vk.presets.s_vae((6,), likelihood="bernoulli")
+    step = Step(vk.Trainer(compile="on"), model, objective)
+    assert step.gradients.loss is gradients._loss
+    assert torch.isfinite(step(X.float()).value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_small_graph_called_from_cpp_gives_the_same_bits(case):
+    outcomes = []
+    for is_small in (False, True):
+        model, objective, parameters = make(case)
+        compute = one_graph(model, objective, parameters, is_small)
+        for _ in range(2):
+            with engine.seeded(3):
+                loss, norm = compute(X)
+        assert compute.otherwise is None
+        outcomes.append([loss.value, norm, *loss.terms.values(), *(p.grad for p in parameters)])
+    assert all(torch.equal(a, b) for a, b in zip(*outcomes, strict=True))
+    assert float(outcomes[0][1]) > 0
 
 
 @pytest.mark.slow

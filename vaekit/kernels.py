@@ -24,7 +24,7 @@ def unbiased_mmd(kernel: Tensor, in_first: Tensor) -> Tensor:
     Returns:
         Shape (P,); it may be negative.
     """
-    m = float(in_first[:, 0].sum())
+    m = in_first[:, 0].sum()
     n = len(kernel) - m
     to_first = kernel @ in_first
     first = (in_first * to_first).sum(0)

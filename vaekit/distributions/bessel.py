@@ -10,7 +10,6 @@ References:
 """
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ _START = 30.0  # the order from which on the expansion is used
 _TERMS = 8
 
 
-@cache
 def _polynomials() -> tuple[tuple[float, ...], ...]:
     r"""Coefficients in p^2 of \( p^{-k} U_k(p) \), k = 0, 1, ..., by \( U_{k+1} = \tfrac12 p^2 (1 - p^2) U_k' +
     \tfrac18 \int_0^p (1 - 5 t^2) U_k \).
@@ -35,11 +33,14 @@ def _polynomials() -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(c) for c in u.coef[k::2]) for k, u in enumerate(found))
 
 
+_POLYNOMIALS = _polynomials()  # not on demand: the compiler would have to look into numpy
+
+
 def _log_scaled_at_large_order(order: float, x: Tensor) -> Tensor:
     r"""\( \log[e^{-x} I_\mu(x)] \) by the uniform expansion."""
     root = torch.sqrt(order * order + x * x)
     squared, total = (order / root) ** 2, torch.zeros_like(x)
-    for coefficients in reversed(_polynomials()):
+    for coefficients in reversed(_POLYNOMIALS):
         value = torch.zeros_like(x)
         for coefficient in reversed(coefficients):
             value = value * squared + coefficient

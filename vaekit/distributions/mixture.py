@@ -109,7 +109,7 @@ class Mixture(Distribution):
         # As many points at a time as keep the (n, K) table small; Gaussians are scored without an (n, K, D) one.
         size = max(1, _VALUES // (self.num_components * _numbers_per_pair(self.components)))
         parts = [torch.logsumexp(_log_prob_table(self.components, part) + self.logits, 1) for part in flat.split(size)]
-        result = torch.cat(parts).to(torch.result_type(value, self.logits)).reshape(leading)
+        result = torch.cat(parts).to(torch.promote_types(value.dtype, self.logits.dtype)).reshape(leading)
         return result.expand(torch.broadcast_shapes(leading, self.batch_shape))
 
 

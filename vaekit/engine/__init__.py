@@ -27,7 +27,7 @@ from vaekit.engine.devices import (
 from vaekit.engine.models import evaluating, model_device, model_dtype
 from vaekit.engine.report import describe, describe_run
 from vaekit.engine.streams import block_seed, draw_seed, fork_rng, rng_state, seeded, set_rng_state
-from vaekit.engine.threads import in_notebook, run_flushing_denormals, threads_for
+from vaekit.engine.threads import in_notebook, is_small_step, run_flushing_denormals, threads_for
 
 __all__ = [
     "Compile",
@@ -51,6 +51,7 @@ __all__ = [
     "fork_rng",
     "has_fast_bf16",
     "in_notebook",
+    "is_small_step",
     "model_device",
     "model_dtype",
     "network_precision",

@@ -43,8 +43,12 @@ def check_compile(compile: str) -> None:
     check_choice("compile", compile, _COMPILE)
 
 
-def compiled(function: Callable[..., Any], compile: bool, options: dict[str, Any] | None = None) -> Callable[..., Any]:
+def compiled(
+    function: Callable[..., Any], compile: bool, options: dict[str, Any] | None = None, whole: bool = False
+) -> Callable[..., Any]:
     """`function` compiled by torch, or as it is; `options` are those of torch.compile.
+
+    What torch cannot take is run between two graphs, or makes the first call fail where the graph is to be `whole`.
 
     Each new shape gets a graph of its own (`dynamic=False`): which graph a batch meets then depends on its shape alone,
     never on what came before, so that a resumed run computes the same bits. What was compiled is kept on disk for the
@@ -59,7 +63,7 @@ def compiled(function: Callable[..., Any], compile: bool, options: dict[str, Any
         warnings.warn(_NO_COMPILER, stacklevel=2)
         return function
     os.environ[_CACHE_VARIABLE] = str(compile_cache())
-    return torch.compile(_with_code_of_its_own(function), dynamic=False, options=options)
+    return torch.compile(_with_code_of_its_own(function), dynamic=False, options=options, fullgraph=whole)
 
 
 def _with_code_of_its_own(function: Callable[..., Any]) -> Callable[..., Any]:

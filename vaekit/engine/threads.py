@@ -40,14 +40,19 @@ def release_pool() -> None:
         runtime.omp_pause_resource_all(2)  # omp_pause_hard
 
 
-def threads_for(model: nn.Module, batch_size: int) -> int:
-    """How many threads a training step deserves: one where it is so small that handing out the work costs more.
+def is_small_step(model: nn.Module, batch_size: int) -> bool:
+    """Whether a training step has so little arithmetic that what surrounds it takes most of the time.
 
     A rule, not a measurement: a run repeats bit for bit.
     """
     reuses_weights = any(isinstance(module, _CONVOLUTIONS) for module in model.modules())
     num_products = batch_size * sum(parameter.numel() for parameter in model.parameters())
-    return torch.get_num_threads() if reuses_weights or num_products >= _SMALL_STEP else 1
+    return not reuses_weights and num_products < _SMALL_STEP
+
+
+def threads_for(model: nn.Module, batch_size: int) -> int:
+    """How many threads a training step deserves: one where it is so small that handing out the work costs more."""
+    return 1 if is_small_step(model, batch_size) else torch.get_num_threads()
 
 
 def run_flushing_denormals(

@@ -28,6 +28,8 @@ class VonMisesFisher(ConditionalDistribution):
         ShapeError: for an event of more than one dimension, or D < 2.
     """
 
+    can_compile = False  # how often its sampler rejects is no graph
+
     def __init__(self, event_shape: Shape) -> None:
         shape = as_vector("VonMisesFisher", event_shape, least=2)
         super().__init__(shape, param_shape=(shape[0] + 1,))

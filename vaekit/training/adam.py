@@ -31,22 +31,25 @@ class Adam(torch.optim.Adam):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
-        self._lists: tuple[list[Any], ...] | None = None
+        self._lists: tuple[Any, ...] | None = None
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Put back what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self._lists = None
 
-    def _gathered(self) -> tuple[list[Any], ...] | None:
-        """Parameters, first and second moments and counts; None where there is more than one kind of them."""
+    def _gathered(self) -> tuple[Any, ...] | None:
+        """All counts in one, parameters, moments and each count; None where there is more than one kind of them."""
         if len(self.param_groups) != 1 or len(self.state) != len(self.param_groups[0]["params"]):
             return None
         parameters = self.param_groups[0]["params"]
         if len({(p.device, p.dtype) for p in parameters}) != 1:
             return None
         states = [self.state[p] for p in parameters]
-        return (parameters, *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")))
+        counts = torch.stack([state["step"] for state in states])
+        for state, count in zip(states, counts.unbind(), strict=True):
+            state["step"] = count  # a view: one addition moves all
+        return (counts, parameters, *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")))
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -55,12 +58,12 @@ class Adam(torch.optim.Adam):
             value = super().step(closure)
             self._lists = self._gathered()
             return value
-        parameters, first, second, counts = self._lists
+        all_counts, parameters, first, second, counts = self._lists
         gradients = [p.grad for p in parameters]
         if closure is not None or any(g is None for g in gradients):
             return super().step(closure)
         group = self.param_groups[0]
-        torch._foreach_add_(counts, 1)
+        all_counts.add_(1)
         torch._fused_adam_(  # type: ignore[call-overload]
             parameters,
             gradients,

@@ -64,20 +64,27 @@ class OneGraph:
     Autograd, hooks and modules cost a fixed time per step, several times that of the arithmetic where networks are
     small. The loss is a function of its parameters and buffers here, its gradient another function of the same, and
     both are compiled together with the norm. Buffers keep their values where loss or gradient is not finite. A model
-    that torch cannot take in this form (derivatives of its own, say) falls back to a compiled loss. On CUDA the graph
-    is recorded and replayed as a whole, unless it changes buffers.
+    that torch cannot take as a whole (derivatives of its own, a rejection sampler) falls back to a compiled loss: of
+    this form torch would leave all as it is, without a word. On CUDA the graph is recorded and replayed as a whole,
+    unless it changes buffers.
 
     Args:
         model: the model.
         objective: the objective.
         parameters: those to be moved.
         buffers: what a forward pass may change.
+        is_small: whether a step has little arithmetic.
     """
 
     SPARED = 1e-3  # seconds of a step that do not depend on its arithmetic, and that one graph does without
 
     def __init__(
-        self, model: nn.Module, objective: Objective, parameters: list[nn.Parameter], buffers: list[Tensor]
+        self,
+        model: nn.Module,
+        objective: Objective,
+        parameters: list[nn.Parameter],
+        buffers: list[Tensor],
+        is_small: bool = False,
     ) -> None:
         both = _Both(model, objective)
         wanted, changing = {id(p) for p in parameters}, {id(b) for b in buffers}
@@ -85,11 +92,10 @@ class OneGraph:
         self.parameters = {name: p for name, p in both.named_parameters() if id(p) in wanted}
         self.buffers = {name: b for name, b in both.named_buffers() if id(b) in changing}
         self.is_replayed = all(p.is_cuda for p in parameters)
-        self.graph: Any = engine.compiled(
-            self._compute, True, {"triton.cudagraphs": True} if self.is_replayed else None
-        )
+        # Calling a small graph's kernels from C++ takes two thirds of the time; a large one only compiles for longer.
+        options = {"triton.cudagraphs": True} if self.is_replayed else {"cpp_wrapper": is_small}
+        self.graph: Any = engine.compiled(self._compute, True, options, whole=True)
         self.otherwise: Backward | None = None
-        self.trials = 3 if self.is_replayed else 1  # calls that may still fail: as it is, recorded, replayed
 
     @staticmethod
     def suits(parameters: list[nn.Parameter]) -> bool:
@@ -122,12 +128,9 @@ class OneGraph:
             torch.compiler.cudagraph_mark_step_begin()
         try:
             loss, gradients, norm = self.graph({n: p.detach() for n, p in self.parameters.items()}, self.buffers, x)
-        except Exception:
-            if not self.trials:
-                raise
+        except Exception:  # of the compiler; one of the model's own comes out of what takes the graph's place
             self.otherwise = Backward(self.both.model, self.both.objective, list(self.parameters.values()), True)
             return self.otherwise(x)
-        self.trials = max(0, self.trials - 1)
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
             parameter.grad = gradient
         if self.is_replayed:  # the next replay writes into the same memory, and totals of an epoch are kept for longer

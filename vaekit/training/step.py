@@ -50,10 +50,12 @@ class Step:
             b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step
         ]
         self.adversary = Adversary(objective, model, self.buffers) if apart else None
-        can_compile = objective.can_compile and getattr(model, "can_compile", True)
-        self.gradients = self._gradients(trainer.compile if can_compile else "off", num_steps)
+        parts = (part for module in (model, objective) for part in module.modules())
+        can_compile = all(getattr(part, "can_compile", True) for part in parts)
+        is_small = engine.is_small_step(model, trainer.batch_size)
+        self.gradients = self._gradients(trainer.compile if can_compile else "off", num_steps, is_small)
 
-    def _gradients(self, compile: engine.Compile, num_steps: int) -> Any:
+    def _gradients(self, compile: engine.Compile, num_steps: int, is_small: bool) -> Any:
         """What computes the loss and its gradient: as it is, compiled, or compiled once it pays."""
         parts = (self.model, self.objective, self.parameters)
         if compile == "off":
@@ -62,7 +64,7 @@ class Step:
         whole = engine.can_compile() and OneGraph.suits(self.parameters) and not self.phases
 
         def fast() -> Any:  # torch's compiler takes seconds to import: not before it is needed
-            return OneGraph(*parts, self.buffers) if whole else Backward(*parts, compile=True)
+            return OneGraph(*parts, self.buffers, is_small) if whole else Backward(*parts, compile=True)
 
         if compile == "on":
             return fast()

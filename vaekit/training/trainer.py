@@ -37,7 +37,7 @@ class Trainer:
             at it and the networks are large enough to gain.
         compile: "on" compiles the loss with torch.compile; "auto" starts without, and compiles it where the steps
             that are left are worth the time that it takes (a resumed run may then differ in the last bits); "off".
-            Objectives whose `can_compile` is False, such as `DReG`, stay as they are.
+            Objectives, models and posteriors whose `can_compile` is False, such as `DReG`, stay as they are.
         device: "auto" (CUDA where there is one), "cpu", "cuda", ...
         seed: source of the order of rows and of all noise while training; global random state is left alone.
         patience: end after so many epochs without a better validation bound; None never does.
