@@ -43,7 +43,7 @@ def test_a_cache_that_cannot_be_made_falls_back_to_temporary_files(tmp_path, mon
 
 def test_compilation_is_told_where_to_keep_its_code_unless_the_user_said_so(tmp_path, monkeypatch):
     monkeypatch.setattr(compilation, "compiler", lambda: "c++")
-    monkeypatch.setattr(compilation.torch, "compile", lambda function, dynamic, options: function)
+    monkeypatch.setattr(compilation.torch, "compile", lambda function, **_: function)
     engine.compiled(len, False)
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
     engine.compiled(len, True)

@@ -137,7 +137,6 @@ def _moved_from_first_axis(z: Tensor, loc: Tensor) -> Tensor:
     return sign * (along * normal - z)
 
 
-@torch.compiler.disable  # how often it rejects is no graph
 def draw_angle(concentration: Tensor, dimension: int) -> Tensor:
     """Angles between draws and their mean direction, by rejection from a transformed beta (Wood 1994).
 

@@ -2,12 +2,13 @@
 
 import functools
 import os
+import re
 import shutil
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, Literal
@@ -24,7 +25,10 @@ _COMPILE = ("auto", "on", "off")
 _SETTLE, _WINDOW = 10, 50  # calls that are not timed after a start, and calls that are
 _SAVING = 0.15  # share of a training step that compilation saves at least
 _COMPILE_SECONDS = 20.0  # what it costs at most
+_MARGIN = 2.0  # how many times its cost it is to save: training may end early, by patience or by a callback
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+# A name in the module of the compiled function, which is ours, or in a module of torch's or ours that it led to.
+_OWN_NAME = re.compile(r"""G\['(?!__import_)|G\['__import_(?:torch|vaekit)(?:_dot_|'\])""")
 _NO_COMPILER = "no C++ compiler was found (g++, or what CXX names); everything goes on without compilation"
 
 
@@ -63,7 +67,18 @@ def compiled(
         warnings.warn(_NO_COMPILER, stacklevel=2)
         return function
     os.environ[_CACHE_VARIABLE] = str(compile_cache())
+    if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # torch has that function since it takes a filter
+        options = {**(options or {}), "guard_filter_fn": _guards_that_can_fail}
     return torch.compile(_with_code_of_its_own(function), dynamic=False, options=options, fullgraph=whole)
+
+
+def _guards_that_can_fail(guards: Sequence[Any]) -> list[bool]:
+    """All but those on names in torch's and our own modules, which nobody binds anew while a model trains.
+
+    Those are hundreds of checks before each call, a tenth of a small training step. Guards on what is handed in stay
+    (modules with their attributes and modes, tensors), on torch's own state, and on names in a user's modules.
+    """
+    return [not (guard.is_global and _OWN_NAME.match(guard.name)) for guard in guards]
 
 
 def _with_code_of_its_own(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,7 +169,7 @@ class PayingCompilation:
 
     def _consider(self, seconds: float, batch: Tensor) -> None:
         saved = max(_SAVING * seconds, min(self.overhead, seconds / 2))
-        if (self.num_calls - self._count) * saved < _COMPILE_SECONDS:
+        if (self.num_calls - self._count) * saved < _MARGIN * _COMPILE_SECONDS:
             self._undecided = False
             return
         if not can_compile():

@@ -76,7 +76,7 @@ class OneGraph:
         is_small: whether a step has little arithmetic.
     """
 
-    SPARED = 1e-3  # seconds of a step that do not depend on its arithmetic, and that one graph does without
+    SPARED = 2e-3  # seconds of a step that do not depend on its arithmetic, and that one graph does without
 
     def __init__(
         self,
