@@ -323,3 +323,15 @@ def test_import_costs_little_beyond_torch():
         sums.append(sum(int(parts[0].rpartition(":")[2]) for parts in own))
         assert result.stdout.split() == ["False", "False"]
     assert 0 < min(sums) < 60_000
+
+
+def test_neither_composing_nor_evaluating_loads_the_compiler():
+    """torch's compiler and what it needs are half of the start-up of a program, and 70 MiB."""
+    code = """
+import sys, torch, vaekit as vk
+model, _ = vk.presets.s_vae((3,), likelihood="bernoulli")
+vk.evaluation.log_marginal(model, torch.ones(2, 3), num_samples=2)
+print(*(name in sys.modules for name in ("torch._dynamo", "sympy")))
+"""
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]
