@@ -325,12 +325,14 @@ def test_import_costs_little_beyond_torch():
     assert 0 < min(sums) < 60_000
 
 
-def test_neither_composing_nor_evaluating_loads_the_compiler():
-    """torch's compiler and what it needs are half of the start-up of a program, and 70 MiB."""
+def test_nothing_loads_the_compiler_before_it_is_needed():
+    """torch's compiler and sympy are half of the start-up of a program, and 70 MiB."""
     code = """
 import sys, torch, vaekit as vk
-model, _ = vk.presets.s_vae((3,), likelihood="bernoulli")
-vk.evaluation.log_marginal(model, torch.ones(2, 3), num_samples=2)
+x = torch.ones(8, 3)
+vk.evaluation.log_marginal(vk.presets.s_vae((3,), likelihood="bernoulli")[0], x, num_samples=2)
+model, objective = vk.presets.vae((3,), likelihood="bernoulli")
+vk.Trainer(max_epochs=2, batch_size=4, progress=False).fit(model, objective, x, x)
 print(*(name in sys.modules for name in ("torch._dynamo", "sympy")))
 """
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)

@@ -110,7 +110,7 @@ def _sum_of_elements(q: Distribution, p: Distribution) -> Tensor | None:
     elementwise = _elementwise(q, p)
     if elementwise is None:
         return None
-    event_ndims = elementwise.ndim - len(torch.broadcast_shapes(q.batch_shape, p.batch_shape))
+    event_ndims = elementwise.ndim - max(len(q.batch_shape), len(p.batch_shape))
     return elementwise.flatten(-event_ndims).sum(-1) if event_ndims else elementwise
 
 
