@@ -30,9 +30,12 @@ class ConditionalDistribution(nn.Module, ABC):
         num_params: P, or None.
         autocast_params: whether the layer that makes the parameters may run in low precision. Probabilities of bits
             bear it, the scale of a density does not.
+        can_compile: whether torch.compile can take a training step through the distribution; False where a sampler
+            rejects.
     """
 
     autocast_params = False
+    can_compile = True
 
     def __init__(
         self, event_shape: Shape, *, num_params: int | None = None, param_shape: tuple[int, ...] | None = None
