@@ -1,7 +1,9 @@
 """The engine: precision by rule, compilation by measured time, and parity of both with plain float32."""
 
+import gc
 import itertools
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -331,6 +333,66 @@ def test_padding_for_compilation_changes_nothing(monkeypatch):
         off = log_marginal(model, x, num_samples=130, generator=noise[1], compile="off", chunk_size=chunk)
         torch.testing.assert_close(on.value, off.value, rtol=1e-12, atol=0)
         assert len(shapes) == 1, chunk
+
+
+def test_an_evaluation_compiles_once_for_a_model_and_a_shape(monkeypatch):
+    """Tracing anew took a third of a second per call, more than many an evaluation."""
+    made = []
+
+    def compile(function, **_):
+        made.append(function)
+        return function
+
+    monkeypatch.setattr(compilation.torch, "compile", compile)
+    models = [vae((6,)), vae((6,))]
+    for model, num_rows in ((models[0], 70), (models[0], 70), (models[1], 70), (models[0], 3), (models[1], 3)):
+        log_marginal(model, torch.ones(num_rows, 6), num_samples=70, compile="on")
+    assert len(made) == 4
+    assert models[0] in compilation._KEPT
+    number = len(compilation._KEPT)
+    del models, model
+    gc.collect()
+    assert len(compilation._KEPT) == number - 2, "what was compiled goes with its model"
+    assert compilation.compiled_once(object(), double) is not compilation.compiled_once(object(), double)
+
+
+@pytest.mark.slow
+def test_a_compiled_evaluation_notices_what_becomes_of_its_model():
+    """Other weights, another precision and another decoder: the function that was kept is not the old one."""
+    model, x = vae((6,)), torch.ones(9, 6)
+
+    def both(precision="float32"):
+        options = {"num_samples": 20, "precision": precision}
+        noise = (torch.Generator().manual_seed(1) for _ in range(2))
+        on, off = (
+            log_marginal(model, x, compile=c, generator=g, **options).value
+            for c, g in zip(("on", "off"), noise, strict=True)
+        )
+        torch.testing.assert_close(on, off, rtol=1e-5, atol=0 if precision == "float32" else 1e-2)
+        return on
+
+    first = both()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    second = both()
+    third = both("bf16")
+    model.decoder = vae((6,), (3,)).decoder
+    fourth = both()
+    for one, other in pairwise([first, second, third, fourth]):
+        assert not torch.equal(one, other)
+
+
+# --- Random streams --------------------------------------------------------------------------------------------------
+
+
+def test_a_seeded_stream_is_that_of_torch():
+    before = torch.get_rng_state()
+    with engine.seeded(5):
+        own = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(5)
+        assert torch.equal(torch.rand(3), own)
 
 
 # --- Threads ---------------------------------------------------------------------------------------------------------

@@ -24,6 +24,37 @@ def test_conformance(name, factory, shape):
     check_likelihood(factory(shape))
 
 
+@pytest.mark.parametrize("size", [1, 15, 16, 101, 784, 1_601, 20_000])
+def test_log_p_of_bits_without_gradients_is_the_sum_of_its_elements(size):
+    """A hundred elements share a logarithm: no product overflows, and what is lost is what float32 rounds anyway."""
+    noise = torch.Generator().manual_seed(size)
+    logits = 5 * torch.randn(3, 2, size, dtype=F64, generator=noise)
+    logits[0] = torch.tensor([0.0, 40.0, -40.0, 300.0, -300.0, 1e-30], dtype=F64).repeat(size)[:size]
+    logits[1, 1] = 0.0  # the largest products
+    x = torch.rand(2, size, dtype=F64, generator=noise).round()
+    x[1] = torch.rand(size, dtype=F64, generator=noise)  # grey
+    expected = torch.distributions.Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)
+    head = likelihoods.Bernoulli(size, grey=True)
+    for dtype, error in ((F64, 1e-15), (torch.float32, 6e-7)):
+        params = logits.to(dtype).unsqueeze(-2)
+        with torch.no_grad():
+            value = head(params).log_prob(x.to(dtype))
+        assert value.shape == (3, 2)
+        torch.testing.assert_close(value.to(F64), expected, rtol=error, atol=error * size)
+        with_gradients = head(params).log_prob(x.to(dtype))  # by softplus, which torch leaves out above 20
+        torch.testing.assert_close(value, with_gradients, rtol=6e-7, atol=6e-7 * size)
+
+
+def test_log_p_of_bits_takes_events_of_any_shape_without_gradients():
+    logits = torch.linspace(-3, 3, 5 * 4 * 6).reshape(5, 1, 1, 4, 6)
+    x = torch.ones(2, 1, 4, 6)
+    with torch.no_grad():
+        value = likelihoods.Bernoulli((1, 4, 6))(logits.unsqueeze(2)).log_prob(x)
+    assert value.shape == (5, 2)
+    expected = torch.nn.functional.logsigmoid(logits).sum((-1, -2, -3)).expand(5, 2)
+    torch.testing.assert_close(value, expected)
+
+
 def test_the_check_finds_a_density_that_does_not_integrate_to_one():
     class Unnormalised(torch.distributions.Normal):
         def log_prob(self, value):

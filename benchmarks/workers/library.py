@@ -96,7 +96,7 @@ def evaluate(
     precision: str = "float32",
 ) -> None:
     """log p of all rows per turn."""
-    x = torch.from_numpy(np.load(data)).float()
+    x = torch.from_numpy(np.load(data))
     model = make_model(net, tuple(x.shape[1:]))
     load_weights((model,), weights)
     for _ in turns:

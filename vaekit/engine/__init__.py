@@ -11,6 +11,7 @@ from vaekit.engine.compilation import (
     check_compile,
     compile_cache,
     compiled,
+    compiled_once,
     compiler,
 )
 from vaekit.engine.devices import (
@@ -43,6 +44,7 @@ __all__ = [
     "check_precision",
     "compile_cache",
     "compiled",
+    "compiled_once",
     "compiler",
     "describe",
     "describe_run",

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaekit.engine.caches import cache_dir
 from vaekit.engine.devices import check_choice
@@ -30,6 +31,8 @@ _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 # A name in the module of the compiled function, which is ours, or in a module of torch's or ours that it led to.
 _OWN_NAME = re.compile(r"""G\['(?!__import_)|G\['__import_(?:torch|vaekit)(?:_dot_|'\])""")
 _NO_COMPILER = "no C++ compiler was found (g++, or what CXX names); everything goes on without compilation"
+
+_KEPT: WeakKeyDictionary[nn.Module, dict[Any, Callable[..., Any]]] = WeakKeyDictionary()
 
 
 def compiler() -> str | None:
@@ -70,6 +73,25 @@ def compiled(
     if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # torch has that function since it takes a filter
         options = {**(options or {}), "guard_filter_fn": _guards_that_can_fail}
     return torch.compile(_with_code_of_its_own(function), dynamic=False, options=options, fullgraph=whole)
+
+
+def compiled_once(owner: object, function: Callable[..., Any], *key: Any) -> Callable[..., Any]:
+    """`compiled(function, True)`, made once for each `owner` and key, and kept for as long as the owner lives.
+
+    A second call of a function that is compiled anew spends some tenths of a second on tracing it again, even where
+    all that follows lies on disk. Changes of the owner are noticed, as they are within one function.
+
+    Args:
+        owner: the model that `function` is given; for what is no module, nothing is kept.
+        function: what is compiled.
+        key: whatever graphs are to be apart for, such as a shape: torch makes at most eight of one function.
+    """
+    if not isinstance(owner, nn.Module):
+        return compiled(function, True)
+    kept = _KEPT.setdefault(owner, {})
+    if (function, *key) not in kept:
+        kept[function, *key] = compiled(function, True)
+    return kept[function, *key]
 
 
 def _guards_that_can_fail(guards: Sequence[Any]) -> list[bool]:

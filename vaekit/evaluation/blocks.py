@@ -5,7 +5,7 @@ So memory is bounded whatever N and K, and two chunk sizes see the same draws.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,9 @@ from vaekit.models import inputs
 from vaekit.progress import track
 
 BLOCK_ROWS, BLOCK_SAMPLES = 64, 64
-_CHUNK_VALUES = 2**20  # parameters of p(x|z) per decoder pass: 4 MiB of float32, which stay in the cache
+# Parameters of p(x|z) per decoder pass: 4 MiB of float32, which stay in the cache; half of it where a pass is not
+# compiled, for temporaries of the same size then lie beside them.
+_CHUNK_VALUES = 2**20
 _WORTH_COMPILING = 2 * 10**9  # parameters of p(x|z) in all: at least half a minute without compilation
 
 
@@ -40,11 +42,11 @@ def _num_parameters(distribution: Distribution) -> int:
 
 def default_chunk_size(model: LatentVariableModel) -> int:
     """How many z one decoder pass takes, so that the parameters of p(x|z) stay within 4 MiB of float32."""
-    return _chunk_size(_num_parameters(inputs.likelihood_at_prior(model)))
+    return _chunk_size(_num_parameters(inputs.likelihood_at_prior(model)), _CHUNK_VALUES)
 
 
-def _chunk_size(num_parameters: int) -> int:
-    return max(1, min(BLOCK_ROWS * BLOCK_SAMPLES, _CHUNK_VALUES // num_parameters))
+def _chunk_size(num_parameters: int, num_values: int) -> int:
+    return max(1, min(BLOCK_ROWS * BLOCK_SAMPLES, num_values // num_parameters))
 
 
 def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor) -> Tensor:
@@ -75,9 +77,9 @@ def weight_blocks(
     seed = engine.draw_seed(generator)
     device = engine.model_device(model)
     num_parameters = _num_parameters(inputs.likelihood_at_prior(model))
-    chunk = chunk_size or _chunk_size(num_parameters)
-    rows_at_once = min(len(x), BLOCK_ROWS, chunk)
     pays = _pays(model, compile, len(x) * num_samples * num_parameters)
+    chunk = chunk_size or _chunk_size(num_parameters, _CHUNK_VALUES if pays else _CHUNK_VALUES // 2)
+    rows_at_once = min(len(x), BLOCK_ROWS, chunk)
     passes = _Passes(model, rows_at_once, max(1, chunk // rows_at_once), pays)
     row_blocks = list(inputs.batches(len(x), BLOCK_ROWS))
     for i, rows in enumerate(track(row_blocks, "evaluating") if progress else row_blocks):
@@ -113,7 +115,9 @@ class _Passes:
     def __init__(self, model: LatentVariableModel, num_rows: int, num_samples: int, compile: bool) -> None:
         self.model, self.num_rows, self.compile = model, num_rows, compile
         self.num_samples = math.ceil(BLOCK_SAMPLES / math.ceil(BLOCK_SAMPLES / num_samples))
-        self.function = engine.compiled(_log_likelihood, compile)
+        self.function: Callable[..., Tensor] = _log_likelihood
+        if compile:
+            self.function = engine.compiled_once(model, _log_likelihood, num_rows, self.num_samples)
 
     def log_likelihood(self, z: Tensor, y: Tensor) -> Tensor:
         """log p(y|z) for z of shape (K, B, *Z) and y of shape (B, *X): shape (K, B)."""
