@@ -188,15 +188,6 @@ def test_drops_what_is_slower_compiled(monkeypatch, clock):
     assert clock.now - before == pytest.approx(0.5)
 
 
-def test_other_shapes_are_not_compiled(monkeypatch, clock):
-    stand_in(monkeypatch, clock, 0.002)
-    paying = PayingCompilation(clock.pay(double, 0.005), 10**6)
-    run(paying, 300)
-    before = clock.now
-    assert run(paying, 1, torch.ones(2)) == [4.0]
-    assert clock.now - before == pytest.approx(0.005)
-
-
 def test_a_compiler_that_fails_or_is_missing_costs_a_warning(monkeypatch, clock):
     def broken(function, **_):
         def call(*arguments):

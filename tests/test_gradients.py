@@ -237,6 +237,30 @@ def test_a_posterior_whose_sampler_rejects_is_not_compiled():
     assert torch.isfinite(step(X.float()).value)
 
 
+@pytest.mark.parametrize(("batch_size", "expected"), [(16, 16), (23, 23), (64, 47)])
+def test_only_batches_of_the_common_size_are_compiled(monkeypatch, batch_size, expected):
+    """One graph, not two: the last batch of an epoch takes a plain backward pass."""
+    sizes, ends = set(), []
+
+    def compiled(function, compile, *_, **__):
+        def call(*arguments):
+            sizes.add(len(arguments[-1]))
+            return function(*arguments)
+
+        return call if compile else function
+
+    monkeypatch.setattr(gradients.engine, "compiled", compiled)
+    monkeypatch.setattr(gradients.engine, "can_compile", lambda: True)
+    for compile in ("off", "on"):
+        assert not sizes
+        model, objective, parameters = make("ELBO")
+        trainer = vk.Trainer(batch_size=batch_size, max_epochs=2, compile=compile, progress=False)
+        trainer.fit(model, objective, torch.cat([X, X, X])[:47])
+        ends.append(torch.nn.utils.parameters_to_vector(parameters))
+    assert sizes == {expected}
+    torch.testing.assert_close(*ends)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_small_graph_called_from_cpp_gives_the_same_bits(case):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vaekit.engine.caches import cache_dir
 from vaekit.engine.devices import check_choice
@@ -135,12 +135,11 @@ class PayingCompilation:
     """A function that runs as it is, and is compiled once the calls that are left are worth it.
 
     The time from call to call is measured, so that all of a training step counts. Where compilation would save more
-    than it costs, the function is compiled for the shape of its last argument at that moment (other shapes, such as the
-    last batch of an epoch, go on as they are); where it then turns out to be slower, it is dropped again. Without a
+    than it costs, the function is compiled; where it then turns out to be slower, it is dropped again. Without a
     compiler, or where compilation fails, one warning says so and everything goes on.
 
     Args:
-        function: called with any arguments, the last of which is a batch.
+        function: called with arguments of one shape.
         num_calls: calls to come.
         make_fast: makes what takes its place; None takes torch.compile of the function itself.
         overhead: seconds per call that it spares, whatever the call's arithmetic takes; at most half of a call.
@@ -160,7 +159,6 @@ class PayingCompilation:
         self.make_fast = make_fast or (lambda: compiled(function, True))
         self.compiled_at: int | None = None
         self._fast: Callable[..., Any] | None = None
-        self._shape: torch.Size | None = None
         self._count, self._last = 0, 0.0
         self._intervals: list[float] = []
         self._before: float | None = None
@@ -169,12 +167,11 @@ class PayingCompilation:
     def __call__(self, *arguments: Any) -> Any:
         """The function's value."""
         if self._undecided:
-            self._measure(arguments[-1])
+            self._measure()
         self._count += 1
-        is_fast = self._fast is not None and arguments[-1].shape == self._shape
-        return self._fast(*arguments) if is_fast else self.function(*arguments)  # type: ignore[misc]
+        return (self._fast or self.function)(*arguments)
 
-    def _measure(self, batch: Tensor) -> None:
+    def _measure(self) -> None:
         """Take the time since the last call, and decide when there are enough of them."""
         now = time.perf_counter()
         if self._count:
@@ -185,11 +182,11 @@ class PayingCompilation:
         seconds = statistics.median(self._intervals[_SETTLE:])
         self._intervals = []
         if self._before is None:
-            self._consider(seconds, batch)
+            self._consider(seconds)
         else:
             self._judge(seconds)
 
-    def _consider(self, seconds: float, batch: Tensor) -> None:
+    def _consider(self, seconds: float) -> None:
         saved = max(_SAVING * seconds, min(self.overhead, seconds / 2))
         if (self.num_calls - self._count) * saved < _MARGIN * _COMPILE_SECONDS:
             self._undecided = False
@@ -198,7 +195,7 @@ class PayingCompilation:
             warnings.warn(_NO_COMPILER, stacklevel=2)
             self._undecided = False
             return
-        self._before, self._shape = seconds, batch.shape
+        self._before = seconds
         self._fast = self._guarded(self.make_fast())
 
     def _guarded(self, fast: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,7 +66,8 @@ class Loop:
         self.num_batches, self.max_epochs = len(self.boundaries), trainer.max_epochs
         with engine.seeded(engine.block_seed(trainer.seed, _INITIAL)):
             objective.build(model)
-        self.stepper = Step(trainer, model, objective, self.num_batches * self.max_epochs)
+        num_rows = self.boundaries[0].stop - self.boundaries[0].start
+        self.stepper = Step(trainer, model, objective, self.num_batches * self.max_epochs, num_rows)
         self.history = History()
         self.epoch = self.step = self.batch = 0
         self.stop = False

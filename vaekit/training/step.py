@@ -26,12 +26,16 @@ class Step:
         model: the model.
         objective: the objective.
         num_steps: updates to come at most, for `compile="auto"`.
+        num_rows: rows of the batches that are compiled for; None takes `trainer.batch_size`. An epoch's last batch has
+            fewer: one step by a plain backward pass costs less than a graph of its own.
 
     Attributes:
         num_skipped: number of skipped steps.
     """
 
-    def __init__(self, trainer: "Trainer", model: Any, objective: Objective, num_steps: int = 0) -> None:
+    def __init__(
+        self, trainer: "Trainer", model: Any, objective: Objective, num_steps: int = 0, num_rows: int | None = None
+    ) -> None:
         self.model, self.objective, self.max_grad_norm = model, objective, trainer.max_grad_norm
         apart = {id(p) for p in objective.adversary_parameters()}
         # A model that owns its objective's parameters, or shares some, must not move them twice.
@@ -53,13 +57,15 @@ class Step:
         parts = (part for module in (model, objective) for part in module.modules())
         can_compile = all(getattr(part, "can_compile", True) for part in parts)
         is_small = engine.is_small_step(model, trainer.batch_size)
+        self.num_rows = num_rows or trainer.batch_size
+        self.plain = Backward(model, objective, self.parameters)
         self.gradients = self._gradients(trainer.compile if can_compile else "off", num_steps, is_small)
 
     def _gradients(self, compile: engine.Compile, num_steps: int, is_small: bool) -> Any:
         """What computes the loss and its gradient: as it is, compiled, or compiled once it pays."""
         parts = (self.model, self.objective, self.parameters)
         if compile == "off":
-            return Backward(*parts)
+            return self.plain
         # E and M steps take the norm of a part of the gradient, which a graph of all does not know.
         whole = engine.can_compile() and OneGraph.suits(self.parameters) and not self.phases
 
@@ -68,7 +74,7 @@ class Step:
 
         if compile == "on":
             return fast()
-        return engine.PayingCompilation(Backward(*parts), num_steps, fast, OneGraph.SPARED if whole else 0.0)
+        return engine.PayingCompilation(self.plain, num_steps, fast, OneGraph.SPARED if whole else 0.0)
 
     @property
     def learning_rate(self) -> float:
@@ -83,7 +89,7 @@ class Step:
     def __call__(self, x: Tensor) -> Loss | None:
         """One step on x of shape (B, *X) in model space; returns the loss, or None if the step was skipped."""
         before = [buffer.clone() for buffer in self.buffers]
-        loss, norm = self.gradients(x)
+        loss, norm = (self.gradients if len(x) == self.num_rows else self.plain)(x)
         self._freeze()
         self.count += 1
         if norm is None:
