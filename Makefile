@@ -46,7 +46,7 @@ reproduce: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(NAME)
 
-# Ratios to a bare loop that a change must not lose; under a minute
+# Ratios to a bare loop that a change must not lose; two minutes
 gate: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gate
 

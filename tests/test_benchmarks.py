@@ -372,7 +372,7 @@ def test_the_command_refuses_unknown_names(capsys):
 
 
 def test_the_gate_at_tiny_size(quick):
-    for measure in (gate.training, gate.evaluation):
+    for measure in (gate.training, gate.evaluation, gate.small_training, gate.compiled_evaluation):
         check = measure(quick, 1)
         assert check.ratio > 0
         assert check.name in str(check)

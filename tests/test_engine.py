@@ -2,6 +2,9 @@
 
 import gc
 import itertools
+import os
+import resource
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -384,6 +387,48 @@ def test_a_seeded_stream_is_that_of_torch():
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(5)
         assert torch.equal(torch.rand(3), own)
+
+
+# --- Memory ----------------------------------------------------------------------------------------------------------
+
+BLOCKS = """
+import resource, torch
+from vaekit import engine
+from vaekit.engine import memory
+
+def new_pages(number):
+    "Pages that `number` blocks of 48 MiB, one after the other, got from the system."
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(number):
+        torch.ones(12 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+with engine.keeping_memory():
+    with engine.keeping_memory():
+        new_pages(3)
+    inside = new_pages(30)
+    in_thread = engine.run_flushing_denormals(lambda: new_pages(30))
+print(memory._mallopt() is not None, inside, in_thread, new_pages(30))
+"""
+
+
+@pytest.mark.parametrize("variable", ["", "MALLOC_ARENA_TEST"])
+def test_freed_memory_is_kept_where_the_user_has_no_settings(variable):
+    """48 MiB are 12,288 pages of 4 KiB; glibc itself gives blocks of more than 32 MiB back one by one."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    environment |= {variable: "8"} if variable else {}
+    command = [sys.executable, "-c", BLOCKS]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
+    inside, in_thread, after = map(int, answer[1:])
+    if variable:
+        assert answer[0] == "False"
+    elif answer[0] == "False":
+        pytest.skip("this C library is not glibc")
+    else:
+        assert inside < 10 * 12_288, "some blocks find their place taken by a small one, and are new"
+        assert in_thread < 10 * 12_288
+    if sys.platform == "linux" and resource.getpagesize() == 4096:
+        assert after > 29 * 12_288, "and goes back afterwards"
 
 
 # --- Threads ---------------------------------------------------------------------------------------------------------

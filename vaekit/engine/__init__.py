@@ -1,6 +1,7 @@
 """Where numbers are computed: random streams, device, precision, compilation, threads.
 
-The one package that touches global state of torch (its random streams, denormals of a thread), and restores it.
+The one package that touches global state, of torch (its random streams, denormals of a thread) and of the C library
+(what becomes of freed memory), and restores it.
 """
 
 from vaekit.engine.caches import cache_dir
@@ -20,11 +21,13 @@ from vaekit.engine.devices import (
     autocast_dtype,
     check_choice,
     check_precision,
+    evaluating_in,
     has_fast_bf16,
     network_precision,
     resident,
     resolve_device,
 )
+from vaekit.engine.memory import keeping_memory
 from vaekit.engine.models import evaluating, model_device, model_dtype
 from vaekit.engine.report import describe, describe_run
 from vaekit.engine.streams import block_seed, draw_seed, fork_rng, rng_state, seeded, set_rng_state
@@ -50,10 +53,12 @@ __all__ = [
     "describe_run",
     "draw_seed",
     "evaluating",
+    "evaluating_in",
     "fork_rng",
     "has_fast_bf16",
     "in_notebook",
     "is_small_step",
+    "keeping_memory",
     "model_device",
     "model_dtype",
     "network_precision",

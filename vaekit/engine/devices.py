@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vaekit.engine.models import model_device, model_dtype
+from vaekit.engine.memory import keeping_memory
+from vaekit.engine.models import evaluating, model_device, model_dtype
 from vaekit.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -122,6 +123,13 @@ def network_precision(model: object, precision: Precision, batch_size: int = 0) 
     finally:
         for part, value in zip(parts, before, strict=True):
             part.autocast_dtype = value
+
+
+@contextmanager
+def evaluating_in(model: object, precision: Precision) -> Iterator[None]:
+    """`evaluating` for a long computation: with networks in `precision`, and freed memory kept for what comes next."""
+    with keeping_memory(), evaluating(model), network_precision(model, precision):
+        yield
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> Any:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from vaekit.engine.memory import start_sharing_memory
+
 T = TypeVar("T")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _SMALL_STEP = 4 * 10**6  # products of a row and a weight, half a millisecond of one core for a training step
@@ -88,7 +90,7 @@ def run_flushing_denormals(
 
     release_pool()
     thread = threading.Thread(target=body, name="vaekit", daemon=True)
-    thread.start()
+    start_sharing_memory(thread)
     done.wait()
     thread.join()
     torch.set_num_threads(callers)  # part of the setting belongs to the process, not to the thread

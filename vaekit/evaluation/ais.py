@@ -123,7 +123,7 @@ def ais(
     seed, device = engine.draw_seed(generator), engine.model_device(model)
     blocks = list(inputs.batches(len(x), block_rows(model, num_chains)))
     tick = ticking(len(blocks) * 2 * plan.num_transitions, "annealing", progress)
-    with torch.inference_mode(False), engine.evaluating(model), engine.network_precision(model, precision):
+    with torch.inference_mode(False), engine.evaluating_in(model, precision):
         sums = AnnealedSums(len(x))
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
@@ -206,7 +206,7 @@ def bdmc(
     seed = engine.draw_seed(generator)
     blocks = list(inputs.batches(num_points, block_rows(model, num_chains)))
     tick = ticking(len(blocks) * 3 * plan.num_transitions, "annealing", progress)
-    with torch.inference_mode(False), engine.evaluating(model), engine.network_precision(model, precision):
+    with torch.inference_mode(False), engine.evaluating_in(model, precision):
         lower, upper, points = AnnealedSums(num_points), AnnealedSums(num_points), []
         without_transform: Any = SimpleNamespace(prior=model.prior, likelihood=model.likelihood)
         quantity = inputs.quantity(without_transform)

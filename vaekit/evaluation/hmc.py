@@ -111,7 +111,7 @@ def hmc_posterior(
     blocks = list(inputs.batches(len(x), block_rows(model, num_chains)))
     tick = ticking(len(blocks) * (num_warmup + num_samples), "sampling", progress)
     num_rows = len(x)
-    with torch.inference_mode(False), engine.evaluating(model), engine.network_precision(model, precision):
+    with torch.inference_mode(False), engine.evaluating_in(model, precision):
         acceptance, step_size = (torch.empty(num_rows, dtype=torch.float64) for _ in range(2))
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):

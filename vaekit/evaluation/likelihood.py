@@ -115,7 +115,7 @@ def iwae(
     x, quantity, jacobian = prepare(model, x, num_samples)
     weights, tails = WeightSums(len(x)), TailIndex(len(x), num_samples)
     offset = torch.zeros(len(x), dtype=torch.float64)
-    with engine.evaluating(model), engine.network_precision(model, precision):
+    with engine.evaluating_in(model, precision):
         for rows, _, draws, log_det in weight_blocks(
             model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
         ):
@@ -177,7 +177,7 @@ def elbo_and_iwae(
     log_likelihoods, divergences = RunningMoments(len(x)), RunningMoments(len(x))
     tails = TailIndex(len(x), num_samples)
     offset = torch.zeros(len(x), dtype=torch.float64)
-    with engine.evaluating(model), engine.network_precision(model, precision):
+    with engine.evaluating_in(model, precision):
         for rows, q, draws, log_det in weight_blocks(
             model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
         ):

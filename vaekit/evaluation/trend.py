@@ -63,7 +63,7 @@ def bias_trend(
     values = {k: torch.zeros(len(x), dtype=torch.float64) for k in counts}
     errors = {k: torch.full((len(x),), math.nan, dtype=torch.float64) for k in counts}
     weights, tails = WeightSums(len(x)), TailIndex(len(x), largest)
-    with engine.evaluating(model), engine.network_precision(model, precision):
+    with engine.evaluating_in(model, precision):
         blocks = weight_blocks(
             model, x, largest, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
         )
