@@ -8,8 +8,10 @@ too many, a graph that breaks, or a function that is compiled anew each time.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import vaekit as vk
 from benchmarks.common import (
@@ -29,6 +31,8 @@ from benchmarks.startup import import_seconds
 from benchmarks.tables import PYOD_NET, table
 
 TRAINING, SMALL, EVALUATION, COMPILED_EVALUATION, IMPORT = 0.7, 1.4, 0.75, 1.1, 0.1
+Job = Mapping[str, Any]
+NOTHING: Job = MappingProxyType({})
 EAGER, COMPILED = "vaekit eager float32", "vaekit compiled float32"
 
 
@@ -59,7 +63,9 @@ def training(options: Options, rounds: int) -> Check:
     with scratch() as folder:
         weights = save_weights(folder / "weights.npz", library_model())
         job = {"task": "train", "net": MLP, "batch": 128, "data": save_rows(folder / "x.npy", x), "weights": weights}
-        return Check("training, rate over the bare loop's", _ratio(_pair(options, EAGER, job), "steps", rounds), TRAINING)
+        return Check(
+            "training, rate over the bare loop's", _ratio(_pair(options, EAGER, job), "steps", rounds), TRAINING
+        )
 
 
 def small_training(options: Options, rounds: int) -> Check:
@@ -92,10 +98,10 @@ def _evaluation(options: Options, name: str, rounds: int) -> float:
         return _ratio(_pair(options, name, job), "samples", rounds)
 
 
-def _pair(options: Options, name: str, job: dict, own: dict | None = None, bare: dict | None = None) -> dict[str, Start]:
+def _pair(options: Options, name: str, job: Job, own: Job = NOTHING, bare: Job = NOTHING) -> dict[str, Start]:
     """vaekit in the mode `name` and the bare loop; `own` and `bare` are what their jobs have besides."""
-    others = contestant(options, "bare", "bare", **{**job, **(bare or {})})
-    return {**library(options, [name], **{**job, **(own or {})}), **others}
+    others = contestant(options, "bare", "bare", **{**job, **bare})
+    return {**library(options, [name], **{**job, **own}), **others}
 
 
 def _ratio(starters: dict[str, Start], per: str, rounds: int) -> float:

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -392,7 +393,7 @@ def test_a_seeded_stream_is_that_of_torch():
 # --- Memory ----------------------------------------------------------------------------------------------------------
 
 BLOCKS = """
-import resource, torch
+import os, resource, torch
 from vaekit import engine
 from vaekit.engine import memory
 
@@ -403,32 +404,42 @@ def new_pages(number):
         torch.ones(12 * 2**20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-with engine.keeping_memory():
+def resident():
+    return int(open("/proc/self/statm").read().split()[1])
+
+torch.ones(8), new_pages(1)
+start = resident()
+outside = new_pages(30)
+with engine.keeping_memory(give_back=True):
     with engine.keeping_memory():
-        new_pages(3)
+        new_pages(10)
     inside = new_pages(30)
-    in_thread = engine.run_flushing_denormals(lambda: new_pages(30))
-print(memory._mallopt() is not None, inside, in_thread, new_pages(30))
+    in_training = engine.run_flushing_denormals(lambda: new_pages(30))
+    kept = resident() - start
+print(memory._glibc() is not None, outside, inside, in_training, kept, resident() - start)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux" or resource.getpagesize() != 4096, reason="counts pages of 4 KiB")
 @pytest.mark.parametrize("variable", ["", "MALLOC_ARENA_TEST"])
 def test_freed_memory_is_kept_where_the_user_has_no_settings(variable):
-    """48 MiB are 12,288 pages of 4 KiB; glibc itself gives blocks of more than 32 MiB back one by one."""
+    """A block of 48 MiB has 12,288 pages; glibc itself gives blocks of more than 32 MiB back one by one."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
     environment |= {variable: "8"} if variable else {}
     command = [sys.executable, "-c", BLOCKS]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
-    inside, in_thread, after = map(int, answer[1:])
-    if variable:
-        assert answer[0] == "False"
-    elif answer[0] == "False":
-        pytest.skip("this C library is not glibc")
+    block = 12_288
+    outside, inside, in_training, kept, given_back = (int(number) / block for number in answer[1:])
+    if answer[0] == "False":
+        assert variable or "glibc" not in platform.libc_ver()
+        assert inside == pytest.approx(outside, abs=1)
     else:
-        assert inside < 10 * 12_288, "some blocks find their place taken by a small one, and are new"
-        assert in_thread < 10 * 12_288
-    if sys.platform == "linux" and resource.getpagesize() == 4096:
-        assert after > 29 * 12_288, "and goes back afterwards"
+        assert not variable
+        assert outside > 29
+        assert inside < 10, "only a block whose place a small one has taken is new"
+        assert in_training < 10
+        assert kept > 0.9
+        assert given_back < 0.5
 
 
 # --- Threads ---------------------------------------------------------------------------------------------------------
@@ -443,6 +454,28 @@ def test_a_released_pool_comes_back(monkeypatch):
     monkeypatch.setattr(threads, "_openmp", lambda: None)  # another runtime: nothing happens
     threads.release_pool()
     assert engine.run_flushing_denormals(lambda: float(before[0, 0])) == float(before[0, 0])
+
+
+def test_denormals_are_flushed_by_all_threads_and_only_meanwhile():
+    """Eight million elements are shared out among the threads of torch, each of which has a flag of its own."""
+    tiny = torch.full((2**23,), 2e-38)
+
+    def zeros():
+        return int((tiny * 0.1 == 0).sum())
+
+    assert zeros() == 0
+    assert engine.run_flushing_denormals(zeros) == 2**23
+    assert engine.run_flushing_denormals(zeros, 1) == 2**23
+    assert zeros() == 0
+    with pytest.raises(ZeroDivisionError):
+        engine.run_flushing_denormals(lambda: 1 // 0)
+    assert zeros() == 0
+    torch.set_flush_denormal(True)
+    try:
+        assert engine.run_flushing_denormals(threads.is_flushing)
+        assert threads.is_flushing(), "the caller's own choice comes back"
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_small_steps_take_one_thread_and_the_callers_setting_stays(monkeypatch):

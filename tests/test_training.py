@@ -1,5 +1,6 @@
 """The trainer: exact resume, selection of weights, skipped steps, signals, E and M steps."""
 
+import contextlib
 import json
 import math
 from contextlib import nullcontext
@@ -163,6 +164,17 @@ def test_resume_refuses_other_settings_and_damaged_checkpoints(tmp_path):
     path.write_bytes(b"garbage")
     with pytest.raises(ArtifactError, match="no checkpoint of vaekit"):
         Trainer(max_epochs=2, **QUIET).fit(model, objective, x, run=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_training_needs_no_gradients_from_its_caller(mode):
+    x, ends = rows(), []
+    for context in (contextlib.nullcontext, mode):
+        model, objective = make()
+        with context():
+            Trainer(max_epochs=1, **QUIET).fit(model, objective, x)
+        ends.append(weights(model))
+    assert same(*ends)
 
 
 def test_the_best_weights_come_back():

@@ -14,39 +14,42 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # parameters of mallopt, by glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt, by glibc's malloc.h
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: 2**30}
 _RELEASE = {_TRIM_THRESHOLD: 2**26, _MMAP_THRESHOLD: 2**25}  # the most that glibc itself ends up with
 _lock, _num_keepers = threading.Lock(), 0
 
 
 @cache
-def _mallopt() -> Any:
-    """glibc's function of that name, or None where there is none, or where the user has made settings of his own."""
+def _glibc() -> Any:
+    """The C library where it is glibc, or None, also where the user has made settings of his own."""
     theirs = any(name.startswith("MALLOC_") for name in os.environ)
     if theirs or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return None
     try:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018  (is this glibc?)
-        return library.mallopt
+        return library
     except (OSError, TypeError, AttributeError):
         return None
 
 
 def _set(values: dict[int, int]) -> None:
-    mallopt = _mallopt()
-    if mallopt is not None:
+    library = _glibc()
+    if library is not None:
         for parameter, value in values.items():
-            mallopt(parameter, value)
+            library.mallopt(parameter, value)
 
 
 @contextmanager
-def keeping_memory() -> Iterator[None]:
+def keeping_memory(give_back: bool = False) -> Iterator[None]:
     """Keep what is freed while the body runs, in this process, for what it asks for next; may be nested.
 
     What lies between blocks adds to the peak, by nothing for small networks and up to a third for convolutions. After
-    the body glibc's own largest thresholds hold, 64 MiB: what is more goes back as blocks are freed.
+    the body glibc's own largest thresholds hold: more than 64 MiB at the end of the heap go back as blocks are freed.
+
+    Args:
+        give_back: give all free memory back after the body, in some milliseconds; what comes next gets it as new pages.
     """
     global _num_keepers
     with _lock:
@@ -60,16 +63,5 @@ def keeping_memory() -> Iterator[None]:
             _num_keepers -= 1
             if not _num_keepers:
                 _set(_RELEASE)
-
-
-def start_sharing_memory(thread: threading.Thread) -> None:
-    """Start a thread that takes its memory where the process does, not from a place of its own.
-
-    Threads otherwise get blocks of 64 MiB each, which go back to the system as soon as they are empty. Where no thread
-    of the process asked for memory before, glibc goes on like that for the threads that come later.
-    """
-    _set({_ARENA_MAX: 1})
-    try:
-        thread.start()
-    finally:
-        _set({_ARENA_MAX: 0})
+                if give_back and (library := _glibc()) is not None:
+                    library.malloc_trim(0)

@@ -2,7 +2,6 @@
 
 import ctypes
 import sys
-import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-
-from vaekit.engine.memory import start_sharing_memory
 
 T = TypeVar("T")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -34,8 +31,8 @@ def _openmp() -> Any:
 def release_pool() -> None:
     """End the worker threads that the calling thread holds for parallel operations; the next operation starts new ones.
 
-    With the pools of two threads there are more workers than cores, and libgomp then lets workers sleep between
-    operations instead of spinning: a small training step becomes a fifth slower.
+    New ones take over how the calling thread treats denormal numbers. Where the runtime cannot end them they go on as
+    they are, which costs time, not correctness.
     """
     runtime = _openmp()
     if runtime is not None:
@@ -60,52 +57,39 @@ def threads_for(model: nn.Module, batch_size: int) -> int:
 def run_flushing_denormals(
     function: Callable[[], T], num_threads: int | None = None, device: torch.device | None = None
 ) -> T:
-    """Run `function` in a fresh thread in which denormal numbers are flushed to zero; return its result.
+    """Run `function` while denormal numbers are flushed to zero; return its result.
 
     Pixels that never change drive Adam's moments into the denormal range, where a CPU is many times slower. The flag
-    reaches only a thread and the pool that it starts, so the caller's own threads keep their arithmetic. Signal
-    handlers go on running in the caller's thread while it waits.
+    belongs to a thread and to the workers that it starts: they are started anew, and once more afterwards, so that the
+    caller's arithmetic stays what it was.
 
     Args:
         function: what to run.
         num_threads: threads for its parallel operations; None takes as many as the caller has.
-        device: where it computes. On any but the CPU it runs in the caller's thread: denormals cost nothing there, and
-            torch keeps recorded CUDA graphs per thread.
+        device: where it computes. On any but the CPU denormals cost nothing, and the function runs as it is.
     """
     if device is not None and device.type != "cpu":
         return function()
-    outcome: dict[str, Any] = {}
-    done = threading.Event()
-    callers = torch.get_num_threads()
-
-    def body() -> None:
-        try:
-            torch.set_flush_denormal(True)
-            torch.set_num_threads(num_threads or callers)
-            outcome["value"] = function()
-        except BaseException as error:
-            outcome["error"] = error
-        finally:
-            done.set()
-
+    num_before, flushed_before = torch.get_num_threads(), is_flushing()
     release_pool()
-    thread = threading.Thread(target=body, name="vaekit", daemon=True)
-    start_sharing_memory(thread)
-    done.wait()
-    thread.join()
-    torch.set_num_threads(callers)  # part of the setting belongs to the process, not to the thread
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(num_threads or num_before)
+    try:
+        return function()
+    finally:
+        torch.set_num_threads(num_before)
+        torch.set_flush_denormal(flushed_before)
+        release_pool()
+
+
+def is_flushing() -> bool:
+    """Whether denormal numbers are zero in this thread."""
+    return bool(torch.tensor(2e-38, dtype=torch.float32, device="cpu") * 0.1 == 0)
 
 
 def flushes_denormals() -> bool:
-    """Whether this machine can flush denormal numbers to zero; tried in a thread of its own, which then ends."""
-    answer: list[bool] = []
-    thread = threading.Thread(target=lambda: answer.append(torch.set_flush_denormal(True)), name="vaekit")
-    thread.start()
-    thread.join()
-    return bool(answer and answer[0])
+    """Whether this machine can flush denormal numbers to zero."""
+    return run_flushing_denormals(is_flushing)
 
 
 def in_notebook() -> bool:

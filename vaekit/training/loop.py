@@ -82,6 +82,8 @@ class Loop:
     def __call__(self, resume: bool = False) -> None:
         """Train until the last epoch, until patience runs out, or until a signal."""
         with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
             engine.seeded(engine.block_seed(self.trainer.seed, _NOISE)),
             engine.network_precision(self.model, self.trainer.precision, self.trainer.batch_size) as low,
         ):

@@ -146,7 +146,7 @@ class Trainer:
             folder.mkdir(parents=True, exist_ok=True)
         loop = Loop(self, model, objective, train_x, valid_x, folder, self._callbacks(folder))
         try:
-            with _signals(loop), engine.keeping_memory():
+            with _signals(loop), engine.keeping_memory(give_back=True):
                 num_threads = engine.threads_for(model, self.batch_size)
                 engine.run_flushing_denormals(partial(loop, resume), num_threads, loop.device)
         finally:
