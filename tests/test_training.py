@@ -1,6 +1,5 @@
 """The trainer: exact resume, selection of weights, skipped steps, signals, E and M steps."""
 
-import contextlib
 import json
 import math
 from contextlib import nullcontext
@@ -169,7 +168,7 @@ def test_resume_refuses_other_settings_and_damaged_checkpoints(tmp_path):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_training_needs_no_gradients_from_its_caller(mode):
     x, ends = rows(), []
-    for context in (contextlib.nullcontext, mode):
+    for context in (nullcontext, mode):
         model, objective = make()
         with context():
             Trainer(max_epochs=1, **QUIET).fit(model, objective, x)
