@@ -41,7 +41,8 @@ class _LogMass(torch.autograd.Function):
 def _sum_log1p(values: Tensor) -> Tensor:
     r"""\( \sum_i \log(1 + v_i) \) over the last dimension, for v in [0, 1], by one logarithm for up to 100 elements.
 
-    The product of so many factors between 1 and 2 is a finite float32, and each is as exact as its rounding: 6e-8.
+    The product of so many factors between 1 and 2 is a finite float32, and each is as exact as its rounding: 6e-8. The
+    values are overwritten.
     """
     size = values.shape[-1]
     width = _WIDTH * max(1, math.ceil(size / (_WIDTH * _MOST)))
