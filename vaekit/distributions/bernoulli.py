@@ -84,9 +84,11 @@ class Bernoulli(TorchBernoulli):
         Without gradients as \( \sum_i (x_i - 1/2) l_i - |l_i| / 2 - \log(1 + e^{-|l_i|}) \), where a hundred elements
         share a logarithm: of an evaluation with thousands of draws one logarithm each is a tenth.
         """
+        if not num_dims:
+            return self.log_prob(value)
         dims = tuple(range(-num_dims, 0))
-        if torch.is_grad_enabled() or not num_dims:
-            return self.log_prob(value).sum(dims) if num_dims else self.log_prob(value)
+        if torch.is_grad_enabled():
+            return self.log_prob(value).sum(dims)
         negative = self.logits.abs().neg_()
         linear = ((value - 0.5) * self.logits).add_(negative, alpha=0.5).sum(dims)
         return linear.sub_(_sum_log1p(negative.exp_().flatten(-num_dims)))

@@ -28,7 +28,7 @@ def seeded(seed: int) -> Iterator[None]:
     """Run the body with torch's global streams seeded by `seed`; restore the streams afterwards."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))
         if devices:  # torch.manual_seed asks for it in vain where there is no CUDA, and keeps a stack trace each time
             torch.cuda.manual_seed_all(seed)
         yield
