@@ -84,7 +84,6 @@ class Loop:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
-            torch.autocast(self.device.type, enabled=False),
             engine.seeded(engine.block_seed(self.trainer.seed, _NOISE)),
             engine.network_precision(self.model, self.trainer.precision, self.trainer.batch_size) as low,
         ):
