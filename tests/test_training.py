@@ -176,6 +176,12 @@ def test_training_needs_no_gradients_from_its_caller(mode):
     assert same(*ends)
 
 
+def test_training_within_autocast_is_refused():
+    model, objective = make()
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ConfigError, match=r'precision="bf16"'):
+        Trainer(max_epochs=1, **QUIET).fit(model, objective, rows())
+
+
 def test_the_best_weights_come_back():
     """Validation data from elsewhere get worse while training goes on: the first weights are the best ones."""
     model, objective = make()

@@ -137,6 +137,11 @@ class Trainer:
         if self.patience is not None and valid is None:
             raise ConfigError("patience counts epochs without a better validation bound; hand over `valid` or drop it")
         model.to(engine.resolve_device(self.device))
+        if torch.is_autocast_enabled(engine.model_device(model).type):
+            raise ConfigError(
+                "fit() was called within torch.autocast, which would keep the weights of the first step and reach the "
+                'densities; call it outside, and choose Trainer(precision="bf16") for low precision inside networks'
+            )
         objective.to(engine.model_device(model))
         train_x = self._checked(model, train, "train")
         valid_x = None if valid is None else self._checked(model, valid, "valid")
