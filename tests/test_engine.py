@@ -2,9 +2,9 @@
 
 import gc
 import itertools
+import mmap
 import os
 import platform
-import resource
 import subprocess
 import sys
 from itertools import pairwise
@@ -393,7 +393,7 @@ def test_a_seeded_stream_is_that_of_torch():
 # --- Memory ----------------------------------------------------------------------------------------------------------
 
 BLOCKS = """
-import os, resource, torch
+import resource, torch
 from vaekit import engine
 from vaekit.engine import memory
 
@@ -420,7 +420,7 @@ print(memory._glibc() is not None, outside, inside, in_training, kept, resident(
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or resource.getpagesize() != 4096, reason="counts pages of 4 KiB")
+@pytest.mark.skipif(sys.platform != "linux" or mmap.PAGESIZE != 4096, reason="counts pages of 4 KiB")
 @pytest.mark.parametrize("variable", ["", "MALLOC_ARENA_TEST"])
 def test_freed_memory_is_kept_where_the_user_has_no_settings(variable):
     """A block of 48 MiB has 12,288 pages; glibc itself gives blocks of more than 32 MiB back one by one."""

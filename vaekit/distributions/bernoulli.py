@@ -78,17 +78,12 @@ class Bernoulli(TorchBernoulli):
         except RuntimeError:  # within a transform of torch.func; an error of another kind comes out again
             return _log_mass(self.logits, value)
 
-    def sum_log_prob(self, value: Tensor, num_dims: int) -> Tensor:
-        r"""`log_prob` summed over the last `num_dims` dimensions, in nats.
+    def sum_log_prob_no_grad(self, value: Tensor, num_dims: int) -> Tensor:
+        r"""`log_prob` summed over the last `num_dims` dimensions, of which there is one at least, in nats.
 
-        Without gradients as \( \sum_i (x_i - 1/2) l_i - |l_i| / 2 - \log(1 + e^{-|l_i|}) \), where a hundred elements
+        Computed as \( \sum_i (x_i - 1/2) l_i - |l_i| / 2 - \log(1 + e^{-|l_i|}) \), where a hundred elements
         share a logarithm: of an evaluation with thousands of draws one logarithm each is a tenth.
         """
-        if not num_dims:
-            return self.log_prob(value)
-        dims = tuple(range(-num_dims, 0))
-        if torch.is_grad_enabled():
-            return self.log_prob(value).sum(dims)
         negative = self.logits.abs().neg_()
-        linear = ((value - 0.5) * self.logits).add_(negative, alpha=0.5).sum(dims)
+        linear = ((value - 0.5) * self.logits).add_(negative, alpha=0.5).sum(tuple(range(-num_dims, 0)))
         return linear.sub_(_sum_log1p(negative.exp_().flatten(-num_dims)))

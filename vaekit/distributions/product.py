@@ -117,8 +117,8 @@ class Product(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, summed over the (observed) elements, shape (*batch,)."""
-        at_once = getattr(self.base, "sum_log_prob", None)  # of a family that sums cheaper than element by element
-        if at_once is not None and self.missing == "error":
+        at_once = getattr(self.base, "sum_log_prob_no_grad", None)  # of a family that sums cheaper than by elements
+        if at_once is not None and self.event_ndims and self.missing == "error" and not torch.is_grad_enabled():
             return at_once(value, self.event_ndims)
         return self._sum(self.log_prob_per_element(value))
 

@@ -4,7 +4,7 @@ import torch
 
 from vaekit.engine.compilation import can_compile, compile_cache, compiler
 from vaekit.engine.devices import has_fast_bf16, memory_format, resolve_device
-from vaekit.engine.threads import flushes_denormals
+from vaekit.engine.threads import flushes_denormals, is_flushing
 
 About = dict[str, str | int | bool | None]
 
@@ -42,5 +42,5 @@ def describe_run(model: object, dtype: torch.dtype, compile: str, compiled_at: i
         "compiled_at": compiled_at,
         "threads": torch.get_num_threads(),
         "memory_format": memory_format(model),
-        "flush_denormals": flushes_denormals(),
+        "flush_denormals": is_flushing(),
     }

@@ -5,7 +5,7 @@ So memory is bounded whatever N and K, and two chunk sizes see the same draws.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -115,9 +115,8 @@ class _Passes:
     def __init__(self, model: LatentVariableModel, num_rows: int, num_samples: int, compile: bool) -> None:
         self.model, self.num_rows, self.compile = model, num_rows, compile
         self.num_samples = math.ceil(BLOCK_SAMPLES / math.ceil(BLOCK_SAMPLES / num_samples))
-        self.function: Callable[..., Tensor] = _log_likelihood
-        if compile:
-            self.function = engine.compiled_once(model, _log_likelihood, num_rows, self.num_samples)
+        shape = (num_rows, self.num_samples)
+        self.function = engine.compiled_once(model, _log_likelihood, *shape) if compile else _log_likelihood
 
     def log_likelihood(self, z: Tensor, y: Tensor) -> Tensor:
         """log p(y|z) for z of shape (K, B, *Z) and y of shape (B, *X): shape (K, B)."""

@@ -129,6 +129,7 @@ class Trainer:
 
         Raises:
             ShapeError, SupportError, DataError: if the data do not fit the model.
+            ConfigError: if the settings do not go together, or within torch.autocast.
             TrainingError: after three steps in a row that were not finite; the model then has its best weights.
             ArtifactError: if the checkpoint is damaged or belongs to other settings.
         """
@@ -136,13 +137,14 @@ class Trainer:
             raise ConfigError(f"only an nn.Module can be trained; got {type(model).__name__}")
         if self.patience is not None and valid is None:
             raise ConfigError("patience counts epochs without a better validation bound; hand over `valid` or drop it")
-        model.to(engine.resolve_device(self.device))
-        if torch.is_autocast_enabled(engine.model_device(model).type):
+        device = engine.resolve_device(self.device)
+        if torch.is_autocast_enabled(device.type):
             raise ConfigError(
                 "fit() was called within torch.autocast, which would keep the weights of the first step and reach the "
                 'densities; call it outside, and choose Trainer(precision="bf16") for low precision inside networks'
             )
-        objective.to(engine.model_device(model))
+        model.to(device)
+        objective.to(device)
         train_x = self._checked(model, train, "train")
         valid_x = None if valid is None else self._checked(model, valid, "valid")
         objective.prepare(len(train_x))
