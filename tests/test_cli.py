@@ -330,9 +330,10 @@ def test_nothing_loads_the_compiler_before_it_is_needed():
     code = """
 import sys, torch, vaekit as vk
 x = torch.ones(8, 3)
-vk.evaluation.log_marginal(vk.presets.s_vae((3,), likelihood="bernoulli")[0], x, num_samples=2)
-model, objective = vk.presets.vae((3,), likelihood="bernoulli")
-vk.Trainer(max_epochs=2, batch_size=4, progress=False).fit(model, objective, x, x)
+for name in ("vae", "s_vae", "ladder_vae", "hierarchical_vamp", "vae_iaf", "hvae", "factor_vae"):
+    model, objective = getattr(vk.presets, name)((3,), likelihood="bernoulli")
+    vk.evaluation.log_marginal(model, x, num_samples=2)
+    vk.Trainer(max_epochs=2, batch_size=4, progress=False).fit(model, objective, x, x)
 print(*(name in sys.modules for name in ("torch._dynamo", "sympy")))
 """
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)

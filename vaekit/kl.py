@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Distribution, MultivariateNormal, Nor
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
 from vaekit.distributions import Product, UnitNormal
+from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.errors import ConfigError
 
 __all__ = ["kl_divergence", "kl_per_dimension"]
@@ -58,7 +59,7 @@ def gaussian_kl(loc_q: Tensor, tril_q: Tensor, loc_p: Tensor, tril_p: Tensor) ->
     Returns:
         KL(q, p) in nats, shape (...).
     """
-    shape = torch.broadcast_shapes(tril_q.shape, tril_p.shape)
+    shape = broadcast_shapes(tril_q.shape, tril_p.shape)
     tril_q, tril_p = tril_q.expand(shape), tril_p.expand(shape)
     ratio = torch.linalg.solve_triangular(tril_p, tril_q, upper=False)
     shift = torch.linalg.solve_triangular(tril_p, (loc_p - loc_q).expand(shape[:-1]).unsqueeze(-1), upper=False)
@@ -117,7 +118,7 @@ def _sum_of_elements(q: Distribution, p: Distribution) -> Tensor | None:
 def _from_torch(q: Distribution, p: Distribution) -> Tensor | None:
     """torch's closed form, or None. Some of its formulas do not broadcast, so p gets the batch shape of q first."""
     try:
-        shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        shape = broadcast_shapes(q.batch_shape, p.batch_shape)
         wide = p if p.batch_shape == shape else p.expand(shape)
         return torch_kl_divergence(q, wide)
     except NotImplementedError:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vaekit.distributions.one_hot import draw_one_hot
+from vaekit.distributions.shapes import broadcast_shapes
 
 
 class AutoregressiveOneHot(Distribution):
@@ -60,4 +61,4 @@ class AutoregressiveOneHot(Distribution):
         leading = value.shape[: value.ndim - len(self.event_shape)]
         z = value.reshape(*leading, -1, self.event_shape[-1])
         log_prob = (z * torch.log_softmax(self.logits(z), -1)).sum((-2, -1))
-        return log_prob.expand(torch.broadcast_shapes(leading, self.batch_shape))
+        return log_prob.expand(broadcast_shapes(leading, self.batch_shape))

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.shapes import broadcast_shapes
+
 _MEAN_DRAWS = 16
 
 
@@ -71,7 +73,7 @@ class AutoregressiveImage(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(x) in nats, shape (*batch,)."""
-        batch = torch.broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
+        batch = broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
         x = value.expand(batch + self.event_shape).reshape(-1, *self.image_shape)
         logits = self.logits(x.to(self.context.dtype), self._contexts(batch))
         chosen = torch.log_softmax(logits, 2).gather(2, x.long().unsqueeze(2))

@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, constraints
 
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic, centred, draw_levels, log_mass
+from vaekit.distributions.shapes import broadcast_shapes
 
 
 def _chosen(values: Tensor, index: Tensor) -> Tensor:
     """The entries of the last dimension of `values` that `index` names; both broadcast."""
-    shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
+    shape = broadcast_shapes(values.shape[:-1], index.shape)
     return values.expand(*shape, -1).gather(-1, index.expand(shape).unsqueeze(-1)).squeeze(-1)
 
 

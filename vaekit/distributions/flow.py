@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vaekit.distributions.maps import Map
+from vaekit.distributions.shapes import broadcast_shapes
 
 
 class _Own(NamedTuple):
@@ -109,7 +110,7 @@ class Flow(Distribution):
         if own is not None and self._is_own(value, own):
             return self.base.log_prob(own.noise) - own.log_det
         # Under each x a point comes from another place, and a map may need to see as many points as there are x.
-        batch = torch.broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
+        batch = broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
         noise, log_det = self._pull(value.expand(batch + self.event_shape))
         return self.base.log_prob(noise) + log_det
 

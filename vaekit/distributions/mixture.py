@@ -9,6 +9,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions import Normal as TorchNormal
 
 from vaekit.distributions.product import Product
+from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.errors import ShapeError
 
 _VALUES = 2**22  # numbers per pass, so that memory stays bounded whatever the number of points and components
@@ -110,7 +111,7 @@ class Mixture(Distribution):
         size = max(1, _VALUES // (self.num_components * _numbers_per_pair(self.components)))
         parts = [torch.logsumexp(_log_prob_table(self.components, part) + self.logits, 1) for part in flat.split(size)]
         result = torch.cat(parts).to(torch.promote_types(value.dtype, self.logits.dtype)).reshape(leading)
-        return result.expand(torch.broadcast_shapes(leading, self.batch_shape))
+        return result.expand(broadcast_shapes(leading, self.batch_shape))
 
 
 def _normals(components: Distribution) -> TorchNormal | None:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
+from vaekit.distributions.shapes import broadcast_shapes
+
 
 class OrdinalCategorical(Categorical):
     r"""torch's `Categorical` read as a distribution over integers: \( E[x] = \sum_c c\, p_c \) exists.
@@ -45,6 +47,6 @@ class OrdinalCategorical(Categorical):
         """log p(x) in nats; x holds integers of any dtype."""
         index = value.long().unsqueeze(-1)
         logits = self.logits
-        shape = torch.broadcast_shapes(index.shape[:-1], logits.shape[:-1])
+        shape = broadcast_shapes(index.shape[:-1], logits.shape[:-1])
         # Index is expanded, logits are not copied: gather reads them through their strides.
         return logits.expand(*shape, -1).gather(-1, index.expand(*shape, 1)).squeeze(-1)

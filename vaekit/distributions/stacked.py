@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.shapes import broadcast_shapes
+
 
 class Stacked(Distribution):
     r"""\( p(v) = \prod_m p_m(v_m) \) with \( v = (v_1, \dots, v_M) \) stacked in front of the event dimensions.
@@ -25,7 +27,7 @@ class Stacked(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
 
     def __init__(self, parts: Sequence[Distribution]) -> None:
-        batch = torch.broadcast_shapes(*(part.batch_shape for part in parts))
+        batch = broadcast_shapes(*(part.batch_shape for part in parts))
         self.parts = tuple(part if part.batch_shape == batch else part.expand(batch) for part in parts)
         event = self.parts[0].event_shape
         self._place = -len(event) - 1

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.shapes import broadcast_shapes
+
 
 class PaddedTokens(constraints.Constraint):
     """Integers 0..V-1 in which nothing but the end token follows an end token.
@@ -119,7 +121,7 @@ class TokenSequence(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(x) in nats, shape (*batch,)."""
-        batch = torch.broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
+        batch = broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
         tokens = value.expand(batch + self.event_shape).reshape(batch.numel(), -1).long()
         logits = self.network.logits(tokens, self._contexts(batch))
         chosen = torch.log_softmax(logits, -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)

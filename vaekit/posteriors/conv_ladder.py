@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral, Normal, Product
 from vaekit.distributions.positive import normal_of_maps
+from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.networks.residual import as_maps, over_leading, sizes_of
 
 
@@ -65,7 +66,7 @@ class ConvLadder(ConditionalDistribution):
 
     def _layer(self, layer: int, features: Tensor, state: Tensor) -> Product:
         """q of one layer from features of x and the state, both of shape (..., C, H, W)."""
-        leading = torch.broadcast_shapes(features.shape[:-3], state.shape[:-3])
+        leading = broadcast_shapes(features.shape[:-3], state.shape[:-3])
         both = torch.cat([t.expand(*leading, *t.shape[-3:]) for t in (features, state)], -3)
         change: Any = normal_of_maps(over_leading(self.estimates[layer], both)).base
         if not self._bound:

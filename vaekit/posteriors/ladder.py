@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral, Normal, Product
 from vaekit.distributions.positive import normal_of
+from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.networks.dense import Dense
 from vaekit.networks.shapes import as_shape
 
@@ -55,7 +56,7 @@ class Ladder(ConditionalDistribution):
 
     def _step(self, estimate: Product, layer: int, above: Tensor, state: None) -> tuple[Distribution, None]:
         if not self._bound:
-            leading = torch.broadcast_shapes(above.shape[:-1], estimate.batch_shape)
+            leading = broadcast_shapes(above.shape[:-1], estimate.batch_shape)
             zero = above.new_zeros(*leading, self.sizes[layer])
             return _precision_weighted(Normal(zero, torch.ones_like(zero), validate_args=False), estimate.base), None
         return _precision_weighted(self._bound[0].conditional(layer, above).base, estimate.base), None

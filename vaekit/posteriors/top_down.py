@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral
 from vaekit.distributions.positive import normal_of
+from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.networks.dense import Dense
 from vaekit.networks.shapes import as_shape
 
@@ -43,7 +44,7 @@ class TopDown(ConditionalDistribution):
         self.below = nn.ModuleList(Dense(width + above, self.hidden, 2 * size, activation) for above, size in pairs)
 
     def _step(self, features: Tensor, layer: int, above: Tensor, state: None) -> tuple[Distribution, None]:
-        leading = torch.broadcast_shapes(features.shape[:-1], above.shape[:-1])
+        leading = broadcast_shapes(features.shape[:-1], above.shape[:-1])
         both = torch.cat([features.expand(*leading, -1), above.expand(*leading, -1)], -1)
         return normal_of(self.below[layer](both)), None
 

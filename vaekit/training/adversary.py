@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vaekit.errors import TrainingError
 from vaekit.objectives import Objective
+from vaekit.training.adam import Adam
 
 _MAX_SKIPPED = 3
 
@@ -25,9 +26,7 @@ class Adversary:
         self.objective, self.model, self.buffers = objective, model, buffers
         self.parameters = list(objective.adversary_parameters())
         # The betas of Kim & Mnih (2018): an opponent that moves calls for a short memory.
-        self.optimizer = torch.optim.Adam(
-            self.parameters, lr=objective.adversary_learning_rate, betas=(0.5, 0.9), fused=True
-        )
+        self.optimizer = Adam(self.parameters, lr=objective.adversary_learning_rate, betas=(0.5, 0.9))
         self.num_skipped = self.skipped_in_a_row = 0
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
@@ -42,7 +41,8 @@ class Adversary:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None
         self.skipped_in_a_row = 0
         return loss.terms
 
