@@ -334,6 +334,8 @@ for name in ("vae", "s_vae", "ladder_vae", "hierarchical_vamp", "vae_iaf", "hvae
     model, objective = getattr(vk.presets, name)((3,), likelihood="bernoulli")
     vk.evaluation.log_marginal(model, x, num_samples=2)
     vk.Trainer(max_epochs=2, batch_size=4, progress=False).fit(model, objective, x, x)
+vk.evaluation.evaluate(model, x, num_samples=2)
+vk.training.fit_prior(model, x, vk.priors.AffineCoupling(model.prior().event_shape[0]), num_draws=16, max_epochs=1)
 print(*(name in sys.modules for name in ("torch._dynamo", "sympy")))
 """
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)

@@ -7,8 +7,7 @@ from torch import nn
 
 import vaekit as vk
 from vaekit import engine
-from vaekit.training import gradients
-from vaekit.training.adam import Adam
+from vaekit.training import Adam, gradients
 from vaekit.training.gradients import Backward, OneGraph, norm_of
 from vaekit.training.step import Step
 

@@ -4,6 +4,7 @@ The one package that touches global state, of torch (its random streams, denorma
 (what becomes of freed memory), and restores it.
 """
 
+from vaekit.engine.adam import Adam
 from vaekit.engine.caches import cache_dir
 from vaekit.engine.compilation import (
     Compile,
@@ -34,6 +35,7 @@ from vaekit.engine.streams import block_seed, draw_seed, fork_rng, rng_state, se
 from vaekit.engine.threads import in_notebook, is_small_step, run_flushing_denormals, threads_for
 
 __all__ = [
+    "Adam",
     "Compile",
     "PayingCompilation",
     "Precision",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from vaekit import bounds
+from vaekit import bounds, engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.conditional import Conditional
 from vaekit.distributions import Product
@@ -137,7 +137,7 @@ def _refined(
 ) -> Tensor:
     """The parameters of q*, by Adam on the sum of the points' ELBOs: each point has parameters of its own."""
     params = nn.Parameter(start.clone())
-    optimizer = torch.optim.Adam([params], lr=learning_rate)
+    optimizer = engine.Adam([params], lr=learning_rate)
     steps = range(num_steps)
     with torch.enable_grad():
         for i in track(steps, "refining q") if progress else steps:

@@ -1,6 +1,6 @@
 """Training: one loop, callbacks, history and checkpoints; a prior fitted afterwards."""
 
-from vaekit.training.adam import Adam
+from vaekit.engine import Adam
 from vaekit.training.callbacks import Callback, CollapseWarning
 from vaekit.training.history import History
 from vaekit.training.trainer import Trainer

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaekit import engine
 from vaekit.errors import TrainingError
 from vaekit.objectives import Objective
-from vaekit.training.adam import Adam
 
 _MAX_SKIPPED = 3
 
@@ -26,7 +26,7 @@ class Adversary:
         self.objective, self.model, self.buffers = objective, model, buffers
         self.parameters = list(objective.adversary_parameters())
         # The betas of Kim & Mnih (2018): an opponent that moves calls for a short memory.
-        self.optimizer = Adam(self.parameters, lr=objective.adversary_learning_rate, betas=(0.5, 0.9))
+        self.optimizer = engine.Adam(self.parameters, lr=objective.adversary_learning_rate, betas=(0.5, 0.9))
         self.num_skipped = self.skipped_in_a_row = 0
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
@@ -41,8 +41,7 @@ class Adversary:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step()
-        for parameter in self.parameters:
-            parameter.grad = None
+        self.optimizer.zero_grad()
         self.skipped_in_a_row = 0
         return loss.terms
 

@@ -15,7 +15,6 @@ from vaekit import engine
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import inputs
 from vaekit.objectives import Objective
-from vaekit.training.adam import Adam
 from vaekit.training.callbacks import Callback, MetricsFile, progress_callback
 from vaekit.training.history import History
 from vaekit.training.loop import Loop
@@ -183,7 +182,7 @@ class Trainer:
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """A new optimiser; Adam in its fused form unless a factory was given."""
         if self.optimizer is None:
-            return Adam(parameters, lr=self.learning_rate)
+            return engine.Adam(parameters, lr=self.learning_rate)
         return self.optimizer(parameters, lr=self.learning_rate)
 
     def fingerprint(self) -> dict[str, Any]:

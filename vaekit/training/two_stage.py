@@ -157,7 +157,7 @@ def _maximize(
     held_out = max(1, len(z) // _HELD_OUT)
     valid, train = z[:held_out], z[held_out:]
     parameters = [p for p in prior.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    optimizer = engine.Adam(parameters, lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs)
     best, best_state = _mean_log_prob(prior, valid), copy.deepcopy(prior.state_dict())
     epochs = range(max_epochs)

@@ -37,6 +37,7 @@ class Adam(torch.optim.Adam):
 
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
     state_dict = unwrap(torch.optim.Adam.state_dict)
+    zero_grad = unwrap(torch.optim.Adam.zero_grad)
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Put back what `state_dict` returned."""
