@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ class Loop:
             if resume and self.run is not None:
                 self._restore()
             self._notify("on_fit_start")
-            batches = inputs.read(self.train, self._indices())
+            batches = self._in_model_space(self.train, self._indices())
             try:
                 while self.epoch < self.max_epochs and not (self.stop or self.signal):
                     self._run_epoch(batches)
@@ -103,11 +103,11 @@ class Loop:
                 self.history.engine = engine.describe_run(self.model, dtype, self.trainer.compile, compiled_at)
                 self._notify("on_fit_end")
 
-    def _run_epoch(self, batches: Iterator[Tensor]) -> None:
+    def _run_epoch(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         _train_mode(self.model, self.objective)
         started = time.perf_counter()
         for _ in range(self.batch, self.num_batches):
-            y, log_det = self._to_model_space(next(batches))
+            y, log_det = next(batches)
             loss = self.stepper(y)
             if loss is not None:  # a skipped step adds nothing
                 self._add(self.totals, {"loss": loss.value, **loss.terms}, log_det)
@@ -133,9 +133,10 @@ class Loop:
             self._checkpoint()
         self._notify("on_epoch_end", record)
 
-    def _to_model_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            return inputs.to_model_space(self.model, x.to(self.device, non_blocking=True), self.dtype)
+    def _in_model_space(
+        self, x: inputs.Rows, indices: Iterable[slice | Tensor]
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
+        return inputs.in_model_space(self.model, x, indices, self.device, self.dtype, self.jacobian)
 
     def _indices(self) -> Iterator[slice | Tensor]:
         """Which rows each batch of the rest of the run has: a function of the seed and the epoch alone."""
@@ -167,8 +168,7 @@ class Loop:
         totals = Totals()
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
             size = max(1, _VALID_ROWS // getattr(self.objective, "num_samples", 1))
-            for x in inputs.read(valid, inputs.batches(len(valid), size)):
-                y, log_det = self._to_model_space(x)
+            for y, log_det in self._in_model_space(valid, inputs.batches(len(valid), size)):
                 self._add(totals, self.objective.validation_terms(self.model, y), log_det)
         return self._means("valid", totals)
 
@@ -178,7 +178,7 @@ class Loop:
         if len(x) < 2:
             return [], 0
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
-            y, _ = self._to_model_space(x)
+            y, _ = inputs.to_model_space(self.model, x.to(self.device), self.dtype)
             code = aggregate(self.model, y)
             rate = Score.of_mean(bounds.elbo_terms(self.model, y)[1])
         return [finding for finding in verdict(rate, code) if finding.name != HEALTHY], code.active_units

@@ -24,6 +24,8 @@ class Scale(Transform):
         ConfigError: unless low < high.
     """
 
+    is_fixed = True
+
     def __init__(self, low: float = 0.0, high: float = 255.0) -> None:
         super().__init__()
         if not low < high:
@@ -57,6 +59,7 @@ class Standardize(Transform):
 
     loc: Tensor
     scale: Tensor
+    is_fixed = True
 
     def __init__(self, event_shape: int | tuple[int, ...]) -> None:
         super().__init__()

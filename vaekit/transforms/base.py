@@ -23,13 +23,14 @@ class Transform(nn.Module, ABC):
     r"""A map y = f(x) from data to model space, elementwise on the event, with its log|det df/dx|.
 
     For a density, \( \log p(x) = \log p(y) + \log|\det \partial f / \partial x| \). Transforms that are no bijection
-    say
-    so: one that `dequantizes` turns a density of y into a lower bound on a mass of x; one that `discretizes` forgets x,
-    so that the result is the mass of y.
+    say so: one that `dequantizes` turns a density of y into a lower bound on a mass of x; one that `discretizes`
+    forgets x, so that the result is the mass of y. One that `is_fixed` draws nothing and has nothing to learn while a
+    model trains: rows may go through it once, before the first step.
     """
 
     dequantizes = False
     discretizes = False
+    is_fixed = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -91,6 +92,11 @@ class Compose(Transform):
     def discretizes(self) -> bool:  # type: ignore[override]
         """Whether any part does."""
         return any(t.discretizes for t in self._chain)
+
+    @property
+    def is_fixed(self) -> bool:  # type: ignore[override]
+        """Whether all parts are."""
+        return all(t.is_fixed for t in self._chain)
 
     def forward(self, x: Tensor) -> Tensor:
         """Every transform in turn."""

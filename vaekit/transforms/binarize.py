@@ -66,6 +66,11 @@ class Binarize(Transform):
             raise ConfigError(f"Binarize expects mode in {', '.join(_MODES)}; got {mode!r}")
         self.mode, self.threshold, self.seed = mode, float(threshold), int(seed)
 
+    @property
+    def is_fixed(self) -> bool:  # type: ignore[override]
+        """Whether a row always gets the same bits."""
+        return self.mode != "fresh"
+
     def check(self, x: Tensor) -> None:
         """Raise a `SupportError` if x leaves [0, 1]."""
         if not bool(((x >= 0) & (x <= 1)).all()):

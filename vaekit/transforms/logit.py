@@ -21,6 +21,8 @@ class Logit(Transform):
         eps: margin that keeps 0 and 1 away from infinity, in (0, 1/2).
     """
 
+    is_fixed = True
+
     def __init__(self, eps: float = 0.05) -> None:
         super().__init__()
         if not 0 < eps < 0.5:
@@ -43,5 +45,6 @@ class Logit(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Sum of log(1 - 2 eps) - log sigmoid(y) - log sigmoid(-y)."""
-        per_element = math.log(1 - 2 * self.eps) - F.logsigmoid(y) - F.logsigmoid(-y)
+        size = y.abs()  # sigmoid(y) sigmoid(-y) is even: one logarithm serves both
+        per_element = math.log(1 - 2 * self.eps) + size + 2 * F.softplus(-size)
         return torch.where(torch.isnan(y), 0.0, per_element).flatten(1).sum(1)
