@@ -71,7 +71,10 @@ def compiled(
         return function
     os.environ[_CACHE_VARIABLE] = str(compile_cache())
     if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # torch has that function since it takes a filter
-        options = {**(options or {}), "guard_filter_fn": _guards_that_can_fail}
+        from vaekit.engine.passes import ConvertBeforeTransposing
+
+        options = {"post_grad_custom_pre_pass": ConvertBeforeTransposing(), **(options or {})}
+        options["guard_filter_fn"] = _guards_that_can_fail
     return torch.compile(_with_code_of_its_own(function), dynamic=False, options=options, fullgraph=whole)
 
 
