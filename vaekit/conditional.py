@@ -124,6 +124,7 @@ class Conditional(nn.Module):
         self.network, self.head = network, head
         self.autocast_dtype: torch.dtype | None = None
         self.adapter: nn.Module | None = None
+        self._convolves = engine.convolves(network)
         shape = in_shape if in_shape is not None else getattr(network, "in_shape", None)
         self.in_shape = None if shape is None else as_shape(shape)
         if hasattr(network, "out_shape") or self.in_shape is not None:
@@ -179,7 +180,8 @@ class Conditional(nn.Module):
             raise ShapeError(f"expected events of shape {self.in_shape}; got a tensor of shape {tuple(x.shape)}")
         leading = x.shape[: x.ndim - ndims]
         flat = x if len(leading) == 1 else x.reshape(-1, *x.shape[x.ndim - ndims :])
-        params = self.adapter(self.network(flat)) if self.autocast_dtype is None else self._low_precision(flat)
+        with engine.matrix_products(flat, self._convolves):
+            params = self.adapter(self.network(flat)) if self.autocast_dtype is None else self._low_precision(flat)
         return params.reshape(*leading, *self.head.param_shape)
 
     def _low_precision(self, flat: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from vaekit.engine.compilation import (
     compiled_once,
     compiler,
 )
+from vaekit.engine.convolutions import convolves, matrix_products
 from vaekit.engine.devices import (
     Precision,
     autocast,
@@ -53,6 +54,7 @@ __all__ = [
     "compiler",
     "describe",
     "describe_run",
+    "convolves",
     "draw_seed",
     "evaluating",
     "evaluating_in",
@@ -61,6 +63,7 @@ __all__ = [
     "in_notebook",
     "is_small_step",
     "keeping_memory",
+    "matrix_products",
     "model_device",
     "model_dtype",
     "network_precision",
