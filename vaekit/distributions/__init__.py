@@ -117,3 +117,7 @@ __all__ = [
     "nearest",
 ]
 __getattr__ = attributes(__name__, _WHERE)
+
+
+def __dir__() -> list[str]:
+    return __all__

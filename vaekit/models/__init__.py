@@ -21,3 +21,7 @@ __all__ = [
     "VAE",
 ]
 __getattr__ = attributes(__name__, _WHERE)
+
+
+def __dir__() -> list[str]:
+    return __all__
