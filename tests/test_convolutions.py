@@ -1,63 +1,72 @@
 """Convolutions as matrix products: the same values and gradients as torch's own, where shapes ask for it."""
 
+import copy
+
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import vaekit as vk
 from vaekit.engine import convolutions
-from vaekit.engine.convolutions import MatrixProducts
+from vaekit.engine.convolutions import adopt
+from vaekit.training.gradients import Backward, OneGraph
 
-F64 = torch.float64
-
-# Input's shape, kernel's shape, and the other arguments.
+CONV, TRANSPOSED = nn.Conv2d, nn.ConvTranspose2d
+# Input's shape, channels and kernel of the layer, and its other arguments.
 TO_PIXEL = {
-    "the end of a DCGAN": ((3, 5, 4, 4), (2, 5, 4, 4), {}),
-    "padding on both sides": ((3, 5, 3, 3), (7, 5, 4, 4), {"stride": 2, "padding": 1}),
-    "one pixel to one": ((3, 5, 1, 1), (2, 5, 3, 3), {"stride": 2, "padding": 1}),
-    "unequal sides": ((2, 3, 2, 5), (4, 3, 3, 5), {"stride": (2, 1), "padding": (1, 0)}),
-    "rows that no tap meets": ((2, 3, 3, 4), (4, 3, 2, 2), {"stride": 4}),
-    "one by one": ((2, 3, 1, 1), (4, 3, 1, 1), {}),
+    "the end of a DCGAN": ((3, 5, 4, 4), (5, 2, 4), {}),
+    "padding on both sides": ((3, 5, 3, 3), (5, 7, 4), {"stride": 2, "padding": 1}),
+    "one pixel to one": ((3, 5, 1, 1), (5, 2, 3), {"stride": 2, "padding": 1}),
+    "unequal sides": ((2, 3, 2, 5), (3, 4, (3, 5)), {"stride": (2, 1), "padding": (1, 0)}),
+    "rows that no tap meets": ((2, 3, 3, 4), (3, 4, 2), {"stride": 4}),
+    "one by one": ((2, 3, 1, 1), (3, 4, 1), {"bias": False}),
 }
 FROM_PIXEL = {
-    "the start of a DCGAN": ((3, 5, 1, 1), (5, 2, 4, 4), {}),
-    "stride 2": ((3, 5, 1, 1), (5, 2, 4, 4), {"stride": 2, "padding": 1}),
-    "output padding": ((3, 5, 1, 1), (5, 2, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
-    "unequal sides": ((3, 5, 1, 1), (5, 2, 2, 5), {"stride": 3, "padding": (0, 1), "output_padding": (0, 1)}),
+    "the start of a DCGAN": ((3, 5, 1, 1), (5, 2, 4), {}),
+    "stride 2": ((3, 5, 1, 1), (5, 2, 4), {"stride": 2, "padding": 1, "bias": False}),
+    "output padding": ((3, 5, 1, 1), (5, 2, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+    "unequal sides": ((3, 5, 1, 1), (5, 2, (2, 5)), {"stride": 3, "padding": (0, 1), "output_padding": (0, 1)}),
 }
-LARGE_KERNEL = {
-    "two by two": ((2, 9, 2, 2), (9, 8, 3, 3), {"stride": 2, "padding": 1}),
-    "output padding": ((2, 9, 2, 3), (9, 8, 3, 2), {"stride": (2, 3), "padding": 1, "output_padding": (1, 2)}),
+FEW_PIXELS = {
+    "two by two": ((1, 512, 2, 2), (512, 2, 3), {"stride": 2, "padding": 1}),
+    "output padding": ((1, 512, 2, 3), (512, 3, (3, 2)), {"stride": (2, 3), "padding": 1, "output_padding": (1, 2)}),
+    "without a bias": ((1, 512, 1, 2), (512, 2, 4), {"stride": 2, "padding": 1, "bias": False}),
 }
 CASES = [
-    *((F.conv2d, name, case) for name, case in TO_PIXEL.items()),
-    *((F.conv_transpose2d, name, case) for name, case in {**FROM_PIXEL, **LARGE_KERNEL}.items()),
+    *((CONV, *case) for case in TO_PIXEL.values()),
+    *((TRANSPOSED, *case) for case in {**FROM_PIXEL, **FEW_PIXELS}.values()),
 ]
 LEFT_ALONE = {
-    "two pixels": (F.conv2d, (2, 4, 4, 5), (3, 4, 4, 4), {}),
-    "groups": (F.conv2d, (2, 4, 4, 4), (4, 2, 4, 4), {"groups": 2}),
-    "dilation": (F.conv2d, (2, 4, 3, 3), (3, 4, 2, 2), {"dilation": 2}),
-    "padding by name": (F.conv2d, (2, 4, 1, 1), (3, 4, 3, 3), {"padding": "same"}),
-    "nothing but padding": (F.conv2d, (2, 4, 1, 1), (3, 4, 1, 1), {"padding": 1, "stride": 3}),
-    "no batch": (F.conv2d, (4, 4, 4), (3, 4, 4, 4), {}),
-    "transposed groups": (F.conv_transpose2d, (2, 4, 1, 1), (4, 2, 4, 4), {"groups": 2}),
-    "transposed dilation": (F.conv_transpose2d, (2, 4, 1, 1), (4, 2, 3, 3), {"dilation": 2}),
-    "more than the kernel": (F.conv_transpose2d, (2, 4, 1, 1), (4, 2, 2, 2), {"stride": 2, "output_padding": 1}),
-    "a large input": (F.conv_transpose2d, (4, 9, 4, 4), (9, 8, 3, 3), {"stride": 2}),
+    "two pixels": (CONV, (2, 4, 4, 5), (4, 3, 4), {}),
+    "groups": (CONV, (2, 4, 4, 4), (4, 4, 4), {"groups": 2}),
+    "dilation": (CONV, (2, 4, 3, 3), (4, 3, 2), {"dilation": 2}),
+    "padding by name": (CONV, (2, 4, 1, 1), (4, 3, 3), {"padding": "same"}),
+    "padding by reflection": (CONV, (2, 4, 2, 2), (4, 3, 3), {"padding": 1, "stride": 2, "padding_mode": "reflect"}),
+    "nothing but padding": (CONV, (2, 4, 1, 1), (4, 3, 1), {"padding": 1, "stride": 3}),
+    "no batch": (CONV, (4, 4, 4), (4, 3, 4), {}),
+    "no rows": (CONV, (0, 4, 4, 4), (4, 3, 4), {}),
+    "a stride of one number": (CONV, (2, 4, 3, 3), (4, 3, 3), {"stride": (2,)}),
+    "transposed groups": (TRANSPOSED, (2, 4, 1, 1), (4, 4, 4), {"groups": 2}),
+    "transposed dilation": (TRANSPOSED, (2, 4, 1, 1), (4, 2, 3), {"dilation": 2}),
+    "more than the kernel": (TRANSPOSED, (2, 4, 1, 1), (4, 2, 2), {"stride": 2, "output_padding": 1}),
+    "few channels": (TRANSPOSED, (1, 9, 2, 2), (9, 8, 3), {"stride": 2}),
+    "many rows": (TRANSPOSED, (3, 512, 2, 2), (512, 2, 3), {"stride": 2}),
+    "many pixels": (TRANSPOSED, (1, 512, 5, 4), (512, 5, 3), {"stride": 2}),
+    "many overlaps": (TRANSPOSED, (1, 512, 2, 2), (512, 2, 3), {}),
+    "no rows, transposed": (TRANSPOSED, (0, 512, 2, 2), (512, 2, 3), {"stride": 2}),
 }
 
 
 @pytest.fixture
 def taken(monkeypatch):
-    """Whether each convolution within the mode was computed by a product."""
+    """Whether each adopted layer that ran was computed by a product."""
     results = []
 
     def watched(function):
-        def call(*args, **kwargs):
-            result = function(*args, **kwargs)
-            results.append(result is not None)
-            return result
+        def call(*args):
+            results.append(function(*args) is not None)
+            return function(*args)
 
         return call
 
@@ -66,101 +75,151 @@ def taken(monkeypatch):
     return results
 
 
-def tensors(x_shape, weight_shape, out_channels, layout, dtype=F64):
-    generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(shape, generator=generator, dtype=dtype) for shape in (x_shape, weight_shape))
-    bias = torch.randn(out_channels, generator=generator, dtype=dtype)
-    if x.ndim == 4:
-        x, weight = (tensor.contiguous(memory_format=layout) for tensor in (x, weight))
-    return [tensor.requires_grad_() for tensor in (x, weight, bias)]
+def layers(kind, arguments, options, dtype=torch.float64, layout=torch.contiguous_format):
+    """A layer of torch's, and an adopted copy of it."""
+    with vk.engine.seeded(0):
+        layer = kind(*arguments, **options).to(dtype=dtype, memory_format=layout)
+    own = copy.deepcopy(layer)
+    adopt(own)
+    return layer, own
 
 
-def with_gradients(function, leaves, **options):
-    y = function(*leaves, **options)
+def draw(shape, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def with_gradients(layer, x):
+    y = layer(x)
     direction = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
-    return [y.detach(), *torch.autograd.grad(y, leaves, direction)]
+    return [y.detach(), *torch.autograd.grad(y, [x, *layer.parameters()], direction)]
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("has_bias", [True, False])
-@pytest.mark.parametrize(("function", "name", "case"), CASES)
-def test_values_and_gradients_are_torchs(taken, function, name, case, has_bias, layout):
-    x_shape, weight_shape, options = case
-    leaves = tensors(x_shape, weight_shape, weight_shape[0 if function is F.conv2d else 1], layout)
-    leaves = leaves if has_bias else leaves[:2]
-    expected = with_gradients(function, leaves, **options)
-    with MatrixProducts():
-        own = with_gradients(function, leaves, **options)
-    assert taken == [True]
-    for value, torchs in zip(own, expected, strict=True):
+@pytest.mark.parametrize(("kind", "shape", "arguments", "options"), CASES)
+def test_values_and_gradients_are_torchs(taken, kind, shape, arguments, options, layout):
+    layer, own = layers(kind, arguments, options, layout=layout)
+    x = draw(shape).contiguous(memory_format=layout).requires_grad_()
+    for value, torchs in zip(with_gradients(own, x), with_gradients(layer, x), strict=True):
         torch.testing.assert_close(value, torchs)
+    assert taken == [True]
 
 
 @pytest.mark.parametrize("name", LEFT_ALONE)
 def test_the_rest_is_left_to_torch(taken, name):
-    function, x_shape, weight_shape, options = LEFT_ALONE[name]
-    groups = options.get("groups", 1)
-    out_channels = weight_shape[0] if function is F.conv2d else groups * weight_shape[1]
-    leaves = tensors(x_shape, weight_shape, out_channels, torch.contiguous_format)
-    expected = function(*leaves, **options)
-    with MatrixProducts():
-        assert torch.equal(function(*leaves, **options), expected)
+    kind, shape, arguments, options = LEFT_ALONE[name]
+    layer, own = layers(kind, arguments, options)
+    x = draw(shape)
+    assert torch.equal(own(x), layer(x))
     assert taken == [False]
 
 
-@pytest.mark.parametrize(("function", "name", "case"), CASES)
-def test_low_precision(taken, function, name, case):
-    """In bfloat16 as torch's, but for kernels beside a few pixels, whose overlaps would be rounded one by one."""
-    x_shape, weight_shape, options = case
-    out_channels = weight_shape[0 if function is F.conv2d else 1]
-    leaves = tensors(x_shape, weight_shape, out_channels, torch.contiguous_format, torch.float32)
+def test_what_torch_refuses_is_refused(taken):
+    """A transposed layer whose extra rows no stride explains."""
+    layer, own = layers(TRANSPOSED, (4, 2, 4), {"padding": 2, "output_padding": 1})
+    for each in (layer, own):
+        with pytest.raises(RuntimeError, match="output padding"):
+            each(draw((2, 4, 1, 1)))
+
+
+@pytest.mark.parametrize(("kind", "shape", "arguments", "options"), CASES)
+def test_low_precision(taken, kind, shape, arguments, options):
+    """In bfloat16 as torch's, but for few pixels of many channels, whose overlaps would be rounded one by one."""
+    layer, own = layers(kind, arguments, options, torch.float32)
+    x = draw(shape, torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        expected = function(*leaves, **options)
-        with MatrixProducts():
-            own = function(*leaves, **options)
-    assert own.dtype == expected.dtype == torch.bfloat16
-    torch.testing.assert_close(own, expected, atol=0.1, rtol=0.02)
-    assert taken == [case not in LARGE_KERNEL.values()]
+        value, expected = own(x), layer(x)
+    assert value.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(value, expected, atol=0.05, rtol=0.02)
+    assert taken == [shape[1] != 512]
 
 
-def dcgan():
+def test_the_output_size_can_be_chosen(taken):
+    """The argument of torch's transposed layers."""
+    layer, own = layers(TRANSPOSED, (4, 2, 3), {"stride": 2})
+    x = draw((2, 4, 1, 1))
+    assert torch.equal(own(x, output_size=(4, 4)), layer(x, output_size=(4, 4)))
+
+
+def test_layers_of_other_classes_are_not_adopted():
+    """A user's own class does what it says."""
+
+    class Mine(nn.Conv2d):
+        pass
+
+    network = nn.Sequential(Mine(1, 2, 3), nn.Conv2d(2, 3, 3), nn.Conv1d(1, 2, 3), nn.LazyConv2d(4, 3))
+    adopt(network)
+    assert [type(module) for module in network] == [Mine, convolutions.Conv2d, nn.Conv1d, nn.LazyConv2d]
+    assert repr(network[1]) == repr(nn.Conv2d(2, 3, 3))
+    assert list(network[1].state_dict()) == ["weight", "bias"]
+
+
+def dcgan(wrap=lambda network: network):
     """A user's own modules, from and to a single pixel."""
     encoder = nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.ReLU(), nn.Conv2d(4, 8, 4), nn.Flatten())
     decoder = nn.Sequential(
         nn.Unflatten(1, (2, 1, 1)), nn.ConvTranspose2d(2, 8, 4), nn.ReLU(), nn.ConvTranspose2d(8, 1, 4, 2, 1)
     )
     return vk.VAE(
-        vk.Conditional(encoder, vk.posteriors.DiagonalNormal(2), in_shape=(1, 8, 8)),
-        vk.Conditional(decoder, vk.likelihoods.Bernoulli((1, 8, 8)), in_shape=2),
+        vk.Conditional(wrap(encoder), vk.posteriors.DiagonalNormal(2), in_shape=(1, 8, 8)),
+        vk.Conditional(wrap(decoder), vk.likelihoods.Bernoulli((1, 8, 8)), in_shape=2),
         vk.priors.StandardNormal(2),
     )
 
 
+def bound(model, x):
+    with vk.engine.seeded(0):
+        loss = vk.objectives.ELBO()(model, x).value
+    return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+
+
 def test_users_networks_run_with_them(taken):
-    """The same densities and gradients as without, and only where there are convolutions."""
-    model, x = dcgan().double(), (torch.rand(5, 1, 8, 8) > 0.5).double()
-
-    def bound():
-        with vk.engine.seeded(0):
-            loss = vk.objectives.ELBO()(model, x).value
-        return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
-
-    own = bound()
-    assert taken == [False, True, True, False, False]  # the last one is the layer that makes the logits
-    for part in (model.encoder, model.decoder):
-        part._convolves = False
-    for value, torchs in zip(own, bound(), strict=True):
+    """The same bound and gradients as by torch's layers."""
+    with vk.engine.seeded(0):
+        model, x = dcgan().double(), (torch.rand(5, 1, 8, 8) > 0.5).double()
+    taken.clear()  # of the dry runs that measure the networks
+    own = bound(model, x)
+    assert taken == [False, True, True, False]
+    for module in model.modules():
+        if type(module) in (convolutions.Conv2d, convolutions.ConvTranspose2d):
+            module.__class__ = type(module).__base__
+    for value, torchs in zip(own, bound(model, x), strict=True):
         torch.testing.assert_close(value, torchs)
-    assert len(taken) == 5
-    assert not vk.presets.vae((3,), likelihood="normal")[0].encoder._convolves
+    assert len(taken) == 4
+
+
+class Recomputed(nn.Module):
+    """Runs a network once more in the backward pass."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return checkpoint(self.network, x, use_reentrant=False)
+
+
+def test_networks_that_recompute_export_and_batch_their_weights():
+    """What torch does to modules works on adopted ones."""
+    x = (torch.rand(5, 1, 8, 8) > 0.5).double()
+    with vk.engine.seeded(0):
+        plain = dcgan().double()
+    with vk.engine.seeded(0):
+        recomputed = dcgan(Recomputed).double()
+    for value, expected in zip(bound(recomputed, x), bound(plain, x), strict=True):
+        torch.testing.assert_close(value, expected)
+    network = plain.decoder.network
+    z = torch.randn(3, 2, dtype=torch.float64)
+    traced = torch.jit.trace(network, z)
+    torch.testing.assert_close(traced(z[:2]), network(z[:2]))
+    parameters, buffers = torch.func.stack_module_state([network, network])
+    both = torch.func.vmap(lambda p, b: torch.func.functional_call(network, (p, b), (z,)))(parameters, buffers)
+    torch.testing.assert_close(both, network(z).expand(2, *network(z).shape))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not vk.engine.can_compile(), reason="needs a C++ compiler")
 def test_a_compiled_step_is_a_graph_all_the_same():
-    """The compiler is handed torch's own convolutions."""
-    from vaekit.training.gradients import Backward, OneGraph
-
+    """The compiler sees the products, too."""
     model, x = dcgan(), (torch.rand(16, 1, 8, 8) > 0.5).float()
     objective = vk.objectives.ELBO()
     objective.build(model)

@@ -119,6 +119,19 @@ def test_both_inference_gaps_against_closed_forms():
     assert gap.num_points == 40
 
 
+@pytest.mark.parametrize("family", ["DiagonalNormal", "LowRankNormal", "FullNormal"])
+def test_the_best_q_is_found_whatever_the_layout_of_its_parameters(family):
+    """A nearly linear decoder with four bits per unit: the exact posterior is close to normal."""
+    with engine.seeded(0):
+        encoder = vk.Conditional(vk.networks.MLP((16,), (8,)), getattr(vk.posteriors, family)(4))
+        decoder = vk.Conditional(vk.networks.MLP(4, (8,)), vk.likelihoods.Bernoulli((16,)))
+        model = vk.VAE(encoder, decoder, vk.priors.StandardNormal(4))
+    x = torch.bernoulli(torch.full((16, 16), 0.5), generator=seeded())
+    gap = diagnostics(model, x, generator=seeded()).inference_gap
+    assert gap.approximation.value + 4 * gap.approximation.stderr >= 0
+    assert gap.approximation.value < 0.1
+
+
 def test_the_best_q_needs_nothing_and_the_parameters_get_no_gradients():
     with engine.seeded(0):
         model, _ = vk.presets.vae((6,), latent_dim=2, hidden=(8,), likelihood="bernoulli")

@@ -197,6 +197,30 @@ def test_adam_is_torchs(options):
     assert not torch.equal(own[0], start[0])
 
 
+def test_adam_takes_gradients_in_any_layout():
+    """Those of `torch.autograd.grad` do not have their parameter's; the kernel goes by the order of memory."""
+    values = torch.arange(24.0).reshape(2, 3, 2, 2)
+    own, torchs = nn.Parameter(torch.zeros_like(values)), nn.Parameter(torch.zeros_like(values))
+    own.grad = (values - 10).to(memory_format=torch.channels_last)
+    torchs.grad = values - 10
+    Adam([own]).step()
+    torch.optim.Adam([torchs]).step()
+    torch.testing.assert_close(own, torchs)
+
+
+def test_adam_takes_more_parameters_later():
+    """As torch's does."""
+    first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    optimizer = Adam([first], lr=0.1)
+    first.grad = torch.ones(2)
+    optimizer.step()
+    optimizer.add_param_group({"params": [second]})
+    first.grad, second.grad = torch.ones(2), torch.ones(3)
+    optimizer.step()
+    torch.testing.assert_close(first, torch.full((2,), 0.8))
+    torch.testing.assert_close(second, torch.full((3,), 0.9))
+
+
 @pytest.fixture
 def traced(monkeypatch):
     """Graphs are made, but run without generated code."""

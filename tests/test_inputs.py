@@ -34,6 +34,7 @@ def table(num_rows=50, dtype=torch.uint8):
 class Counting(Scale):
     """Counts the rows that come by."""
 
+    is_fixed = True
     num_rows = 0
 
     def forward(self, x):
@@ -97,6 +98,22 @@ def test_a_transform_that_says_nothing_is_not_taken_for_fixed():
     first, second = inputs.in_model_space(model_with(Noise()), torch.zeros(5, 3), [slice(0, 5)] * 2, CPU)
     assert not torch.equal(first[0], second[0])
     assert not Compose([Scale(), Noise()]).is_fixed
+
+
+@pytest.mark.parametrize("base", [Scale, Compose])
+def test_a_class_with_a_way_of_its_own_does_not_inherit_that_it_is_fixed(base):
+    """Unless it says so."""
+
+    class Jitter(base):
+        def forward(self, x):
+            return super().forward(x) + torch.rand_like(x)
+
+    class Kept(base):
+        pass
+
+    arguments = [] if base is Scale else [[Scale()]]
+    assert not Jitter(*arguments).is_fixed
+    assert Kept(*arguments).is_fixed
 
 
 def test_gradients_are_on_between_batches():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import engine
+from vaekit.engine import convolutions
 from vaekit.errors import ShapeError
 from vaekit.networks.shapes import Shape, as_shape
 
@@ -124,7 +125,7 @@ class Conditional(nn.Module):
         self.network, self.head = network, head
         self.autocast_dtype: torch.dtype | None = None
         self.adapter: nn.Module | None = None
-        self._convolves = engine.convolves(network)
+        convolutions.adopt(network)
         shape = in_shape if in_shape is not None else getattr(network, "in_shape", None)
         self.in_shape = None if shape is None else as_shape(shape)
         if hasattr(network, "out_shape") or self.in_shape is not None:
@@ -180,8 +181,7 @@ class Conditional(nn.Module):
             raise ShapeError(f"expected events of shape {self.in_shape}; got a tensor of shape {tuple(x.shape)}")
         leading = x.shape[: x.ndim - ndims]
         flat = x if len(leading) == 1 else x.reshape(-1, *x.shape[x.ndim - ndims :])
-        with engine.matrix_products(flat, self._convolves):
-            params = self.adapter(self.network(flat)) if self.autocast_dtype is None else self._low_precision(flat)
+        params = self.adapter(self.network(flat)) if self.autocast_dtype is None else self._low_precision(flat)
         return params.reshape(*leading, *self.head.param_shape)
 
     def _low_precision(self, flat: Tensor) -> Tensor:

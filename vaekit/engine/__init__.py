@@ -16,7 +16,6 @@ from vaekit.engine.compilation import (
     compiled_once,
     compiler,
 )
-from vaekit.engine.convolutions import convolves, matrix_products
 from vaekit.engine.devices import (
     Precision,
     autocast,
@@ -54,7 +53,6 @@ __all__ = [
     "compiler",
     "describe",
     "describe_run",
-    "convolves",
     "draw_seed",
     "evaluating",
     "evaluating_in",
@@ -63,7 +61,6 @@ __all__ = [
     "in_notebook",
     "is_small_step",
     "keeping_memory",
-    "matrix_products",
     "model_device",
     "model_dtype",
     "network_precision",

@@ -35,9 +35,13 @@ class Adam(torch.optim.Adam):
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
         self._lists: tuple[Any, ...] | None = None
 
-    add_param_group = unwrap(torch.optim.Adam.add_param_group)
     state_dict = unwrap(torch.optim.Adam.state_dict)
     zero_grad = unwrap(torch.optim.Adam.zero_grad)
+
+    def add_param_group(self, param_group: Any) -> None:
+        """More parameters, as torch's optimisers take them."""
+        unwrap(torch.optim.Adam.add_param_group)(self, param_group)
+        self._lists = None
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Put back what `state_dict` returned."""
@@ -68,7 +72,11 @@ class Adam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update of every parameter that has a gradient."""
+        """One update of every parameter that has a gradient, in whichever memory layout that is."""
+        for group in self.param_groups:
+            for p in group["params"]:  # the kernel takes elements in the order of memory
+                if p.grad is not None and p.grad.stride() != p.stride():
+                    p.grad = torch.empty_like(p).copy_(p.grad)
         if self._lists is None:
             self._start()
             self._lists = self._gathered()

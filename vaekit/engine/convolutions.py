@@ -1,124 +1,110 @@
-"""Convolutions that are faster as one matrix product: to or from a single pixel, or from a few by a large kernel."""
+"""Convolutions that are faster as one matrix product: to or from a single pixel, or from a few of many channels."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, is_autocast_enabled, jit, nn
 
-_Sizes = int | Sequence[int]
-
-
-def convolves(network: nn.Module) -> bool:
-    """Whether there are convolutions of images in `network`."""
-    return any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in network.modules())
+_MOST_PIXELS, _LEAST_CHANNELS = 16, 512  # of an input whose transposed convolution is taken apart
 
 
-def matrix_products(x: Tensor, convolves: bool) -> AbstractContextManager[Any]:
-    """`MatrixProducts` where a network `convolves` on a CPU; elsewhere a context that does nothing.
+class Conv2d(nn.Conv2d):
+    """torch's layer; where its output is a single pixel, on a CPU, it is computed by a matrix product.
 
-    Nothing in a graph, too: torch's compiler does not follow all of a module within such a context.
-    """
-    applies = convolves and x.device.type == "cpu" and not torch.compiler.is_compiling()
-    return MatrixProducts() if applies else nullcontext()
-
-
-class MatrixProducts(TorchFunctionMode):
-    """While it is active, some 2-D convolutions are computed by one matrix product.
-
-    Those whose output or input is a single pixel, which end many encoders and begin many decoders: the product leaves
-    out the taps of the kernel that meet nothing but padding, and torch is two to fourteen times slower, gradients
-    included. And, in full precision, transposed ones whose kernel holds at least twice as many numbers as the input:
-    torch's way of laying out the kernel then costs more than to add up the product's columns. Shapes alone decide.
+    Such layers end many encoders. The product leaves out the taps of the kernel that meet nothing but padding, and
+    torch's own way takes two to fourteen times as long there, gradients included.
     """
 
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The function's value, by whichever way."""
-        kwargs = kwargs or {}
-        result = None
-        if func is torch.conv2d:
-            result = _to_pixel(*args, **kwargs)
-        elif func is torch.conv_transpose2d:
-            result = _transposed(*args, **kwargs)
-        return func(*args, **kwargs) if result is None else result
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y = _to_pixel(self, input, weight, bias)
+        return super()._conv_forward(input, weight, bias) if y is None else y
 
 
-def _pair(sizes: _Sizes) -> tuple[int, ...]:
-    return (sizes, sizes) if isinstance(sizes, int) else tuple(sizes)
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """torch's layer; where its input is a single pixel, or few of many channels, a matrix product on a CPU.
+
+    Such layers begin many decoders. Which way is taken depends on shapes alone.
+    """
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """As torch's, whose arguments these are."""
+        y = None if output_size is not None else _transposed(self, input)
+        return super().forward(input, output_size) if y is None else y
 
 
-def _is_plain(x: Tensor, groups: int, dilation: _Sizes) -> bool:
-    return x.ndim == 4 and groups == 1 and set(_pair(dilation)) == {1}
+def adopt(network: nn.Module) -> None:
+    """Let torch's convolutions in `network` be the layers above: the same objects, parameters and hooks."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d:
+            module.__class__ = Conv2d
+        elif type(module) is nn.ConvTranspose2d:
+            module.__class__ = ConvTranspose2d
 
 
-def _to_pixel(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: _Sizes = 1,
-    padding: _Sizes | str = 0,
-    dilation: _Sizes = 1,
-    groups: int = 1,
-) -> Tensor | None:
-    """`torch.conv2d` where its output has one pixel; None elsewhere."""
-    if not _is_plain(input, groups, dilation) or isinstance(padding, str):
+def _is_plain(layer: Any, x: Tensor) -> bool:
+    """Whether x is a batch of images on a CPU, and the layer one that is described by pairs of sizes alone.
+
+    Not while torch.jit traces: what is decided by one shape would be kept for all.
+    """
+    pairs = (layer.kernel_size, layer.stride, layer.padding)
+    is_described = all(isinstance(sizes, tuple) and len(sizes) == 2 for sizes in pairs)
+    undivided = layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
+    is_batch = x.ndim == 4 and x.device.type == "cpu" and not jit.is_tracing() and x.numel() > 0
+    return is_described and undivided and is_batch
+
+
+def _to_pixel(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    """The layer's output where it has one pixel; None elsewhere."""
+    if not _is_plain(layer, x):
         return None
+    sizes = zip(x.shape[2:], weight.shape[2:], layer.stride, layer.padding, strict=True)
     window = []
-    for size, kernel, step, pad in zip(input.shape[2:], weight.shape[2:], _pair(stride), _pair(padding), strict=True):
+    for size, kernel, step, pad in sizes:
         seen = min(kernel - pad, size)
         if not 0 <= size + 2 * pad - kernel < step or seen < 1:
             return None
         window.append(slice(pad, pad + seen))
     rows, columns = window
-    x, w = input[..., : rows.stop - rows.start, : columns.stop - columns.start], weight[..., rows, columns]
-    if weight.is_contiguous(memory_format=torch.channels_last):
+    x, w = x[..., : rows.stop - rows.start, : columns.stop - columns.start], weight[..., rows, columns]
+    if weight.stride(1) < weight.stride(3):  # channels innermost
         x, w = x.permute(0, 2, 3, 1), w.permute(0, 2, 3, 1)
     return F.linear(x.flatten(1), w.flatten(1), bias)[..., None, None]
 
 
-def _transposed(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: _Sizes = 1,
-    padding: _Sizes = 0,
-    output_padding: _Sizes = 0,
-    groups: int = 1,
-    dilation: _Sizes = 1,
-) -> Tensor | None:
-    """`torch.conv_transpose2d` where its input has one pixel, or its kernel is large beside it; None elsewhere."""
-    if not _is_plain(input, groups, dilation):
+def _transposed(layer: Any, x: Tensor) -> Tensor | None:
+    """The layer's output where a matrix product is faster; None elsewhere."""
+    if not _is_plain(layer, x) or len(layer.output_padding) != 2:
         return None
-    extra = _pair(output_padding)
-    if tuple(input.shape[2:]) == (1, 1):
-        y = _from_pixel(input, weight, _pair(padding), extra)
-    elif weight.numel() >= 2 * input.numel() and not torch.is_autocast_enabled(input.device.type):
-        y = _by_columns(input, weight, _pair(stride), _pair(padding), extra)
-    else:
-        return None
-    return y if y is None or bias is None else y + bias.to(y.dtype)[:, None, None]
+    y = _from_pixel(layer, x) if tuple(x.shape[2:]) == (1, 1) else _by_columns(layer, x)
+    return y if y is None or layer.bias is None else y + layer.bias.to(y.dtype)[:, None, None]
 
 
-def _from_pixel(x: Tensor, weight: Tensor, padding: tuple[int, ...], extra: tuple[int, ...]) -> Tensor | None:
+def _from_pixel(layer: Any, x: Tensor) -> Tensor | None:
     """The part of the kernel that the padding leaves, times the pixel; None where there is more than the kernel."""
     window = []
-    for kernel, pad, more in zip(weight.shape[2:], padding, extra, strict=True):
+    weight, sizes = layer.weight, zip(layer.kernel_size, layer.stride, layer.padding, layer.output_padding, strict=True)
+    for kernel, step, pad, more in sizes:
         stop = kernel - pad + more
-        if not pad < stop <= kernel:
+        if not pad < stop <= kernel or more >= step:
             return None
         window.append(slice(pad, stop))
     w = weight[..., window[0], window[1]]
     return (x.flatten(1) @ w.flatten(1)).unflatten(1, w.shape[1:])
 
 
-def _by_columns(
-    x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], extra: tuple[int, ...]
-) -> Tensor:
-    """A kernel for each pixel, scaled by one product of all pixels and the kernels, and added up where they overlap."""
-    sizes = zip(x.shape[2:], weight.shape[2:], stride, padding, extra, strict=True)
+def _by_columns(layer: Any, x: Tensor) -> Tensor | None:
+    """A kernel for each pixel, scaled by one product of all pixels and the kernels, and added up where they overlap.
+
+    For few pixels of many channels beside a kernel of twice their numbers at least, where torch spends its time on the
+    layout of the kernel; in full precision, for overlaps would be rounded one by one; and where each element of the
+    output has at most four of them.
+    """
+    weight, pixels = layer.weight, x.shape[2] * x.shape[3]
+    few = pixels <= _MOST_PIXELS and x.shape[1] >= _LEAST_CHANNELS and weight.numel() >= 2 * x.numel()
+    overlaps = layer.kernel_size[0] * layer.kernel_size[1] / (layer.stride[0] * layer.stride[1])
+    if not few or overlaps > 4 or is_autocast_enabled(x.device.type):
+        return None
+    sizes = zip(x.shape[2:], layer.kernel_size, layer.stride, layer.padding, layer.output_padding, strict=True)
     out = tuple((size - 1) * step - 2 * pad + kernel + more for size, kernel, step, pad, more in sizes)
-    columns = x.permute(0, 2, 3, 1).flatten(0, 2) @ weight.flatten(1)
-    return F.fold(columns.unflatten(0, (len(x), -1)).transpose(1, 2), out, weight.shape[2:], 1, padding, stride)
+    columns = (x.permute(0, 2, 3, 1).flatten(0, 2) @ weight.flatten(1)).unflatten(0, (-1, pixels)).transpose(1, 2)
+    return F.fold(columns, out, layer.kernel_size, 1, layer.padding, layer.stride)

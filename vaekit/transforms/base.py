@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,11 @@ class Transform(nn.Module, ABC):
     dequantizes = False
     discretizes = False
     is_fixed = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" in vars(cls) and "is_fixed" not in vars(cls):
+            cls.is_fixed = False  # whatever the class that it derives from says
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
