@@ -102,8 +102,10 @@ class Conditional(nn.Module):
     The adapter is nothing where the network already returns `head.param_shape`; a 1 x 1 convolution where it returns
     a feature map with the sides of an image event; otherwise one linear layer on the flattened output. Its size follows
     from `network.out_shape`, or from one dry run in eval mode. A network that tells neither its `out_shape` nor its
-    `in_shape` is measured by the `VAE` that it becomes part of, or at its first call. torch's 2-D convolutions in it become
-    `engine.convolutions`' own, which compute the same, some of it faster on a CPU.
+    `in_shape` is measured by the `VAE` that it becomes part of, or at its first call.
+
+    torch's 2-D convolutions in the network become those of `engine.convolutions`, which compute the same, some of it
+    faster on a CPU.
 
     Args:
         network: any module from (B, *in_shape) to (B, *out_shape).
