@@ -113,12 +113,19 @@ def test_the_rest_is_left_to_torch(taken, name):
     assert taken == [False]
 
 
-def test_what_torch_refuses_is_refused(taken):
-    """A transposed layer whose extra rows no stride explains."""
-    layer, own = layers(TRANSPOSED, (4, 2, 4), {"padding": 2, "output_padding": 1})
-    for each in (layer, own):
-        with pytest.raises(RuntimeError, match="output padding"):
-            each(draw((2, 4, 1, 1)))
+@pytest.mark.parametrize(
+    ("kind", "shape", "arguments", "options", "words"),
+    [
+        (TRANSPOSED, (2, 4, 1, 1), (4, 2, 4), {"padding": 2, "output_padding": 1}, "output padding"),
+        (TRANSPOSED, (2, 3, 1, 1), (4, 2, 4), {}, "channels"),
+        (CONV, (2, 3, 4, 4), (4, 2, 4), {}, "channels"),
+    ],
+)
+def test_what_torch_refuses_is_refused_in_its_words(kind, shape, arguments, options, words):
+    """Extra rows that no stride explains, and images of other channels."""
+    for layer in layers(kind, arguments, options):
+        with pytest.raises(RuntimeError, match=words):
+            layer(draw(shape))
 
 
 @pytest.mark.parametrize(("kind", "shape", "arguments", "options"), CASES)
@@ -211,6 +218,9 @@ def test_networks_that_recompute_export_and_batch_their_weights():
     z = torch.randn(3, 2, dtype=torch.float64)
     traced = torch.jit.trace(network, z)
     torch.testing.assert_close(traced(z[:2]), network(z[:2]))
+    exported = torch.export.export(network, (z,), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    torch.testing.assert_close(exported.module()(z[:2]), network(z[:2]))
+    assert sum("conv_transpose2d" in str(node.target) for node in exported.graph.nodes) == 2
     parameters, buffers = torch.func.stack_module_state([network, network])
     both = torch.func.vmap(lambda p, b: torch.func.functional_call(network, (p, b), (z,)))(parameters, buffers)
     torch.testing.assert_close(both, network(z).expand(2, *network(z).shape))

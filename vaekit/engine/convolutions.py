@@ -2,8 +2,9 @@
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor, is_autocast_enabled, jit, nn
+from torch import Tensor, nn
 
 _MOST_PIXELS, _LEAST_CHANNELS = 16, 512  # of an input whose transposed convolution is taken apart
 
@@ -44,13 +45,20 @@ def adopt(network: nn.Module) -> None:
 def _is_plain(layer: Any, x: Tensor) -> bool:
     """Whether x is a batch of images on a CPU, and the layer one that is described by pairs of sizes alone.
 
-    Not while torch.jit traces: what is decided by one shape would be kept for all.
+    Not where the layer is recorded to be run elsewhere (torch.export, torch.jit): there a convolution is one, whatever
+    the size of the batch.
     """
     pairs = (layer.kernel_size, layer.stride, layer.padding)
     is_described = all(isinstance(sizes, tuple) and len(sizes) == 2 for sizes in pairs)
     undivided = layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
-    is_batch = x.ndim == 4 and x.device.type == "cpu" and not jit.is_tracing() and x.numel() > 0
-    return is_described and undivided and is_batch
+    if not (is_described and undivided and x.ndim == 4 and x.device.type == "cpu") or _is_recorded():
+        return False
+    return x.shape[1] == layer.in_channels and x.numel() > 0  # of other channels torch says best what is wrong
+
+
+def _is_recorded() -> bool:
+    is_exporting = getattr(torch.compiler, "is_exporting", None)  # torch has it since 2.7
+    return torch.jit.is_tracing() or (is_exporting is not None and is_exporting())
 
 
 def _to_pixel(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
@@ -102,7 +110,7 @@ def _by_columns(layer: Any, x: Tensor) -> Tensor | None:
     weight, pixels = layer.weight, x.shape[2] * x.shape[3]
     few = pixels <= _MOST_PIXELS and x.shape[1] >= _LEAST_CHANNELS and weight.numel() >= 2 * x.numel()
     overlaps = layer.kernel_size[0] * layer.kernel_size[1] / (layer.stride[0] * layer.stride[1])
-    if not few or overlaps > 4 or is_autocast_enabled(x.device.type):
+    if not few or overlaps > 4 or torch.is_autocast_enabled(x.device.type):
         return None
     sizes = zip(x.shape[2:], layer.kernel_size, layer.stride, layer.padding, layer.output_padding, strict=True)
     out = tuple((size - 1) * step - 2 * pad + kernel + more for size, kernel, step, pad, more in sizes)
