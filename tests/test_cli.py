@@ -313,16 +313,21 @@ def test_every_command_has_help_with_an_example(capsys):
 
 
 def test_import_costs_little_beyond_torch():
-    """The sum of vaekit's own import times, with the core loaded; one of eight runs, for machines are shared."""
+    """The core's own modules beside all that torch imports, in one process: 60 ms where torch takes 1.5 s.
+
+    The least of up to eight runs, for machines are shared.
+    """
     code = "import vaekit; vaekit.VAE; import sys; print('pydantic' in sys.modules, 'matplotlib' in sys.modules)"
-    sums = []
-    while len(sums) < 8 and not any(total < 60_000 for total in sums):
+    shares = []
+    while len(shares) < 8 and not any(share < 0.04 for share in shares):
         command = [sys.executable, "-X", "importtime", "-c", code]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
-        own = [line.split("|") for line in result.stderr.splitlines() if "vaekit" in line.rpartition("|")[2]]
-        sums.append(sum(int(parts[0].rpartition(":")[2]) for parts in own))
+        rows = [line.split("|") for line in result.stderr.splitlines() if line.count("|") == 2]
+        own = sum(int(own.rpartition(":")[2]) for own, _, name in rows if "vaekit" in name)
+        (torch,) = (int(total) for _, total, name in rows if name.strip() == "torch")
+        shares.append(own / torch)
         assert result.stdout.split() == ["False", "False"]
-    assert 0 < min(sums) < 60_000
+    assert 0 < min(shares) < 0.04
 
 
 def test_nothing_loads_the_compiler_before_it_is_needed():
