@@ -345,3 +345,12 @@ print(*(name in sys.modules for name in ("torch._dynamo", "sympy")))
 """
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]
+
+
+def test_packages_list_the_names_that_they_import_on_demand():
+    """What tab completion shows, before anything was used."""
+    code = (
+        "import vaekit as vk; print({*dir(vk)} >= {*vk.__all__, 'networks'}, dir(vk.networks) == vk.networks.__all__)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True", "True"]

@@ -145,6 +145,7 @@ def test_the_output_size_can_be_chosen(taken):
     layer, own = layers(TRANSPOSED, (4, 2, 3), {"stride": 2})
     x = draw((2, 4, 1, 1))
     assert torch.equal(own(x, output_size=(4, 4)), layer(x, output_size=(4, 4)))
+    assert taken == []
 
 
 def test_layers_of_other_classes_are_not_adopted():

@@ -60,9 +60,4 @@ _MODULES = frozenset(
 
 __all__ = ["VAE", "Conditional", "ConditionalDistribution", "Trainer", "__version__", "load", "save"]
 
-
-__getattr__ = attributes(__name__, {**_OBJECTS, **dict.fromkeys(_MODULES, "")})
-
-
-def __dir__() -> list[str]:
-    return sorted({*__all__, *_MODULES})
+__getattr__, __dir__ = attributes(__name__, {**_OBJECTS, **dict.fromkeys(_MODULES, "")})

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import Any
 
 
-def attributes(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for a package, which type checkers see through imports of their own (`TYPE_CHECKING`).
+def attributes(package: str, where: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` for a package; type checkers see its names through imports under `TYPE_CHECKING`.
 
     Args:
         package: its `__name__`.
@@ -23,4 +23,4 @@ def attributes(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
-    return get
+    return get, lambda: sorted({*sys.modules[package].__all__, *where})

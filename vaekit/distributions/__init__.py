@@ -116,8 +116,4 @@ __all__ = [
     "known_support",
     "nearest",
 ]
-__getattr__ = attributes(__name__, _WHERE)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = attributes(__name__, _WHERE)

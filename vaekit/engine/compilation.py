@@ -70,7 +70,7 @@ def compiled(
         warnings.warn(_NO_COMPILER, stacklevel=2)
         return function
     os.environ[_CACHE_VARIABLE] = str(compile_cache())
-    if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # torch has that function since it takes a filter
+    if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # since then torch takes a filter and such passes
         from vaekit.engine.passes import ConvertBeforeTransposing
 
         options = {"post_grad_custom_pre_pass": ConvertBeforeTransposing(), **(options or {})}

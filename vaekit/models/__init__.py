@@ -20,8 +20,4 @@ __all__ = [
     "SemiAmortized",
     "VAE",
 ]
-__getattr__ = attributes(__name__, _WHERE)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = attributes(__name__, _WHERE)

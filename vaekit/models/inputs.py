@@ -254,7 +254,7 @@ def check_data(model: LatentVariableModel, x: Rows, *, where: str = "x") -> None
             transform = transform_of(model)
             if hasattr(transform, "check"):
                 transform.check(as_floating(chunk))
-            y, _ = to_model_space(model, chunk)
+            y, _ = to_model_space(model, chunk, jacobian=False)
             check_support(distribution, y, where=where)
             _check_holes(model, y, where)
 

@@ -26,7 +26,7 @@ _WHERE = {
     "RescaleInput": "rescale",
 }
 
-__getattr__ = attributes(__name__, _WHERE)
+__getattr__, __dir__ = attributes(__name__, _WHERE)
 
 __all__ = [
     "ConvDecoder",
@@ -40,7 +40,3 @@ __all__ = [
     "Parts",
     "RescaleInput",
 ]
-
-
-def __dir__() -> list[str]:
-    return __all__
