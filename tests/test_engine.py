@@ -214,6 +214,8 @@ def test_small_steps_take_one_thread_and_the_callers_setting_stays(monkeypatch):
     monkeypatch.setattr(threads.torch, "get_num_threads", lambda: 7)
     assert engine.is_small_step(vae((36,), (128, 128)), 32)
     assert not engine.is_small_step(vae((36,), (128, 128)), 512)
+    assert engine.calls_matter(vae((36,), (128, 128)), 512)
+    assert not engine.calls_matter(vae((784,), (512,)), 128)
     assert engine.threads_for(vae((36,), (128, 128)), 32) == 1
     assert engine.threads_for(vae((36,), (128, 128)), 512) == 7
     assert engine.threads_for(vae((1, 28, 28), (400,)), 128) == 7

@@ -62,9 +62,9 @@ def buffers(model, objective):
 X = torch.bernoulli(torch.full((20, 6), 0.4, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
 
 
-def one_graph(model, objective, parameters, is_small=False):
+def one_graph(model, objective, parameters, calls_matter=False):
     changing = [b for b in buffers(model, objective) if b is not objective.step]
-    return OneGraph(model, objective, parameters, changing, is_small)
+    return OneGraph(model, objective, parameters, changing, calls_matter)
 
 
 @pytest.mark.parametrize("case", [*CASES, *MEMBERS])
@@ -288,9 +288,9 @@ def test_only_batches_of_the_common_size_are_compiled(monkeypatch, batch_size, e
 @pytest.mark.parametrize("case", CASES)
 def test_a_small_graph_called_from_cpp_gives_the_same_bits(case):
     outcomes = []
-    for is_small in (False, True):
+    for calls_matter in (False, True):
         model, objective, parameters = make(case)
-        compute = one_graph(model, objective, parameters, is_small)
+        compute = one_graph(model, objective, parameters, calls_matter)
         for _ in range(2):
             with engine.seeded(3):
                 loss, norm = compute(X)

@@ -32,7 +32,7 @@ from vaekit.engine.memory import keeping_memory
 from vaekit.engine.models import evaluating, model_device, model_dtype
 from vaekit.engine.report import describe, describe_run
 from vaekit.engine.streams import block_seed, draw_seed, fork_rng, rng_state, seeded, set_rng_state
-from vaekit.engine.threads import in_notebook, is_small_step, run_flushing_denormals, threads_for
+from vaekit.engine.threads import calls_matter, in_notebook, is_small_step, run_flushing_denormals, threads_for
 
 __all__ = [
     "Adam",
@@ -44,6 +44,7 @@ __all__ = [
     "block_seed",
     "can_compile",
     "cache_dir",
+    "calls_matter",
     "check_choice",
     "check_compile",
     "check_precision",

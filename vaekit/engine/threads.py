@@ -1,6 +1,7 @@
 """Threads: denormal numbers, and who sits at the keyboard."""
 
 import ctypes
+import math
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +13,9 @@ from torch import nn
 
 T = TypeVar("T")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_SMALL_STEP = 4 * 10**6  # products of a row and a weight, half a millisecond of one core for a training step
+# Products of a row and a weight in a training step: half a millisecond of one core, and where what surrounds the
+# arithmetic still takes a tenth.
+_SMALL_STEP, _CALLS_MATTER = 4 * 10**6, 6 * 10**7
 
 
 @cache
@@ -39,14 +42,24 @@ def release_pool() -> None:
         runtime.omp_pause_resource_all(2)  # omp_pause_hard
 
 
+def _num_products(model: nn.Module, batch_size: int) -> float:
+    """Products of a row and a weight in a training step; without bound where convolutions use weights over and over."""
+    if any(isinstance(module, _CONVOLUTIONS) for module in model.modules()):
+        return math.inf
+    return batch_size * sum(parameter.numel() for parameter in model.parameters())
+
+
 def is_small_step(model: nn.Module, batch_size: int) -> bool:
     """Whether a training step has so little arithmetic that what surrounds it takes most of the time.
 
     A rule, not a measurement: a run repeats bit for bit.
     """
-    reuses_weights = any(isinstance(module, _CONVOLUTIONS) for module in model.modules())
-    num_products = batch_size * sum(parameter.numel() for parameter in model.parameters())
-    return not reuses_weights and num_products < _SMALL_STEP
+    return _num_products(model, batch_size) < _SMALL_STEP
+
+
+def calls_matter(model: nn.Module, batch_size: int) -> bool:
+    """Whether the calls between the kernels of a compiled training step take a share of its time; a rule, too."""
+    return _num_products(model, batch_size) < _CALLS_MATTER
 
 
 def threads_for(model: nn.Module, batch_size: int) -> int:

@@ -73,7 +73,7 @@ class OneGraph:
         objective: the objective.
         parameters: those to be moved.
         buffers: what a forward pass may change.
-        is_small: whether a step has little arithmetic.
+        calls_matter: whether the calls between kernels take a share of the step.
     """
 
     SPARED = 2e-3  # seconds of a step that do not depend on its arithmetic, and that one graph does without
@@ -84,7 +84,7 @@ class OneGraph:
         objective: Objective,
         parameters: list[nn.Parameter],
         buffers: list[Tensor],
-        is_small: bool = False,
+        calls_matter: bool = False,
     ) -> None:
         both = _Both(model, objective)
         wanted, changing = {id(p) for p in parameters}, {id(b) for b in buffers}
@@ -93,7 +93,7 @@ class OneGraph:
         self.buffers = {name: b for name, b in both.named_buffers() if id(b) in changing}
         self.is_replayed = all(p.is_cuda for p in parameters)
         # Called from C++, a small graph takes three quarters of the time; a large one only compiles for longer.
-        options = {"triton.cudagraphs": True} if self.is_replayed else {"cpp_wrapper": is_small}
+        options = {"triton.cudagraphs": True} if self.is_replayed else {"cpp_wrapper": calls_matter}
         self.graph: Any = engine.compiled(self._compute, True, options, whole=True)
         self.otherwise: Backward | None = None
 
@@ -127,7 +127,8 @@ class OneGraph:
         if self.is_replayed:
             torch.compiler.cudagraph_mark_step_begin()
         try:
-            loss, gradients, norm = self.graph({n: p.detach() for n, p in self.parameters.items()}, self.buffers, x)
+            with torch.no_grad():  # the graph takes derivatives itself; nothing is to be recorded around it
+                loss, gradients, norm = self.graph(self.parameters, self.buffers, x)
         except Exception:  # of the compiler; one of the model's own comes out of what takes the graph's place
             self.otherwise = Backward(self.both.model, self.both.objective, list(self.parameters.values()), True)
             return self.otherwise(x)

@@ -45,7 +45,7 @@ class Scale(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """-D log(high - low), with D the number of observed elements."""
-        return -math.log(self.high - self.low) * num_observed(y)
+        return -math.log(self.high - self.low) * num_observed(x, y)
 
 
 class Standardize(Transform):

@@ -1,5 +1,6 @@
 """What a transform is, and how transforms follow one another."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +16,10 @@ def as_floating(x: Tensor) -> Tensor:
     return x.to(torch.get_default_dtype() if x.element_size() <= 2 else torch.float64)
 
 
-def num_observed(y: Tensor) -> Tensor:
-    """How many elements of each row are not NaN, shape (N,), in the dtype of y."""
+def num_observed(x: Tensor, y: Tensor) -> Tensor:
+    """How many elements of each row are not NaN, in y as in the x that it came from: shape (N,), in the dtype of y."""
+    if not x.is_floating_point():  # integers are all there, and need no look at each
+        return y.new_full((len(y),), math.prod(y.shape[1:]))
     return (~torch.isnan(y)).flatten(1).sum(1).to(y.dtype)
 
 

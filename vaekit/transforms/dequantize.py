@@ -51,4 +51,4 @@ class Dequantize(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """-D log L, with D the number of observed elements."""
-        return -math.log(self.num_levels) * num_observed(y)
+        return -math.log(self.num_levels) * num_observed(x, y)
