@@ -10,7 +10,7 @@ import vaekit as vk
 from vaekit import engine
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError, DataError, ShapeError, SupportError
-from vaekit.evaluation import elbo, elbo_and_iwae, iwae, log_marginal, summarize
+from vaekit.evaluation import blocks, elbo, elbo_and_iwae, iwae, log_marginal, summarize
 
 
 class LinearGaussian:
@@ -126,6 +126,24 @@ def test_k_is_honoured_exactly(k):
     probes = sum(1 for n in counted if n == 1) if k > 1 else 0
     assert sum(counted) - probes in (3 * k, 3 * k + 3)
     assert estimate.num_samples == k
+
+
+@pytest.mark.parametrize("k", [64, 512, 513, 700, 1024])
+def test_blocks_that_are_handed_over_together_hold_every_draw_once(k, monkeypatch):
+    model, x = small_vae(), torch.bernoulli(torch.full((70, 6), 0.4))
+    options = {"generator": None, "compile": "off", "chunk_size": None}
+    found = []
+    for together in (1, 8):
+        monkeypatch.setattr(blocks, "_TOGETHER", together)
+        with torch.no_grad(), engine.seeded(2):
+            drawn = list(blocks.weight_blocks(model, x, k, **options))
+        assert max(len(block.draws.log_weights) for block in drawn) == min(k, 64 * together)
+        for field in ("log_likelihood", "log_prior", "log_posterior"):
+            columns = [[getattr(b.draws, field) for b in drawn if b.rows.start == start] for start in (0, 64)]
+            found.append(torch.cat([torch.cat(column) for column in columns], 1))
+    assert found[0].shape == (k, 70)
+    assert all(torch.equal(a, b) for a, b in zip(found[:3], found[3:], strict=True))
+    assert len(found[0].unique(dim=0)) == k
 
 
 def test_elbo_and_iwae_share_the_draws_of_log_marginal():
