@@ -53,6 +53,11 @@ class Options:
         given = self.data_dir or os.environ.get("VAEKIT_DATA")
         return Path(given) if given else None
 
+    @property
+    def with_bf16(self) -> bool:
+        """Whether bf16 is measured: where the hardware is fast at it. Elsewhere one large product takes a minute."""
+        return self.quick or vk.engine.has_fast_bf16(torch.device("cpu"))
+
     def num_rounds(self, full: int) -> int:
         """How many turns are measured where nobody asked for another number."""
         return 1 if self.quick else self.rounds or full
@@ -77,7 +82,7 @@ def library(options: Options, modes: Sequence[str] = tuple(MODES), **job: Any) -
     starters: dict[str, Start] = {}
     for name in modes:
         compile, precision = MODES[name]
-        if precision == "bf16" and not (options.quick or vk.engine.has_fast_bf16(torch.device("cpu"))):
+        if precision == "bf16" and not options.with_bf16:
             continue
         if compile == "off" or not options.quick:
             starters |= contestant(options, name, "library", compile=compile, precision=precision, **job)

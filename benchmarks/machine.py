@@ -22,10 +22,11 @@ SHAPES = {
 def run(options: Options) -> Result:
     """Everything in turns, so that a busy machine shows in all."""
     rounds, seconds = options.num_rounds(5), options.size(0.3, 0.01)
+    dtypes = ("float32", "bfloat16") if options.with_bf16 else ("float32",)
     starters: dict[str, Start] = {}
     names: dict[str, tuple[str, str]] = {}
     for words, shape in list(SHAPES.items())[: options.size(len(SHAPES), 2)]:
-        for dtype in ("float32", "bfloat16"):
+        for dtype in dtypes:
             name = f"{dtype} {words}"
             names[name] = (f"matrix product {words}", dtype)
             shape = options.size(shape, (64, 64, 64))

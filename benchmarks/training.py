@@ -13,9 +13,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-import vaekit as vk
 from benchmarks.common import (
     MLP,
     MODES,
@@ -104,7 +101,7 @@ def _peaks(options: Options) -> dict[str, Start]:
     starters: dict[str, Start] = {}
     if not options.quick:
         starters |= contestant(options, "peak float32", "peak", **job, dtype="float32")
-        if vk.engine.has_fast_bf16(torch.device("cpu")):
+        if options.with_bf16:
             starters |= contestant(options, "peak bfloat16", "peak", **job, dtype="bfloat16")
     return starters
 

@@ -26,7 +26,7 @@ _WORTH_COMPILING = 2 * 10**9  # parameters of p(x|z) in all: at least half a min
 
 
 class Block(NamedTuple):
-    """The draws for some rows: those of a few blocks. Their log-densities, that is: z itself is left out, K' = 0."""
+    """The draws for some rows, of a few blocks together: their log-densities alone, for the `z` of `draws` is empty."""
 
     rows: slice
     posterior: Distribution
