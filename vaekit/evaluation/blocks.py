@@ -87,14 +87,18 @@ def weight_blocks(
         with engine.seeded(engine.block_seed(seed, i)):
             y, log_det = inputs.to_model_space(model, x[rows].to(device))
             q, prior = model.posterior(y), model.prior()  # seeded, too: a posterior that is refined draws noise
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        for j, samples in enumerate(inputs.batches(num_samples, BLOCK_SAMPLES)):
-            with engine.seeded(engine.block_seed(seed, i, j)):
-                z = q.sample(torch.Size((samples.stop - samples.start,)))
-            parts.append((passes.log_likelihood(z, y), prior.log_prob(z), q.log_prob(z)))
-            if len(parts) == _TOGETHER or samples.stop == num_samples:
-                yield Block(rows, q, Draw(z[:0], *map(torch.cat, zip(*parts, strict=True))), log_det)
-                parts = []
+        for first in range(0, num_samples, _TOGETHER * BLOCK_SAMPLES):
+            num_together = min(_TOGETHER * BLOCK_SAMPLES, num_samples - first)
+            densities: list[Tensor] = []
+            for samples in inputs.batches(num_together, BLOCK_SAMPLES):
+                with engine.seeded(engine.block_seed(seed, i, (first + samples.start) // BLOCK_SAMPLES)):
+                    z = q.sample(torch.Size((samples.stop - samples.start,)))
+                parts = (passes.log_likelihood(z, y), prior.log_prob(z), q.log_prob(z))
+                # Room for all of them at once: small tensors between the large ones of a pass would keep those apart.
+                densities = densities or [part.new_empty(num_together, *part.shape[1:]) for part in parts]
+                for density, part in zip(densities, parts, strict=True):
+                    density[samples] = part
+            yield Block(rows, q, Draw(z[:0], *densities), log_det)
 
 
 def _pays(model: LatentVariableModel, compile: engine.Compile, num_values: int) -> bool:
