@@ -56,12 +56,11 @@ class Step:
         self.adversary = Adversary(objective, model, self.buffers) if apart else None
         parts = (part for module in (model, objective) for part in module.modules())
         can_compile = all(getattr(part, "can_compile", True) for part in parts)
-        calls_matter = engine.calls_matter(model, trainer.batch_size)
         self.num_rows = num_rows or trainer.batch_size
         self.plain = Backward(model, objective, self.parameters)
-        self.gradients = self._gradients(trainer.compile if can_compile else "off", num_steps, calls_matter)
+        self.gradients = self._gradients(trainer.compile if can_compile else "off", num_steps)
 
-    def _gradients(self, compile: engine.Compile, num_steps: int, calls_matter: bool) -> Any:
+    def _gradients(self, compile: engine.Compile, num_steps: int) -> Any:
         """What computes the loss and its gradient: as it is, compiled, or compiled once it pays."""
         parts = (self.model, self.objective, self.parameters)
         if compile == "off":
@@ -70,7 +69,9 @@ class Step:
         whole = engine.can_compile() and OneGraph.suits(self.parameters) and not self.phases
 
         def fast() -> Any:  # torch's compiler takes seconds to import: not before it is needed
-            return OneGraph(*parts, self.buffers, calls_matter) if whole else Backward(*parts, compile=True)
+            if not whole:
+                return Backward(*parts, compile=True)
+            return OneGraph(*parts, self.buffers, engine.calls_matter(self.model, self.num_rows))
 
         if compile == "on":
             return fast()
