@@ -260,6 +260,16 @@ def test_a_posterior_whose_sampler_rejects_is_not_compiled():
     assert torch.isfinite(step(X.float()).value)
 
 
+@pytest.mark.parametrize(("batch_size", "expected"), [(500, True), (10**5, False)])
+def test_calls_come_from_cpp_where_they_take_a_share_of_the_step(monkeypatch, batch_size, expected):
+    asked = []
+    monkeypatch.setattr(gradients.engine, "compiled", lambda f, _, options=None, **__: asked.append(options) or f)
+    monkeypatch.setattr(gradients.engine, "can_compile", lambda: True)
+    model, objective = vk.presets.vae((95,), hidden=(128, 128))
+    Step(vk.Trainer(compile="on", batch_size=batch_size), model, objective)
+    assert asked == [None, {"cpp_wrapper": expected}], "the plain pass, and the graph"
+
+
 @pytest.mark.parametrize(("batch_size", "expected"), [(16, 16), (23, 23), (64, 47)])
 def test_only_batches_of_the_common_size_are_compiled(monkeypatch, batch_size, expected):
     """One graph, not two: the last batch of an epoch takes a plain backward pass."""

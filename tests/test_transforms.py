@@ -47,6 +47,20 @@ def test_events_of_several_dimensions_and_bytes():
     torch.testing.assert_close(log_det, one)
 
 
+@pytest.mark.parametrize(("transform", "width"), [(Scale(0, 255), 255), (Dequantize(256), 256)])
+def test_integers_have_the_log_det_of_equal_floats(transform, width):
+    images = torch.randint(0, 256, (4, 2, 3), dtype=torch.uint8)
+    for x in (images, images.float()):
+        torch.testing.assert_close(transform.with_log_det(x)[1], torch.full((4,), -6 * math.log(width)))
+
+
+def test_the_log_det_leaves_out_what_is_missing():
+    x = torch.tensor([[0.2, torch.nan, 0.7], [torch.nan] * 3])
+    for transform, expected in ((Logit(), Logit().with_log_det(x[:1, ::2])[1]), (Scale(0, 2), -2 * math.log(2))):
+        log_det = transform.with_log_det(x)[1]
+        torch.testing.assert_close(log_det, torch.tensor([float(expected), 0.0]))
+
+
 def test_a_density_behind_the_logit_integrates_to_the_mass_of_the_reachable_interval():
     x = ((torch.arange(20_000, dtype=F64) + 0.5) / 20_000).unsqueeze(1)
     y, log_det = Logit(0.05).with_log_det(x)
