@@ -9,7 +9,7 @@ WORKERS ?= 2
 # One thread per test worker: two workers share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint test-fast test-slow reproduce bench gate install clean
+.PHONY: demo test lint test-fast test-slow reproduce bench gate net install clean
 
 install: $(INSTALLED)
 
@@ -49,6 +49,10 @@ bench: $(INSTALLED)
 # Ratios to a bare loop that a change must not lose; two minutes
 gate: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gate
+
+# Every answer of the saved runs in tests/net in another environment and in this one, bit for bit; OLD is its python
+net: $(INSTALLED)
+	$(BIN)/python tests/net/ask.py compare $(OLD) $(BIN)/python
 
 clean:
 	rm -rf $(VENV) dist build
