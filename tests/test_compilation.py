@@ -11,7 +11,8 @@ import torch
 import vaekit as vk
 from vaekit import engine
 from vaekit.engine import PayingCompilation, compilation
-from vaekit.evaluation import blocks, log_marginal
+from vaekit.evaluation import log_marginal
+from vaekit.models import draws
 from vaekit.training import gradients
 
 
@@ -172,17 +173,17 @@ def test_what_changes_while_a_model_trains_is_compiled_anew(monkeypatch):
     model, objective = torch.nn.Linear(1, 1, bias=False).requires_grad_(False), Scaled()
     torch.nn.init.zeros_(model.weight)
     compiled = compilation.compiled(gradients._loss, True)
-    assert float(compiled(model, objective, torch.ones(1))) == 2.0
+    assert float(compiled(model, objective, torch.ones(1), None, None)) == 2.0
     assert any("FACTOR" in name for name in names)
     assert not any("__import_torch_dot_nn" in name for name in names)
     objective.shift = 1.0
-    assert float(compiled(model, objective, torch.ones(1))) == 3.0
+    assert float(compiled(model, objective, torch.ones(1), None, None)) == 3.0
     monkeypatch.setattr(sys.modules[__name__], "FACTOR", 5.0)
-    assert float(compiled(model, objective, torch.ones(1))) == 6.0
+    assert float(compiled(model, objective, torch.ones(1), None, None)) == 6.0
     objective.dropout.p = 1.0
-    assert float(compiled(model, objective, torch.ones(1))) == 0.0
+    assert float(compiled(model, objective, torch.ones(1), None, None)) == 0.0
     objective.eval()
-    assert float(compiled(model, objective, torch.ones(1))) == 6.0
+    assert float(compiled(model, objective, torch.ones(1), None, None)) == 6.0
     torch.compiler.reset()
 
 
@@ -204,13 +205,13 @@ def test_auto_for_evaluation_goes_by_the_amount_of_work(monkeypatch):
     model = vae()
     monkeypatch.setattr(compilation, "compiler", lambda: "c++")
     monkeypatch.setattr(engine, "compiler", lambda: "c++")
-    assert not blocks._pays(model, "auto", 10**6)
-    assert blocks._pays(model, "auto", 10**10)
-    assert not blocks._pays(object(), "auto", 10**10)
-    assert blocks._pays(model, "on", 1)
-    assert not blocks._pays(model, "off", 10**10)
+    assert not draws._pays(model, "auto", 10**6)
+    assert draws._pays(model, "auto", 10**10)
+    assert not draws._pays(object(), "auto", 10**10)
+    assert draws._pays(model, "on", 1)
+    assert not draws._pays(model, "off", 10**10)
     monkeypatch.setattr(engine, "compiler", lambda: None)
-    assert not blocks._pays(model, "auto", 10**10)
+    assert not draws._pays(model, "auto", 10**10)
 
 
 def test_padding_for_compilation_changes_nothing(monkeypatch):

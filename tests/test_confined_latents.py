@@ -11,6 +11,7 @@ from vaekit import Conditional, engine, evaluation, likelihoods, networks, objec
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import check_support, nearest
 from vaekit.errors import ConfigError, SupportError
+from vaekit.models.view import View
 from vaekit.objectives import Capacity, Denoising
 
 X = torch.bernoulli(torch.full((24, 1, 8, 8), 0.3), generator=torch.Generator().manual_seed(0))
@@ -65,7 +66,7 @@ def test_pictures_that_walk_through_space_are_refused(kind):
     model = model_of(kind)
     with pytest.raises(ConfigError, match="a traversal walks through all values of z, and those of this model lie in"):
         plots.traversal(model, X)
-    if plots.access.num_latents(model) == 2:
+    if plots.access.num_latents(View.of(model)) == 2:
         with pytest.raises(ConfigError, match="a manifold walks through all values of z"):
             plots.manifold(model)
 

@@ -21,7 +21,7 @@ from vaekit import recipe, runs
 from vaekit.data import StoredDataset, holdout, load, room, rows, spool
 from vaekit.data.ahead import ahead
 from vaekit.errors import DataError
-from vaekit.models import inputs
+from vaekit.models.rows import as_tensor
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers start in seconds elsewhere")
 RNG = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_no_room_for_a_table_and_none_in_memory(folder, table, monkeypatch):
     disk = load(folder, in_memory=False)
     monkeypatch.setattr(room, "free_memory", lambda: 100)
     with pytest.raises(DataError, match=r"'images' is on disk, and this needs all of it in memory.*take\(indices\)"):
-        inputs.as_tensor(disk)
+        as_tensor(disk)
     monkeypatch.setattr(room, "DISK_SHARE", 0)
     with pytest.raises(DataError, match="too large for memory, and there is no room to keep it.*Set VAEKIT_CACHE"):
         load(table, label="kind")

@@ -17,6 +17,7 @@ import vaekit as vk
 from vaekit import plots, presets, transforms
 from vaekit.data import Dataset
 from vaekit.errors import ConfigError, DataError, ShapeError, VaekitError
+from vaekit.models.view import View
 from vaekit.plots import access, images, style
 from vaekit.plots.manifold import grid
 
@@ -82,7 +83,7 @@ def draw_all(model, x, labels):
     yield plots.traversal(model)
     yield plots.interpolation(model, x[:3], x[3:6], 5)
     yield plots.interpolation(model, x[0], x[1])
-    if access.num_latents(model) == 2:
+    if access.num_latents(View.of(model)) == 2:
         yield plots.manifold(model, 4, x=x)
 
 
@@ -169,12 +170,12 @@ def test_range_of_values(x, expected):
 
 def test_range_of_a_model():
     bits = image_model(transform=transforms.Compose([transforms.Scale(0, 255), transforms.Binarize()]))
-    assert images.model_range(bits) == (0, 255)
+    assert images.model_range(View.of(bits)) == (0, 255)
     logistic = image_model(likelihood=vk.likelihoods.DiscretizedLogistic((1, 8, 8)))
-    assert images.model_range(logistic) == (0, 255)
-    assert images.model_range(logistic, torch.tensor([0, 16])) == (0, 16)
-    assert images.model_range(Foreign(), None, torch.tensor([-1.0, 4.0])) == (-1, 4)
-    assert images.model_range(Foreign(), SimpleNamespace(value_range=(-3, 3))) == (-3, 3)
+    assert images.model_range(View.of(logistic)) == (0, 255)
+    assert images.model_range(View.of(logistic), torch.tensor([0, 16])) == (0, 16)
+    assert images.model_range(View.of(Foreign()), None, torch.tensor([-1.0, 4.0])) == (-1, 4)
+    assert images.model_range(View.of(Foreign()), SimpleNamespace(value_range=(-3, 3))) == (-3, 3)
 
 
 @pytest.mark.parametrize("x", [np.zeros((3, 5)), np.zeros((3, 2, 8, 8)), np.zeros((0, 8, 8))])
@@ -269,7 +270,8 @@ def test_reconstructions_show_the_bits_that_the_model_sees():
     shown = np.asarray(figure.axes[0].get_images()[0].get_array())
     centre = shown.shape[0] // 2  # a line of pixels within the second row
     assert {0, 255} <= set(np.unique(shown[centre]).tolist())
-    np.testing.assert_array_equal(access.seen_by_model(image_model(transform=binary), x), (x > 127.5).float() * 255)
+    seen = access.seen_by_model(View.of(image_model(transform=binary), x))
+    np.testing.assert_array_equal(seen, (x > 127.5).float() * 255)
     assert len(plots.reconstructions(image_model(), (x > 99).float(), 4).axes[0].get_yticks()) == 2
 
 
@@ -411,7 +413,7 @@ def test_kinds_are_functions():
 def test_a_foreign_encode_is_not_asked():
     model = Foreign()
     model.encode = lambda x: (x, x)
-    assert access.encode(model, torch.ones(4, 3)).shape == (4, 2)
+    assert access.encode(View.of(model, torch.ones(4, 3))).shape == (4, 2)
 
 
 def test_divergence_counts_the_active():

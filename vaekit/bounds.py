@@ -23,7 +23,20 @@ from vaekit.kl import kl_divergence
 
 KLMode = Literal["auto", "analytic", "sampled"]
 
-__all__ = ["Draw", "LatentVariableModel", "draw", "elbo", "elbo_terms", "iwae", "log_mean_exp", "log_weights"]
+METHODS = ("posterior", "prior", "likelihood")
+"""What a model has that can be asked for log p(x) and for bounds on it."""
+
+__all__ = [
+    "METHODS",
+    "Draw",
+    "LatentVariableModel",
+    "draw",
+    "elbo",
+    "elbo_terms",
+    "iwae",
+    "log_mean_exp",
+    "log_weights",
+]
 
 
 @runtime_checkable

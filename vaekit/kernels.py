@@ -32,3 +32,19 @@ def unbiased_mmd(kernel: Tensor, in_first: Tensor) -> Tensor:
     second = kernel.sum() - first - 2 * cross
     # The diagonal is m (or n) ones: leaving it out is what makes the estimate unbiased.
     return (first - m) / (m * (m - 1)) + (second - n) / (n * (n - 1)) - 2 * cross / (m * n)
+
+
+def weighted_mmd(kernel: Tensor, weight: Tensor) -> Tensor:
+    """The unbiased squared discrepancy of a first sample whose rows have weights, shape ().
+
+    Args:
+        kernel: k between all rows of the pooled sample, the first sample in front, shape (N, N).
+        weight: of the rows of the first sample, shape (m,); equal weights give `unbiased_mmd`.
+    """
+    m = len(weight)
+    n = len(kernel) - m
+    shares = weight / weight.sum()
+    within, other = kernel[:m, :m], kernel[m:, m:]
+    first = (shares @ within @ shares - (shares.square() * within.diagonal()).sum()) / (1 - shares.square().sum())
+    second = (other.sum() - other.diagonal().sum()) / (n * (n - 1))
+    return first + second - 2 * (shares @ kernel[:m, m:]).mean()

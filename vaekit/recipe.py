@@ -14,8 +14,8 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset, StoredDataset
 from vaekit.distributions import element_support
 from vaekit.errors import ConfigError
-from vaekit.models import inputs
 from vaekit.models.base import GenerativeModel
+from vaekit.models.rows import as_rows, as_tensor
 from vaekit.objectives import Objective
 from vaekit.training import CollapseWarning, Trainer
 
@@ -177,7 +177,7 @@ def make_transform(data: AnyDataset, head: ConditionalDistribution, text: str | 
 
 def _rows_for(transform: transforms.Transform, data: AnyDataset) -> Any:
     """What a transform learns from; only a chain needs all rows at once, for each part sees what the last one made."""
-    return inputs.as_tensor(data) if isinstance(transform, transforms.Compose) else inputs.as_rows(data)
+    return as_tensor(data) if isinstance(transform, transforms.Compose) else as_rows(data)
 
 
 def default_latent_dim(data: AnyDataset) -> int:

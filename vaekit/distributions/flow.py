@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.base import Base, from_noise, noise_shape
 from vaekit.distributions.maps import Map
 from vaekit.distributions.shapes import broadcast_shapes
 
@@ -22,7 +23,7 @@ class _Own(NamedTuple):
     version: int
 
 
-class Flow(Distribution):
+class Flow(Base):
     r"""\( z = f_K(\dots f_1(\epsilon)) \) with \( \epsilon \) from a base: \( \log q(z) = \log q_0(\epsilon) - \sum_k
     \log|\det J_k| \).
 
@@ -99,6 +100,15 @@ class Flow(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws by reparameterisation, shape (*sample_shape, *batch, *event)."""
         return self._draw(self.base.rsample(torch.Size(sample_shape)))
+
+    @property
+    def noise_shape(self) -> torch.Size | None:
+        """That of the base."""
+        return noise_shape(self.base)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Draws made of given normal noise, shape (*sample, *batch, *event)."""
+        return self._draw(from_noise(self.base, noise))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(z) in nats, shape (*batch,).

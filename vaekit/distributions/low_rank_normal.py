@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.product import Product
 from vaekit.distributions.stirling import HALF_LOG_TWO_PI
 
 
-class LowRankNormal(Distribution):
+class LowRankNormal(Base):
     r"""\( N(z; \mu, \mathrm{diag}\,\sigma^2 + U U^T) \) with U of shape (D, R), for events of any shape.
 
     Draws are \( \mu + \sigma \epsilon + U \eta \). With \( a = (z - \mu)/\sigma \), \( B = U/\sigma \) and
@@ -110,6 +111,17 @@ class LowRankNormal(Distribution):
         rank = (*shape[: len(shape) - self.event_ndims], *[1] * self.event_ndims, self.factor.shape[-1])
         own, common = self.loc.new_empty(shape).normal_(), self.loc.new_empty(rank).normal_()
         return self.loc + self.scale * own + (self.factor * common).sum(-1)
+
+    @property
+    def noise_shape(self) -> torch.Size | None:
+        """One number for each element of an event, and one for each column of U."""
+        return torch.Size((math.prod(self.event_shape) + self.factor.shape[-1],))
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Draws made of given normal noise, shape (*sample, *batch, *event)."""
+        own, common = noise.to(self.loc).split((math.prod(self.event_shape), self.factor.shape[-1]), -1)
+        common = common.reshape(*common.shape[:-1], *[1] * self.event_ndims, -1)
+        return self.loc + self.scale * own.unflatten(-1, self.event_shape) + (self.factor * common).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z) in nats, shape (*batch,)."""

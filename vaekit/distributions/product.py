@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.base import Base, from_noise, noise_shape
 from vaekit.errors import ShapeError
 
 Missing = Literal["error", "observed-only"]
 
 
-class Product(Distribution):
+class Product(Base):
     r"""The product \( p(x) = \prod_i p_i(x_i) \) over the elements of an event.
 
     It differs from `torch.distributions.Independent` in one point: with `missing="observed-only"` an element of x that
@@ -101,6 +102,15 @@ class Product(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws by reparameterisation, shape (*sample_shape, *batch, *event)."""
         return self.base.rsample(torch.Size(sample_shape))
+
+    @property
+    def noise_shape(self) -> torch.Size | None:
+        """That of an event, where the elements are normal."""
+        return None if noise_shape(self.base) is None else self.event_shape
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Draws made of given normal noise, shape (*sample, *batch, *event)."""
+        return from_noise(self.base, noise)
 
     def entropy(self) -> Tensor:
         """Entropy in nats, shape (*batch,)."""

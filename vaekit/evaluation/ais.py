@@ -12,11 +12,11 @@ from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation.annealing import AnnealedBlock, AnnealedSums, Plan
-from vaekit.evaluation.chains import block_rows, check_counts, check_latents, ticking
+from vaekit.evaluation.chains import NEEDS, block_rows, check_counts, check_latents, ticking
 from vaekit.evaluation.dynamics import prior_draws
 from vaekit.evaluation.estimate import Estimate, Score
-from vaekit.evaluation.likelihood import prepare
-from vaekit.models import inputs
+from vaekit.models.rows import as_tensor, slices
+from vaekit.models.view import View
 
 
 @dataclass(frozen=True)
@@ -117,23 +117,22 @@ def ais(
         True
     """
     plan = Plan(num_chains, num_steps, num_leapfrog)
-    x, quantity, jacobian = prepare(model, x, num_chains)
+    view = View.of(model, x, requires=NEEDS)
     check_latents(model)
-    exact = None if z is None else _exact_draws(model, z, len(x), quantity)
-    seed, device = engine.draw_seed(generator), engine.model_device(model)
-    blocks = list(inputs.batches(len(x), block_rows(model, num_chains)))
+    exact = None if z is None else _exact_draws(model, z, len(view), view.quantity)
+    seed, device = engine.draw_seed(generator), view.device
+    blocks = list(slices(len(view), block_rows(view, num_chains)))
     tick = ticking(len(blocks) * 2 * plan.num_transitions, "annealing", progress)
     with torch.inference_mode(False), engine.evaluating_in(model, precision):
-        sums = AnnealedSums(len(x))
+        sums = AnnealedSums(len(view))
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
-                y, log_det = inputs.to_model_space(model, x[rows].to(device))
-                block = AnnealedBlock(model, y, plan, tick)
+                batch = view.batch(rows)
+                block = AnnealedBlock(model, batch.x, plan, tick)
                 sums.add(rows, block.forward() if exact is None else block.reverse(exact[rows].to(device)))
-            if jacobian:
-                sums.offset[rows] = log_det.double().cpu()
+            sums.offset[rows] = batch.log_det.cpu()
     tick()
-    return sums.estimate(num_chains, quantity, reverse=exact is not None)
+    return sums.estimate(num_chains, view.quantity, reverse=exact is not None)
 
 
 def _exact_draws(model: LatentVariableModel, z: Any, num_rows: int, quantity: str) -> Tensor:
@@ -145,7 +144,7 @@ def _exact_draws(model: LatentVariableModel, z: Any, num_rows: int, quantity: st
         )
     with engine.evaluating(model), engine.seeded(0):
         like = model.prior().sample(torch.Size((1,)))
-    z, expected = inputs.as_tensor(z).to(like), (num_rows, *model.prior().event_shape)
+    z, expected = as_tensor(z).to(like), (num_rows, *model.prior().event_shape)
     if tuple(z.shape) != expected:
         raise ShapeError(f"expected z of shape {expected}, one exact posterior draw per row of x; got {tuple(z.shape)}")
     if not bool(z.isfinite().all()):
@@ -204,12 +203,12 @@ def bdmc(
     check_counts(num_points=num_points)
     check_latents(model)
     seed = engine.draw_seed(generator)
-    blocks = list(inputs.batches(num_points, block_rows(model, num_chains)))
+    without_transform: Any = SimpleNamespace(prior=model.prior, likelihood=model.likelihood)
+    view = View.of(without_transform, requires=NEEDS)
+    blocks = list(slices(num_points, block_rows(view, num_chains)))
     tick = ticking(len(blocks) * 3 * plan.num_transitions, "annealing", progress)
     with torch.inference_mode(False), engine.evaluating_in(model, precision):
         lower, upper, points = AnnealedSums(num_points), AnnealedSums(num_points), []
-        without_transform: Any = SimpleNamespace(prior=model.prior, likelihood=model.likelihood)
-        quantity = inputs.quantity(without_transform)
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
                 z = prior_draws(model.prior(), 1, rows.stop - rows.start)[0].squeeze(0)
@@ -220,7 +219,7 @@ def bdmc(
             points.append((x.cpu(), z.cpu()))
     tick()
     return Sandwich(
-        lower.estimate(num_chains, quantity, reverse=False),
-        upper.estimate(num_chains, quantity, reverse=True),
+        lower.estimate(num_chains, view.quantity, reverse=False),
+        upper.estimate(num_chains, view.quantity, reverse=True),
         *(torch.cat(part) for part in zip(*points, strict=True)),
     )

@@ -9,8 +9,12 @@ import torch
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.evaluation.blocks import default_chunk_size
+from vaekit.models.draws import chunk_size
+from vaekit.models.view import View
 from vaekit.progress import track
+
+NEEDS = ("prior", "likelihood")
+"""The methods of a model that chains ask for: they owe nothing to q(z|x)."""
 
 
 def check_latents(model: LatentVariableModel) -> None:
@@ -40,9 +44,9 @@ def check_counts(**counts: int) -> None:
             raise ConfigError(f"{name} is at least 1; got {value}")
 
 
-def block_rows(model: LatentVariableModel, num_chains: int) -> int:
+def block_rows(view: View, num_chains: int) -> int:
     """How many points are worked on at once: all chains of a block fit one decoder pass of 4 MiB, or one point does."""
-    return max(1, default_chunk_size(model) // num_chains)
+    return max(1, chunk_size(view.num_values) // num_chains)
 
 
 def ticking(num_ticks: int, label: str, progress: bool) -> Callable[[], object]:

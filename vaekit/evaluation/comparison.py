@@ -13,7 +13,7 @@ from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.likelihood import log_marginal
-from vaekit.models import inputs
+from vaekit.models.view import View
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,16 @@ def compare(
     named = dict(models) if isinstance(models, Mapping) else {str(i): model for i, model in enumerate(models)}
     if len(named) < 2:
         raise ConfigError(f"compare takes at least two models; got {len(named)}")
-    quantities = {name: inputs.quantity(model) for name, model in named.items()}
+    views = {name: View.of(model, x) for name, model in named.items()}
+    quantities = {name: view.quantity for name, view in views.items()}
     if len(set(quantities.values())) > 1:
         raise ConfigError(f"log p of these models are different things and cannot be compared: {quantities}")
     # One seed for all: the blocks of rows then get the same noise in the transforms of all models.
     seed = engine.draw_seed(generator)
     estimates = {
-        name: log_marginal(model, x, num_samples=num_samples, generator=torch.Generator().manual_seed(seed), **options)
+        name: log_marginal(
+            model, views[name], num_samples=num_samples, generator=torch.Generator().manual_seed(seed), **options
+        )
         for name, model in named.items()
     }
     ranked = dict(sorted(estimates.items(), key=lambda item: -item[1].mean))

@@ -14,7 +14,8 @@ from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.inference_gap import InferenceGap, inference_gap
 from vaekit.evaluation.verdict import Finding, verdict
 from vaekit.kl import kl_per_dimension
-from vaekit.models import inputs
+from vaekit.models.rows import slices
+from vaekit.models.view import View
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,11 @@ def diagnostics(
     """
     if max_rows < 2 or num_gap_rows < 0:
         raise ConfigError(f"max_rows is at least 2, num_gap_rows at least 0; got {max_rows} and {num_gap_rows}")
-    x = inputs.as_tensor(x)
-    inputs.check_data(model, x)
+    view = View.of(model, x)
     with engine.evaluating(model), engine.seeded(engine.draw_seed(generator)):
-        if len(x) < 2:
-            raise DataError(f"diagnostics compare rows with each other and need at least 2; got {len(x)}")
-        rows = torch.randperm(len(x))[:max_rows]
-        y, _ = inputs.to_model_space(model, x[rows].to(engine.model_device(model)))
+        if len(view) < 2:
+            raise DataError(f"diagnostics compare rows with each other and need at least 2; got {len(view)}")
+        y = view.batch(torch.randperm(len(view))[:max_rows]).x
         code = aggregate(model, y)
         log_likelihood, rate = _terms(model, y)
         gap = inference_gap(model, y[:num_gap_rows], progress=progress) if num_gap_rows else None
@@ -143,7 +142,7 @@ def diagnostics(
 
 def _terms(model: LatentVariableModel, y: Tensor) -> tuple[Tensor, Tensor]:
     """Both terms of the ELBO per row, with a few draws each, in batches."""
-    parts = [bounds.elbo_terms(model, y[rows], 4) for rows in inputs.batches(len(y), 256)]
+    parts = [bounds.elbo_terms(model, y[rows], 4) for rows in slices(len(y), 256)]
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 

@@ -3,44 +3,16 @@
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
-from vaekit.errors import ConfigError
 from vaekit.evaluation.dci import dci
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.factors import as_labels
 from vaekit.evaluation.information import mig, modularity
 from vaekit.evaluation.interventions import beta_vae_score, factor_vae_score
 from vaekit.evaluation.prediction import sap
-from vaekit.models import inputs
-
-_CHUNK = 256  # rows per pass of the encoder
-
-
-def _mean(q: Distribution) -> Tensor:
-    """E[z] of each of a batch of posteriors, flattened, shape (B, D)."""
-    try:
-        mean = q.mean
-    except NotImplementedError:
-        mean = torch.full(q.batch_shape, torch.nan)
-    if bool(mean.isnan().all()):  # torch's way of saying that a categorical has none
-        raise ConfigError(
-            f"the posterior, {type(q).__name__}, has no mean to take as a code. Encode the rows in another way and "
-            "hand the codes to mig, sap, dci and the other scores."
-        )
-    return mean.reshape(len(mean), -1)
-
-
-def _posterior_means(model: LatentVariableModel, x: Tensor) -> Tensor:
-    """E[z|x] of each row, flattened, shape (N, D)."""
-    device = engine.model_device(model)
-    means = []
-    for rows in inputs.batches(len(x), _CHUNK):
-        means.append(_mean(model.posterior(inputs.to_model_space(model, x[rows].to(device))[0])))
-    return torch.cat(means)
+from vaekit.models.view import View
 
 
 def disentanglement(
@@ -84,14 +56,11 @@ def disentanglement(
         >>> all(0 <= score.value <= 1 for score in scores.values())
         True
     """
-    x = inputs.as_tensor(x)
-    inputs.check_data(model, x)
-    factors = as_labels(factors, len(x))
+    view = View.of(model, x)
+    factors = as_labels(factors, len(view))
     own = torch.Generator().manual_seed(engine.draw_seed(generator))
-    rows = torch.randperm(len(x), generator=own)[:max_rows]
-    x, factors = x[rows.to(x.device)], factors[rows.numpy()]
-    with engine.evaluating(model), engine.fork_rng(own):
-        codes = _posterior_means(model, x)
+    rows = torch.randperm(len(view), generator=own)[:max_rows]
+    codes, factors = view.encode(generator=own, indices=rows).flatten(1), factors[rows.numpy()]
     return {
         score.__name__: score(codes, factors, generator=own)  # type: ignore[operator]
         for score in (mig, sap, dci, factor_vae_score, beta_vae_score, modularity)

@@ -17,7 +17,7 @@ from vaekit.evaluation.likelihood import iwae
 from vaekit.evaluation.summary import summarize
 from vaekit.evaluation.trend import bias_trend
 from vaekit.evaluation.two_sample import two_sample
-from vaekit.models import inputs
+from vaekit.models.view import View
 
 _TREND_ROWS, _ANNEALED_ROWS, _POSTERIOR_ROWS = 256, 32, 16
 _ANNEALING: dict[str, Any] = {"num_chains": 16, "num_steps": 300}
@@ -54,16 +54,16 @@ def evaluate(
         `two_sample`: name to value, standard error and details.
         What a model cannot have (gradients in z, two-sample checks of a handful of rows) is a string that says why.
     """
-    x = inputs.some_rows(inputs.as_rows(x), max_rows)
+    view = View.of(model, x, max_rows=max_rows)
     options: dict[str, Any] = {"generator": generator, "progress": progress}
-    result = summarize(model, x, num_samples=num_samples, **options)
-    result["diagnostics"] = _or_reason(lambda: diagnostics(model, x, **options).summary())
+    result = summarize(model, view, num_samples=num_samples, **options)
+    result["diagnostics"] = _or_reason(lambda: diagnostics(model, view, **options).summary())
     if full:
-        result["trend"] = _trend(model, inputs.some_rows(x, _TREND_ROWS), options)
-        result["ais"] = _or_reason(lambda: _annealed(model, inputs.some_rows(x, _ANNEALED_ROWS), options))
-        result["hmc"] = _or_reason(lambda: _posterior(model, inputs.some_rows(x, _POSTERIOR_ROWS), options))
+        result["trend"] = _trend(model, view.some(_TREND_ROWS), options)
+        result["ais"] = _or_reason(lambda: _annealed(model, view.some(_ANNEALED_ROWS), options))
+        result["hmc"] = _or_reason(lambda: _posterior(model, view.some(_POSTERIOR_ROWS), options))
         result["two_sample"] = _or_reason(
-            lambda: {name: vars(score).copy() for name, score in two_sample(model, x, generator=generator).items()}
+            lambda: {name: vars(score).copy() for name, score in two_sample(model, view, generator=generator).items()}
         )
     return result
 
@@ -75,13 +75,13 @@ def _or_reason(compute: Any) -> Any:
         return str(error)
 
 
-def _trend(model: LatentVariableModel, x: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+def _trend(model: LatentVariableModel, x: View, options: dict[str, Any]) -> dict[str, Any]:
     names = ("mean", "mean_stderr", "sampling_stderr", "num_points")
     summaries = {k: estimate.summary() for k, estimate in bias_trend(model, x, **options).items()}
     return {str(k): {name: summary[name] for name in names} for k, summary in summaries.items()}
 
 
-def _annealed(model: LatentVariableModel, x: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+def _annealed(model: LatentVariableModel, x: View, options: dict[str, Any]) -> dict[str, Any]:
     annealed = ais(model, x, **_ANNEALING, **options)
     weighted = iwae(model, x, num_samples=5000, **options)
     difference = Score.of_mean(annealed.value - weighted.value)
@@ -95,7 +95,7 @@ def _annealed(model: LatentVariableModel, x: Tensor, options: dict[str, Any]) ->
     }
 
 
-def _posterior(model: LatentVariableModel, x: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+def _posterior(model: LatentVariableModel, x: View, options: dict[str, Any]) -> dict[str, Any]:
     samples = hmc_posterior(model, x, **options)
     draws = samples.z.double().flatten(0, 1)
     return {
@@ -107,10 +107,9 @@ def _posterior(model: LatentVariableModel, x: Tensor, options: dict[str, Any]) -
     }
 
 
-def _distance(model: LatentVariableModel, x: Tensor, draws: Tensor) -> float:
+def _distance(model: LatentVariableModel, x: View, draws: Tensor) -> float:
     """Root mean square over points and dimensions of (E_q[z] - E_p[z]) / std_p[z]."""
     with engine.evaluating(model), engine.seeded(0):
-        y, _ = inputs.to_model_space(model, x.to(engine.model_device(model)))
-        means, _ = posterior_moments(model.posterior(y), 64)
+        means, _ = posterior_moments(model.posterior(x.batch(slice(0, len(x))).x), 64)
     shift = (means.cpu() - draws.mean(0).cpu()) / draws.std(0).cpu()
     return float(shift.square().mean().sqrt())

@@ -8,7 +8,7 @@ import numpy as np
 
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation.rows import as_rows
-from vaekit.models import inputs
+from vaekit.models.rows import as_tensor
 
 MIN_ROWS = 20
 
@@ -31,7 +31,7 @@ def as_labels(factors: Any, num_rows: int) -> np.ndarray:
         ShapeError: if they are no table of so many rows.
         DataError: if they are not integers.
     """
-    table = inputs.as_tensor(factors).detach().cpu().numpy()
+    table = as_tensor(factors).detach().cpu().numpy()
     if table.ndim != 2 or table.shape[1] == 0 or len(table) != num_rows:
         hint = " A single factor is factors[:, None]." if table.ndim == 1 else ""
         raise ShapeError(f"expected factors of shape ({num_rows}, F), a row per code; got {table.shape}.{hint}")

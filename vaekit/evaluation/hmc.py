@@ -10,11 +10,11 @@ from torch import Tensor
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.evaluation.chains import block_rows, check_counts, check_latents, ticking
+from vaekit.evaluation.chains import NEEDS, block_rows, check_counts, check_latents, ticking
 from vaekit.evaluation.convergence import effective_sample_size, split_r_hat
 from vaekit.evaluation.dynamics import Parts, Point, adapted, evaluate, joint, prior_draws, temperatures, transition
-from vaekit.evaluation.likelihood import prepare
-from vaekit.models import inputs
+from vaekit.models.rows import slices
+from vaekit.models.view import View
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,17 @@ def hmc_posterior(
     check_counts(num_warmup=num_warmup, num_chains=num_chains, num_leapfrog=num_leapfrog)
     if num_samples < 4:
         raise ConfigError(f"num_samples is at least 4, two for each half of a chain; got {num_samples}")
-    x, _, _ = prepare(model, x, num_samples)
+    view = View.of(model, x, requires=NEEDS)
     check_latents(model)
-    seed, device = engine.draw_seed(generator), engine.model_device(model)
-    blocks = list(inputs.batches(len(x), block_rows(model, num_chains)))
+    seed = engine.draw_seed(generator)
+    blocks = list(slices(len(view), block_rows(view, num_chains)))
     tick = ticking(len(blocks) * (num_warmup + num_samples), "sampling", progress)
-    num_rows = len(x)
+    num_rows = len(view)
     with torch.inference_mode(False), engine.evaluating_in(model, precision):
         acceptance, step_size = (torch.empty(num_rows, dtype=torch.float64) for _ in range(2))
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
-                parts = joint(model, inputs.to_model_space(model, x[rows].to(device))[0])
+                parts = joint(model, view.batch(rows).x)
                 z, step = prior_draws(model.prior(), num_chains, rows.stop - rows.start)
                 if i == 0:
                     draws = torch.empty(num_samples, num_chains, num_rows, *z.shape[2:], dtype=z.dtype)

@@ -10,20 +10,12 @@ from torch import Tensor
 from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
 from vaekit.errors import UnreliableEstimateWarning
-from vaekit.evaluation.blocks import weight_blocks
 from vaekit.evaluation.estimate import MANY_UNRELIABLE, Estimate
 from vaekit.evaluation.sums import RunningMoments, WeightSums
 from vaekit.evaluation.tails import TailIndex
-from vaekit.models import inputs
-
-
-def prepare(model: LatentVariableModel, x: Any, num_samples: int, kl: str = "auto") -> tuple[inputs.Rows, str, bool]:
-    """Checked data, what log p is, and whether it has a Jacobian."""
-    check_arguments(num_samples, kl)
-    rows = inputs.as_rows(x)
-    inputs.check_data(model, rows)
-    quantity = inputs.quantity(model)
-    return rows, quantity, inputs.counts_jacobian(quantity)
+from vaekit.models.draws import Sampling
+from vaekit.models.keyed import Key
+from vaekit.models.view import View
 
 
 def log_marginal(
@@ -36,6 +28,7 @@ def log_marginal(
     compile: engine.Compile = "auto",
     chunk_size: int | None = None,
     progress: bool = False,
+    key: Key | None = None,
 ) -> Estimate:
     r"""log p(x) of each row by importance sampling from q(z|x), in the units of x.
 
@@ -55,6 +48,9 @@ def log_marginal(
         compile: "on" compiles the decoder's pass.
         chunk_size: number of z per decoder pass; None keeps its output within 4 MiB.
         progress: show a bar on stderr where that is a terminal.
+        key: what the noise of a row depends on beside the generator: "content" (its values) or "row" (its number), or
+            integers of shape (N,): a row then scores the same alone and among others, up to rounding. None draws noise
+            in fixed blocks of rows, which is faster.
 
     Returns:
         Per point: value, stderr (delta method), ess and the largest weight; see `Estimate`.
@@ -66,7 +62,7 @@ def log_marginal(
     Warns:
         UnreliableEstimateWarning: where more than a tenth of the points have `Estimate.unreliable`.
     """
-    options: dict[str, Any] = {"generator": generator, "precision": precision, "compile": compile}
+    options: dict[str, Any] = {"generator": generator, "precision": precision, "compile": compile, "key": key}
     result = iwae(model, x, num_samples=num_samples, chunk_size=chunk_size, progress=progress, **options)
     _warn_if_unreliable(result)
     return replace(result, method="importance sampling")
@@ -96,6 +92,7 @@ def iwae(
     compile: engine.Compile = "auto",
     chunk_size: int | None = None,
     progress: bool = False,
+    key: Key | None = None,
 ) -> Estimate:
     """The importance-weighted bound L_K per point: what `log_marginal` computes, read as a bound for this K.
 
@@ -108,22 +105,21 @@ def iwae(
         compile: "on" compiles the decoder's pass.
         chunk_size: number of z per decoder pass.
         progress: show a bar on stderr where that is a terminal.
+        key: see `log_marginal`.
 
     Returns:
         See `Estimate`; `method` is "iwae".
     """
-    x, quantity, jacobian = prepare(model, x, num_samples)
-    weights, tails = WeightSums(len(x)), TailIndex(len(x), num_samples)
-    offset = torch.zeros(len(x), dtype=torch.float64)
+    check_arguments(num_samples)
+    view = View.of(model, x)
+    weights, tails = WeightSums(len(view)), TailIndex(len(view), num_samples)
+    offset = torch.zeros(len(view), dtype=torch.float64)
     with engine.evaluating_in(model, precision):
-        for rows, _, draws, log_det in weight_blocks(
-            model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
-        ):
-            weights.add(rows, draws.log_weights)
-            tails.add(rows, draws.log_weights)
-            if jacobian:
-                offset[rows] = log_det.double().cpu()
-    return _from_weights(weights, tails, offset, num_samples, quantity)
+        for block in view.blocks(Sampling(num_samples, generator, compile, chunk_size, progress, key)):
+            weights.add(block.rows, block.draws.log_weights)
+            tails.add(block.rows, block.draws.log_weights)
+            offset[block.rows] = block.log_det.cpu()
+    return _from_weights(weights, tails, offset, num_samples, view.quantity)
 
 
 def _from_weights(weights: WeightSums, tails: TailIndex, offset: Tensor, num_samples: int, quantity: str) -> Estimate:
@@ -147,7 +143,7 @@ def elbo(model: LatentVariableModel, x: Any, *, num_samples: int = 1, kl: KLMode
         x: data in their own units, shape (N, *X).
         num_samples: M, draws of z per point.
         kl: "auto", "analytic" or "sampled"; see `bounds.elbo_terms`.
-        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress` of `log_marginal`.
+        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress`, `key` of `log_marginal`.
 
     Returns:
         See `Estimate`. The log-likelihood term includes log|det| of the transform where the value is a density.
@@ -170,30 +166,30 @@ def elbo_and_iwae(
     compile: engine.Compile = "auto",
     chunk_size: int | None = None,
     progress: bool = False,
+    key: Key | None = None,
 ) -> tuple[Estimate, Estimate]:
     """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
-    x, quantity, jacobian = prepare(model, x, num_samples, kl)
-    weights, values = WeightSums(len(x)), RunningMoments(len(x))
-    log_likelihoods, divergences = RunningMoments(len(x)), RunningMoments(len(x))
-    tails = TailIndex(len(x), num_samples)
-    offset = torch.zeros(len(x), dtype=torch.float64)
+    check_arguments(num_samples, kl)
+    view = View.of(model, x)
+    weights, values = WeightSums(len(view)), RunningMoments(len(view))
+    log_likelihoods, divergences = RunningMoments(len(view)), RunningMoments(len(view))
+    tails = TailIndex(len(view), num_samples)
+    offset = torch.zeros(len(view), dtype=torch.float64)
     with engine.evaluating_in(model, precision):
-        for rows, q, draws, log_det in weight_blocks(
-            model, x, num_samples, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
-        ):
+        how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
+        for rows, q, draws, log_det in view.blocks(how):
             sampled = draws.log_posterior - draws.log_prior
             closed = closed_form_kl(q, model.prior(), kl)
             divergence = sampled if closed is None else closed.expand_as(sampled)
-            log_likelihood = draws.log_likelihood + log_det if jacobian else draws.log_likelihood
-            values.add(rows, log_likelihood - divergence)
-            log_likelihoods.add(rows, log_likelihood)
+            values.add(rows, draws.log_likelihood - divergence)
+            log_likelihoods.add(rows, draws.log_likelihood)
             divergences.add(rows, divergence)
             weights.add(rows, draws.log_weights)
             tails.add(rows, draws.log_weights)
-            if jacobian:
-                offset[rows] = log_det.double().cpu()
+            offset[rows] = log_det.cpu()
     common: dict[str, Any] = {"ess": weights.ess, "max_weight": weights.max_weight}
-    common |= {"num_samples": num_samples, "quantity": quantity}
-    terms = {"log_likelihood": log_likelihoods.mean, "kl": divergences.mean}
-    lower = Estimate(value=values.mean, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
-    return lower, _from_weights(weights, tails, offset, num_samples, quantity)
+    common |= {"num_samples": num_samples, "quantity": view.quantity}
+    terms = {"log_likelihood": log_likelihoods.mean + offset, "kl": divergences.mean}
+    value = values.mean + offset
+    lower = Estimate(value=value, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
+    return lower, _from_weights(weights, tails, offset, num_samples, view.quantity)

@@ -8,7 +8,7 @@ import torch
 
 from vaekit import engine
 from vaekit.errors import DataError, ShapeError
-from vaekit.models import inputs
+from vaekit.models.rows import as_tensor, slices
 
 _VALUES = 2**22  # distances per chunk: 32 MiB of float64
 
@@ -20,7 +20,7 @@ def as_rows(x: Any, *, where: str = "x", min_rows: int = 1) -> np.ndarray:
         ShapeError: if x has no rows' dimension, or rows without elements.
         DataError: if x holds NaN or infinity, or fewer than `min_rows` rows.
     """
-    tensor = inputs.as_tensor(x).detach().cpu()
+    tensor = as_tensor(x).detach().cpu()
     if tensor.ndim == 0:
         raise ShapeError(f"expected {where} of shape (N, ...); got a single number. Add the batch dimension.")
     if len(tensor) < min_rows:
@@ -41,7 +41,7 @@ def as_pair(x: Any, y: Any, *, names: tuple[str, str] = ("x", "y"), min_rows: in
         ShapeError: if their event shapes differ.
         DataError: see `as_rows`.
     """
-    events = [tuple(inputs.as_tensor(value).shape[1:]) for value in (x, y)]
+    events = [tuple(as_tensor(value).shape[1:]) for value in (x, y)]
     rows = as_rows(x, where=names[0], min_rows=min_rows), as_rows(y, where=names[1], min_rows=min_rows)
     if events[0] != events[1]:
         raise ShapeError(
@@ -73,5 +73,5 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def distance_chunks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Slices of the rows of a, each with its squared distances to all of b, 32 MiB at a time."""
-    for rows in inputs.batches(len(a), max(1, _VALUES // len(b))):
+    for rows in slices(len(a), max(1, _VALUES // len(b))):
         yield rows, squared_distances(a[rows], b)

@@ -6,7 +6,7 @@ from typing import Any
 from vaekit.bounds import LatentVariableModel
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.likelihood import elbo_and_iwae
-from vaekit.models import inputs
+from vaekit.models.view import View
 
 
 def _term(estimate: Estimate, name: str) -> dict[str, float]:
@@ -28,7 +28,8 @@ def summarize(model: LatentVariableModel, x: Any, *, num_samples: int = 100, **o
         bounds, `mean_stderr` (Monte Carlo), in nats; `quantity`, `num_points`, `num_samples`, `ess_median`; and
         `bits_per_dimension`, minus the IWAE bound in bits per element, where it is a mass or bounds one.
     """
-    lower, tighter = elbo_and_iwae(model, x, num_samples=num_samples, **options)
+    view = View.of(model, x)
+    lower, tighter = elbo_and_iwae(model, view, num_samples=num_samples, **options)
     result: dict[str, Any] = {
         "elbo": lower.summary(),
         "log_likelihood": _term(lower, "log_likelihood"),
@@ -40,6 +41,5 @@ def summarize(model: LatentVariableModel, x: Any, *, num_samples: int = 100, **o
         "ess_median": float(tighter.ess.median()),
     }
     if "mass" in tighter.quantity:
-        num_elements = math.prod(inputs.likelihood_at_prior(model).event_shape)
-        result["bits_per_dimension"] = -tighter.mean / math.log(2) / num_elements
+        result["bits_per_dimension"] = -tighter.mean / math.log(2) / math.prod(view.event_shape)
     return result

@@ -9,7 +9,7 @@ import torch
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.rows import as_pair, noise
-from vaekit.models import inputs
+from vaekit.models.rows import slices
 
 
 def transport_costs(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def transport_costs(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
 
 def _sliced(x: np.ndarray, y: np.ndarray, directions: np.ndarray, order: int) -> tuple[float, float]:
     """The distance and its standard error over the projections (delta method for the root)."""
-    blocks = inputs.batches(directions.shape[1], 64)
+    blocks = slices(directions.shape[1], 64)
     costs = np.concatenate([transport_costs(x @ directions[:, b], y @ directions[:, b], order) for b in blocks])
     value = float(costs.mean()) ** (1 / order)
     if len(costs) == 1:

@@ -11,11 +11,11 @@ from torch import Tensor
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel, log_mean_exp
 from vaekit.errors import ConfigError
-from vaekit.evaluation.blocks import weight_blocks
 from vaekit.evaluation.estimate import Estimate
-from vaekit.evaluation.likelihood import prepare
 from vaekit.evaluation.sums import WeightSums
 from vaekit.evaluation.tails import TailIndex
+from vaekit.models.draws import Sampling
+from vaekit.models.view import View
 
 
 def bias_trend(
@@ -59,27 +59,24 @@ def bias_trend(
     if not counts or counts[0] < 1:
         raise ConfigError(f"num_samples is a sequence of counts of at least 1; got {tuple(num_samples)}")
     largest = counts[-1]
-    x, quantity, jacobian = prepare(model, x, largest)
-    values = {k: torch.zeros(len(x), dtype=torch.float64) for k in counts}
-    errors = {k: torch.full((len(x),), math.nan, dtype=torch.float64) for k in counts}
-    weights, tails = WeightSums(len(x)), TailIndex(len(x), largest)
+    view = View.of(model, x)
+    values = {k: torch.zeros(len(view), dtype=torch.float64) for k in counts}
+    errors = {k: torch.full((len(view),), math.nan, dtype=torch.float64) for k in counts}
+    weights, tails = WeightSums(len(view)), TailIndex(len(view), largest)
     with engine.evaluating_in(model, precision):
-        blocks = weight_blocks(
-            model, x, largest, generator=generator, compile=compile, chunk_size=chunk_size, progress=progress
-        )
+        blocks = view.blocks(Sampling(largest, generator, compile, chunk_size, progress))
         for _, same_rows in groupby(blocks, key=lambda block: block.rows.start):
             parts = list(same_rows)
             rows = parts[0].rows
             log_weights = torch.cat([block.draws.log_weights.double().cpu() for block in parts])
             weights.add(rows, log_weights)
             tails.add(rows, log_weights)
-            offset = parts[0].log_det.double().cpu() if jacobian else 0.0
             for k in counts:
                 values[k][rows], errors[k][rows] = _grouped(log_weights, k)
-                values[k][rows] += offset
+                values[k][rows] += parts[0].log_det.cpu()
     # One group tells nothing of its own error; the delta method does.
     errors[largest] = weights.log_mean_stderr(largest)
-    common: dict[str, Any] = {"ess": weights.ess, "max_weight": weights.max_weight, "quantity": quantity}
+    common: dict[str, Any] = {"ess": weights.ess, "max_weight": weights.max_weight, "quantity": view.quantity}
     terms = {largest: {"tail_index": tails.index}}
     return {
         k: Estimate(value=values[k], stderr=errors[k], num_samples=k, method="iwae", terms=terms.get(k, {}), **common)

@@ -17,7 +17,8 @@ from vaekit.evaluation.frechet import frechet_distance
 from vaekit.evaluation.mmd import mmd
 from vaekit.evaluation.neighbors import precision_recall_density_coverage
 from vaekit.evaluation.transport import sliced_wasserstein
-from vaekit.models import inputs
+from vaekit.models.rows import as_tensor, slices
+from vaekit.models.view import View
 
 _CHUNK = 256  # rows per pass of the model
 
@@ -35,17 +36,16 @@ def _draws(model: LatentVariableModel, num_samples: int) -> Tensor:
             "hand samples and data to mmd, sliced_wasserstein and the other functions."
         )
     z = prior.sample(torch.Size((num_samples,)))
-    return torch.cat([model.likelihood(z[rows]).sample() for rows in inputs.batches(num_samples, _CHUNK)])
+    return torch.cat([model.likelihood(z[rows]).sample() for rows in slices(num_samples, _CHUNK)])
 
 
-def _same_space(model: LatentVariableModel, x: Tensor, num_samples: int) -> tuple[Tensor, Tensor, str]:
+def _same_space(view: View, num_samples: int) -> tuple[Tensor, Tensor, str]:
     """Data and samples as like and like, and the name of their space."""
-    y = _draws(model, num_samples)
-    transform, bits = inputs.transform_of(model), _is_bernoulli(inputs.likelihood_at_prior(model))
-    if not (bits or getattr(transform, "discretizes", False)):
-        return x.to(y.device), y if transform is None else transform.inverse(y), "data"
-    device = engine.model_device(model)
-    x = torch.cat([inputs.to_model_space(model, x[rows].to(device))[0] for rows in inputs.batches(len(x), _CHUNK)])
+    y = _draws(view.model, num_samples)
+    transform, bits = view.transform, _is_bernoulli(view.at_prior)
+    if not (bits or (transform is not None and transform.discretizes)):
+        return as_tensor(view.rows).to(y.device), y if transform is None else transform.inverse(y), "data"
+    x = torch.cat([batch.x for batch in view.batches(_CHUNK)])
     if bits:  # leaves bits as they are; grey values, which some recipes fit by cross-entropy, become drawn bits
         x = torch.bernoulli(x)
     return x, y, "bits of model space" if bits else "model"
@@ -68,15 +68,15 @@ def _with_baseline(
     }
 
 
-def _check_counts(x: Tensor, num_samples: int | None, max_rows: int, num_neighbors: int) -> int:
+def _check_counts(num_rows: int, num_samples: int | None, max_rows: int, num_neighbors: int) -> int:
     """The number of samples to draw; halves of either side must hold a neighbourhood, folds a few rows."""
     least = max(10, 2 * (num_neighbors + 1))
     for name, count in (("max_rows", max_rows), ("num_samples", num_samples)):
         if count is not None and count < least:
             raise ConfigError(f"{name} is at least {least} for {num_neighbors} neighbours; got {count}")
-    if len(x) < least:
-        raise DataError(f"expected at least {least} rows in x for {num_neighbors} neighbours; got {len(x)}")
-    return min(len(x), max_rows) if num_samples is None else num_samples
+    if num_rows < least:
+        raise DataError(f"expected at least {least} rows in x for {num_neighbors} neighbours; got {num_rows}")
+    return min(num_rows, max_rows) if num_samples is None else num_samples
 
 
 def two_sample(
@@ -131,13 +131,12 @@ def two_sample(
         >>> two_sample(model, x, generator=torch.Generator().manual_seed(0))["mmd"].details["p_value"] < 0.01
         True
     """
-    x = inputs.as_tensor(x)
-    num_samples = _check_counts(x, num_samples, max_rows, num_neighbors)
-    inputs.check_data(model, x)
+    view = x if isinstance(x, View) else View.of(model, as_tensor(x))
+    num_samples = _check_counts(len(view), num_samples, max_rows, num_neighbors)
     own = torch.Generator().manual_seed(engine.draw_seed(generator))
-    x = x[torch.randperm(len(x), generator=own)[:max_rows].to(x.device)]
+    view = view.take(torch.randperm(len(view), generator=own)[:max_rows])
     with engine.evaluating(model), engine.fork_rng(own):
-        x, y, space = _same_space(model, x, num_samples)
+        x, y, space = _same_space(view, num_samples)
         found = {
             "mmd": mmd(x, y, generator=own),
             "sliced_wasserstein": sliced_wasserstein(x, y, generator=own),
@@ -150,6 +149,6 @@ def two_sample(
 
         found |= _with_baseline(shares, x, y, order)
         if features is not None:
-            real, drawn = (inputs.as_tensor(features(rows)) for rows in (x, y))
+            real, drawn = (as_tensor(features(rows)) for rows in (x, y))
             found |= _with_baseline(lambda a, b: {"frechet_distance": frechet_distance(a, b)}, real, drawn, order)
     return {name: replace(score, details=score.details | {"space": space}) for name, score in found.items()}

@@ -1,19 +1,16 @@
 """What models offer beside the protocol: samples, codes, reconstructions, in the units of the data."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit import engine
-from vaekit.distributions import centre, nearest
-from vaekit.errors import ConfigError, ShapeError
-from vaekit.models import inputs
-
-_VALUES = 2**22  # parameters of p(x|z) per pass of sample, encode and reconstruct: bounds memory, whatever N and X
+from vaekit.distributions import nearest
+from vaekit.errors import ShapeError
+from vaekit.models.view import View
 
 
 class OfWrapped:
@@ -42,7 +39,7 @@ class OfWrapped:
     @property
     def transform(self) -> Any:
         """The way from data to model space, or None."""
-        return inputs.transform_of(self.model)
+        return self.model.transform
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -56,10 +53,12 @@ class GenerativeModel(nn.Module, ABC):
         transform: the way from data to model space, or None.
         can_compile: whether torch.compile can take an objective of the model; False where `posterior` contains a
             derivative of its own.
+        posterior_is_fixed: whether `posterior` draws no noise of its own while the model is evaluated.
     """
 
     prior: Any
     can_compile = True
+    posterior_is_fixed = False
 
     @property
     @abstractmethod
@@ -107,17 +106,11 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ConfigError: if n is negative.
         """
-        if n < 0:
-            raise ConfigError(f"the number of samples is not negative; got {n}")
-        with engine.evaluating(self), engine.fork_rng(generator):
-            z = self.prior().sample(torch.Size((n,)))
-            return self._map(lambda chunk: self._decode(chunk, mean), z)
+        return View.of(self).sample(n, mean, generator)
 
     def decode(self, z: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[x|z], or a draw of x, for z of shape (N, *Z): shape (N, *X), in the units of the data."""
-        z = z.to(engine.model_device(self), engine.model_dtype(self))
-        with engine.evaluating(self), engine.fork_rng(generator):
-            return self._map(lambda chunk: self._decode(chunk, mean), z)
+        return View.of(self).decode(z, mean, generator)
 
     def encode(self, x: Any, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[z|x], or with `mean=False` a draw from q(z|x), for each row of x.
@@ -135,11 +128,7 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ShapeError, SupportError, DataError: if x does not fit the model.
         """
-        if generator is None and mean:
-            generator = torch.Generator().manual_seed(0)
-        rows = self._checked(x)
-        with engine.evaluating(self), engine.fork_rng(generator):
-            return self._map(lambda chunk: self._encode(chunk, mean), rows)
+        return View.of(self, x).encode(mean, generator)
 
     def reconstruct(self, x: Any, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[x'|z] at z = E[z|x], or with `mean=False` a draw of x' at a draw of z, for each row of x.
@@ -152,11 +141,7 @@ class GenerativeModel(nn.Module, ABC):
         Returns:
             Shape (N, *X), in the units of the data.
         """
-        if generator is None and mean:
-            generator = torch.Generator().manual_seed(0)
-        rows = self._checked(x)
-        with engine.evaluating(self), engine.fork_rng(generator):
-            return self._map(lambda chunk: self._decode(self._encode(chunk, mean), mean), rows)
+        return View.of(self, x).reconstruct(mean, generator)
 
     def interpolate(self, start: Any, end: Any, num_steps: int = 8) -> Tensor:
         """Means of p(x|z) along the straight lines in z between the codes of paired rows (on a sphere, the arcs).
@@ -177,26 +162,3 @@ class GenerativeModel(nn.Module, ABC):
         with torch.no_grad():
             z = nearest(self.prior(), torch.lerp(first.unsqueeze(1), last.unsqueeze(1), weights))
         return self.decode(z.flatten(0, 1)).reshape(len(first), num_steps, *self.event_shape)
-
-    def _checked(self, x: Any) -> inputs.Rows:
-        rows = inputs.as_rows(x)
-        inputs.check_data(self, rows)
-        return rows
-
-    def _map(self, function: Callable[[Tensor], Tensor], rows: inputs.Rows) -> Tensor:
-        device = engine.model_device(self)
-        if len(rows) == 0:
-            return function(rows[:0].to(device))
-        size = max(1, min(1024, _VALUES // self.num_likelihood_params))
-        parts = inputs.read(rows, inputs.batches(len(rows), size))
-        return torch.cat([function(part.to(device)) for part in parts])
-
-    def _encode(self, x: Tensor, mean: bool) -> Tensor:
-        q = self.posterior(inputs.to_model_space(self, x)[0])
-        return centre(q) if mean else q.sample()
-
-    def _decode(self, z: Tensor, mean: bool) -> Tensor:
-        p = self.likelihood(z)
-        y = p.mean if mean else p.sample()
-        transform = inputs.transform_of(self)
-        return y if transform is None else transform.inverse(y)

@@ -56,6 +56,8 @@ class VAE(GenerativeModel):
         torch.Size([3, 1, 8, 8])
     """
 
+    posterior_is_fixed = True
+
     def __init__(
         self, encoder: Conditional, decoder: Conditional, prior: nn.Module, transform: Transform | None = None
     ) -> None:

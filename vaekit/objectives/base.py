@@ -20,6 +20,22 @@ class Loss(NamedTuple):
     """Quantities to report, with their natural signs, shape (B,), or () for quantities of the whole batch."""
 
 
+def average(values: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of values over the rows of a batch (the first dimension), each row counted with its weight.
+
+    Args:
+        values: shape (B, ...).
+        weight: shape (B,), not negative, or None for equal weights.
+
+    Returns:
+        Shape (...): the weighted sum divided by the sum of the weights; 0 where all weights are 0.
+    """
+    if weight is None:
+        return values.mean(0)
+    weight = weight.to(values)
+    return torch.tensordot(weight, values, 1) / weight.sum().clamp(min=torch.finfo(values.dtype).tiny)
+
+
 class Objective(nn.Module, ABC):
     """A function of a model and a batch. It also works in a bare PyTorch loop: `objective(model, x).value.backward()`.
 
@@ -27,14 +43,17 @@ class Objective(nn.Module, ABC):
     and `advance` after each update; the trainer does both.
 
     Attributes:
+        requires: names of the methods that it asks of a model; one without "likelihood" trains models that have no
+            density, and then nothing reports a log p.
         step: number of updates so far, shape (); feeds schedules.
-        num_data: N, known after `prepare`.
+        num_data: N, or the sum of the weights of the training rows; known after `prepare`.
         selects: the key of `validation_terms` by which the best weights are chosen.
         can_compile: whether torch.compile can take its forward pass; False where that contains a derivative of its own.
         adversary_learning_rate: step size of the optimiser of `adversary_parameters`.
         log_densities: the terms that are log-densities of x, to which a transform's log|det| is added for reports.
     """
 
+    requires: tuple[str, ...] = bounds.METHODS
     step: Tensor
     selects = "elbo"
     can_compile = True
@@ -44,17 +63,23 @@ class Objective(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.num_data: int | None = None
+        self.num_data: float | None = None
 
     def build(self, model: LatentVariableModel) -> None:
         """Make parameters whose shapes depend on the model; the trainer calls it before training. None by default."""
 
     @abstractmethod
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
-        """The loss on a batch x of shape (B, *X) in model space."""
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
+        """The loss on a batch.
 
-    def prepare(self, num_data: int) -> None:
-        """Called once before training with the number of training rows N."""
+        Args:
+            model: the model.
+            x: rows in model space, shape (B, *X).
+            weight: weight of each row, shape (B,): the loss is the weighted mean over the rows. None weighs all alike.
+        """
+
+    def prepare(self, num_data: float) -> None:
+        """Called once before training with the number of training rows N, or the sum of their weights."""
         self.num_data = num_data
         self.step.zero_()  # schedules begin anew with each fit; a resumed one puts its count back
 
@@ -71,6 +96,6 @@ class Objective(nn.Module, ABC):
         """Parameters with an optimiser of their own, trained on `adversary`; none by default."""
         return ()
 
-    def adversary(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def adversary(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss of the adversary on the same batch; only objectives with `adversary_parameters` have one."""
         raise RuntimeError(f"{type(self).__name__} has no adversary")

@@ -9,7 +9,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.factorized import as_factorized
 
 Weighting = Literal["stratified", "weighted"]
@@ -66,7 +66,7 @@ class BetaTC(Objective):
         """The arguments, for printing."""
         return f"beta={self.beta}, alpha={self.alpha}, gamma={self.gamma}, weighting={self.weighting!r}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); the terms of the ELBO, and `information`, `total_correlation`, `marginal_kl`.
 
         The three parts have shape () and are estimates from one draw per row; they add up to a sampled KL.
@@ -79,39 +79,56 @@ class BetaTC(Objective):
         kl = log_q - log_p if closed is None else closed
         # Each draw under each row's posterior, per dimension: (B draws, B rows, D).
         densities = q.log_prob_per_element(z.unsqueeze(1)).flatten(2)
-        log_weights = log_batch_weights(len(x), self._rows(), self.weighting).to(densities)
+        log_weights = log_batch_weights(len(x), self._rows(), self.weighting, weight).to(densities)
         log_joint = torch.logsumexp(log_weights + densities.sum(-1), 1)
         log_marginals = torch.logsumexp(log_weights.unsqueeze(-1) + densities, 1).sum(-1)
-        information = (log_q - log_joint).mean()
-        total_correlation = (log_joint - log_marginals).mean()
-        marginal_kl = (log_marginals - log_p).mean()
+        information = average(log_q - log_joint, weight)
+        total_correlation = average(log_joint - log_marginals, weight)
+        marginal_kl = average(log_marginals - log_p, weight)
         parts = {"information": information, "total_correlation": total_correlation, "marginal_kl": marginal_kl}
         weights = (self.alpha - 1, self.beta - 1, self.gamma - 1)
-        value = (kl - log_likelihood).mean()
+        value = average(kl - log_likelihood, weight)
         value = value + sum(w * part for w, part in zip(weights, parts.values(), strict=True) if w)
         return Loss(value, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl, **parts})
 
-    def _rows(self) -> int:
+    def _rows(self) -> float:
         if self.num_data is None:
             raise ConfigError("BetaTC needs the number of training rows: call objective.prepare(num_data) first")
         return self.num_data
 
 
-def log_batch_weights(num_rows: int, num_data: int, weighting: Weighting) -> Tensor:
+def log_batch_weights(num_rows: int, num_data: float, weighting: Weighting, weight: Tensor | None = None) -> Tensor:
     r"""Logarithms of the weights of \( q(z_b|x_c) \) in the estimate of \( q(z_b) \) from a batch, shape (B, B).
 
     Args:
         num_rows: B.
-        num_data: N, at least B (a larger B counts as N).
+        num_data: N, at least B (a larger B counts as N); the sum of the weights of all rows where they have some.
         weighting: see `BetaTC`.
+        weight: weights of the rows of the batch, shape (B,); None weighs all alike.
 
     Raises:
         ConfigError: for one row, from which nothing is learnt about q(z).
     """
     if num_rows < 2:
         raise ConfigError(f"an estimate of q(z) needs batches of at least 2 rows; got {num_rows}")
+    if weight is not None:
+        return _log_shares(weight.double(), num_data, weighting)
     total = max(num_data, num_rows)
     if weighting == "weighted":
         return torch.full((num_rows, num_rows), -math.log(num_rows * total), dtype=torch.float64)
     weights = torch.full((num_rows, num_rows), (total - 1) / (total * (num_rows - 1)), dtype=torch.float64)
     return weights.fill_diagonal_(1 / total).log()
+
+
+def _log_shares(weight: Tensor, total: float, weighting: Weighting) -> Tensor:
+    r"""`log_batch_weights` for rows with weights: \( q(z) = \sum_n w_n q(z|x_n) / W \) with W the sum over all rows.
+
+    Row b counts \( w_b / W \) under its own draw; the rest of q(z) is estimated from the other rows by their weights.
+    """
+    in_batch = weight.sum()
+    total = torch.maximum(in_batch, in_batch.new_tensor(total))  # type: ignore[assignment]
+    if weighting == "weighted":
+        return (weight / (len(weight) * total)).log().expand(len(weight), -1)
+    own, rest = weight / total, (in_batch - weight).clamp(min=torch.finfo(weight.dtype).tiny)
+    others = ((1 - own) / rest).unsqueeze(1) * weight
+    return torch.where(torch.eye(len(weight), dtype=torch.bool, device=weight.device), own, others).log()

@@ -8,7 +8,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import KLMode, LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 
 
 class Capacity(Objective):
@@ -56,10 +56,10 @@ class Capacity(Objective):
         """The arguments, for printing."""
         return f"capacity={self.capacity}, gamma={self.gamma}, num_samples={self.num_samples}, kl={self.kl!r}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `capacity`."""
         log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl)
         capacity = torch.as_tensor(self.capacity(self.step) if callable(self.capacity) else self.capacity).to(kl)
-        value = self.gamma * (kl.mean() - capacity).abs() - log_likelihood.mean()
+        value = self.gamma * (average(kl, weight) - capacity).abs() - average(log_likelihood, weight)
         terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl, "capacity": capacity}
         return Loss(value, terms)

@@ -5,7 +5,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.iwae import terms_of, validation_terms_of
 
 
@@ -45,14 +45,14 @@ class CIWAE(Objective):
         """The arguments, for printing."""
         return f"num_samples={self.num_samples}, elbo_weight={self.elbo_weight}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `ciwae`, `iwae`, and the ELBO with its two parts."""
         q = model.posterior(x)
         draws = bounds.draw_from(model, q, x, self.num_samples)
         elbo = bounds.elbo_from_draw(draws, reparameterized=q.has_rsample)
         iwae = bounds.iwae_from_draw(draws, reparameterized=q.has_rsample)
         bound = self.elbo_weight * elbo + (1 - self.elbo_weight) * iwae
-        return Loss(-bound.mean(), {**terms_of(draws), "ciwae": bound})
+        return Loss(-average(bound, weight), {**terms_of(draws), "ciwae": bound})
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound with the K of training chooses the weights."""

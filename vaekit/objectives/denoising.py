@@ -8,7 +8,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import KLMode, LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 
 _KINDS = ("normal", "mask", "flip")
 
@@ -63,11 +63,11 @@ class Denoising(Objective):
         """The arguments, for printing."""
         return f"corruption={self.corruption!r}, level={self.level}, num_samples={self.num_samples}, kl={self.kl!r}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` of the clean x with the corrupted q."""
         q = model.posterior(self._corrupted(x))
         log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl, posterior=q)
-        value = (kl - log_likelihood).mean()
+        value = average(kl - log_likelihood, weight)
         return Loss(value, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl})
 
     def _corrupted(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.factorized import as_factorized
 
 
@@ -55,28 +55,29 @@ class DIPVAE(Objective):
         """The arguments, for printing."""
         return f"kind={self.kind!r}, off_diagonal={self.off_diagonal}, diagonal={self.diagonal}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); the terms of the ELBO, and `off_diagonal` and `diagonal`, the two sums."""
         q = model.posterior(x)
         log_likelihood, kl = bounds.elbo_terms(model, x, posterior=q)
-        covariance = self._covariance(q)
+        covariance = self._covariance(q, weight)
         variances = covariance.diagonal()
         off_diagonal = covariance.square().sum() - variances.square().sum()
         diagonal = (variances - 1).square().sum()
-        weight = self.diagonal if self.diagonal is not None else self.off_diagonal * (10 if self.kind == "i" else 1)
-        value = (kl - log_likelihood).mean() + self.off_diagonal * off_diagonal + weight * diagonal
+        factor = self.diagonal if self.diagonal is not None else self.off_diagonal * (10 if self.kind == "i" else 1)
+        value = average(kl - log_likelihood, weight) + self.off_diagonal * off_diagonal + factor * diagonal
         terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
         return Loss(value, {**terms, "off_diagonal": off_diagonal, "diagonal": diagonal})
 
-    def _covariance(self, q: Distribution) -> Tensor:
+    def _covariance(self, q: Distribution, weight: Tensor | None) -> Tensor:
         """C of shape (D, D)."""
         try:
             means = q.mean.flatten(1)
         except NotImplementedError as error:
             raise ConfigError(f"DIPVAE needs a posterior with a mean; {type(q).__name__} has none") from error
-        centered = means - means.mean(0)
-        covariance = centered.T @ centered / len(means)
+        centered = means - average(means, weight)
+        weighted = centered if weight is None else centered * weight.to(means).unsqueeze(1)
+        covariance = weighted.T @ centered / (len(means) if weight is None else weight.sum())
         if self.kind == "i":
             return covariance
         variances = as_factorized(q, "DIPVAE of the second kind").variance
-        return covariance + torch.diag(variances.flatten(1).mean(0))
+        return covariance + torch.diag(average(variances.flatten(1), weight))

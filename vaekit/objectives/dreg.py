@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.iwae import terms_of, validation_terms_of
 from vaekit.objectives.pathwise import with_pathwise_gradient
 
@@ -49,13 +49,13 @@ class DReG(Objective):
         """The arguments, for printing."""
         return f"num_samples={self.num_samples}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `iwae`, and the ELBO of the same draws with its two parts."""
         z, draws = bounds.draw_at_leaf(model, model.posterior(x), x, self.num_samples)
         shares = torch.softmax(draws.log_weights.detach(), 0)
         terms = terms_of(draws)
         bound = with_pathwise_gradient(terms["iwae"], z, draws, shares * shares, shares)
-        return Loss(-bound.mean(), terms)
+        return Loss(-average(bound, weight), terms)
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound with the K of training chooses the weights."""

@@ -10,7 +10,7 @@ from vaekit import bounds
 from vaekit.bounds import KLMode, LatentVariableModel
 from vaekit.errors import ConfigError
 from vaekit.kl import kl_per_dimension
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 
 
 class ELBO(Objective):
@@ -72,35 +72,35 @@ class ELBO(Objective):
         """The arguments, for printing."""
         return f"num_samples={self.num_samples}, beta={self.beta}, kl={self.kl!r}, free_bits={self.free_bits}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `beta`."""
         q = model.posterior(x)
         baseline = None if q.has_rsample else (self.baseline[0], self.baseline[1])
         log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl, baseline=baseline, posterior=q)
         if self.training and self.num_samples == 1 and not q.has_rsample:
-            self._note(log_likelihood, kl)
+            self._note(average(log_likelihood, weight), average(kl, weight))
         beta = self.beta(self.step) if callable(self.beta) else self.beta
         elbo = log_likelihood - kl
         if self.free_bits:
-            value = beta * self._with_free_bits(q, model.prior()) - log_likelihood.mean()
+            value = beta * self._with_free_bits(q, model.prior(), weight) - average(log_likelihood, weight)
         elif not callable(self.beta) and self.beta == 1:
-            value = -elbo.mean()
+            value = -average(elbo, weight)
         else:
-            value = (beta * kl - log_likelihood).mean()
+            value = average(beta * kl - log_likelihood, weight)
         terms = {"elbo": elbo, "log_likelihood": log_likelihood, "kl": kl}
         if callable(self.beta):
             terms["beta"] = torch.as_tensor(beta)
         return Loss(value, terms)
 
-    def _with_free_bits(self, q: Distribution, prior: Distribution) -> Tensor:
+    def _with_free_bits(self, q: Distribution, prior: Distribution, weight: Tensor | None) -> Tensor:
         assert self.free_bits is not None
-        per_dimension = kl_per_dimension(q, prior).mean(0)
+        per_dimension = average(kl_per_dimension(q, prior), weight)
         return per_dimension.clamp(min=self.free_bits).sum()
 
     def _note(self, log_likelihood: Tensor, kl: Tensor) -> None:
         self._has_latest = True
         with torch.no_grad():
-            self.latest.copy_(torch.stack([log_likelihood.mean(), kl.mean()]))
+            self.latest.copy_(torch.stack([log_likelihood, kl]))
 
     def advance(self) -> None:
         """Called after each update of the parameters: the baseline follows the batches."""

@@ -11,8 +11,13 @@ from vaekit import bounds, engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
 from vaekit.networks import MLP
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.factorized import as_factorized
+
+
+def _by_weight(z: Tensor, weight: Tensor | None) -> Tensor:
+    """Draws from q(z) where rows have weights: rows of z, drawn by these; without weights z itself."""
+    return z if weight is None else z[torch.multinomial(weight.to(z), len(z), replacement=True)]
 
 
 class FactorVAE(Objective):
@@ -79,7 +84,7 @@ class FactorVAE(Objective):
         """The parameters of the discriminator; none before `build`."""
         return () if self.discriminator is None else self.discriminator.parameters()
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); the terms of the ELBO, and `total_correlation` of shape ()."""
         q, prior = as_factorized(model.posterior(x), "total correlation"), model.prior()
         z = q.rsample()
@@ -88,16 +93,17 @@ class FactorVAE(Objective):
         kl = q.log_prob(z) - prior.log_prob(z) if closed is None else closed
         discriminator = self._discriminator(model, z)
         frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
-        total_correlation = functional_call(discriminator, frozen, (z.flatten(1),)).mean()  # the log-odds of D
-        value = (kl - log_likelihood).mean() + self.gamma * total_correlation
+        log_odds = functional_call(discriminator, frozen, (z.flatten(1),)).squeeze(1)
+        total_correlation = average(log_odds, weight)
+        value = average(kl - log_likelihood, weight) + self.gamma * total_correlation
         terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
         return Loss(value, {**terms, "total_correlation": total_correlation})
 
-    def adversary(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def adversary(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The cross-entropy of D on draws of q(z), against draws with shuffled dimensions; both terms of shape ()."""
         with torch.no_grad():
             q = as_factorized(model.posterior(x), "total correlation")
-            real, other = q.sample().flatten(1), q.sample().flatten(1)
+            real, other = (_by_weight(z, weight) for z in (q.sample().flatten(1), q.sample().flatten(1)))
             order = torch.rand_like(other).argsort(0)  # a permutation of its own for each dimension
             shuffled = other.gather(0, order)
         discriminator = self._discriminator(model, real)

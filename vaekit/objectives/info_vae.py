@@ -9,8 +9,8 @@ from torch.distributions import Distribution
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.kernels import gaussian_kernel, unbiased_mmd
-from vaekit.objectives.base import Loss, Objective
+from vaekit.kernels import gaussian_kernel, unbiased_mmd, weighted_mmd
+from vaekit.objectives.base import Loss, Objective, average
 
 
 class InfoVAE(Objective):
@@ -57,7 +57,7 @@ class InfoVAE(Objective):
         """The arguments, for printing."""
         return f"alpha={self.alpha}, weight={self.weight}, bandwidth={self.bandwidth}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); the terms of the ELBO, and `mmd` of shape ()."""
         if len(x) < 2:
             raise ConfigError(f"the discrepancy from the prior needs batches of at least 2 rows; got {len(x)}")
@@ -68,8 +68,8 @@ class InfoVAE(Objective):
         log_likelihood = model.likelihood(z).log_prob(x)
         closed = bounds.closed_form_kl(q, prior, "auto")
         kl = q.log_prob(z) - prior.log_prob(z) if closed is None else closed
-        discrepancy = self._mmd(z, self._from_prior(prior, q.batch_shape[len(prior.batch_shape) :]))
-        value = ((1 - self.alpha) * kl - log_likelihood).mean() + (self.alpha + self.weight - 1) * discrepancy
+        discrepancy = self._mmd(z, self._from_prior(prior, q.batch_shape[len(prior.batch_shape) :]), weight)
+        value = average((1 - self.alpha) * kl - log_likelihood, weight) + (self.alpha + self.weight - 1) * discrepancy
         terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl, "mmd": discrepancy}
         return Loss(value, terms)
 
@@ -85,10 +85,13 @@ class InfoVAE(Objective):
             )
         return draws
 
-    def _mmd(self, z: Tensor, from_prior: Tensor) -> Tensor:
+    def _mmd(self, z: Tensor, from_prior: Tensor, weight: Tensor | None) -> Tensor:
         """The squared discrepancy of two samples of shape (B, *Z), shape ()."""
         pooled = torch.cat([z, from_prior]).flatten(1)
         bandwidth = self.bandwidth or math.sqrt(2 * pooled.shape[1])
         squared = (pooled.unsqueeze(1) - pooled).square().sum(-1)
+        kernel = gaussian_kernel(squared, bandwidth)
+        if weight is not None:
+            return weighted_mmd(kernel, weight.to(z))
         in_first = torch.cat([pooled.new_ones(len(z), 1), pooled.new_zeros(len(z), 1)])
-        return unbiased_mmd(gaussian_kernel(squared, bandwidth), in_first).squeeze(0)
+        return unbiased_mmd(kernel, in_first).squeeze(0)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 
 
 class IWAE(Objective):
@@ -35,12 +35,12 @@ class IWAE(Objective):
         """The arguments, for printing."""
         return f"num_samples={self.num_samples}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `iwae`, and the ELBO of the same draws with its two parts."""
         q = model.posterior(x)
         draws = bounds.draw_from(model, q, x, self.num_samples)
         bound = bounds.iwae_from_draw(draws, reparameterized=q.has_rsample)
-        return Loss(-bound.mean(), {**terms_of(draws), "iwae": bound})
+        return Loss(-average(bound, weight), {**terms_of(draws), "iwae": bound})
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound with the K of training chooses the weights: a model fitted by IWAE has a loose ELBO."""

@@ -5,7 +5,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import Draw, LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.iwae import terms_of, validation_terms_of
 
 
@@ -45,12 +45,12 @@ class MIWAE(Objective):
         """The arguments, for printing."""
         return f"num_samples={self.num_samples}, num_groups={self.num_groups}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `miwae`, and `iwae` and the ELBO of all draws."""
         q = model.posterior(x)
         draws = bounds.draw_from(model, q, x, self.num_samples)
         bound = mean_over_groups(draws, self.num_groups, reparameterized=q.has_rsample)
-        return Loss(-bound.mean(), {**terms_of(draws), "miwae": bound})
+        return Loss(-average(bound, weight), {**terms_of(draws), "miwae": bound})
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound with all draws chooses the weights."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.iwae import terms_of, validation_terms_of
 from vaekit.objectives.miwae import check_groups, mean_over_groups
 
@@ -52,17 +52,17 @@ class PIWAE(Objective):
         """The arguments, for printing."""
         return f"num_samples={self.num_samples}, num_groups={self.num_groups}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `iwae` and `miwae`, and the ELBO of all draws."""
         halves = _halves(model)
         q = model.posterior(x)
         draws = bounds.draw_from(model, q, x, self.num_samples)
         tight = bounds.iwae_from_draw(draws, reparameterized=q.has_rsample)
         grouped = mean_over_groups(draws, self.num_groups, reparameterized=q.has_rsample)
-        value = -tight.mean().detach()
+        value = -average(tight, weight).detach()
         if torch.is_grad_enabled():
             for parameters, bound in zip(halves, (grouped, tight), strict=True):
-                value = value + _with_gradient_of(-bound.mean(), parameters)
+                value = value + _with_gradient_of(-average(bound, weight), parameters)
         return Loss(value, {**terms_of(draws), "miwae": grouped})
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:

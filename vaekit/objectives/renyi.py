@@ -7,7 +7,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.iwae import terms_of, validation_terms_of
 
 
@@ -49,12 +49,12 @@ class Renyi(Objective):
         """The arguments, for printing."""
         return f"alpha={self.alpha}, num_samples={self.num_samples}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `renyi`, `iwae`, and the ELBO with its two parts."""
         q = model.posterior(x)
         draws = bounds.draw_from(model, q, x, self.num_samples)
         bound = bounds.renyi_from_draw(draws, self.alpha, reparameterized=q.has_rsample)
-        return Loss(-bound.mean(), {**terms_of(draws), "renyi": bound})
+        return Loss(-average(bound, weight), {**terms_of(draws), "renyi": bound})
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The importance-weighted bound chooses the weights, whatever alpha is."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.iwae import terms_of, validation_terms_of
 from vaekit.objectives.pathwise import with_pathwise_gradient
 
@@ -54,13 +54,13 @@ class STL(Objective):
         """The arguments, for printing."""
         return f"num_samples={self.num_samples}, bound={self.bound!r}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` (of the draws) and `iwae` per point."""
         z, draws = bounds.draw_at_leaf(model, model.posterior(x), x, self.num_samples)
         fixed, terms = draws.log_weights.detach(), terms_of(draws)
         shares = torch.softmax(fixed, 0) if self.bound == "iwae" else torch.full_like(fixed, 1 / self.num_samples)
         value = with_pathwise_gradient(terms[self.bound], z, draws, shares, shares)
-        return Loss(-value.mean(), terms)
+        return Loss(-average(value, weight), terms)
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """Both bounds; the one that is minimised chooses the weights."""

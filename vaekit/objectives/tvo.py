@@ -6,7 +6,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.base import Loss, Objective, average
 from vaekit.objectives.iwae import terms_of, validation_terms_of
 
 
@@ -58,7 +58,7 @@ class TVO(Objective):
         """The arguments, for printing."""
         return f"num_samples={self.num_samples}, num_intervals={self.num_intervals}, first={self.first}"
 
-    def forward(self, model: LatentVariableModel, x: Tensor) -> Loss:
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `tvo`, and `iwae` and the ELBO of the draws."""
         q = model.posterior(x)
         z = q.sample(torch.Size((self.num_samples,)))
@@ -73,7 +73,7 @@ class TVO(Objective):
         score = (1 - left) * draws.log_posterior + left * log_joint
         surrogate = (widths * shares * (log_w + (fixed - mean) * score)).sum((0, 1))
         bound = (widths * mean).sum((0, 1)) + (surrogate - surrogate.detach())
-        return Loss(-bound.mean(), {**terms_of(draws), "tvo": bound})
+        return Loss(-average(bound, weight), {**terms_of(draws), "tvo": bound})
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The importance-weighted bound of as many draws chooses the weights."""

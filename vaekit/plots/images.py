@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.files import check_suffix, write_atomically
-from vaekit.models import inputs
+from vaekit.models.rows import as_tensor
+from vaekit.models.view import View
 from vaekit.plots import style
 
 Range = tuple[float, float]
@@ -34,7 +35,7 @@ def data_range(x: Any) -> Range:
     (0, 255) for 8-bit images that use the upper half of it, (0, 1) for reals within it, else the smallest and largest
     value, for reals without the outermost thousandth at either end.
     """
-    values = np.asarray(inputs.as_tensor(x).detach().cpu())
+    values = np.asarray(as_tensor(x).detach().cpu())
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return 0.0, 1.0
@@ -51,12 +52,12 @@ def data_range(x: Any) -> Range:
     return (min(low, 0.0), max(high, 0.0)) if low else (0.0, 1.0)
 
 
-def model_range(model: Any, x: Any = None, decoded: Any = None) -> Range:
+def model_range(view: View, x: Any = None, decoded: Any = None) -> Range:
     """Black and white in the units of the data: the bounds of what the likelihood can explain, or what the data show.
 
     The data win where they fill less than half of the bounds (digits of 16 grey levels under a likelihood of 256).
     """
-    bounds = _support_range(model)
+    bounds = _support_range(view)
     seen = getattr(x, "value_range", None) or (data_range(x) if x is not None else None)
     if bounds is None:
         return seen or data_range(decoded)
@@ -65,18 +66,17 @@ def model_range(model: Any, x: Any = None, decoded: Any = None) -> Range:
     return bounds
 
 
-def _support_range(model: Any) -> Range | None:
+def _support_range(view: View) -> Range | None:
     """The bounds of the likelihood's support, seen through the transform; None where it is unbounded."""
-    distribution = inputs.likelihood_at_prior(model)
-    support: Any = distribution.support
+    support: Any = view.at_prior.support
     support = getattr(support, "base_constraint", support)
     low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
     if type(support).__name__ == "_Boolean":
         low, high = 0, 1
     if low is None or high is None:
         return None
-    ends = [torch.full((1, *distribution.event_shape), float(torch.as_tensor(v).max())) for v in (low, high)]
-    transform = inputs.transform_of(model)
+    ends = [torch.full((1, *view.event_shape), float(torch.as_tensor(v).max())) for v in (low, high)]
+    transform = view.transform
     with torch.no_grad():
         ends = ends if transform is None else [transform.inverse(end) for end in ends]
     first, last = (float(end.double().mean()) for end in ends)
@@ -93,7 +93,7 @@ def to_bytes_range(x: Any, value_range: Range | None = None) -> np.ndarray:
     low, high = value_range or data_range(x)
     if not low < high:
         raise ConfigError(f"value_range expects low < high; got {low} and {high}")
-    values = np.asarray(inputs.as_tensor(x).detach().cpu(), dtype=np.float64)
+    values = np.asarray(as_tensor(x).detach().cpu(), dtype=np.float64)
     if values.ndim < 3 or values.ndim > 4 or not is_image(values.shape[1:]) or len(values) == 0:
         raise ShapeError(f"expected images of shape (N, H, W) or (N, C, H, W) with C of 1 or 3; got {values.shape}")
     if values.ndim == 4:
@@ -166,7 +166,7 @@ def save_grid(path: str | Path, x: Any, ncols: int | None = None, value_range: R
 
 def _enlarged_grid(x: Any, ncols: int | None, value_range: Range | None, gap: int = _GAP) -> np.ndarray:
     """`image_grid` of tiles enlarged to about 56 pixels, so that the lines stay thin beside the pixels."""
-    factor = max(1, round(56 / min(inputs.as_tensor(x).shape[-2:])))
+    factor = max(1, round(56 / min(as_tensor(x).shape[-2:])))
     tiles = to_bytes_range(x, value_range).repeat(factor, 1).repeat(factor, 2)
     return image_grid(np.moveaxis(tiles, -1, 1) if tiles.ndim == 4 else tiles, ncols, (0, 255), gap)
 

@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from vaekit.errors import ConfigError, ShapeError
+from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
 from vaekit.plots.traversal import unit
 
@@ -41,23 +42,23 @@ def interpolation(
     """
     if num_steps < 2:
         raise ConfigError(f"num_steps is at least 2; got {num_steps}")
-    first, last = access.rows_of(model, start), access.rows_of(model, end)
+    first, last = access.view_of(model, start), access.view_of(model, end)
     if len(first) != len(last):
         raise ShapeError(f"start and end need as many rows; got {len(first)} and {len(last)}")
-    first, last = first[:_MAX_PAIRS], last[:_MAX_PAIRS]
-    is_image = images.is_image(first.shape[1:])
+    first, last = (view.take(slice(0, _MAX_PAIRS)) for view in (first, last))
+    is_image = images.is_image(first.event_shape)
     t = torch.linspace(0, 1, num_steps if is_image else max(num_steps, 41))
-    codes = access.encode(model, first).unsqueeze(1), access.encode(model, last).unsqueeze(1)
+    codes = access.encode(first).unsqueeze(1), access.encode(last).unsqueeze(1)
     z = torch.lerp(*codes, t.to(codes[0].dtype).reshape(1, -1, 1))
-    decoded = access.decode(model, access.nearest(model, z.flatten(0, 1)))
+    decoded = access.decode(first, access.nearest(first, z.flatten(0, 1)))
     title = "E[x|z] on straight lines between two codes"
     if is_image:
-        known = start if hasattr(start, "value_range") else torch.cat([first, last])
-        limits = value_range or images.model_range(model, known, decoded)
+        known = start if hasattr(start, "value_range") else torch.cat([as_tensor(view.rows) for view in (first, last)])
+        limits = value_range or images.model_range(first, known, decoded)
         ends = ["start", *[""] * (num_steps - 2), "end"]
         return images.tiles_figure(decoded, num_steps, title, limits, column_labels=ends, tile_inches=0.72)
     table = tables.as_table(decoded)
-    values = (table - table.mean(0)) / unit(None, access.sample(model, 1000, False, access.fixed(None)))
+    values = (table - table.mean(0)) / unit(None, access.sample(first, 1000, False, access.fixed(None)))
     with style.style():
         return tables.lines(
             t.numpy(),

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from vaekit.errors import DataError
 from vaekit.evaluation import bias_trend
-from vaekit.models import inputs
+from vaekit.models.view import View
 from vaekit.plots import interpolation, latent, losses, manifold, reconstructions, samples, traversal, trend
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def draw(
     if kind == "latent":
         return latent(model, data, data.labels)
     if kind == "trend":
-        return trend(bias_trend(model, inputs.some_rows(inputs.as_tensor(data), _TREND_ROWS), generator=generator))
+        return trend(bias_trend(model, View.of(model, data, max_rows=_TREND_ROWS), generator=generator))
     if kind == "traversal":
         return traversal(model, data, **look)
     if kind == "interpolation":

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,14 +29,14 @@ def latent(model: Any, x: Any, labels: Any = None) -> Figure:
     Raises:
         ShapeError: if there are not as many labels as rows.
     """
-    rows = access.rows_of(model, x)
+    view = access.view_of(model, x)
     labels = getattr(x, "labels", None) if labels is None else labels
     labels = None if labels is None else np.asarray(labels)
-    if labels is not None and labels.shape != (len(rows),):
-        raise ShapeError(f"labels has one label per row, shape ({len(rows)},); got {labels.shape}")
+    if labels is not None and labels.shape != (len(view),):
+        raise ShapeError(f"labels has one label per row, shape ({len(view)},); got {labels.shape}")
     # A fixed order of drawing, so that the class that comes last in the file does not cover the others.
-    order = np.random.default_rng(0).permutation(len(rows))[:_MAX_POINTS]
-    codes = access.encode(model, rows[order]).double().numpy()
+    order = np.random.default_rng(0).permutation(len(view))[:_MAX_POINTS]
+    codes = access.encode(view.take(torch.from_numpy(order))).double().numpy()
     labels = None if labels is None else labels[order]
     with style.style():
         made = style.figure(6.2 if labels is None else 7.0, 5.6)
@@ -44,7 +45,7 @@ def latent(model: Any, x: Any, labels: Any = None) -> Figure:
             _histogram(axes, codes[:, 0], labels)
         else:
             _points(made, axes, _plane(axes, codes), labels)
-        axes.set_title(f"E[z|x] of {len(codes):,} points" + (f" of {len(rows):,}" if len(codes) < len(rows) else ""))
+        axes.set_title(f"E[z|x] of {len(codes):,} points" + (f" of {len(view):,}" if len(codes) < len(view) else ""))
     return made
 
 

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from vaekit.errors import ConfigError
-from vaekit.models import inputs
+from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
 
 
@@ -56,19 +56,20 @@ def manifold(
     Raises:
         ConfigError: if z does not have two dimensions, or is confined (to bits, a sphere, a ball).
     """
-    dims = access.num_latents(model)
+    view = access.view_of(model)
+    dims = access.num_latents(view)
     if dims != 2:
         raise ConfigError(
             f"a manifold shows a latent space of 2 dimensions, and this model has {dims}. Fit one with latent_dim=2, "
             "or draw a traversal, which walks along one dimension at a time."
         )
-    access.check_unconfined(model, "manifold")
+    access.check_unconfined(view, "manifold")
     z = grid(n)
-    decoded = access.decode(model, z.reshape(-1, 2).to(torch.get_default_dtype()))
+    decoded = access.decode(view, z.reshape(-1, 2).to(torch.get_default_dtype()))
     if not images.is_image(decoded.shape[1:]):
         names = access.column_names(columns, x, int(decoded[0].numel()))
         return _maps(tables.as_table(decoded).reshape(n, n, -1), names)
-    limits = value_range or images.model_range(model, None if x is None else _kept(x), decoded)
+    limits = value_range or images.model_range(view, None if x is None else _kept(x), decoded)
     # Tiles of few pixels are filled to their edges and would run into each other.
     gap = 2 if min(decoded.shape[-2:]) < 16 else 0
     made = images.tiles_figure(decoded, n, "E[x|z] over the latent plane", limits, tile_inches=0.4, gap=gap)
@@ -78,7 +79,7 @@ def manifold(
 
 
 def _kept(x: Any) -> Any:
-    return x if hasattr(x, "value_range") else inputs.as_tensor(x)
+    return x if hasattr(x, "value_range") else as_tensor(x)
 
 
 def _label_axes(axes: Any) -> None:

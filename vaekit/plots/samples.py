@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from vaekit.errors import ShapeError
-from vaekit.models import inputs
+from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
 
 _TABLE_SAMPLES = 2000
@@ -38,16 +38,16 @@ def samples(
     Returns:
         The figure.
     """
-    shape = access.event_shape(model)
+    view = access.view_of(model)
     what = "E[x|z] at draws of z from the prior" if mean else "Samples of x from the model"
-    if images.is_image(shape):
-        drawn = access.sample(model, n, mean, access.fixed(generator))
-        limits = value_range or images.model_range(model, x, drawn)
+    if images.is_image(view.event_shape):
+        drawn = access.sample(view, n, mean, access.fixed(generator))
+        limits = value_range or images.model_range(view, x, drawn)
         ncols = min(16, max(math.ceil(math.sqrt(n)), min(n, 4)))
         return images.tiles_figure(drawn, ncols, what, limits)
-    drawn = access.sample(model, max(n, _TABLE_SAMPLES), mean, access.fixed(generator))
+    drawn = access.sample(view, max(n, _TABLE_SAMPLES), mean, access.fixed(generator))
     table = tables.as_table(drawn)
-    data = None if x is None else tables.as_table(inputs.as_tensor(x))
+    data = None if x is None else tables.as_table(as_tensor(x))
     if data is not None and data.shape[1] != table.shape[1]:
         raise ShapeError(f"x has {data.shape[1]} columns, the model {table.shape[1]}")
     with style.style():

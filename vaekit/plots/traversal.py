@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from vaekit.errors import ConfigError
+from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
 
 _MAX_DIMS = 10
@@ -42,30 +43,31 @@ def traversal(
     """
     if n_steps < 2:
         raise ConfigError(f"n_steps is at least 2; got {n_steps}")
-    access.check_unconfined(model, "traversal")
-    rows = None if x is None else access.rows_of(model, x)
-    codes = None if rows is None else access.encode(model, rows)
-    base = access.base_point(model) if codes is None else codes.mean(0)
-    chosen = _dims(access.num_latents(model), dims, codes)
-    is_image = images.is_image(access.event_shape(model))
+    view = access.view_of(model, x)
+    access.check_unconfined(view, "traversal")
+    codes = None if x is None else access.encode(view)
+    base = access.base_point(view) if codes is None else codes.mean(0)
+    chosen = _dims(access.num_latents(view), dims, codes)
+    is_image = images.is_image(view.event_shape)
     steps = torch.linspace(-_REACH, _REACH, n_steps if is_image else max(n_steps, 41), dtype=base.dtype)
     z = base.repeat(len(chosen), len(steps), 1)
     for row, dim in enumerate(chosen):
         z[row, :, dim] = steps
-    decoded = access.decode(model, z.flatten(0, 1))
+    decoded = access.decode(view, z.flatten(0, 1))
     titles = [f"z{dim + 1}" for dim in chosen]
     if is_image:
         return images.tiles_figure(
             decoded,
             len(steps),
             "E[x|z] along one latent at a time",
-            value_range or images.model_range(model, x, decoded),
+            value_range or images.model_range(view, x, decoded),
             row_labels=titles,
             column_labels=_step_labels(steps),
             tile_inches=0.72,
         )
     table = tables.as_table(decoded)
-    values = (table - table.mean(0)) / unit(rows, access.sample(model, 1000, False, access.fixed(None)))
+    rows = None if x is None else as_tensor(view.rows)
+    values = (table - table.mean(0)) / unit(rows, access.sample(view, 1000, False, access.fixed(None)))
     with style.style():
         return tables.lines(
             steps.numpy(),

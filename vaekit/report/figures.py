@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from vaekit import plots
 from vaekit.errors import DataError
+from vaekit.models.rows import as_tensor
+from vaekit.models.view import View
 from vaekit.plots import access, images
 from vaekit.report.numbers import divergences
 
@@ -36,18 +38,17 @@ class Gallery:
     """Draws the pictures of one model on one set of data.
 
     Args:
-        model: any latent-variable model.
-        x: rows to look at, shape (N, *X).
+        view: the model, and the rows to look at.
         labels: their labels, or None.
         options: `columns` and `value_range`, as the functions of `vaekit.plots` take them.
         seed: of the samples.
     """
 
-    def __init__(self, model: Any, x: torch.Tensor, labels: Any, options: dict[str, Any], seed: int) -> None:
-        self.model, self.x, self.labels, self.seed = model, x, labels, seed
-        self.is_image = images.is_image(tuple(x.shape[1:]))
+    def __init__(self, view: View, labels: Any, options: dict[str, Any], seed: int) -> None:
+        self.view, self.model, self.x, self.labels, self.seed = view, view.model, as_tensor(view.rows), labels, seed
+        self.is_image = images.is_image(view.event_shape)
         if self.is_image and options.get("value_range") is None:
-            options = {**options, "value_range": images.model_range(model, x)}
+            options = {**options, "value_range": images.model_range(view, self.x)}
         self.options = options
 
     def losses(self, records: list[dict[str, Any]]) -> list[Picture]:
@@ -61,7 +62,7 @@ class Gallery:
 
     def divergence(self) -> tuple[list[Picture], str]:
         """The bars of KL per dimension, and a sentence."""
-        values = divergences(self.model, self.x)
+        values = divergences(self.view)
         if values is None:
             return [], (
                 "KL per latent dimension is not shown: it is defined for posteriors and priors that factorise over the "
@@ -107,9 +108,9 @@ class Gallery:
 
     def walk(self) -> list[Picture]:
         """The manifold in two dimensions, a traversal in others; none where z does not fill R^D."""
-        if access.confined(self.model) is not None:
+        if access.confined(self.view) is not None:
             return []
-        if access.num_latents(self.model) == 2:
+        if access.num_latents(self.view) == 2:
             figure = plots.manifold(self.model, **self.options)
             caption = "z runs over the plane in steps of equal prior probability: z1 to the right, z2 upwards."
             return [picture(figure, "The decoder's means over a grid of the latent plane.", caption)]

@@ -10,7 +10,7 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import MANY_UNRELIABLE
 from vaekit.kl import kl_per_dimension
-from vaekit.models import inputs
+from vaekit.models.view import View
 
 QUANTITIES = {
     "density": "log p(x) is the logarithm of a probability density in the units of the data. It can be above zero, "
@@ -40,12 +40,12 @@ def evaluate(
     return evaluation.evaluate(model, x, num_samples=num_samples, max_rows=max_rows, generator=generator)
 
 
-def divergences(model: Any, x: torch.Tensor) -> torch.Tensor | None:
+def divergences(view: View) -> torch.Tensor | None:
     """Mean over x of the KL of each latent dimension, shape (D,), in nats; None where it is not defined."""
-    with engine.evaluating(model), engine.seeded(0):
-        y, _ = inputs.to_model_space(model, x.to(engine.model_device(model)))
+    with engine.evaluating(view.model), engine.seeded(0):
+        y = view.batch(slice(0, len(view))).x
         try:
-            return kl_per_dimension(model.posterior(y), model.prior()).double().mean(0).flatten().cpu()
+            return kl_per_dimension(view.model.posterior(y), view.model.prior()).double().mean(0).flatten().cpu()
         except ConfigError:
             return None
 

@@ -1,5 +1,6 @@
 """The page: contents in, HTML out."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from vaekit import __version__, engine
 from vaekit.files import write_atomically
-from vaekit.models import inputs
+from vaekit.models.rows import chosen
 from vaekit.plots import access
 from vaekit.report import numbers, words
 from vaekit.report.figures import Gallery
@@ -65,16 +66,16 @@ def build(
         ShapeError, DataError, SupportError: if x does not fit the model.
     """
     generator = access.fixed(generator)
-    rows = access.rows_of(model, x)
+    view = access.view_of(model, x)
     labels = getattr(x, "labels", None) if labels is None else labels
     columns = getattr(x, "columns", None) if columns is None else columns
     value_range = getattr(x, "value_range", None) if value_range is None else value_range
     if evaluation is None:
-        evaluation = numbers.evaluate(model, rows, num_samples=num_samples, generator=generator)
-    keep = inputs.chosen(len(rows), _PICTURED_ROWS)
+        evaluation = numbers.evaluate(model, view, num_samples=num_samples, generator=generator)
+    keep = chosen(len(view), _PICTURED_ROWS)
     labels = None if labels is None else np.asarray(labels)[keep.numpy()]
     options = {"columns": columns, "value_range": value_range}
-    gallery = Gallery(model, rows[keep], labels, options, engine.draw_seed(generator))
+    gallery = Gallery(view.take(keep), labels, options, engine.draw_seed(generator))
     bars, sentence = gallery.divergence()
     health, findings = numbers.health(evaluation)
     return _template().render(
@@ -83,8 +84,8 @@ def build(
         parts=words.parts(model),
         settings=words.flatten(config),
         epochs=len(records),
-        num_points=_num_points(evaluation, len(rows)),
-        table=numbers.table(evaluation, int(rows[0].numel())),
+        num_points=_num_points(evaluation, len(view)),
+        table=numbers.table(evaluation, math.prod(view.event_shape)),
         headline=_headline(evaluation),
         what_it_is=numbers.what_it_is(evaluation),
         about_weights=numbers.about_weights(evaluation),
@@ -92,7 +93,7 @@ def build(
         findings=findings,
         bars=bars,
         bars_sentence=sentence,
-        two_dimensional=access.num_latents(model) == 2,
+        two_dimensional=access.num_latents(view) == 2,
         **gallery.all(records),
     )
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from torch import nn
+from torch.distributions import Distribution
 
-from vaekit.models import inputs
+from vaekit.models.view import View
 
 _WORDS = {
     "DiagonalNormal": "Gaussian with a diagonal covariance",
@@ -36,21 +37,22 @@ def parts(model: Any) -> list[tuple[str, str]]:
     """(name, description) of the model, its three distributions, its networks, transform and size."""
     head_q, head_x = (getattr(getattr(model, name, None), "head", None) for name in ("encoder", "decoder"))
     prior = getattr(model, "prior", None)
-    event = tuple(inputs.likelihood_at_prior(model).event_shape)
+    view = View.of(model)
+    event = view.event_shape
     latent = tuple(model.prior().event_shape)
     rows = [
         ("Model", type(model).__name__),
         ("Data x", shape(event)),
         ("Latent z", shape(latent)),
-        ("Posterior q(z|x)", component(head_q) if head_q is not None else distribution("posterior", model)),
-        ("Prior p(z)", component(prior) if isinstance(prior, nn.Module) else distribution("prior", model)),
-        ("Likelihood p(x|z)", component(head_x) if head_x is not None else distribution("likelihood", model)),
+        ("Posterior q(z|x)", component(head_q) if head_q is not None else "given by the model"),
+        ("Prior p(z)", component(prior) if isinstance(prior, nn.Module) else family(model.prior())),
+        ("Likelihood p(x|z)", component(head_x) if head_x is not None else family(view.at_prior)),
     ]
     for name, owner in (("Encoder network", "encoder"), ("Decoder network", "decoder")):
         network = getattr(getattr(model, owner, None), "network", None)
         if network is not None:
             rows.append((name, architecture(network)))
-    transform = inputs.transform_of(model)
+    transform = view.transform
     rows.append(("Transform of the data", "none" if transform is None else chain(transform)))
     if isinstance(model, nn.Module):
         rows.append(("Parameters", f"{sum(p.numel() for p in model.parameters()):,}"))
@@ -103,12 +105,9 @@ def architecture(network: Any) -> str:
     return type(network).__name__
 
 
-def distribution(name: str, model: Any) -> str:
+def family(distribution: Distribution) -> str:
     """What a foreign model's method returns, by its class."""
-    if name == "posterior":
-        return "given by the model"
-    made = inputs.likelihood_at_prior(model) if name == "likelihood" else model.prior()
-    return type(getattr(made, "base", made)).__name__
+    return type(getattr(distribution, "base", distribution)).__name__
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

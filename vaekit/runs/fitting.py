@@ -7,7 +7,7 @@ from typing import Any
 from vaekit import artifact, data, engine, recipe
 from vaekit.errors import TrainingError, VaekitError
 from vaekit.files import write_atomically
-from vaekit.models import inputs
+from vaekit.models.view import View
 from vaekit.runs.folder import (
     SETTINGS,
     claim,
@@ -77,15 +77,14 @@ def fit(
         model, objective = recipe.build(wanted, train)
     trainer = recipe.make_trainer(wanted, len(train), progress=progress)
     engine.resolve_device(wanted.device)
-    for part, where in ((train, "train"), (held_out, "valid")):
-        inputs.check_data(model, inputs.as_rows(part), where=where)
+    views = [View.of(model, part, where=where) for part, where in ((train, "train"), (held_out, "valid"))]
     create(folder)
     clear(folder, overwrite=overwrite)
     stored = {"settings": wanted.model_dump(exclude_none=True), "data": described}
     write_atomically(folder / SETTINGS, (json.dumps(stored, indent=2) + "\n").encode())
     about = {**stored, "finished": False, "max_epochs": trainer.max_epochs, "objective": repr(objective)}
     try:
-        history = trainer.fit(model, objective, train, held_out, run=folder, resume=resume)
+        history = trainer.fit(model, objective, *views, run=folder, resume=resume)
     except (KeyboardInterrupt, SystemExit, TrainingError):
         artifact.save(model, folder, metadata=about)
         raise

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from vaekit import engine
 from vaekit.errors import TrainingError
+from vaekit.models.rows import Batch
 from vaekit.objectives import Objective
+from vaekit.training.gradients import given
 
 _MAX_SKIPPED = 3
 
@@ -29,10 +31,11 @@ class Adversary:
         self.optimizer = engine.Adam(self.parameters, lr=objective.adversary_learning_rate, betas=(0.5, 0.9))
         self.num_skipped = self.skipped_in_a_row = 0
 
-    def __call__(self, x: Tensor) -> dict[str, Tensor]:
-        """One step on x of shape (B, *X); returns the terms of the adversary's loss, none if the step was skipped."""
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """One step on a batch; returns the terms of the adversary's loss, none if the step was skipped."""
         before = [buffer.clone() for buffer in self.buffers]
-        loss = self.objective.adversary(self.model, x)
+        model, weighted = given(self.model, batch.context), () if batch.weight is None else (batch.weight,)
+        loss = self.objective.adversary(model, batch.x, *weighted)
         gradients = torch.autograd.grad(loss.value, self.parameters, allow_unused=True)
         squares = [g.square().sum() for g in gradients if g is not None]
         if not math.isfinite(loss.value.detach() + torch.stack(squares).sum()):

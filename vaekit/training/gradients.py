@@ -8,11 +8,18 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
 from vaekit import engine
+from vaekit.models.rows import Batch
 from vaekit.objectives import Loss, Objective
 
 
-def _loss(model: nn.Module, objective: Objective, x: Tensor) -> Loss:
-    return objective(model, x)
+def given(model: Any, context: Tensor | None) -> Any:
+    """The model as it is, or conditioned on the context of some rows."""
+    return model if context is None else model.given(context)
+
+
+def _loss(model: nn.Module, objective: Objective, x: Tensor, weight: Tensor | None, context: Tensor | None) -> Loss:
+    model = given(model, context)
+    return objective(model, x) if weight is None else objective(model, x, weight)
 
 
 def norm_of(gradients: Sequence[Tensor]) -> Tensor:
@@ -38,9 +45,9 @@ class Backward:
         self.model, self.objective, self.parameters = model, objective, parameters
         self.loss = engine.compiled(_loss, compile)
 
-    def __call__(self, x: Tensor) -> tuple[Loss, Tensor | None]:
-        """The loss on x of shape (B, *X); the norm of the gradient is left to the caller."""
-        loss = self.loss(self.model, self.objective, x)
+    def __call__(self, batch: Batch) -> tuple[Loss, Tensor | None]:
+        """The loss on a batch; the norm of the gradient is left to the caller."""
+        loss = self.loss(self.model, self.objective, batch.x, batch.weight, batch.context)
         for parameter in self.parameters:  # only now: the backward pass then finds their memory free
             parameter.grad = None
         loss.value.backward()
@@ -54,8 +61,8 @@ class _Both(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, x: Tensor) -> Loss:
-        return self.objective(self.model, x)
+    def forward(self, x: Tensor, weight: Tensor | None, context: Tensor | None) -> Loss:
+        return _loss(self.model, self.objective, x, weight, context)
 
 
 class OneGraph:
@@ -103,16 +110,16 @@ class OneGraph:
         return all(p.is_contiguous() and not p._backward_hooks for p in parameters)
 
     def _loss(
-        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], *rows: Tensor | None
     ) -> tuple[Tensor, tuple[dict[str, Tensor], dict[str, Tensor]]]:
         changed = {name: buffer.clone() for name, buffer in buffers.items()}
-        loss = functional_call(self.both, (parameters, changed), (x,))
+        loss = functional_call(self.both, (parameters, changed), rows)
         return loss.value, (loss.terms, changed)
 
     def _compute(
-        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], *rows: Tensor | None
     ) -> tuple[Loss, list[Tensor], Tensor]:
-        gradients, (value, (terms, changed)) = grad_and_value(self._loss, has_aux=True)(parameters, buffers, x)
+        gradients, (value, (terms, changed)) = grad_and_value(self._loss, has_aux=True)(parameters, buffers, *rows)
         flat = [gradient.contiguous() for gradient in gradients.values()]
         norm = norm_of(flat)
         finite = torch.isfinite(value + norm)
@@ -120,18 +127,19 @@ class OneGraph:
             buffer.copy_(torch.where(finite, changed[name], buffer))
         return Loss(value.detach(), {name: term.detach() for name, term in terms.items()}), flat, norm
 
-    def __call__(self, x: Tensor) -> tuple[Loss, Tensor | None]:
-        """The loss on x of shape (B, *X), and the norm of the gradient, which is left in the parameters."""
+    def __call__(self, batch: Batch) -> tuple[Loss, Tensor | None]:
+        """The loss on a batch, and the norm of the gradient, which is left in the parameters."""
         if self.otherwise is not None:
-            return self.otherwise(x)
+            return self.otherwise(batch)
+        rows = batch.x, batch.weight, batch.context
         if self.is_replayed:
             torch.compiler.cudagraph_mark_step_begin()
         try:
             with torch.no_grad():  # the graph takes derivatives itself; nothing is to be recorded around it
-                loss, gradients, norm = self.graph(self.parameters, self.buffers, x)
+                loss, gradients, norm = self.graph(self.parameters, self.buffers, *rows)
         except Exception:  # of the compiler; one of the model's own comes out of what takes the graph's place
             self.otherwise = Backward(self.both.model, self.both.objective, list(self.parameters.values()), True)
-            return self.otherwise(x)
+            return self.otherwise(batch)
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
             parameter.grad = gradient
         if self.is_replayed:  # the next replay writes into the same memory, and totals of an epoch are kept for longer

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,12 @@ from vaekit.errors import ArtifactError
 from vaekit.evaluation.aggregate import aggregate
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.verdict import HEALTHY, Finding, verdict
-from vaekit.models import inputs
+from vaekit.models.rows import Batch, slices
+from vaekit.models.view import View
 from vaekit.objectives import Objective
 from vaekit.training.callbacks import Callback
 from vaekit.training.checkpoint import load_checkpoint, save_checkpoint
+from vaekit.training.gradients import given
 from vaekit.training.history import History
 from vaekit.training.step import Step
 from vaekit.training.totals import Totals
@@ -52,16 +54,15 @@ class Loop:
         trainer: "Trainer",
         model: Any,
         objective: Objective,
-        train: inputs.Rows,
-        valid: inputs.Rows | None,
+        train: View,
+        valid: View | None,
         run: Path | None,
         callbacks: Sequence[Callback],
     ) -> None:
         self.trainer, self.model, self.objective, self.run = trainer, model, objective, run
         self.device, self.dtype = engine.model_device(model), engine.model_dtype(model)
-        self.train, self.valid = (engine.resident(rows, self.device) for rows in (train, valid))
+        self.train, self.valid = train, valid
         self.callbacks = callbacks
-        self.jacobian = inputs.counts_jacobian(inputs.quantity(model))
         self.boundaries = _boundaries(len(train), trainer.batch_size)
         self.num_batches, self.max_epochs = len(self.boundaries), trainer.max_epochs
         with engine.seeded(engine.block_seed(trainer.seed, _INITIAL)):
@@ -90,7 +91,7 @@ class Loop:
             if resume and self.run is not None:
                 self._restore()
             self._notify("on_fit_start")
-            batches = self._in_model_space(self.train, self._indices())
+            batches = self.train.batches(self._indices())
             try:
                 while self.epoch < self.max_epochs and not (self.stop or self.signal):
                     self._run_epoch(batches)
@@ -103,14 +104,14 @@ class Loop:
                 self.history.engine = engine.describe_run(self.model, dtype, self.trainer.compile, compiled_at)
                 self._notify("on_fit_end")
 
-    def _run_epoch(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _run_epoch(self, batches: Iterator[Batch]) -> None:
         _train_mode(self.model, self.objective)
         started = time.perf_counter()
         for _ in range(self.batch, self.num_batches):
-            y, log_det = next(batches)
-            loss = self.stepper(y)
+            batch = next(batches)
+            loss = self.stepper(batch)
             if loss is not None:  # a skipped step adds nothing
-                self._add(self.totals, {"loss": loss.value, **loss.terms}, log_det)
+                self._add(self.totals, {"loss": loss.value, **loss.terms}, batch)
             self.batch, self.step = self.batch + 1, self.step + 1
             self._notify("on_step_end")
             if self.signal:
@@ -133,11 +134,6 @@ class Loop:
             self._checkpoint()
         self._notify("on_epoch_end", record)
 
-    def _in_model_space(
-        self, x: inputs.Rows, indices: Iterable[slice | Tensor]
-    ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        return inputs.in_model_space(self.model, x, indices, self.device, self.dtype, self.jacobian)
-
     def _indices(self) -> Iterator[slice | Tensor]:
         """Which rows each batch of the rest of the run has: a function of the seed and the epoch alone."""
         first = self.batch
@@ -152,7 +148,7 @@ class Loop:
             return None
         seed = engine.block_seed(self.trainer.seed, _ORDER, epoch)
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
-        return order.to(getattr(self.train, "device", order.device))
+        return order.to(self.train.rows.device) if isinstance(self.train.rows, Tensor) else order
 
     # --- Sums, validation, best weights ------------------------------------------------------------------------------
 
@@ -163,28 +159,31 @@ class Loop:
         shifted = self.objective.log_densities
         return {f"{part}_{name}": mean + shift if name in shifted else mean for name, mean in means.items()}
 
-    def _validate(self, valid: inputs.Rows) -> dict[str, float]:
+    def _validate(self, valid: View) -> dict[str, float]:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
         totals = Totals()
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
             size = max(1, _VALID_ROWS // getattr(self.objective, "num_samples", 1))
-            for y, log_det in self._in_model_space(valid, inputs.batches(len(valid), size)):
-                self._add(totals, self.objective.validation_terms(self.model, y), log_det)
+            for batch in valid.batches(size):
+                model = given(self.model, batch.context)
+                self._add(totals, self.objective.validation_terms(model, batch.x), batch)
         return self._means("valid", totals)
 
     def findings(self, max_rows: int) -> tuple[list[Finding], int]:
         """What is wrong with the code of the first rows at this point of training, and the number of active units."""
-        x = (self.train if self.valid is None else self.valid)[:max_rows]
-        if len(x) < 2:
+        view = self.train if self.valid is None else self.valid
+        if len(view) < 2:
             return [], 0
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
-            y, _ = inputs.to_model_space(self.model, x.to(self.device), self.dtype)
+            y = view.batch(slice(0, max_rows)).x
             code = aggregate(self.model, y)
             rate = Score.of_mean(bounds.elbo_terms(self.model, y)[1])
         return [finding for finding in verdict(rate, code) if finding.name != HEALTHY], code.active_units
 
-    def _add(self, totals: Totals, terms: dict[str, Tensor], log_det: Tensor) -> None:
-        totals.add({**terms, _LOG_DET: log_det} if self.jacobian else terms, len(log_det))
+    def _add(self, totals: Totals, terms: dict[str, Tensor], batch: Batch) -> None:
+        if self.train.has_jacobian:
+            terms = {**terms, _LOG_DET: batch.log_det}
+        totals.add(terms, len(batch), batch.weight)
 
     def _keep_best(self, value: float) -> None:
         if not math.isfinite(value):
@@ -261,10 +260,10 @@ class Loop:
 
 def _boundaries(num_rows: int, batch_size: int) -> list[slice]:
     """Batches of one epoch. A last batch of a single row joins the one before it: batch norm cannot use one row."""
-    slices = list(inputs.batches(num_rows, batch_size))
-    if len(slices) > 1 and slices[-1].stop - slices[-1].start == 1:
-        slices[-2:] = [slice(slices[-2].start, slices[-1].stop)]
-    return slices
+    parts = list(slices(num_rows, batch_size))
+    if len(parts) > 1 and parts[-1].stop - parts[-1].start == 1:
+        parts[-2:] = [slice(parts[-2].start, parts[-1].stop)]
+    return parts
 
 
 def _in_words(objective: Objective) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vaekit import engine
 from vaekit.errors import ConfigError, TrainingError
+from vaekit.models.rows import Batch
 from vaekit.objectives import Loss, Objective
 from vaekit.training.adversary import Adversary
 from vaekit.training.gradients import Backward, OneGraph, norm_of
@@ -87,10 +88,10 @@ class Step:
         """The step after which `compile="auto"` was known to be faster compiled; None without."""
         return getattr(self.gradients, "compiled_at", None)
 
-    def __call__(self, x: Tensor) -> Loss | None:
-        """One step on x of shape (B, *X) in model space; returns the loss, or None if the step was skipped."""
+    def __call__(self, batch: Batch) -> Loss | None:
+        """One step on a batch; returns the loss, or None if the step was skipped."""
         before = [buffer.clone() for buffer in self.buffers]
-        loss, norm = (self.gradients if len(x) == self.num_rows else self.plain)(x)
+        loss, norm = (self.gradients if len(batch) == self.num_rows else self.plain)(batch)
         self._freeze()
         self.count += 1
         if norm is None:
@@ -104,7 +105,7 @@ class Step:
         self.objective.advance()
         self.skipped_in_a_row = 0
         if self.adversary is not None:
-            loss = loss._replace(terms={**loss.terms, **self.adversary(x)})
+            loss = loss._replace(terms={**loss.terms, **self.adversary(batch)})
         return loss
 
     def _forget_gradients(self) -> None:

@@ -12,12 +12,16 @@ class Totals:
     """Collects the terms of one batch after the other; gives the mean of each term over all rows."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, tuple[float, int]] = {}
+        self.sums: dict[str, tuple[float, float]] = {}
         self.pending: list[tuple[dict[str, Tensor], int]] = []
 
-    def add(self, terms: dict[str, Tensor], num_rows: int) -> None:
-        """Add the terms of a batch, of shape (B,), or () for quantities of the whole batch."""
-        self.pending.append(({name: term.detach() for name, term in terms.items()}, num_rows))
+    def add(self, terms: dict[str, Tensor], num_rows: int, weight: Tensor | None = None) -> None:
+        """Add the terms of a batch, of shape (B,), or () for quantities of the whole batch; rows count by weight."""
+        terms = {name: term.detach() for name, term in terms.items()}
+        if weight is not None:
+            self._add_weighted(terms, weight.double())
+            return
+        self.pending.append((terms, num_rows))
         if len(self.pending) >= _AT_ONCE:
             self._sum_up()
 
@@ -28,6 +32,11 @@ class Totals:
             added = torch.cat(rows).sum(dtype=torch.float64)
             self.sums[name] = (total + float(added), count + sum(map(len, rows)))
         self.pending = []
+
+    def _add_weighted(self, terms: dict[str, Tensor], weight: Tensor) -> None:
+        for name, term in terms.items():
+            total, count = self.sums.get(name, (0.0, 0.0))
+            self.sums[name] = (total + float((term.double() * weight).sum()), count + float(weight.sum()))
 
     def means(self) -> dict[str, float]:
         """Term to its mean over the rows so far."""

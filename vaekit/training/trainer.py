@@ -13,7 +13,7 @@ from torch import nn
 
 from vaekit import engine
 from vaekit.errors import ConfigError, DataError
-from vaekit.models import inputs
+from vaekit.models.view import View
 from vaekit.objectives import Objective
 from vaekit.training.callbacks import Callback, MetricsFile, progress_callback
 from vaekit.training.history import History
@@ -104,6 +104,7 @@ class Trainer:
         train: Any,
         valid: Any = None,
         *,
+        weight: Any = None,
         run: str | Path | None = None,
         resume: bool = False,
     ) -> History:
@@ -119,6 +120,7 @@ class Trainer:
             train: training data in their own units, shape (N, *X): an array, a tensor, or a data set. Rows that stay on
                 disk (`vaekit.data.load(..., in_memory=False)`) are read a batch at a time; the result is the same.
             valid: validation data, or None to keep the last weights.
+            weight: weight of each training row in the loss, shape (N,), not negative; None weighs all alike.
             run: folder for `metrics.jsonl` and checkpoints; None writes nothing.
             resume: continue from the checkpoint in `run`; without one, start from the beginning. On a CPU the final
                 weights are those of an uninterrupted run, bit for bit.
@@ -144,13 +146,13 @@ class Trainer:
             )
         model.to(device)
         objective.to(device)
-        train_x = self._checked(model, train, "train")
-        valid_x = None if valid is None else self._checked(model, valid, "valid")
-        objective.prepare(len(train_x))
+        train = self._met(model, objective, train, "train", weight)
+        valid = None if valid is None else self._met(model, objective, valid, "valid")
+        objective.prepare(train.total_weight)
         folder = None if run is None else Path(run)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        loop = Loop(self, model, objective, train_x, valid_x, folder, self._callbacks(folder))
+        loop = Loop(self, model, objective, train, valid, folder, self._callbacks(folder))
         try:
             with _signals(loop), engine.keeping_memory(give_back=True):
                 num_threads = engine.threads_for(model, self.batch_size)
@@ -168,12 +170,11 @@ class Trainer:
         return loop.history
 
     @staticmethod
-    def _checked(model: Any, data: Any, name: str) -> inputs.Rows:
-        x = inputs.as_rows(data)
-        if len(x) < (2 if name == "train" else 1):
-            raise DataError(f"{name} has {len(x)} rows; training needs at least 2 rows, validation at least 1")
-        inputs.check_data(model, x, where=name)
-        return x
+    def _met(model: Any, objective: Objective, data: Any, name: str, weight: Any = None) -> View:
+        view = View.of(model, data, where=name, requires=objective.requires, weight=weight)
+        if name == "train" and len(view) < 2:
+            raise DataError(f"train has {len(view)} rows; training needs at least 2")
+        return view.resident()
 
     def _callbacks(self, folder: Path | None) -> list[Callback]:
         files = [] if folder is None else [MetricsFile(folder / "metrics.jsonl")]

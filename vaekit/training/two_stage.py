@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from vaekit import engine
 from vaekit.distributions import check_support
 from vaekit.errors import ConfigError, DataError, ShapeError, TrainingError
-from vaekit.models import inputs
+from vaekit.models.view import View
 from vaekit.priors import NormalMixture
 from vaekit.progress import track
 
-_ROWS = 1024  # per pass of the encoder
+_ROWS = 1024  # draws whose support is checked
 _HELD_OUT = 10  # one in so many draws chooses the best epoch
 
 
@@ -79,11 +79,10 @@ def fit_prior(
     for name, count in {"num_draws": num_draws, "max_epochs": max_epochs, "batch_size": batch_size}.items():
         if count < 1:
             raise ConfigError(f"{name} is at least 1; got {count}")
-    x = inputs.as_tensor(x)
-    inputs.check_data(model, x)
     fitted = _with_prior(model, prior)
+    view = View.of(model, x)
     with engine.seeded(engine.draw_seed(generator)):
-        z = _aggregate_draws(model, x, num_draws)
+        z = _aggregate_draws(view, num_draws)
         with engine.evaluating(fitted):
             check_support(fitted.prior(), z[:_ROWS], where="z")
         if isinstance(fitted.prior, NormalMixture):
@@ -118,16 +117,11 @@ def _with_prior(model: Any, prior: Any) -> Any:
     return fitted.eval()
 
 
-def _aggregate_draws(model: Any, x: Tensor, num_draws: int) -> Tensor:
+def _aggregate_draws(view: View, num_draws: int) -> Tensor:
     """Draws from q(z), shape (num_draws, *Z), in random order."""
-    repeats = math.ceil(num_draws / len(x))
-    rows = torch.cat([torch.randperm(len(x)) for _ in range(repeats)])[:num_draws]
-    draws = []
-    with engine.evaluating(model):
-        for part in rows.split(_ROWS):
-            y, _ = inputs.to_model_space(model, x[part].to(engine.model_device(model)))
-            draws.append(model.posterior(y).sample())
-    return torch.cat(draws)
+    repeats = math.ceil(num_draws / len(view))
+    rows = torch.cat([torch.randperm(len(view)) for _ in range(repeats)])[:num_draws]
+    return view.encode(mean=False, indices=rows)
 
 
 def _expectation_maximization(prior: NormalMixture, z: Tensor, max_iter: int) -> None:

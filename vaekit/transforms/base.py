@@ -69,6 +69,41 @@ class Transform(nn.Module, ABC):
         return self
 
 
+class _Foreign(Transform):
+    """A transform of someone else's, with our defaults for what it does not say.
+
+    Args:
+        transform: a call, `inverse`, and `with_log_det` or `log_abs_det_jacobian`, as those of `Transform`.
+    """
+
+    def __init__(self, transform: Any) -> None:
+        super().__init__()
+        self.own = transform
+        for flag in ("dequantizes", "discretizes", "is_fixed"):
+            setattr(self, flag, bool(getattr(transform, flag, False)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.own(x)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return self.own.inverse(y)
+
+    def with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.own.with_log_det(x) if hasattr(self.own, "with_log_det") else super().with_log_det(x)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.own.log_abs_det_jacobian(x, y)
+
+    def check(self, x: Tensor) -> None:
+        if hasattr(self.own, "check"):
+            self.own.check(x)
+
+
+def as_transform(transform: Any) -> Transform | None:
+    """Any transform with the whole interface of `Transform`; None stays None."""
+    return transform if transform is None or isinstance(transform, Transform) else _Foreign(transform)
+
+
 class Compose(Transform):
     """Transforms one after the other; the first one sees the data.
 

@@ -1,0 +1,135 @@
+"""What is asked of a model and of rows when they meet: shapes, finiteness, support, and what log p is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit import engine
+from vaekit.bounds import LatentVariableModel
+from vaekit.distributions import centre
+from vaekit.errors import ConfigError, DataError, ShapeError
+from vaekit.models.rows import Rows, as_tensor
+from vaekit.transforms import Transform
+
+
+def at_prior(model: LatentVariableModel) -> Distribution:
+    """p(x|z) at one draw from the prior: enough to ask for the event shape and the support."""
+    with engine.evaluating(model), engine.seeded(0):
+        return model.likelihood(model.prior().sample(torch.Size((1,))))
+
+
+def quantity(likelihood: Distribution, transform: Transform | None) -> str:
+    """What log p is, in the units of the data handed in: "density", "mass", "bound on a mass" or "no density".
+
+    A mass (of x, or of the bits where the transform binarises) has no Jacobian; a density of dequantised data bounds
+    the mass of the integers from below.
+    """
+    support: Any = likelihood.support
+    of_model = getattr(likelihood, "quantity", None) or ("mass" if support.is_discrete else "density")
+    if of_model == "density" and transform is not None:
+        if transform.discretizes:
+            return "no density"  # a density at bits is neither one of the grey values nor a mass of the bits
+        if transform.dequantizes:
+            return "bound on a mass"
+    return of_model
+
+
+def num_values(distribution: Distribution) -> int:
+    """How many numbers a distribution holds, or makes on its way to log p: what a pass costs in memory."""
+    base = getattr(distribution, "base", distribution)
+    own = getattr(base, "num_values", 1)  # of a distribution whose log_prob makes far more than it holds
+    return max([1, own, *(value.numel() for value in vars(base).values() if isinstance(value, Tensor))])
+
+
+def code_of(q: Distribution) -> Tensor:
+    """The point that stands for q(z|x), shape (B, *Z): E[z|x], or the centre of q where the set of z has no means.
+
+    Raises:
+        ConfigError: if q knows neither.
+    """
+    try:
+        code = centre(q)
+    except NotImplementedError:
+        code = None
+    if code is None or bool(code.isnan().all()):  # torch's way of saying that a categorical has none
+        name = type(getattr(q, "base", q)).__name__
+        raise ConfigError(
+            f"the posterior, {name}, has no mean to take as a code. Take draws instead (mean=False), or encode the "
+            "rows in another way and hand the codes over."
+        )
+    return code
+
+
+def beside(values: Any, num_rows: int, name: str) -> Tensor | None:
+    """Weights or contexts as a tensor with one entry for each row.
+
+    Raises:
+        ShapeError: if there are more or fewer.
+    """
+    if values is None:
+        return None
+    tensor = as_tensor(values)
+    if tensor.ndim == 0 or len(tensor) != num_rows:
+        raise ShapeError(f"{name} has one entry for each of {num_rows} rows; got shape {tuple(tensor.shape)}")
+    return tensor
+
+
+def check_weight(weight: Tensor | None) -> None:
+    """Raise a `DataError` unless weights are finite, not negative, and not all zero."""
+    if weight is None:
+        return
+    if weight.ndim != 1:
+        raise ShapeError(f"weight has shape (N,), one number for each row; got {tuple(weight.shape)}")
+    if not bool((torch.isfinite(weight) & (weight >= 0)).all()) or not bool((weight > 0).any()):
+        raise DataError("weight holds numbers that are finite and not negative, some of them positive")
+
+
+def check_shape(rows: Rows, event: tuple[int, ...], where: str) -> None:
+    """Raise unless there are rows, each of the model's event shape."""
+    came = tuple(rows.shape)
+    if came[1:] != event:
+        hint = ""
+        if len(event) == rows.ndim and came[1:] == event[1:] and event[0] == 1:
+            hint = f" Add the channel: {where}[:, None]."
+        elif came == event:
+            hint = f" Add the batch dimension: {where}[None]."
+        raise ShapeError(f"expected {where} of shape (N, {', '.join(map(str, event))}); got {came}.{hint}")
+    if len(rows) == 0:
+        raise DataError(f"{where} has 0 rows; hand over at least one")
+
+
+def check_finite(x: Tensor, where: str, allow_holes: bool) -> None:
+    """NaN and infinity are reported before a transform spreads them."""
+    if not x.is_floating_point():
+        return
+    bad = ~torch.isfinite(x)
+    if allow_holes:
+        bad &= ~torch.isnan(x)
+    if bool(bad.any()):
+        first = tuple(bad.nonzero()[0].tolist())
+        raise DataError(
+            f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. Drop or fill them."
+        )
+
+
+def check_holes(posterior: Callable[[Tensor], Distribution], y: Tensor, where: str) -> None:
+    """A likelihood may leave holes out; the encoder has to bear them too."""
+    if not y.is_floating_point():
+        return
+    holes = torch.isnan(y).flatten(1).any(1)
+    if bool(holes.any()) and not _draws_are_finite(posterior(y[holes][:2])):
+        raise DataError(
+            f"{where} has rows with NaN. The likelihood leaves them out, but the encoder of this model has no way to: "
+            "q(z|x) is not finite there. Use an encoder that fills or masks NaN."
+        )
+
+
+def _draws_are_finite(q: Distribution) -> bool:
+    try:
+        z = q.rsample() if q.has_rsample else q.sample()
+    except (RuntimeError, ValueError):  # torch's samplers refuse parameters that are NaN
+        return False
+    return bool(torch.isfinite(z).all())

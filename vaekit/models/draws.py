@@ -1,0 +1,189 @@
+"""One pass over data and draws: importance weights in blocks whose noise does not depend on how they are computed.
+
+Noise is drawn in fixed blocks of rows x samples, each from a seed of its own; a chunk only splits the decoder's work.
+So memory is bounded whatever N and K, and two chunk sizes see the same draws. With keys, noise belongs to rows; see
+`vaekit.models.keyed`.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit import engine
+from vaekit.bounds import Draw, LatentVariableModel
+from vaekit.models.keyed import Key, KeyedDraws, RowNoise
+from vaekit.models.rows import Batch, slices
+from vaekit.progress import track
+
+BLOCK_ROWS, BLOCK_SAMPLES = 64, 64
+_TOGETHER = 8  # blocks of the same rows that are handed over at once: sums over draws take as long for one as for eight
+# Parameters of p(x|z) per decoder pass: 4 MiB of float32, which stay in the cache; half of it where a pass is not
+# compiled, for temporaries of the same size then lie beside them.
+_CHUNK_VALUES = 2**20
+_WORTH_COMPILING = 2 * 10**9  # parameters of p(x|z) in all: at least half a minute without compilation
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How draws from q(z|x) are made.
+
+    Attributes:
+        num_samples: K, draws per row.
+        generator: source of the base seed; None is torch's own stream.
+        compile: whether the decoder's pass is compiled.
+        chunk_size: number of z per decoder pass; None keeps the parameters of p(x|z) within 4 MiB.
+        progress: show a bar on stderr where that is a terminal.
+        key: what a row's noise depends on beside the seed: "row" (its number), "content" (its values), integers of
+            shape (N,), or None for noise in fixed blocks.
+    """
+
+    num_samples: int
+    generator: torch.Generator | None = None
+    compile: engine.Compile = "off"
+    chunk_size: int | None = None
+    progress: bool = False
+    key: Key | None = None
+
+
+class Block(NamedTuple):
+    """The draws for some rows, of a few blocks together; `z` of `draws` is empty unless it was asked for."""
+
+    rows: slice
+    posterior: Distribution
+    draws: Draw
+    log_det: Tensor
+
+
+class Source(Protocol):
+    """Rows that a model has met; `View` is one."""
+
+    posterior_is_fixed: bool
+
+    @property
+    def num_values(self) -> int:
+        """How many numbers p(x|z) holds for one z."""
+        ...
+
+    @property
+    def model(self) -> LatentVariableModel:
+        """The model."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: slice, noise: RowNoise | None = None) -> Batch:
+        """Some rows in model space."""
+        ...
+
+
+def chunk_size(num_values: int, limit: int = _CHUNK_VALUES) -> int:
+    """How many z one decoder pass takes, so that the parameters of p(x|z), `num_values` each, stay within 4 MiB."""
+    return max(1, min(BLOCK_ROWS * BLOCK_SAMPLES, limit // num_values))
+
+
+def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor) -> Tensor:
+    return model.likelihood(z).log_prob(x)
+
+
+def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Block]:
+    """Yield the draws of at most 64 rows x 512 samples at a time: all N rows, and exactly K samples of each.
+
+    Args:
+        source: the rows and their model, which is in eval mode.
+        how: number of draws, noise, and how they are computed.
+        keep_z: hand z over, too.
+    """
+    model, num_rows, num_samples = source.model, len(source), how.num_samples
+    seed = engine.draw_seed(how.generator)
+    noise = None if how.key is None else RowNoise(how.key, seed)
+    pays = _pays(model, how.compile, num_rows * num_samples * source.num_values)
+    chunk = how.chunk_size or chunk_size(source.num_values, _CHUNK_VALUES if pays else _CHUNK_VALUES // 2)
+    # A q that its model makes with noise is made of each row alone, where noise belongs to rows.
+    block_rows = BLOCK_ROWS if noise is None or source.posterior_is_fixed else 1
+    rows_at_once = min(num_rows, block_rows, chunk)
+    passes = _Passes(model, rows_at_once, max(1, chunk // rows_at_once), pays)
+    row_blocks = list(slices(num_rows, block_rows))
+    for i, rows in enumerate(track(row_blocks, "evaluating") if how.progress else row_blocks):
+        with engine.seeded(engine.block_seed(seed, i)):
+            batch = source.batch(rows, noise)
+            # Seeded, too: a posterior that is refined draws noise.
+            q, prior = model.posterior(batch.x) if noise is None else noise.posterior(model, batch), model.prior()
+        draw = _BlockDraws(q, seed, i) if noise is None else KeyedDraws(q, model, batch, seed)
+        for first in range(0, num_samples, _TOGETHER * BLOCK_SAMPLES):
+            num_together = min(_TOGETHER * BLOCK_SAMPLES, num_samples - first)
+            densities: list[Tensor] = []
+            for samples in slices(num_together, BLOCK_SAMPLES):
+                z = draw.sample(first + samples.start, samples.stop - samples.start)
+                parts = [passes.log_likelihood(z, batch.x), prior.log_prob(z), q.log_prob(z), *([z] if keep_z else [])]
+                # Room for all of them at once: small tensors between the large ones of a pass would keep those apart.
+                densities = densities or [part.new_empty(num_together, *part.shape[1:]) for part in parts]
+                for density, part in zip(densities, parts, strict=True):
+                    density[samples] = part
+            yield Block(rows, q, Draw(densities[3] if keep_z else z[:0], *densities[:3]), batch.log_det)
+
+
+class _BlockDraws:
+    """Draws from q(z|x) of the rows of block i, in blocks of 64 samples with seeds of their own."""
+
+    def __init__(self, q: Distribution, seed: int, i: int) -> None:
+        self.q, self.seed, self.i = q, seed, i
+
+    def sample(self, first: int, count: int) -> Tensor:
+        """Draws number first, first + 1, ..., shape (count, B, *Z)."""
+        with engine.seeded(engine.block_seed(self.seed, self.i, first // BLOCK_SAMPLES)):
+            return self.q.sample(torch.Size((count,)))
+
+
+def _pays(model: LatentVariableModel, compile: engine.Compile, num_values: int) -> bool:
+    """Whether to compile. `auto` goes by the amount of work, never by measured time: results repeat bit for bit."""
+    engine.check_compile(compile)
+    if compile != "auto":
+        return compile == "on"
+    if not isinstance(model, nn.Module) or engine.model_device(model).type != "cpu" or engine.compiler() is None:
+        return False
+    return num_values > _WORTH_COMPILING
+
+
+class _Passes:
+    """The decoder's passes: log p(y|z) for some rows and samples at a time, all of one shape where it is compiled.
+
+    Args:
+        model: the model.
+        num_rows: rows per pass.
+        num_samples: samples per pass, at most; a block is split evenly.
+        compile: pad smaller passes, of the last rows or samples, so that nothing is compiled twice.
+    """
+
+    def __init__(self, model: LatentVariableModel, num_rows: int, num_samples: int, compile: bool) -> None:
+        self.model, self.num_rows, self.compile = model, num_rows, compile
+        self.num_samples = math.ceil(BLOCK_SAMPLES / math.ceil(BLOCK_SAMPLES / num_samples))
+        shape = (num_rows, self.num_samples)
+        self.function = engine.compiled_once(model, _log_likelihood, *shape) if compile else _log_likelihood
+
+    def log_likelihood(self, z: Tensor, y: Tensor) -> Tensor:
+        """log p(y|z) for z of shape (K, B, *Z) and y of shape (B, *X): shape (K, B)."""
+        columns = [
+            torch.cat([self._pass(z[samples, rows], y[rows]) for samples in slices(len(z), self.num_samples)])
+            for rows in slices(len(y), self.num_rows)
+        ]
+        return torch.cat(columns, dim=1)
+
+    def _pass(self, z: Tensor, y: Tensor) -> Tensor:
+        if not self.compile:
+            return self.function(self.model, z, y)
+        num_samples, num_rows = z.shape[:2]
+        z = _padded(_padded(z, 0, self.num_samples), 1, self.num_rows)
+        return self.function(self.model, z, _padded(y, 0, self.num_rows))[:num_samples, :num_rows]
+
+
+def _padded(values: Tensor, dim: int, size: int) -> Tensor:
+    """The last entry repeated until there are `size` of them along `dim`."""
+    if values.shape[dim] == size:
+        return values
+    index = torch.arange(size, device=values.device).clamp(max=values.shape[dim] - 1)
+    return values.index_select(dim, index)

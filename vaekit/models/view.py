@@ -1,0 +1,405 @@
+"""A model that has met its data: the one place where rows are checked, converted and handed to a model.
+
+`View.of(model, rows)` takes any object with `posterior`, `prior` and `likelihood`, whoever wrote it, and rows in their
+own units. Training, evaluation, queries, plots and exports start from the view.
+"""
+
+import copy
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit import engine
+from vaekit.bounds import METHODS, Draw
+from vaekit.distributions import check_support
+from vaekit.errors import ConfigError, DataError
+from vaekit.models import checks
+from vaekit.models.draws import Block, Sampling, blocks
+from vaekit.models.keyed import Key, RowNoise, transformed
+from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, read, slices, taken
+from vaekit.transforms.base import as_floating, as_transform
+
+_VALUES = 2**22  # parameters of p(x|z) per pass of decode and encode: bounds memory, whatever N and X
+_AT_ONCE_BYTES = 2**26  # of rows in model space that are kept for all epochs
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a model may say of itself, with the answer for one that says nothing.
+
+    Attributes:
+        transform: the way from data to model space; None where the model sees the data as they are.
+        num_likelihood_params: how many raw parameters p(x|z) has for one z; None reads it off a distribution.
+        posterior_is_fixed: whether `posterior(x)` draws no noise of its own, as one that refines q does.
+    """
+
+    transform: object = None
+    num_likelihood_params: int | None = None
+    posterior_is_fixed: bool = False
+
+    @classmethod
+    def of(cls, model: object) -> "Traits":
+        """The traits of any object."""
+        said: dict[str, Any] = {field.name: getattr(model, field.name, field.default) for field in fields(cls)}
+        return cls(**said)
+
+
+def require(model: object, methods: Iterable[str], what: str = "this") -> None:
+    """Raise a `ConfigError` unless the model has these methods.
+
+    Args:
+        model: any object.
+        methods: their names.
+        what: what asks for them, for the message.
+    """
+    lacking = [name for name in methods if not callable(getattr(model, name, None))]
+    if lacking:
+        raise ConfigError(
+            f"{what} needs {', '.join(f'{name}()' for name in lacking)} of the model, and {type(model).__name__} has "
+            "none. A latent-variable model has the methods posterior(x), prior() and likelihood(z)."
+        )
+
+
+def _fixed(generator: torch.Generator | None, mean: bool) -> torch.Generator | None:
+    """A mean is asked for twice and is to be the same: without a generator its noise has a fixed seed."""
+    return torch.Generator().manual_seed(0) if generator is None and mean else generator
+
+
+class View:
+    """A model and rows of data that fit it.
+
+    Attributes:
+        model: the model, as it was handed in.
+        transform: the model's transform, or None.
+        requires: the methods that the model was asked for.
+        posterior_is_fixed: whether `model.posterior(x)` draws no noise.
+        weight: weight of each row in a loss, shape (N,), or None.
+        context: what the model is conditioned on, shape (N, *C), or None.
+    """
+
+    def __init__(
+        self, model: Any, rows: Rows | None, requires: tuple[str, ...], weight: Tensor | None, context: Tensor | None
+    ) -> None:
+        self.model, self._rows, self.requires, self.weight, self.context = model, rows, requires, weight, context
+        self._traits = Traits.of(model)
+        self.transform = as_transform(self._traits.transform)
+        self.posterior_is_fixed = self._traits.posterior_is_fixed
+        self._whole: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        rows: Any = None,
+        *,
+        where: str = "x",
+        requires: Iterable[str] = METHODS,
+        max_rows: int | None = None,
+        weight: Any = None,
+        context: Any = None,
+    ) -> "View":
+        """Let a model meet rows: one dry run of the decoder, and every check of the rows.
+
+        Args:
+            model: any object with the methods in `requires`.
+            rows: data in their own units, shape (N, *X): an array, a tensor, a data frame, a data set, or a view, which
+                is returned as it is where it is one of this model. Without rows, a view decodes and samples.
+            where: what to call the rows in messages.
+            requires: methods that the model must have; without "likelihood" nothing is known of support and density.
+            max_rows: look at most at so many rows, a fixed choice; None takes all.
+            weight: weight of each row in a loss, shape (N,), not negative, or None.
+            context: what the model is conditioned on, shape (N, *C), or None.
+
+        Raises:
+            ConfigError: if the model lacks a method.
+            ShapeError: if the rows do not have the model's event shape.
+            SupportError: if a value lies outside the support of the likelihood behind the transform.
+            DataError: if there are no rows, or a value is NaN or infinite and not allowed to be.
+        """
+        requires = tuple(requires)
+        if isinstance(rows, View):
+            if rows.model is model and weight is None and context is None and set(requires) <= set(rows.requires):
+                return rows.some(max_rows)
+            rows = rows.rows
+        require(model, requires)
+        found = None if rows is None else as_rows(rows)
+        if found is not None:
+            weight, context = checks.beside(weight, len(found), "weight"), checks.beside(context, len(found), "context")
+            checks.check_weight(weight)
+        view = cls(model, found, requires, weight, context)
+        if found is not None:
+            view = view.some(max_rows)
+            view._check(where)
+        return view
+
+    @property
+    def rows(self) -> Rows:
+        """The rows as they were handed in, shape (N, *X)."""
+        if self._rows is None:
+            raise DataError("this view of a model has no rows; hand some over: View.of(model, rows)")
+        return self._rows
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether p(x|z) is known, and with it what log p is."""
+        return "likelihood" in self.requires
+
+    @cached_property
+    def at_prior(self) -> Distribution:
+        """p(x|z) at one draw from the prior, the one dry run of the decoder: enough to ask for support and family."""
+        return checks.at_prior(self.model)
+
+    @cached_property
+    def event_shape(self) -> tuple[int, ...]:
+        """X, the shape of one row."""
+        return tuple(self.at_prior.event_shape if self.has_likelihood else self.rows.shape[1:])
+
+    @cached_property
+    def quantity(self) -> str:
+        """What log p is, in the units of the rows: "density", "mass", "bound on a mass" or "no density"."""
+        return checks.quantity(self.at_prior, self.transform) if self.has_likelihood else "no density"
+
+    @property
+    def has_jacobian(self) -> bool:
+        """Whether log|det| of the transform is part of that log p."""
+        return self.quantity in ("density", "bound on a mass")
+
+    @cached_property
+    def num_values(self) -> int:
+        """How many numbers p(x|z) holds for one z."""
+        return checks.num_values(self.at_prior) if self.has_likelihood else 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return engine.model_device(self.model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in; that of the rows, or torch's default, where it has no parameters."""
+        own = engine.model_dtype(self.model)
+        if own is not None:
+            return own
+        like = torch.get_default_dtype() if self._rows is None else self._rows[:1].dtype
+        return like if like.is_floating_point else torch.get_default_dtype()
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Z, the shape of one latent."""
+        with torch.no_grad():
+            return tuple(self.model.prior().event_shape)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def total_weight(self) -> float:
+        """The sum of the weights of the rows: N, where all weigh alike."""
+        return len(self) if self.weight is None else float(self.weight.double().sum())
+
+    def take(self, index: Index) -> "View":
+        """A view of some of the rows, in the order given; they are not checked again. Rows on disk come to memory."""
+        return self._with(taken(self.rows, index), *self._beside(index))
+
+    def some(self, max_rows: int | None) -> "View":
+        """All rows as they are, or a fixed choice of `max_rows` of them in their own order."""
+        return self if max_rows is None or len(self) <= max_rows else self.take(chosen(len(self), max_rows))
+
+    def resident(self) -> "View":
+        """The view with its rows on the model's device, where they fit there; see `engine.resident`."""
+        rows = engine.resident(self.rows, self.device)
+        return self if rows is self._rows else self._with(rows, self.weight, self.context)
+
+    def _with(self, rows: Rows, weight: Tensor | None, context: Tensor | None) -> "View":
+        view = copy.copy(self)
+        view._rows, view.weight, view.context, view._whole = rows, weight, context, None
+        return view
+
+    def _beside(self, index: Index) -> Iterator[Tensor | None]:
+        return (None if values is None else taken(values, index) for values in (self.weight, self.context))
+
+    def _check(self, where: str) -> None:
+        """Shape, finiteness, and the support of the likelihood behind the transform, of all rows."""
+        checks.check_shape(self.rows, self.event_shape, where)
+        allow_holes = self.has_likelihood and getattr(self.at_prior, "missing", "error") == "observed-only"
+        with engine.evaluating(self.model), engine.seeded(0):
+            for rows in read(self.rows, slices(len(self), 4096)):
+                x = rows.to(self.device)
+                checks.check_finite(x, where, allow_holes)
+                if not self.has_likelihood:
+                    continue
+                if self.transform is not None:
+                    self.transform.check(as_floating(x))
+                y = self._seen(x, self.dtype)
+                check_support(self.at_prior, y, where=where)
+                if "posterior" in self.requires:
+                    checks.check_holes(self.model.posterior, y, where)
+
+    # --- Rows in model space -----------------------------------------------------------------------------------------
+
+    def batch(self, index: Index, noise: RowNoise | None = None) -> Batch:
+        """Some rows in model space; a random transform draws from torch's stream, or the noise of each row.
+
+        Args:
+            index: which rows.
+            noise: their keys, for a slice of rows.
+        """
+        x, key = taken(self.rows, index).to(self.device), None
+        if noise is not None and isinstance(index, slice):
+            key = noise.keys(index, x)
+        if key is None or noise is None or self.transform is None or self.transform.is_fixed:
+            return self._batch(index, *self._to_model_space(x, self.dtype), key)
+        pair = transformed(lambda row: self._to_model_space(row, self.dtype), x, key, noise.seed)
+        return self._batch(index, *pair, key)
+
+    def batches(self, indices: int | Iterable[Index]) -> Generator[Batch, None, None]:
+        """Batches in model space, in turn; an int is the size of batches of all rows in their order.
+
+        Where the transform is fixed and the rows are few, all go through it at once, before the first batch: the dozen
+        operations of a standardisation take as long as a tenth of a small model's step. Rows on disk are decoded ahead.
+        """
+        if isinstance(indices, int):
+            indices = slices(len(self), indices)
+        dtype, device = self.dtype, self.device
+        whole = self._at_once(dtype, device)
+        if whole is not None:
+            for index in indices:
+                yield self._batch(index, *(taken(part, index) for part in whole))
+            return
+        pending: list[Index] = []  # which rows are on their way
+
+        def noted() -> Iterator[Index]:
+            for index in indices:
+                pending.append(index)
+                yield index
+
+        with closing(read(self.rows, noted())) as found:
+            for x in found:
+                with torch.no_grad():
+                    pair = self._to_model_space(x.to(device, non_blocking=True), dtype)
+                yield self._batch(pending.pop(0), *pair)
+
+    def _batch(self, index: Index, x: Tensor, log_det: Tensor, key: Tensor | None = None) -> Batch:
+        weight, context = (None if values is None else values.to(x.device) for values in self._beside(index))
+        return Batch(x, log_det, weight, context, key)
+
+    def _to_model_space(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """y of shape (B, *X), and log|det dy/dx| in float64 where it is part of log p, else zeros."""
+        # In the dtype of the data: the transform may take an offset away that the model's dtype could not hold.
+        if self.transform is not None and self.has_jacobian:
+            y, log_det = self.transform.with_log_det(x)
+            return y.to(dtype), log_det.double()
+        y = self._seen(x, dtype)
+        return y, torch.zeros(len(y), dtype=torch.float64, device=y.device)
+
+    def _seen(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        return (x if self.transform is None else self.transform(x)).to(dtype)
+
+    @torch.no_grad()
+    def _at_once(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """All rows in model space and their log|det|, or None where they are drawn anew, not in memory, or many."""
+        x = self.rows
+        if not isinstance(x, Tensor) or x.device != device or not (self.transform is None or self.transform.is_fixed):
+            return None
+        if self._whole is not None and self._whole[0].dtype == dtype and self._whole[0].device == device:
+            return self._whole
+        first, _ = self._to_model_space(x[:1], dtype)
+        if len(x) * first.numel() * first.element_size() > _AT_ONCE_BYTES:
+            return None
+        log_det = torch.zeros(len(x), dtype=torch.float64, device=device)
+        if self.transform is None and dtype == x.dtype:
+            return x, log_det
+        y = first.new_empty(len(x), *first.shape[1:])
+        for rows in slices(len(x), 4096):
+            y[rows], log_det[rows] = self._to_model_space(x[rows], dtype)
+        self._whole = y, log_det
+        return self._whole
+
+    # --- Codes, means and draws --------------------------------------------------------------------------------------
+
+    def blocks(self, how: Sampling) -> Iterator[Block]:
+        """Importance weights of all rows in bounded memory; the model is to be in eval mode. See `Sampling`."""
+        return blocks(self, how)
+
+    def draws(
+        self, num_samples: int, generator: torch.Generator | None = None, key: Key | None = None
+    ) -> Iterator[Draw]:
+        """Draws from q(z|x) with log p(x|z), log p(z), log q(z|x): (K, B) each for up to 64 rows and 512 draws.
+
+        Args:
+            num_samples: K.
+            generator: source of the noise; None is torch's own stream.
+            key: see `Sampling`.
+        """
+        with engine.evaluating(self.model):
+            for block in blocks(self, Sampling(num_samples, generator, key=key), keep_z=True):
+                yield block.draws
+
+    def encode(
+        self, mean: bool = True, generator: torch.Generator | None = None, indices: Tensor | None = None
+    ) -> Tensor:
+        """E[z|x], or with `mean=False` a draw from q(z|x), for each row; see `GenerativeModel.encode`.
+
+        Args:
+            mean: E[z|x] (on spheres, balls and relaxed bits the point in the centre of q), or a draw.
+            generator: source of the noise of the draw and of a random transform; None with `mean=True` is a fixed seed.
+            indices: which rows, in which order; None takes each once.
+
+        Returns:
+            Shape (N, *Z).
+
+        Raises:
+            ConfigError: if a mean is asked for and q has none.
+        """
+        code: Callable[[Tensor], Tensor] = self._mean_code if mean else self._drawn_code
+        with engine.evaluating(self.model), engine.fork_rng(_fixed(generator, mean)):
+            return torch.cat([code(batch.x) for batch in self.batches(self._passes(indices))])
+
+    def reconstruct(self, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
+        """E[x'|z] at z = E[z|x], or a draw of x' at a draw of z, for each row, in the units of the rows: (N, *X)."""
+        code: Callable[[Tensor], Tensor] = self._mean_code if mean else self._drawn_code
+        with engine.evaluating(self.model), engine.fork_rng(_fixed(generator, mean)):
+            return torch.cat([self._decoded(code(batch.x), mean) for batch in self.batches(self._passes())])
+
+    def decode(self, z: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
+        """E[x|z], or a draw of x, for z of shape (N, *Z): shape (N, *X), in the units of the rows."""
+        z = z.to(self.device, engine.model_dtype(self.model) or z.dtype)
+        with engine.evaluating(self.model), engine.fork_rng(generator):
+            return self._decode_all(z, mean)
+
+    def sample(self, n: int, mean: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Draws from p(x), or E[x|z] at draws from p(z), in the units of the rows: shape (n, *X)."""
+        if n < 0:
+            raise ConfigError(f"the number of samples is not negative; got {n}")
+        with engine.evaluating(self.model), engine.fork_rng(generator):
+            return self._decode_all(self.model.prior().sample(torch.Size((n,))), mean)
+
+    def _passes(self, indices: Tensor | None = None) -> int | Iterable[Tensor]:
+        """Which rows each pass has, so that the parameters of p(x|z) stay bounded."""
+        return self._pass_size if indices is None else indices.split(self._pass_size)
+
+    @property
+    def _pass_size(self) -> int:
+        return max(1, min(1024, _VALUES // (self._traits.num_likelihood_params or self.num_values)))
+
+    def _decode_all(self, z: Tensor, mean: bool) -> Tensor:
+        if len(z) == 0:
+            return self._decoded(z, mean)
+        return torch.cat([self._decoded(part, mean) for part in z.split(self._pass_size)])
+
+    def _decoded(self, z: Tensor, mean: bool) -> Tensor:
+        p = self.model.likelihood(z)
+        y = p.mean if mean else p.sample()
+        return y if self.transform is None else self.transform.inverse(y)
+
+    def _mean_code(self, x: Tensor) -> Tensor:
+        return checks.code_of(self.model.posterior(x))
+
+    def _drawn_code(self, x: Tensor) -> Tensor:
+        return self.model.posterior(x).sample()
