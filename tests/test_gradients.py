@@ -4,6 +4,7 @@ import pytest
 import torch
 from components import OBJECTIVES, BernoulliPosterior, BernoulliPrior, rows
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import vaekit as vk
 from vaekit import engine
@@ -166,6 +167,32 @@ def test_a_loss_that_is_no_function_falls_back(uncompiled):
     loss, _ = compute(rows_of(X))
     assert compute.otherwise is not None
     assert torch.isfinite(loss.value + norm_of([p.grad for p in parameters]))
+
+
+def steps_with_hooks(kind):
+    """A parameter after four updates, during two of which hooks wait; which of them were called; its count."""
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer, calls, handles = kind([parameter], lr=0.1), [], []
+    for k in range(4):
+        if k == 1:
+            handles = [
+                optimizer.register_step_pre_hook(lambda *_: calls.append("before")),
+                optimizer.register_step_post_hook(lambda *_: calls.append("after")),
+                register_optimizer_step_post_hook(lambda *_: calls.append("of all")),
+            ]
+        if k == 3:
+            for handle in handles:
+                handle.remove()
+        parameter.grad = torch.tensor([1.0, -2.0, 0.5 + k])
+        optimizer.step()
+    return parameter.detach(), sorted(calls), float(optimizer.state[parameter]["step"])
+
+
+def test_hooks_that_wait_for_a_step_are_called():
+    """Those of one optimiser and those of all; the update is that of torch's own Adam either way."""
+    expected, found = steps_with_hooks(torch.optim.Adam), steps_with_hooks(Adam)
+    torch.testing.assert_close(found[0], expected[0])
+    assert found[1:] == expected[1:] == (["after", "after", "before", "before", "of all", "of all"], 4.0)
 
 
 def test_channels_innermost_and_hooks_are_left_to_autograd():

@@ -5,30 +5,75 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+from torch import nn
 
 from vaekit.files import write_atomically
+from vaekit.models.view import View
+from vaekit.objectives import Objective
+from vaekit.training.history import History
 
-if TYPE_CHECKING:
-    from vaekit.training.loop import Loop
+
+class Seeded(Protocol):
+    """Settings, of which a callback needs the seed."""
+
+    @property
+    def seed(self) -> int:
+        """Source of all noise of the run."""
+        ...
+
+
+class Run(Protocol):
+    """What a callback may know of a run, and `stop`, which it may set.
+
+    Attributes:
+        model: the model.
+        objective: the objective.
+        train: the training rows and the model.
+        valid: the validation rows, or None.
+        settings: those of the trainer.
+        history: what happened so far.
+        epoch: number of finished epochs.
+        step: number of steps so far, skipped ones included.
+        max_epochs: where training ends at the latest.
+        num_batches: steps per epoch.
+        stop: True ends training after the current epoch.
+    """
+
+    model: nn.Module
+    objective: Objective
+    train: View
+    valid: View | None
+    history: History
+    epoch: int
+    step: int
+    max_epochs: int
+    num_batches: int
+    stop: bool
+
+    @property
+    def settings(self) -> Seeded:
+        """The trainer's settings."""
+        ...
 
 
 class Callback:
     """Methods that the loop calls. Override what you need; set `loop.stop = True` to end training after the epoch.
 
-    The loop offers `model`, `objective`, `history`, `epoch`, `step`, `max_epochs` and `num_batches`.
+    `Run` lists what the loop offers.
     """
 
-    def on_fit_start(self, loop: "Loop") -> None:
+    def on_fit_start(self, loop: Run) -> None:
         """Before the first step; after a resume, `loop.history` holds the earlier epochs."""
 
-    def on_step_end(self, loop: "Loop") -> None:
+    def on_step_end(self, loop: Run) -> None:
         """After each step, also after a skipped one."""
 
-    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+    def on_epoch_end(self, loop: Run, record: dict[str, float]) -> None:
         """After validation; `record` is the new line of the history."""
 
-    def on_fit_end(self, loop: "Loop") -> None:
+    def on_fit_end(self, loop: Run) -> None:
         """After the last step, also when training was interrupted or failed."""
 
 
@@ -42,47 +87,18 @@ class MetricsFile(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_fit_start(self, loop: "Loop") -> None:
+    def on_fit_start(self, loop: Run) -> None:
         """Start afresh, or from what the checkpoint knows."""
         lines = "".join(json.dumps(record) + "\n" for record in loop.history.records)
         write_atomically(self.path, lines.encode())
 
-    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+    def on_epoch_end(self, loop: Run, record: dict[str, float]) -> None:
         """Append one line; a full disk costs the line, not the run."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             warnings.warn(f"cannot write {self.path}: {error.strerror or error}. Training goes on.", stacklevel=2)
-
-
-class CollapseWarning(Callback):
-    """Warns, once each, when the code collapses to the prior or decays to that of an autoencoder while training.
-
-    The signals are those of `evaluation.diagnostics` that cost one pass of the encoder: active units, rate, and the
-    aggregate posterior. Training itself stays as it is, bit for bit.
-
-    Args:
-        every: epochs between two looks.
-        patience: looks in a row that must agree; the first epochs, and a beta that still warms up, look bad in passing.
-        max_rows: rows that are looked at, the first of the validation data, or of the training data without any.
-    """
-
-    def __init__(self, every: int = 5, patience: int = 2, max_rows: int = 500) -> None:
-        self.every, self.patience, self.max_rows = every, patience, max_rows
-        self.looks: dict[str, int] = {}
-        self.active_units: list[int] = []
-
-    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
-        """Look, and warn of what has been there for `patience` looks."""
-        if loop.epoch % self.every:
-            return
-        findings, active = loop.findings(self.max_rows)
-        self.active_units.append(active)
-        self.looks = {f.name: self.looks.get(f.name, 0) + 1 for f in findings}
-        for finding in findings:
-            if self.looks[finding.name] == self.patience:
-                warnings.warn(f"{finding.name}: {finding.evidence} {finding.remedy}", stacklevel=2)
 
 
 def _summary(record: dict[str, float], selects: str) -> str:
@@ -101,7 +117,7 @@ class ProgressLines(Callback):
         self.every_seconds = every_seconds
         self.last = -float("inf")
 
-    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+    def on_epoch_end(self, loop: Run, record: dict[str, float]) -> None:
         """Print if it is time."""
         now = time.monotonic()
         final = loop.stop or loop.epoch == loop.max_epochs
@@ -118,7 +134,7 @@ class ProgressBar(Callback):
         self.bar: Any = None
         self.task: Any = None
 
-    def on_fit_start(self, loop: "Loop") -> None:
+    def on_fit_start(self, loop: Run) -> None:
         """Show the bar."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -134,11 +150,11 @@ class ProgressBar(Callback):
         self.task = self.bar.add_task("", total=loop.max_epochs, completed=loop.epoch)
         self.bar.start()
 
-    def on_epoch_end(self, loop: "Loop", record: dict[str, float]) -> None:
+    def on_epoch_end(self, loop: Run, record: dict[str, float]) -> None:
         """Move it."""
         self.bar.update(self.task, completed=loop.epoch, description=_summary(record, loop.objective.selects))
 
-    def on_fit_end(self, loop: "Loop") -> None:
+    def on_fit_end(self, loop: Run) -> None:
         """Leave it as it is."""
         if self.bar is not None:
             self.bar.stop()

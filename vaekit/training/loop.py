@@ -5,16 +5,13 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vaekit import bounds, engine
+from vaekit import engine
 from vaekit.errors import ArtifactError
-from vaekit.evaluation.aggregate import aggregate
-from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.verdict import HEALTHY, Finding, verdict
 from vaekit.models.rows import Batch, slices
 from vaekit.models.view import View
 from vaekit.objectives import Objective
@@ -22,13 +19,10 @@ from vaekit.training.callbacks import Callback
 from vaekit.training.checkpoint import load_checkpoint, save_checkpoint
 from vaekit.training.gradients import given
 from vaekit.training.history import History
+from vaekit.training.settings import INITIAL, NOISE, ORDER, VALID, TrainerSettings
 from vaekit.training.step import Step
 from vaekit.training.totals import Totals
 
-if TYPE_CHECKING:
-    from vaekit.training.trainer import Trainer
-
-_ORDER, _NOISE, _VALID, _INITIAL = 1, 2, 3, 4  # places in the hash that makes seeds of the trainer's seed
 _VALID_ROWS = 1024
 _CHECKPOINT_SECONDS = 10.0
 _LOG_DET = "log_det"
@@ -51,24 +45,24 @@ class Loop:
 
     def __init__(
         self,
-        trainer: "Trainer",
-        model: Any,
+        settings: TrainerSettings,
         objective: Objective,
         train: View,
         valid: View | None,
         run: Path | None,
         callbacks: Sequence[Callback],
     ) -> None:
-        self.trainer, self.model, self.objective, self.run = trainer, model, objective, run
-        self.device, self.dtype = engine.model_device(model), engine.model_dtype(model)
+        self.settings, self.objective, self.run = settings, objective, run
         self.train, self.valid = train, valid
+        self.model = model = train.model
+        self.device, self.dtype = engine.model_device(model), engine.model_dtype(model)
         self.callbacks = callbacks
-        self.boundaries = _boundaries(len(train), trainer.batch_size)
-        self.num_batches, self.max_epochs = len(self.boundaries), trainer.max_epochs
-        with engine.seeded(engine.block_seed(trainer.seed, _INITIAL)):
+        self.boundaries = _boundaries(len(train), settings.batch_size)
+        self.num_batches, self.max_epochs = len(self.boundaries), settings.max_epochs
+        with engine.seeded(engine.block_seed(settings.seed, INITIAL)):
             objective.build(model)
         num_rows = self.boundaries[0].stop - self.boundaries[0].start
-        self.stepper = Step(trainer, model, objective, self.num_batches * self.max_epochs, num_rows)
+        self.stepper = Step(settings, model, objective, self.num_batches * self.max_epochs, num_rows)
         self.history = History()
         self.epoch = self.step = self.batch = 0
         self.stop = False
@@ -85,8 +79,8 @@ class Loop:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
-            engine.seeded(engine.block_seed(self.trainer.seed, _NOISE)),
-            engine.network_precision(self.model, self.trainer.precision, self.trainer.batch_size) as low,
+            engine.seeded(engine.block_seed(self.settings.seed, NOISE)),
+            engine.network_precision(self.model, self.settings.precision, self.settings.batch_size) as low,
         ):
             if resume and self.run is not None:
                 self._restore()
@@ -101,7 +95,7 @@ class Loop:
                 batches.close()
                 dtype = low or self.dtype or torch.get_default_dtype()
                 compiled_at = self.stepper.compiled_at
-                self.history.engine = engine.describe_run(self.model, dtype, self.trainer.compile, compiled_at)
+                self.history.engine = engine.describe_run(self.model, dtype, self.settings.compile, compiled_at)
                 self._notify("on_fit_end")
 
     def _run_epoch(self, batches: Iterator[Batch]) -> None:
@@ -144,9 +138,9 @@ class Loop:
             first = 0
 
     def _order(self, epoch: int) -> Tensor | None:
-        if not self.trainer.shuffle:
+        if not self.settings.shuffle:
             return None
-        seed = engine.block_seed(self.trainer.seed, _ORDER, epoch)
+        seed = engine.block_seed(self.settings.seed, ORDER, epoch)
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         return order.to(self.train.rows.device) if isinstance(self.train.rows, Tensor) else order
 
@@ -162,23 +156,12 @@ class Loop:
     def _validate(self, valid: View) -> dict[str, float]:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
         totals = Totals()
-        with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
+        with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.settings.seed, VALID)):
             size = max(1, _VALID_ROWS // getattr(self.objective, "num_samples", 1))
             for batch in valid.batches(size):
                 model = given(self.model, batch.context)
                 self._add(totals, self.objective.validation_terms(model, batch.x), batch)
         return self._means("valid", totals)
-
-    def findings(self, max_rows: int) -> tuple[list[Finding], int]:
-        """What is wrong with the code of the first rows at this point of training, and the number of active units."""
-        view = self.train if self.valid is None else self.valid
-        if len(view) < 2:
-            return [], 0
-        with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.trainer.seed, _VALID)):
-            y = view.batch(slice(0, max_rows)).x
-            code = aggregate(self.model, y)
-            rate = Score.of_mean(bounds.elbo_terms(self.model, y)[1])
-        return [finding for finding in verdict(rate, code) if finding.name != HEALTHY], code.active_units
 
     def _add(self, totals: Totals, terms: dict[str, Tensor], batch: Batch) -> None:
         if self.train.has_jacobian:
@@ -191,7 +174,9 @@ class Loop:
         if value > self.best_value:
             self.best_value, self.best_weights = value, _weights(self.model)
             self.history.best_epoch = self.epoch
-        elif self.trainer.patience is not None and self.epoch - (self.history.best_epoch or 0) >= self.trainer.patience:
+            return
+        patience = self.settings.patience
+        if patience is not None and self.epoch - (self.history.best_epoch or 0) >= patience:
             self.stop = self.history.stopped_early = True
 
     def restore_best(self) -> None:
@@ -207,12 +192,12 @@ class Loop:
 
     def _fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree with for a resumed run to be the same run."""
-        return {**self.trainer.fingerprint(), "num_rows": len(self.train), "objective": _in_words(self.objective)}
+        return {**self.settings.fingerprint(), "num_rows": len(self.train), "objective": _in_words(self.objective)}
 
     def _checkpoint_is_due(self) -> bool:
-        if self.trainer.checkpoint_every is None:
+        if self.settings.checkpoint_every is None:
             return time.monotonic() - self.last_checkpoint >= _CHECKPOINT_SECONDS
-        return self.epoch % self.trainer.checkpoint_every == 0
+        return self.epoch % self.settings.checkpoint_every == 0
 
     def _checkpoint(self) -> None:
         if self.run is None:

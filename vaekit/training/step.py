@@ -1,65 +1,62 @@
 """One update: loss, gradient, the check that both are finite, and the optimiser's move."""
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vaekit import engine
-from vaekit.errors import ConfigError, TrainingError
+from vaekit.errors import ConfigError
 from vaekit.models.rows import Batch
 from vaekit.objectives import Loss, Objective
 from vaekit.training.adversary import Adversary
 from vaekit.training.gradients import Backward, OneGraph, norm_of
-
-if TYPE_CHECKING:
-    from vaekit.training.trainer import Trainer
-
-_MAX_SKIPPED = 3
+from vaekit.training.guard import MAX_SKIPPED, Guard
+from vaekit.training.settings import TrainerSettings
 
 
 class Step:
     """Takes a batch, moves the parameters; skips the move where the loss or its gradient is not finite.
 
     Args:
-        trainer: the settings.
+        settings: those of the settings.
         model: the model.
         objective: the objective.
         num_steps: updates to come at most, for `compile="auto"`.
-        num_rows: rows of the batches that are compiled for; None takes `trainer.batch_size`. An epoch's last batch has
+        num_rows: rows of the batches that are compiled for; None takes `settings.batch_size`. An epoch's last batch has
             fewer: one step by a plain backward pass costs less than a graph of its own.
-
-    Attributes:
-        num_skipped: number of skipped steps.
     """
 
     def __init__(
-        self, trainer: "Trainer", model: Any, objective: Objective, num_steps: int = 0, num_rows: int | None = None
+        self,
+        settings: TrainerSettings,
+        model: nn.Module,
+        objective: Objective,
+        num_steps: int = 0,
+        num_rows: int | None = None,
     ) -> None:
-        self.model, self.objective, self.max_grad_norm = model, objective, trainer.max_grad_norm
+        self.model, self.objective, self.max_grad_norm = model, objective, settings.max_grad_norm
         apart = {id(p) for p in objective.adversary_parameters()}
         # A model that owns its objective's parameters, or shares some, must not move them twice.
         candidates = {id(p): p for module in (model, objective) for p in module.parameters()}
         self.parameters = [p for p in candidates.values() if p.requires_grad and id(p) not in apart]
         if not self.parameters:
             raise ConfigError("the model has no parameters that could be trained")
-        self.optimizer = trainer.make_optimizer(self.parameters)
-        self.scheduler = trainer.scheduler(self.optimizer) if trainer.scheduler else None
-        self.phases = _phases(model, trainer.em_steps)
-        self.count = self.num_skipped = self.skipped_in_a_row = 0
+        self.optimizer = settings.make_optimizer(self.parameters)
+        self.scheduler = settings.scheduler(self.optimizer) if settings.scheduler else None
+        self.phases = _phases(model, settings.em_steps)
+        self.count = 0
         transform = getattr(model, "transform", None)
         constants = {id(b) for b in transform.buffers()} if isinstance(transform, nn.Module) else set()
         # What a forward pass may change: running statistics and baselines, not constants and not the count of updates.
-        self.buffers = [
-            b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step
-        ]
-        self.adversary = Adversary(objective, model, self.buffers) if apart else None
+        buffers = [b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step]
+        self.guard = Guard(buffers)
+        self.adversary = Adversary(objective, model, buffers) if apart else None
         parts = (part for module in (model, objective) for part in module.modules())
         can_compile = all(getattr(part, "can_compile", True) for part in parts)
-        self.num_rows = num_rows or trainer.batch_size
+        self.num_rows = num_rows or settings.batch_size
         self.plain = Backward(model, objective, self.parameters)
-        self.gradients = self._gradients(trainer.compile if can_compile else "off", num_steps)
+        self.gradients = self._gradients(settings.compile if can_compile else "off", num_steps)
 
     def _gradients(self, compile: engine.Compile, num_steps: int) -> Any:
         """What computes the loss and its gradient: as it is, compiled, or compiled once it pays."""
@@ -72,11 +69,16 @@ class Step:
         def fast() -> Any:  # torch's compiler takes seconds to import: not before it is needed
             if not whole:
                 return Backward(*parts, compile=True)
-            return OneGraph(*parts, self.buffers, engine.calls_matter(self.model, self.num_rows))
+            return OneGraph(*parts, self.guard.buffers, engine.calls_matter(self.model, self.num_rows))
 
         if compile == "on":
             return fast()
         return engine.PayingCompilation(self.plain, num_steps, fast, OneGraph.SPARED if whole else 0.0)
+
+    @property
+    def num_skipped(self) -> int:
+        """How many steps were left out."""
+        return self.guard.num_skipped
 
     @property
     def learning_rate(self) -> float:
@@ -90,27 +92,23 @@ class Step:
 
     def __call__(self, batch: Batch) -> Loss | None:
         """One step on a batch; returns the loss, or None if the step was skipped."""
-        before = [buffer.clone() for buffer in self.buffers]
+        kept = self.guard.keep()
         loss, norm = (self.gradients if len(batch) == self.num_rows else self.plain)(batch)
         self._freeze()
         self.count += 1
         if norm is None:
             norm = norm_of([p.grad for p in self.parameters if p.grad is not None])
-        if not math.isfinite(loss.value.detach() + norm):
-            self._skip(before, loss, norm)
+        if not self.guard.passes(kept, loss.value.detach() + norm, lambda: self._diagnosis(loss, norm)):
+            for parameter in self.parameters:
+                parameter.grad = None
             return None
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
         self.optimizer.step()
         self.objective.advance()
-        self.skipped_in_a_row = 0
         if self.adversary is not None:
             loss = loss._replace(terms={**loss.terms, **self.adversary(batch)})
         return loss
-
-    def _forget_gradients(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
 
     def _freeze(self) -> None:
         """In an E or M step, forget the gradient of the other half: the optimiser leaves such parameters alone."""
@@ -118,18 +116,9 @@ class Step:
             for parameter in self.phases[self.count % len(self.phases)]:
                 parameter.grad = None
 
-    def _skip(self, before: list[Tensor], loss: Loss, norm: Tensor) -> None:
-        for buffer, value in zip(self.buffers, before, strict=True):
-            buffer.copy_(value)
-        self._forget_gradients()
-        self.num_skipped += 1
-        self.skipped_in_a_row += 1
-        if self.skipped_in_a_row >= _MAX_SKIPPED:
-            raise TrainingError(self._diagnosis(loss, norm))
-
     def _diagnosis(self, loss: Loss, norm: Tensor) -> str:
         values = f"loss {float(loss.value.detach()):g}, gradient norm {float(norm):g}"
-        start = f"{_MAX_SKIPPED} steps in a row were not finite ({values}). "
+        start = f"{MAX_SKIPPED} steps in a row were not finite ({values}). "
         bad = [name for name, term in loss.terms.items() if not bool(torch.isfinite(term).all())]
         if not all(bool(torch.isfinite(p).all()) for p in self.parameters):
             return start + "The parameters themselves are not finite: the weights handed in are damaged."
@@ -157,7 +146,7 @@ class Step:
     def state_dict(self) -> dict[str, Any]:
         """Optimisers, schedule and counts."""
         scheduler = self.scheduler.state_dict() if self.scheduler else None
-        counts = (self.count, self.num_skipped, self.skipped_in_a_row)
+        counts = (self.count, self.guard.num_skipped, self.guard.in_a_row)
         adversary = self.adversary.state_dict() if self.adversary else None
         state = {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler, "counts": counts}
         return {**state, "adversary": adversary}
@@ -168,7 +157,7 @@ class Step:
         _lay_out_like_parameters(self.optimizer)
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self.count, self.num_skipped, self.skipped_in_a_row = state["counts"]
+        self.count, self.guard.num_skipped, self.guard.in_a_row = state["counts"]
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
         if isinstance(self.gradients, engine.PayingCompilation):

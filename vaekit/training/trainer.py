@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,10 @@ from vaekit.objectives import Objective
 from vaekit.training.callbacks import Callback, MetricsFile, progress_callback
 from vaekit.training.history import History
 from vaekit.training.loop import Loop
-
-OptimizerFactory = Callable[..., torch.optim.Optimizer]
-SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+from vaekit.training.settings import TrainerSettings
 
 
-class Trainer:
+class Trainer(TrainerSettings):
     """Fits a model to data by stochastic gradient descent on an objective.
 
     Args:
@@ -60,42 +58,6 @@ class Trainer:
         >>> len(history["train_elbo"])
         2
     """
-
-    def __init__(
-        self,
-        *,
-        max_epochs: int = 50,
-        batch_size: int = 128,
-        learning_rate: float = 1e-3,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: SchedulerFactory | None = None,
-        precision: engine.Precision = "auto",
-        compile: engine.Compile = "auto",
-        device: str | torch.device = "auto",
-        seed: int = 0,
-        patience: int | None = None,
-        max_grad_norm: float | None = None,
-        em_steps: tuple[int, int] | None = None,
-        shuffle: bool = True,
-        callbacks: Sequence[Callback] = (),
-        progress: bool = True,
-        checkpoint_every: int | None = None,
-    ) -> None:
-        counts = {"max_epochs": max_epochs, "batch_size": batch_size, "checkpoint_every": checkpoint_every}
-        for name, value in counts.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is at least 1; got {value}")
-        if not learning_rate > 0:
-            raise ConfigError(f"learning_rate is positive; got {learning_rate}")
-        if patience is not None and patience < 1:
-            raise ConfigError(f"patience is at least 1, or None; got {patience}")
-        engine.check_precision(precision)
-        engine.check_compile(compile)
-        self.max_epochs, self.batch_size, self.learning_rate = max_epochs, batch_size, learning_rate
-        self.optimizer, self.scheduler, self.shuffle = optimizer, scheduler, shuffle
-        self.precision, self.compile, self.device, self.seed = precision, compile, device, int(seed)
-        self.patience, self.max_grad_norm, self.em_steps = patience, max_grad_norm, em_steps
-        self.callbacks, self.progress, self.checkpoint_every = tuple(callbacks), progress, checkpoint_every
 
     def fit(
         self,
@@ -152,7 +114,7 @@ class Trainer:
         folder = None if run is None else Path(run)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        loop = Loop(self, model, objective, train, valid, folder, self._callbacks(folder))
+        loop = Loop(self, objective, train, valid, folder, self._callbacks(folder))
         try:
             with _signals(loop), engine.keeping_memory(give_back=True):
                 num_threads = engine.threads_for(model, self.batch_size)
@@ -179,19 +141,6 @@ class Trainer:
     def _callbacks(self, folder: Path | None) -> list[Callback]:
         files = [] if folder is None else [MetricsFile(folder / "metrics.jsonl")]
         return [*files, *self.callbacks, *([progress_callback()] if self.progress else [])]
-
-    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """A new optimiser; Adam in its fused form unless a factory was given."""
-        if self.optimizer is None:
-            return engine.Adam(parameters, lr=self.learning_rate)
-        return self.optimizer(parameters, lr=self.learning_rate)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """The settings on which the sequence of updates depends."""
-        names = ("batch_size", "learning_rate", "precision", "compile", "seed", "max_grad_norm", "shuffle")
-        optimizer = getattr(self.optimizer, "__name__", type(self.optimizer).__name__) if self.optimizer else "Adam"
-        em_steps = None if self.em_steps is None else list(self.em_steps)
-        return {name: getattr(self, name) for name in names} | {"optimizer": optimizer, "em_steps": em_steps}
 
 
 @contextmanager

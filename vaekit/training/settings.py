@@ -1,0 +1,79 @@
+"""How a model is trained: settings that are checked once and do not change."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaekit import engine
+from vaekit.errors import ConfigError
+from vaekit.training.callbacks import Callback
+
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+
+ORDER, NOISE, VALID, INITIAL = 1, 2, 3, 4
+"""Places in the hash that makes four seeds of one: for the order of rows, training, validation, new parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """The arguments of a `Trainer`, which documents them.
+
+    Raises:
+        ConfigError: for a setting that cannot be.
+    """
+
+    max_epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    optimizer: OptimizerFactory | None = None
+    scheduler: SchedulerFactory | None = None
+    precision: engine.Precision = "auto"
+    compile: engine.Compile = "auto"
+    device: str | torch.device = "auto"
+    seed: int = 0
+    patience: int | None = None
+    max_grad_norm: float | None = None
+    em_steps: tuple[int, int] | None = None
+    shuffle: bool = True
+    callbacks: Sequence[Callback] = ()
+    progress: bool = True
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is at least 1; got {value}")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is positive; got {self.learning_rate}")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"patience is at least 1, or None; got {self.patience}")
+        engine.check_precision(self.precision)
+        engine.check_compile(self.compile)
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """A new optimiser; Adam in its fused form unless a factory was given."""
+        if self.optimizer is None:
+            return engine.Adam(parameters, lr=self.learning_rate)
+        return self.optimizer(parameters, lr=self.learning_rate)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The settings on which the sequence of updates depends, as plain values."""
+        optimizer = "Adam"
+        if self.optimizer is not None:
+            optimizer = getattr(self.optimizer, "__name__", type(self.optimizer).__name__)
+        return {
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "precision": self.precision,
+            "compile": self.compile,
+            "seed": self.seed,
+            "max_grad_norm": self.max_grad_norm,
+            "shuffle": self.shuffle,
+            "optimizer": optimizer,
+            "em_steps": None if self.em_steps is None else list(self.em_steps),
+        }
