@@ -1,15 +1,16 @@
 """Kullback-Leibler divergences in closed form: our own table first, then torch's. Nothing is registered into torch."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, MultivariateNormal, Normal
+from torch.distributions import Bernoulli, Distribution, LowRankMultivariateNormal, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
 from vaekit.distributions import Product, UnitNormal
+from vaekit.distributions.base import hooks
+from vaekit.distributions.low_rank_normal import LowRankNormal
 from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.errors import ConfigError
 
@@ -75,8 +76,7 @@ def _gaussians(q: Distribution, p: Distribution) -> Tensor | None:
 
 def _own(q: Distribution, p: Distribution) -> Tensor | None:
     """The form that q itself knows for a family of its kind, by a method `kl_to(p)`."""
-    form: Any = getattr(q, "kl_to", None)
-    return None if form is None else form(p)
+    return hooks(q).kl_to(p)
 
 
 def _as_gaussian(d: Distribution) -> tuple[Tensor, Tensor] | None:
@@ -87,8 +87,9 @@ def _as_gaussian(d: Distribution) -> tuple[Tensor, Tensor] | None:
         return None
     if isinstance(d, Product) and isinstance(d.base, Normal):
         return d.base.loc, torch.diag_embed(d.base.scale)
-    covariance = getattr(d, "covariance_matrix", None)
-    return None if covariance is None else (d.mean, torch.linalg.cholesky(covariance))
+    if isinstance(d, LowRankNormal | LowRankMultivariateNormal):
+        return d.mean, torch.linalg.cholesky(d.covariance_matrix)
+    return None
 
 
 def _elementwise(q: Distribution, p: Distribution) -> Tensor | None:
@@ -96,9 +97,9 @@ def _elementwise(q: Distribution, p: Distribution) -> Tensor | None:
 
     A factorised distribution of other elements knows its own form, by a method `kl_per_element(p)`.
     """
-    form: Any = getattr(q, "kl_per_element", None)
-    if form is not None:
-        return form(p)
+    known = hooks(q).kl_per_element(p)
+    if known is not None:
+        return known
     if not (isinstance(q, Product) and isinstance(p, Product)) or q.event_ndims != p.event_ndims:
         return None
     for (kind_q, kind_p), own in _ELEMENTWISE.items():  # the special form stands before the general one
@@ -127,8 +128,8 @@ def _from_torch(q: Distribution, p: Distribution) -> Tensor | None:
 
 def _unrotated(q: Distribution, p: Distribution) -> Distribution:
     """The base of a flow that only turns space, where p is N(0, I), which looks the same from all sides."""
-    turns = getattr(q, "only_turns", False) and isinstance(p, Product) and isinstance(p.base, UnitNormal)
-    return q.base if turns else q  # type: ignore[attr-defined]
+    unturned = hooks(q).unturned() if isinstance(p, Product) and isinstance(p.base, UnitNormal) else None
+    return q if unturned is None else unturned
 
 
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:

@@ -5,15 +5,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
+from vaekit.distributions.base import Base, hooks
 from vaekit.errors import ConfigError, ShapeError
 
 Step = Callable[[Tensor, Any], tuple[Distribution, Any]]
 """A layer's draw, and what the layers before it left behind (None at first), to the next layer's distribution."""
 
 
-class Ancestral(Distribution):
+class Ancestral(Base):
     r"""\( p(z) = p(z_L) \prod_l p(z_l | z_{l+1}) \), or upwards \( p(z_1) \prod_l p(z_{l+1} | z_l) \), with the layers
     of a point concatenated to the flat event \( z = (z_1, \dots, z_L) \).
 
@@ -42,7 +43,7 @@ class Ancestral(Distribution):
         tensor(-2.3379)
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("first",)
 
     def __init__(
         self, first: Distribution, steps: Sequence[Step], sizes: Sequence[int], order: Literal["down", "up"] = "down"
@@ -67,9 +68,9 @@ class Ancestral(Distribution):
         return self.first.has_rsample
 
     @property
-    def has_exact_mean(self) -> bool:
+    def has_exact_mean(self) -> bool:  # type: ignore[override]
         """Only a single layer knows its mean; `mean` then is what it says."""
-        return len(self.sizes) == 1 and getattr(self.first, "has_exact_mean", True)
+        return len(self.sizes) == 1 and hooks(self.first).has_exact_mean
 
     @property
     def support(self) -> Any:
@@ -80,10 +81,6 @@ class Ancestral(Distribution):
     def mean(self) -> Tensor:
         """Each layer's mean given the means of the layers before: a central point, exact for linear layers only."""
         return self._joined([d.mean for d in self._walk(lambda _, d: d.mean)])
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Ancestral":
-        """The same distribution, repeated over `batch_shape`: the steps broadcast."""
-        return Ancestral(self.first.expand(torch.Size(batch_shape)), self.steps, self.sizes, self.order)
 
     def layers(self, value: Tensor) -> tuple[Tensor, ...]:
         """The layers z_1, ..., z_L of a flat z of shape (..., sum of sizes)."""

@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.one_hot import draw_one_hot
 from vaekit.distributions.shapes import broadcast_shapes
 
 
-class AutoregressiveOneHot(Distribution):
+class AutoregressiveOneHot(Base):
     r"""\( P(z) = \prod_i P(z_i | z_1, \dots, z_{i-1}) \) over the codes i of an event, each a one-hot vector.
 
     `log_prob` takes one pass of the network, a draw as many as there are codes.
@@ -24,7 +25,7 @@ class AutoregressiveOneHot(Distribution):
         batch_shape: batch shape; the distribution is the same throughout.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ()
     has_rsample = False
 
     def __init__(
@@ -41,10 +42,6 @@ class AutoregressiveOneHot(Distribution):
     def support(self) -> Any:
         """One-hot vectors."""
         return constraints.independent(constraints.one_hot, len(self.event_shape) - 1)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "AutoregressiveOneHot":
-        """The same distribution, repeated over `batch_shape`."""
-        return AutoregressiveOneHot(self.logits, tuple(self.event_shape), self.like, tuple(batch_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws without gradients, code by code, shape (*sample_shape, *batch, *codes, C)."""

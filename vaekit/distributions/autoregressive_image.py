@@ -5,14 +5,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.shapes import broadcast_shapes
 
 _MEAN_DRAWS = 16
 
 
-class AutoregressiveImage(Distribution):
+class AutoregressiveImage(Base):
     r"""\( P(x) = \prod_i P(x_i | x_1, \dots, x_{i-1}) \) over the elements of an image of the integers 0..L-1.
 
     `log_prob` takes one pass of the network. A draw takes one pass per element, each over no more than the
@@ -30,7 +31,7 @@ class AutoregressiveImage(Distribution):
         reach: R.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("context",)
     has_rsample = False
     has_exact_mean = False
 
@@ -48,7 +49,7 @@ class AutoregressiveImage(Distribution):
         super().__init__(context.shape[:-3], torch.Size(event_shape), validate_args=False)
 
     @property
-    def num_values(self) -> int:
+    def num_values(self) -> int:  # type: ignore[override]
         """How many numbers a pass of `log_prob` makes, for the size of chunks."""
         return self.batch_shape.numel() * self.event_shape.numel() * self.num_levels
 
@@ -64,12 +65,6 @@ class AutoregressiveImage(Distribution):
     def mean(self) -> Tensor:
         """The average of 16 draws, shape (*batch, *event)."""
         return self.sample(torch.Size((_MEAN_DRAWS,))).mean(0)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "AutoregressiveImage":
-        """The same distribution, repeated over `batch_shape`."""
-        context = self.context.expand(*batch_shape, *self.context.shape[-3:])
-        event = tuple(self.event_shape)
-        return AutoregressiveImage(self.logits, context, self.image_shape, event, self.num_levels, self.reach)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(x) in nats, shape (*batch,)."""

@@ -1,15 +1,42 @@
 """What vaekit may ask of a distribution beside torch's own interface, with the answer of one that says nothing."""
 
+import copy
+from typing import Any, ClassVar, Self
+
+import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, constraints
 
 
-class Base(Distribution):
-    """A distribution with vaekit's optional hooks at their defaults."""
+class Hooks:
+    """The optional questions to a distribution, at their defaults. `hooks` asks them of any distribution.
+
+    Attributes:
+        missing: "observed-only" where NaN in a value means an element that was not observed, else "error".
+        quantity: what `log_prob` is: "density", "mass", "no density", or None, which reads it off the support.
+        has_exact_mean: whether `mean` is E[x], not only a point in the middle.
+        centre: the point that stands for the distribution where its support has no means (a sphere), or None.
+        num_values: how many numbers `log_prob` makes on its way for one event, where those are more than it holds.
+        noise_shape: shape E of the standard normal noise behind one draw; None where draws are no function of it.
+    """
+
+    missing: str = "error"
+    has_exact_mean: bool = True
+    num_values: int = 1
+
+    @property
+    def quantity(self) -> str | None:
+        """See the class."""
+        return None
+
+    @property
+    def centre(self) -> Tensor | None:
+        """See the class."""
+        return None
 
     @property
     def noise_shape(self) -> Size | None:
-        """Shape E of the standard normal noise behind one draw; None where draws are not a function of such noise."""
+        """See the class."""
         return None
 
     def from_noise(self, noise: Tensor) -> Tensor:
@@ -20,25 +47,74 @@ class Base(Distribution):
         """
         raise NotImplementedError(f"draws of {type(self).__name__} are not a function of normal noise")
 
+    def kl_to(self, p: Distribution) -> Tensor | None:
+        """KL(q, p) in nats, shape (*batch,), where this distribution knows a form of its own for such a p."""
+        return None
+
+    def kl_per_element(self, p: Distribution) -> Tensor | None:
+        """KL of each factor in nats, where this distribution has factors other than elements and knows a form."""
+        return None
+
+    def unturned(self) -> Distribution | None:
+        """The distribution before maps that only turn space, which look the same to N(0, I); None without any."""
+        return None
+
+    def sum_log_prob_no_grad(self, value: Tensor, num_dims: int) -> Tensor | None:
+        """`log_prob` summed over the last `num_dims` dimensions without gradients, where that is cheaper than a sum."""
+        return None
+
+
+class Base(Hooks, Distribution):
+    """A distribution with vaekit's hooks that expands its named parameters.
+
+    Attributes:
+        parameters: names of its tensors and distributions whose leading dimensions are those of the batch; None may
+            stand in the place of one that is not there yet.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same distribution, repeated over `batch_shape`."""
+        new, shape, ndims = copy.copy(self), Size(batch_shape), len(self.batch_shape)
+        new._batch_shape = shape
+        for name in self.parameters:
+            value = vars(self)[name]
+            if value is not None:
+                own = value.shape if isinstance(value, Tensor) else value.batch_shape
+                vars(new)[name] = value.expand(shape + own[ndims:])
+        return new
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws without gradients, shape (*sample_shape, *batch, *event)."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+
+_NOTHING = Hooks()
+
+
+def hooks(distribution: Distribution) -> Hooks:
+    """The hooks of any distribution: its own, or the defaults."""
+    return distribution if isinstance(distribution, Hooks) else _NOTHING
+
 
 def noise_shape(distribution: Distribution) -> Size | None:
-    """`Base.noise_shape` of any distribution; torch's normal ones have the shape of their events."""
-    if isinstance(distribution, Base):
-        return distribution.noise_shape
+    """`Hooks.noise_shape` of any distribution; torch's normal ones have the shape of their events."""
     if isinstance(distribution, Independent):
-        inner = noise_shape(distribution.base_dist)
-        return None if inner is None else distribution.event_shape
-    return distribution.event_shape if isinstance(distribution, Normal | MultivariateNormal) else None
+        return None if noise_shape(distribution.base_dist) is None else distribution.event_shape
+    if isinstance(distribution, Normal | MultivariateNormal):
+        return distribution.event_shape
+    return hooks(distribution).noise_shape
 
 
 def from_noise(distribution: Distribution, noise: Tensor) -> Tensor:
-    """`Base.from_noise` of any distribution whose `noise_shape` is known."""
-    if isinstance(distribution, Base):
-        return distribution.from_noise(noise)
+    """`Hooks.from_noise` of any distribution whose `noise_shape` is known."""
     if isinstance(distribution, Independent):
         return from_noise(distribution.base_dist, noise)
-    loc = distribution.loc  # type: ignore[attr-defined]
-    noise = noise.to(loc)
     if isinstance(distribution, MultivariateNormal):
-        return loc + (distribution.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
-    return loc + distribution.scale * noise  # type: ignore[attr-defined]
+        return distribution.loc + (distribution.scale_tril @ noise.to(distribution.loc).unsqueeze(-1)).squeeze(-1)
+    if isinstance(distribution, Normal):
+        return distribution.loc + distribution.scale * noise.to(distribution.loc)
+    return hooks(distribution).from_noise(noise)

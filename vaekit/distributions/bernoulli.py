@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution
 
+from vaekit.distributions.base import Hooks
+
 _WIDTH = 16  # how many products are taken side by side: a multiple of what a vector register holds
 _MOST = 100  # factors of at most 2 whose product float32 can hold
 
@@ -54,7 +56,7 @@ def _sum_log1p(values: Tensor) -> Tensor:
     return products.log_().sum(-1).add_(rest)
 
 
-class Bernoulli(TorchBernoulli):
+class Bernoulli(Hooks, TorchBernoulli):
     """torch's `Bernoulli`, from logits, with a cheaper `log_prob`.
 
     Args:

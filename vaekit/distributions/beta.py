@@ -6,16 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Beta as TorchBeta
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.stirling import HALF_LOG_TWO_PI, stirling_remainder
 from vaekit.distributions.support import open_unit_interval
 
 _LEAST = -69.0  # of log a and log b: 1e-30, whose inverse float32 still holds
 
 
-class Beta(Distribution):
+class Beta(Base):
     r"""The beta distribution with mean \( m = \sigma(l) \) and concentration \( \kappa \), on the open interval (0, 1).
 
     With \( a = m \kappa \) and \( b = (1 - m) \kappa \), \( p(x) = x^{a - 1} (1 - x)^{b - 1} / B(a, b) \); the variance
@@ -38,6 +39,7 @@ class Beta(Distribution):
         tensor(1.5000)
     """
 
+    parameters = ("logits", "concentration")
     arg_constraints: dict[str, constraints.Constraint] = {  # noqa: RUF012  (the name torch prescribes)
         "logits": constraints.real,
         "concentration": constraints.positive,
@@ -48,11 +50,6 @@ class Beta(Distribution):
     def __init__(self, logits: Tensor, concentration: Tensor, validate_args: bool | None = None) -> None:
         self.logits, self.concentration = broadcast_all(logits, concentration)
         super().__init__(self.logits.shape, validate_args=validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Beta":
-        """The same distribution, repeated over `batch_shape`."""
-        shape = torch.Size(batch_shape)
-        return Beta(self.logits.expand(shape), self.concentration.expand(shape), validate_args=False)
 
     @property
     def mean(self) -> Tensor:

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
+
+from vaekit.distributions.base import Base
 
 
 def log_mass(value: Tensor, loc: Tensor, scale: Tensor, num_levels: int) -> Tensor:
@@ -46,7 +48,7 @@ def _edges(value: Tensor, loc: Tensor, scale: Tensor, num_levels: int) -> tuple[
     return (centre - half) / scale, (centre + half) / scale
 
 
-class DiscretizedLogistic(Distribution):
+class DiscretizedLogistic(Base):
     r"""A logistic density cut into L bins: a probability mass over the integers 0..L-1.
 
     With integers mapped to \( u = 2x/(L-1) - 1 \in [-1, 1] \) and half a bin \( h = 1/(L-1) \),
@@ -66,6 +68,7 @@ class DiscretizedLogistic(Distribution):
         num_levels: L.
     """
 
+    parameters = ("loc", "scale")
     arg_constraints: dict[str, constraints.Constraint] = {  # noqa: RUF012  (the name torch prescribes)
         "loc": constraints.real,
         "scale": constraints.positive,
@@ -76,11 +79,6 @@ class DiscretizedLogistic(Distribution):
         self.loc, self.scale = broadcast_all(loc, scale)
         self.num_levels = num_levels
         super().__init__(self.loc.shape, validate_args=validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "DiscretizedLogistic":
-        """The same distribution, repeated over `batch_shape`."""
-        loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        return DiscretizedLogistic(loc, scale, self.num_levels, validate_args=False)
 
     @property
     def support(self) -> Any:

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, MixtureSameFamily, constraints
+from torch.distributions import Categorical, MixtureSameFamily, constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic, centred, draw_levels, log_mass
 from vaekit.distributions.shapes import broadcast_shapes
 
@@ -61,7 +62,7 @@ class DiscretizedLogisticMixture(MixtureSameFamily):
             return draw_levels(_chosen(self.loc, index), _chosen(self.scale, index), self.num_levels)
 
 
-class CoupledDiscretizedLogisticMixture(Distribution):
+class CoupledDiscretizedLogisticMixture(Base):
     r"""Pixels of C channels: one component per pixel, and channels whose location depends on those before.
 
     \[ P(x) = \prod_{pixels} \sum_k \pi_k \prod_c P(x_c;\ \mu_{kc} + \sum_{j<c} w_{kcj} u_j,\ s_{kc}),
@@ -82,7 +83,7 @@ class CoupledDiscretizedLogisticMixture(Distribution):
         num_levels: L.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("logits", "loc", "scale", "coupling")
     has_rsample = False
     has_exact_mean = False
 
@@ -93,13 +94,6 @@ class CoupledDiscretizedLogisticMixture(Distribution):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)})"
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "CoupledDiscretizedLogisticMixture":
-        """The same distribution, repeated over `batch_shape`."""
-        own = (self.loc, self.scale, self.coupling)
-        loc, scale, coupling = (part.expand(*batch_shape, *part.shape[-4:]) for part in own)
-        logits = self.logits.expand(*batch_shape, *self.logits.shape[-3:])
-        return CoupledDiscretizedLogisticMixture(logits, loc, scale, coupling, self.num_levels)
 
     @property
     def support(self) -> Any:

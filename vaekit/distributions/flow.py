@@ -52,8 +52,6 @@ class Flow(Base):
         tensor(-3.2242)
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
-
     def __init__(self, base: Distribution, maps: Sequence[Map]) -> None:
         self.base, self.maps = base, tuple(maps)
         self._own: _Own | None = None
@@ -78,14 +76,13 @@ class Flow(Base):
         return constraints.independent(constraints.real, len(self.event_shape))
 
     @property
-    def has_exact_mean(self) -> bool:
+    def has_exact_mean(self) -> bool:  # type: ignore[override]
         """Whether `mean` is E[z]."""
         return all(map_.is_affine for map_ in self.maps)
 
-    @property
-    def only_turns(self) -> bool:
-        """Whether all maps leave lengths as they are, so that N(0, I) would stay N(0, I)."""
-        return all(map_.is_orthogonal for map_ in self.maps)
+    def unturned(self) -> Distribution | None:
+        """The base, where all maps leave lengths as they are, so that N(0, I) would stay N(0, I)."""
+        return self.base if all(map_.is_orthogonal for map_ in self.maps) else None
 
     @property
     def mean(self) -> Tensor:

@@ -40,7 +40,7 @@ class LowRankNormal(Base):
         tensor([2., 2., 2.])
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("loc", "scale", "factor", "_tril")
     has_rsample = True
 
     def __init__(self, loc: Tensor, scale: Tensor, factor: Tensor, event_ndims: int) -> None:
@@ -52,12 +52,6 @@ class LowRankNormal(Base):
     def __repr__(self) -> str:
         batch, event, rank = tuple(self.batch_shape), tuple(self.event_shape), self.factor.shape[-1]
         return f"LowRankNormal(batch_shape={batch}, event_shape={event}, rank={rank})"
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "LowRankNormal":
-        """The same distribution, repeated over `batch_shape`."""
-        event = (*batch_shape, *self.event_shape)
-        factor = self.factor.expand(*event, self.factor.shape[-1])
-        return LowRankNormal(self.loc.expand(event), self.scale.expand(event), factor, self.event_ndims)
 
     @property
     def support(self) -> Any:

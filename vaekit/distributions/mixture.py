@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions import Normal as TorchNormal
 
+from vaekit.distributions.base import Base, hooks
 from vaekit.distributions.product import Product
 from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.errors import ShapeError
@@ -15,7 +16,7 @@ from vaekit.errors import ShapeError
 _VALUES = 2**22  # numbers per pass, so that memory stays bounded whatever the number of points and components
 
 
-class Mixture(Distribution):
+class Mixture(Base):
     r"""\( p(z) = \sum_k \pi_k p_k(z) \), with `log_prob` by log-sum-exp.
 
     Unlike torch's `MixtureSameFamily` it draws from one component per point instead of from all of them, takes events
@@ -41,6 +42,7 @@ class Mixture(Distribution):
         tensor(-1.4189)
     """
 
+    parameters = ()
     arg_constraints: dict[str, constraints.Constraint] = {"logits": constraints.real_vector}  # noqa: RUF012
     has_rsample = False
 
@@ -62,9 +64,9 @@ class Mixture(Distribution):
         return len(self.logits)
 
     @property
-    def has_exact_mean(self) -> bool:
+    def has_exact_mean(self) -> bool:  # type: ignore[override]
         """Whether the components know their means exactly."""
-        return getattr(self.components, "has_exact_mean", True)
+        return hooks(self.components).has_exact_mean
 
     @property
     def support(self) -> Any:
@@ -87,10 +89,6 @@ class Mixture(Distribution):
     def _average(self, values: Tensor) -> Tensor:
         weights = self.logits.exp().reshape(-1, *[1] * len(self.event_shape))
         return (weights * values).sum(0)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Mixture":
-        """The same mixture, repeated over `batch_shape`."""
-        return Mixture(self.logits, self.components, batch_shape)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *event)."""

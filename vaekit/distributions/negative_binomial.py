@@ -4,15 +4,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Gamma, constraints
+from torch.distributions import Gamma, constraints
 from torch.distributions.utils import broadcast_all
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.stirling import HALF_LOG_TWO_PI, stirling_remainder
 
 _MOST = 1e15  # rate of a draw; the sampler counts in 64-bit integers
 
 
-class NegativeBinomial(Distribution):
+class NegativeBinomial(Base):
     r"""Counts with mean \( \mu \) and variance \( \mu + \alpha \mu^2 \): a Poisson whose rate is gamma-distributed.
 
     With \( r = 1/\alpha \),
@@ -36,6 +37,7 @@ class NegativeBinomial(Distribution):
         tensor([-0.6931, -1.3863])
     """
 
+    parameters = ("log_mean", "dispersion")
     arg_constraints: dict[str, constraints.Constraint] = {  # noqa: RUF012  (the name torch prescribes)
         "log_mean": constraints.real,
         "dispersion": constraints.positive,
@@ -46,11 +48,6 @@ class NegativeBinomial(Distribution):
     def __init__(self, log_mean: Tensor, dispersion: Tensor, validate_args: bool | None = None) -> None:
         self.log_mean, self.dispersion = broadcast_all(log_mean, dispersion)
         super().__init__(self.log_mean.shape, validate_args=validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "NegativeBinomial":
-        """The same distribution, repeated over `batch_shape`."""
-        shape = torch.Size(batch_shape)
-        return NegativeBinomial(self.log_mean.expand(shape), self.dispersion.expand(shape), validate_args=False)
 
     @property
     def mean(self) -> Tensor:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.base import Base
 from vaekit.errors import ConfigError
 
 
@@ -27,7 +28,7 @@ def draw_one_hot(logits: Tensor) -> Tensor:
         return F.one_hot(index, logits.shape[-1]).to(logits.dtype)
 
 
-class OneHotCategorical(Distribution):
+class OneHotCategorical(Base):
     r"""\( P(z) = \prod_i \prod_c \pi_{ic}^{z_{ic}} \) for codes i, each of which is a one-hot vector over C classes.
 
     Args:
@@ -40,7 +41,7 @@ class OneHotCategorical(Distribution):
         tensor(-2.7726)
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("log_probs",)
     has_rsample = False
 
     def __init__(self, logits: Tensor, event_ndims: int = 0) -> None:
@@ -67,10 +68,6 @@ class OneHotCategorical(Distribution):
     def mode(self) -> Tensor:
         """The most probable event, shape (*batch, *codes, C)."""
         return F.one_hot(self.log_probs.argmax(-1), self.log_probs.shape[-1]).to(self.log_probs.dtype)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "OneHotCategorical":
-        """The same distribution, repeated over `batch_shape`."""
-        return OneHotCategorical(self.log_probs.expand(torch.Size(batch_shape) + self.event_shape), self.event_ndims)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *codes, C)."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from vaekit.distributions.base import Base, from_noise, noise_shape
+from vaekit.distributions.base import Base, from_noise, hooks, noise_shape
 from vaekit.errors import ShapeError
 
 Missing = Literal["error", "observed-only"]
@@ -36,7 +36,7 @@ class Product(Base):
         tensor(-0.9189)
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("base",)
 
     def __init__(
         self,
@@ -90,11 +90,6 @@ class Product(Base):
         """Var[x] per element, shape (*batch, *event)."""
         return self.base.variance
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Product":
-        """The same product, repeated over `batch_shape`."""
-        base = self.base.expand(torch.Size(batch_shape) + self.event_shape)
-        return Product(base, self.event_ndims, missing=self.missing, quantity=self._quantity)
-
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *event)."""
         return self.base.sample(torch.Size(sample_shape))
@@ -127,9 +122,10 @@ class Product(Base):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, summed over the (observed) elements, shape (*batch,)."""
-        at_once = getattr(self.base, "sum_log_prob_no_grad", None)  # of a family that sums cheaper than by elements
-        if at_once is not None and self.event_ndims and self.missing == "error" and not torch.is_grad_enabled():
-            return at_once(value, self.event_ndims)
+        if self.event_ndims and self.missing == "error" and not torch.is_grad_enabled():
+            at_once = hooks(self.base).sum_log_prob_no_grad(value, self.event_ndims)
+            if at_once is not None:
+                return at_once
         return self._sum(self.log_prob_per_element(value))
 
     def _sum(self, values: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.support import open_unit_interval
 from vaekit.errors import ConfigError
 
@@ -18,7 +19,7 @@ def check_temperature(family: str, temperature: float) -> None:
         raise ConfigError(f"{family} expects a positive temperature; got {temperature}")
 
 
-class RelaxedBernoulli(Distribution):
+class RelaxedBernoulli(Base):
     r"""\( z = \sigma((l + \epsilon)/\tau) \) with logistic noise: a bit with log-odds l, relaxed to (0, 1).
 
     With \( s = \tau \log\frac{z}{1 - z} - l \),
@@ -42,6 +43,7 @@ class RelaxedBernoulli(Distribution):
         tensor(-0.6931)
     """
 
+    parameters = ("logits",)
     arg_constraints: dict[str, constraints.Constraint] = {"logits": constraints.real}  # noqa: RUF012
     support: Any = open_unit_interval
     has_rsample = True
@@ -54,15 +56,6 @@ class RelaxedBernoulli(Distribution):
     def centre(self) -> Tensor:
         r"""The median \( \sigma(l/\tau) \), shape (*batch)."""
         return _inside(torch.sigmoid(self.logits / self.temperature))
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "RelaxedBernoulli":
-        """The same distribution, repeated over `batch_shape`."""
-        return RelaxedBernoulli(self.logits.expand(torch.Size(batch_shape)), self.temperature)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws without gradients, shape (*sample_shape, *batch)."""
-        with torch.no_grad():
-            return self.rsample(sample_shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch), strictly inside (0, 1)."""
@@ -85,7 +78,7 @@ def _inside(value: Tensor) -> Tensor:
     return value.clamp(eps, 1 - eps)
 
 
-class RelaxedOneHotCategorical(Distribution):
+class RelaxedOneHotCategorical(Base):
     r"""\( z_i = \mathrm{softmax}((l_i + g_i)/\tau) \) with Gumbel noise g: one-hot vectors relaxed to the simplex.
 
     \[ \log p(z) = \sum_i \log \Gamma(C) + (C - 1) \log \tau + \sum_c (s_{ic} - \log z_{ic})
@@ -109,7 +102,7 @@ class RelaxedOneHotCategorical(Distribution):
         tensor(0.7001)
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("logits",)
     has_rsample = True
 
     def __init__(self, logits: Tensor, temperature: float, event_ndims: int = 0) -> None:
@@ -126,16 +119,6 @@ class RelaxedOneHotCategorical(Distribution):
     def centre(self) -> Tensor:
         r"""The point without noise, \( \mathrm{softmax}(l/\tau) \), shape (*batch, *codes, C)."""
         return self._relaxed(self.logits)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "RelaxedOneHotCategorical":
-        """The same distribution, repeated over `batch_shape`."""
-        logits = self.logits.expand(torch.Size(batch_shape) + self.event_shape)
-        return RelaxedOneHotCategorical(logits, self.temperature, self.event_ndims)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws without gradients, shape (*sample_shape, *batch, *codes, C)."""
-        with torch.no_grad():
-            return self.rsample(sample_shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch, *codes, C), strictly between 0 and 1."""

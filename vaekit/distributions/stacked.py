@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.shapes import broadcast_shapes
 
 
-class Stacked(Distribution):
+class Stacked(Base):
     r"""\( p(v) = \prod_m p_m(v_m) \) with \( v = (v_1, \dots, v_M) \) stacked in front of the event dimensions.
 
     Args:
@@ -23,8 +24,6 @@ class Stacked(Distribution):
         >>> Stacked([normal, normal]).event_shape
         torch.Size([2, 3])
     """
-
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
 
     def __init__(self, parts: Sequence[Distribution]) -> None:
         batch = broadcast_shapes(*(part.batch_shape for part in parts))

@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Independent, constraints
 
+from vaekit.distributions.base import hooks
+from vaekit.distributions.product import Product
 from vaekit.errors import SupportError
 
 
@@ -20,11 +22,24 @@ class _OpenUnitInterval(constraints.interval):
         return (value > 0) & (value < 1)
 
 
-class _UnitSphere(constraints.Constraint):
+class Support(constraints.Constraint):
+    """A set of vaekit's own, with words for messages and a way back for points beside it."""
+
+    @property
+    def words(self) -> str:
+        """What messages call the set."""
+        return str(self)
+
+    def nearest(self, value: Tensor) -> Tensor:
+        """The point of the set that a mean of its points stands for; the mean itself where the set is convex."""
+        return value
+
+
+class _UnitSphere(Support):
     """|z| = 1, up to the rounding of a vector's entries."""
 
     event_dim = 1
-    words = "the unit sphere"
+    words = "the unit sphere"  # type: ignore[assignment]
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each vector lies on the sphere."""
@@ -36,7 +51,7 @@ class _UnitSphere(constraints.Constraint):
         return torch.nn.functional.normalize(value, dim=-1)
 
 
-class PoincareBall(constraints.Constraint):
+class PoincareBall(Support):
     """c |z|^2 < 1.
 
     Args:
@@ -100,7 +115,7 @@ def describe_support(distribution: Distribution) -> str:
         return "the one-hot vectors"
     if support is constraints.simplex:
         return "the simplex"
-    return getattr(support, "words", str(support))
+    return support.words if isinstance(support, Support) else str(support)
 
 
 def centre(distribution: Distribution) -> Tensor:
@@ -109,17 +124,34 @@ def centre(distribution: Distribution) -> Tensor:
     On a sphere or a ball the mean of points is no such point, and a relaxed distribution knows no mean; those have a
     `centre` of their own.
     """
-    own = getattr(getattr(distribution, "base", distribution), "centre", None)
+    own = hooks(elements(distribution)).centre
     return distribution.mean if own is None else own
+
+
+def elements(distribution: Distribution) -> Distribution:
+    """The elementwise distribution behind a product, ours or torch's; any other one itself."""
+    if isinstance(distribution, Independent):
+        return distribution.base_dist
+    return distribution.base if isinstance(distribution, Product) else distribution
+
+
+def bounds_of(support: constraints.Constraint) -> tuple[float, float] | None:
+    """The ends of an interval of numbers or integers; None for any other set."""
+    if support is constraints.boolean:
+        return 0.0, 1.0
+    if isinstance(support, constraints.interval | constraints.integer_interval):
+        low, high = (float(torch.as_tensor(end).max()) for end in (support.lower_bound, support.upper_bound))
+        return low, high
+    return None
 
 
 def nearest(distribution: Distribution, value: Tensor) -> Tensor:
     """`value`, a mean of points of the support, moved back onto the support where that has no means: onto a sphere."""
     try:
-        project = getattr(element_support(distribution), "nearest", None)
+        support = element_support(distribution)
     except NotImplementedError:  # a distribution that does not say
         return value
-    return value if project is None else project(value)
+    return support.nearest(value) if isinstance(support, Support) else value
 
 
 def known_support(distribution: Distribution) -> str | None:
@@ -144,7 +176,7 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
         SupportError: naming the support, the range that came, and the way out.
     """
     support: Any = element_support(distribution)
-    missing_allowed = getattr(distribution, "missing", "error") == "observed-only"
+    missing_allowed = hooks(distribution).missing == "observed-only"
     finite_or_hole = torch.isfinite(value) | (
         torch.isnan(value) if missing_allowed else torch.zeros_like(value, dtype=torch.bool)
     )
@@ -153,7 +185,7 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
         inside = inside | torch.isnan(value)
     if bool(inside.all()) and bool(finite_or_hole.all()):
         return
-    name = type(getattr(distribution, "base", distribution)).__name__
+    name = type(elements(distribution)).__name__
     expected = describe_support(distribution)
     finite = value[torch.isfinite(value)]
     came = f"values in [{finite.min():g}, {finite.max():g}]" if len(finite) else "no finite value"

@@ -4,8 +4,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.shapes import broadcast_shapes
 
 
@@ -62,7 +63,7 @@ class SequenceNetwork(Protocol):
         ...
 
 
-class TokenSequence(Distribution):
+class TokenSequence(Base):
     r"""\( P(x) = \prod_{t \le \tau} P(x_t | x_1, \dots, x_{t-1}) \), where \( \tau \) is the place of the first end
     token, or T.
 
@@ -79,7 +80,7 @@ class TokenSequence(Distribution):
         end_token: the token that ends a sequence; None: all T positions count.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("context",)
     has_rsample = False
     has_exact_mean = False
 
@@ -95,7 +96,7 @@ class TokenSequence(Distribution):
         super().__init__(context.shape[:-1], torch.Size(event_shape), validate_args=False)
 
     @property
-    def num_values(self) -> int:
+    def num_values(self) -> int:  # type: ignore[override]
         """How many numbers a pass of `log_prob` makes, for the size of chunks."""
         return self.batch_shape.numel() * self.event_shape.numel() * (self.num_tokens + self.context.shape[-1])
 
@@ -113,11 +114,6 @@ class TokenSequence(Distribution):
     def mean(self) -> Tensor:
         """The same as `mode`."""
         return self.mode
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "TokenSequence":
-        """The same distribution, repeated over `batch_shape`."""
-        context = self.context.expand(*batch_shape, self.context.shape[-1])
-        return TokenSequence(self.network, context, tuple(self.event_shape), self.num_tokens, self.end_token)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(x) in nats, shape (*batch,)."""

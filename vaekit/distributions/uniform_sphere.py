@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.support import unit_sphere
 
 
@@ -15,7 +15,7 @@ def log_area(dimension: int) -> float:
     return math.log(2) + 0.5 * dimension * math.log(math.pi) - math.lgamma(0.5 * dimension)
 
 
-class UniformSphere(Distribution):
+class UniformSphere(Base):
     r"""\( p(z) = 1/|S^{D-1}| \) on the unit sphere of \( R^D \), with respect to its area.
 
     Args:
@@ -27,7 +27,7 @@ class UniformSphere(Distribution):
         tensor(-1.8379)
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
+    parameters = ("zeros",)
     support: Any = unit_sphere
     has_rsample = False
 
@@ -44,10 +44,6 @@ class UniformSphere(Distribution):
     def variance(self) -> Tensor:
         """1/D, shape (*batch, D)."""
         return torch.full_like(self.zeros, 1 / self.zeros.shape[-1])
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "UniformSphere":
-        """The same distribution, repeated over `batch_shape`."""
-        return UniformSphere(self.zeros.expand(torch.Size(batch_shape) + self.event_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws, shape (*sample_shape, *batch, D)."""

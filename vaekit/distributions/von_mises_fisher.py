@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta, Distribution, constraints
 
+from vaekit.distributions.base import Base
 from vaekit.distributions.bessel import normalizer
 from vaekit.distributions.support import unit_sphere
 from vaekit.distributions.uniform_sphere import UniformSphere, log_area
@@ -17,7 +18,7 @@ _NODES = 40
 _REACH = 12.0  # in widths of the density of the angle; beyond, e^-72 of it is left
 
 
-class VonMisesFisher(Distribution):
+class VonMisesFisher(Base):
     r"""\( p(z) = C_D(\kappa) e^{\kappa \mu^T z} \) on the sphere \( S^{D-1} = \{ z \in R^D : |z| = 1 \} \).
 
     \( C_D(\kappa) = \kappa^{\nu} (2\pi)^{-D/2} / I_\nu(\kappa) \) with \( \nu = D/2 - 1 \): the density is one with
@@ -44,6 +45,7 @@ class VonMisesFisher(Distribution):
         tensor(-1.1262)
     """
 
+    parameters = ("loc", "concentration", "_loc", "_kappa", "_log_scaled", "_length")
     arg_constraints: dict[str, constraints.Constraint] = {  # noqa: RUF012  (the name torch prescribes)
         "loc": constraints.real_vector,
         "concentration": constraints.positive,
@@ -86,11 +88,6 @@ class VonMisesFisher(Distribution):
         squared = self._loc**2
         return (along.unsqueeze(-1) * squared + across.unsqueeze(-1) * (1 - squared)).to(self.loc)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "VonMisesFisher":
-        """The same distribution, repeated over `batch_shape`."""
-        shape = torch.Size(batch_shape)
-        return VonMisesFisher(self.loc.expand(shape + self.event_shape), self.concentration.expand(shape))
-
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z) in nats, shape (*batch)."""
         distance = (value.double() - self._loc).square().sum(-1)
@@ -109,11 +106,6 @@ class VonMisesFisher(Distribution):
     def entropy(self) -> Tensor:
         """Entropy in nats, shape (*batch)."""
         return log_area(self.dimension) - self.kl_to_uniform()
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws without gradients, shape (*sample_shape, *batch, D)."""
-        with torch.no_grad():
-            return self.rsample(sample_shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch, D)."""

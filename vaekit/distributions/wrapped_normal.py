@@ -5,15 +5,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
 from vaekit.distributions import poincare
+from vaekit.distributions.base import Base
 from vaekit.distributions.stirling import HALF_LOG_TWO_PI
 from vaekit.distributions.support import PoincareBall
 from vaekit.errors import ConfigError
 
 
-class WrappedNormal(Distribution):
+class WrappedNormal(Base):
     r"""\( z = \exp_\mu(v), v \sim N(0, \mathrm{diag}\,\sigma^2) \), in the Poincare ball of curvature -c.
 
     \[ \log p(z) = \log N(v; 0, \mathrm{diag}\,\sigma^2) - (D - 1) \log \frac{\sinh \sqrt c |v|}{\sqrt c |v|},
@@ -41,6 +42,7 @@ class WrappedNormal(Distribution):
         tensor(-1.8379)
     """
 
+    parameters = ("loc", "scale")
     arg_constraints: dict[str, constraints.Constraint] = {  # noqa: RUF012  (the name torch prescribes)
         "loc": constraints.real_vector,
         "scale": constraints.independent(constraints.positive, 1),
@@ -66,16 +68,6 @@ class WrappedNormal(Distribution):
     def mode(self) -> Tensor:
         r"""\( \mu \), shape (*batch, D)."""
         return self.loc
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "WrappedNormal":
-        """The same distribution, repeated over `batch_shape`."""
-        shape = torch.Size(batch_shape) + self.event_shape
-        return WrappedNormal(self.loc.expand(shape), self.scale.expand(shape), self.curvature)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws without gradients, shape (*sample_shape, *batch, D)."""
-        with torch.no_grad():
-            return self.rsample(sample_shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch, D)."""

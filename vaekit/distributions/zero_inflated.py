@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.distributions.base import Base
 
-class ZeroInflated(Distribution):
+
+class ZeroInflated(Base):
     r"""\( P(x) = \pi [x = 0] + (1 - \pi) P_0(x) \): a zero with probability \( \pi \), otherwise a draw of `base`.
 
     References:
@@ -26,17 +28,13 @@ class ZeroInflated(Distribution):
         (tensor(0.5000), tensor(0.7500))
     """
 
+    parameters = ("base", "logits")
     arg_constraints: dict[str, constraints.Constraint] = {"logits": constraints.real}  # noqa: RUF012
     has_rsample = False
 
     def __init__(self, base: Distribution, logits: Tensor, validate_args: bool | None = None) -> None:
         self.base, self.logits = base, logits.expand(base.batch_shape)
         super().__init__(base.batch_shape, validate_args=validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "ZeroInflated":
-        """The same distribution, repeated over `batch_shape`."""
-        shape = torch.Size(batch_shape)
-        return ZeroInflated(self.base.expand(shape), self.logits.expand(shape), validate_args=False)
 
     @property
     def support(self) -> Any:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vaekit import bounds, engine
 from vaekit.bounds import LatentVariableModel
+from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.aggregate import Aggregate, aggregate
 from vaekit.evaluation.estimate import Score
@@ -156,7 +157,7 @@ def _kl_per_dimension(model: LatentVariableModel, y: Tensor) -> Tensor | None:
 def _scale(model: LatentVariableModel, y: Tensor) -> Scale | None:
     """The `scale` of the elements of p(x|z) at draws from q, where the family has one that is learned."""
     p = model.likelihood(model.posterior(y).sample())
-    scale = getattr(getattr(p, "base", p), "scale", None)
+    scale = getattr(elements(p), "scale", None)
     head = getattr(getattr(model, "decoder", None), "head", None)
     if not isinstance(scale, Tensor) or isinstance(getattr(head, "scale", None), float | int):
         return None

@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Distribution
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
+from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.classifier import classifier_two_sample_test
 from vaekit.evaluation.estimate import Score
@@ -24,7 +25,7 @@ _CHUNK = 256  # rows per pass of the model
 
 
 def _is_bernoulli(p: Distribution) -> bool:
-    return isinstance(getattr(p, "base", p), Bernoulli)
+    return isinstance(elements(p), Bernoulli)
 
 
 def _draws(model: LatentVariableModel, num_samples: int) -> Tensor:

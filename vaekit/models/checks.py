@@ -9,7 +9,9 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
-from vaekit.distributions import centre
+from vaekit.distributions import Product, centre
+from vaekit.distributions.base import hooks
+from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.models.rows import Rows, as_tensor
 from vaekit.transforms import Transform
@@ -28,7 +30,7 @@ def quantity(likelihood: Distribution, transform: Transform | None) -> str:
     the mass of the integers from below.
     """
     support: Any = likelihood.support
-    of_model = getattr(likelihood, "quantity", None) or ("mass" if support.is_discrete else "density")
+    of_model = hooks(likelihood).quantity or ("mass" if support.is_discrete else "density")
     if of_model == "density" and transform is not None:
         if transform.discretizes:
             return "no density"  # a density at bits is neither one of the grey values nor a mass of the bits
@@ -39,9 +41,8 @@ def quantity(likelihood: Distribution, transform: Transform | None) -> str:
 
 def num_values(distribution: Distribution) -> int:
     """How many numbers a distribution holds, or makes on its way to log p: what a pass costs in memory."""
-    base = getattr(distribution, "base", distribution)
-    own = getattr(base, "num_values", 1)  # of a distribution whose log_prob makes far more than it holds
-    return max([1, own, *(value.numel() for value in vars(base).values() if isinstance(value, Tensor))])
+    base = distribution.base if isinstance(distribution, Product) else distribution
+    return max([hooks(base).num_values, *(value.numel() for value in vars(base).values() if isinstance(value, Tensor))])
 
 
 def code_of(q: Distribution) -> Tensor:
@@ -55,7 +56,7 @@ def code_of(q: Distribution) -> Tensor:
     except NotImplementedError:
         code = None
     if code is None or bool(code.isnan().all()):  # torch's way of saying that a categorical has none
-        name = type(getattr(q, "base", q)).__name__
+        name = type(elements(q)).__name__
         raise ConfigError(
             f"the posterior, {name}, has no mean to take as a code. Take draws instead (mean=False), or encode the "
             "rows in another way and hand the codes over."

@@ -18,6 +18,7 @@ from torch.distributions import Distribution
 from vaekit import engine
 from vaekit.bounds import METHODS, Draw
 from vaekit.distributions import check_support
+from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import checks
 from vaekit.models.draws import Block, Sampling, blocks
@@ -227,7 +228,7 @@ class View:
     def _check(self, where: str) -> None:
         """Shape, finiteness, and the support of the likelihood behind the transform, of all rows."""
         checks.check_shape(self.rows, self.event_shape, where)
-        allow_holes = self.has_likelihood and getattr(self.at_prior, "missing", "error") == "observed-only"
+        allow_holes = self.has_likelihood and hooks(self.at_prior).missing == "observed-only"
         with engine.evaluating(self.model), engine.seeded(0):
             for rows in read(self.rows, slices(len(self), 4096)):
                 x = rows.to(self.device)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from vaekit.distributions.support import bounds_of, element_support
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.files import check_suffix, write_atomically
 from vaekit.models.rows import as_tensor
@@ -68,14 +69,10 @@ def model_range(view: View, x: Any = None, decoded: Any = None) -> Range:
 
 def _support_range(view: View) -> Range | None:
     """The bounds of the likelihood's support, seen through the transform; None where it is unbounded."""
-    support: Any = view.at_prior.support
-    support = getattr(support, "base_constraint", support)
-    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
-    if type(support).__name__ == "_Boolean":
-        low, high = 0, 1
-    if low is None or high is None:
+    found = bounds_of(element_support(view.at_prior))
+    if found is None:
         return None
-    ends = [torch.full((1, *view.event_shape), float(torch.as_tensor(v).max())) for v in (low, high)]
+    ends = [torch.full((1, *view.event_shape), end) for end in found]
     transform = view.transform
     with torch.no_grad():
         ends = ends if transform is None else [transform.inverse(end) for end in ends]

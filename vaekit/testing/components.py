@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from vaekit import engine, kl, likelihoods, models, networks, posteriors, priors
 from vaekit.bounds import LatentVariableModel
 from vaekit.conditional import Conditional, ConditionalDistribution
+from vaekit.distributions.base import hooks
 from vaekit.objectives import Loss, Objective
 from vaekit.testing.distributions import (
     DRAWS,
@@ -101,7 +102,7 @@ def check_likelihood(head: ConditionalDistribution, *, seed: int = 0) -> None:
             expect(same, "log_prob of x to broadcast over K", "other values than for repeated rows")
             support: Any = wide.support
             expected = "mass" if support.is_discrete else "density"
-            quantity = getattr(wide, "quantity", expected)
+            quantity = hooks(wide).quantity or expected
             expect(quantity in (expected, "no density"), f"the quantity {expected!r} or 'no density'", quantity)
 
 

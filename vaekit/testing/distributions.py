@@ -10,6 +10,7 @@ from torch.distributions import Distribution, constraints
 from vaekit import engine
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import element_support
+from vaekit.distributions.base import hooks
 from vaekit.errors import VaekitError
 
 DRAWS = 20_000
@@ -73,7 +74,7 @@ def check_mean(d: Distribution) -> None:
         mean = d.mean
     except NotImplementedError:
         return
-    if getattr(d, "has_exact_mean", True) and bool(mean.isfinite().all()):
+    if hooks(d).has_exact_mean and bool(mean.isfinite().all()):
         expect_shape(mean, (*d.batch_shape, *d.event_shape), "mean")
         within_errors(d.sample(torch.Size((DRAWS,))), mean, "the mean")
 
@@ -109,7 +110,7 @@ def grid(d: Distribution) -> tuple[Tensor, Tensor] | None:
 
 def check_total(d: Distribution, event: tuple[int, ...]) -> None:
     """A density of one scalar integrates to 1, a mass sums to 1."""
-    if math.prod(event) != 1 or getattr(d, "quantity", None) == "no density":
+    if math.prod(event) != 1 or hooks(d).quantity == "no density":
         return
     try:
         points = grid(d)
