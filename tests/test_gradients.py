@@ -9,6 +9,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 import vaekit as vk
 from vaekit import engine
 from vaekit.models.rows import Batch
+from vaekit.models.view import View
 from vaekit.training import Adam, gradients
 from vaekit.training.gradients import Backward, OneGraph, norm_of
 from vaekit.training.step import Step
@@ -288,7 +289,7 @@ def test_no_posterior_or_prior_breaks_the_graph(traced, name):
 
 def test_a_posterior_whose_sampler_rejects_is_not_compiled():
     model, objective = vk.presets.s_vae((6,), likelihood="bernoulli")
-    step = Step(vk.Trainer(compile="on"), model, objective)
+    step = Step(vk.Trainer(compile="on"), View.of(model), objective)
     assert step.gradients.loss is gradients._loss
     assert torch.isfinite(step(rows_of(X.float())).value)
 
@@ -299,7 +300,7 @@ def test_calls_come_from_cpp_where_they_take_a_share_of_the_step(monkeypatch, ba
     monkeypatch.setattr(gradients.engine, "compiled", lambda f, _, options=None, **__: asked.append(options) or f)
     monkeypatch.setattr(gradients.engine, "can_compile", lambda: True)
     model, objective = vk.presets.vae((95,), hidden=(128, 128))
-    Step(vk.Trainer(compile="on", batch_size=batch_size), model, objective)
+    Step(vk.Trainer(compile="on", batch_size=batch_size), View.of(model), objective)
     assert asked == [None, {"cpp_wrapper": expected}], "the plain pass, and the graph"
 
 

@@ -113,7 +113,7 @@ def test_rescaling_belongs_to_the_network():
     network = RescaleInput(inner, 0, 255)
     assert network(torch.tensor([[0.0, 51.0, 255.0]])).tolist() == [[0.0, pytest.approx(0.2), 1.0]]
     assert (network.in_shape, network.out_shape) == (inner.in_shape, inner.out_shape)
-    assert not hasattr(RescaleInput(nn.Linear(2, 2)), "out_shape")
+    assert RescaleInput(nn.Linear(2, 2)).out_shape is None
     with pytest.raises(ConfigError, match="low < high"):
         RescaleInput(inner, 1, 0)
 

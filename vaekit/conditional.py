@@ -15,6 +15,7 @@ from vaekit import engine
 from vaekit.engine import convolutions
 from vaekit.errors import ShapeError
 from vaekit.networks.shapes import Shape, as_shape
+from vaekit.traits import NetworkTraits, told
 
 
 class ConditionalDistribution(nn.Module, ABC):
@@ -33,10 +34,13 @@ class ConditionalDistribution(nn.Module, ABC):
             bear it, the scale of a density does not.
         can_compile: whether torch.compile can take a training step through the distribution; False where a sampler
             rejects.
+        min_scale: the floor of a scale that is learned, where the family has one.
+        scale_is_fixed: whether the scale is a constant.
     """
 
     autocast_params = False
     can_compile = True
+    min_scale: float | None = None
 
     def __init__(
         self, event_shape: Shape, *, num_params: int | None = None, param_shape: tuple[int, ...] | None = None
@@ -50,6 +54,11 @@ class ConditionalDistribution(nn.Module, ABC):
             self.param_shape = param_shape
         else:
             raise ShapeError("a head needs num_params (elementwise families) or param_shape")
+
+    @property
+    def scale_is_fixed(self) -> bool:
+        """See the class."""
+        return False
 
     @abstractmethod
     def forward(self, params: Tensor) -> Distribution:
@@ -129,9 +138,10 @@ class Conditional(nn.Module):
         self.autocast_dtype: torch.dtype | None = None
         self.adapter: nn.Module | None = None
         convolutions.adopt(network)
-        shape = in_shape if in_shape is not None else getattr(network, "in_shape", None)
+        known = told(NetworkTraits, network)
+        shape = in_shape if in_shape is not None else known.in_shape
         self.in_shape = None if shape is None else as_shape(shape)
-        if hasattr(network, "out_shape") or self.in_shape is not None:
+        if known.out_shape is not None or self.in_shape is not None:
             self._build_adapter()
 
     def build(self, in_shape: Shape) -> None:
@@ -152,7 +162,7 @@ class Conditional(nn.Module):
             self._build_adapter()
 
     def _build_adapter(self) -> None:
-        out_shape = getattr(self.network, "out_shape", None)
+        out_shape = told(NetworkTraits, self.network).out_shape
         if out_shape is None:
             assert self.in_shape is not None
             probe = torch.zeros(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vaekit import bounds, engine
 from vaekit.bounds import LatentVariableModel
+from vaekit.conditional import Conditional
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.aggregate import Aggregate, aggregate
@@ -17,6 +18,7 @@ from vaekit.evaluation.verdict import Finding, verdict
 from vaekit.kl import kl_per_dimension
 from vaekit.models.rows import slices
 from vaekit.models.view import View
+from vaekit.traits import ModelTraits, told
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,12 @@ def _kl_per_dimension(model: LatentVariableModel, y: Tensor) -> Tensor | None:
 def _scale(model: LatentVariableModel, y: Tensor) -> Scale | None:
     """The `scale` of the elements of p(x|z) at draws from q, where the family has one that is learned."""
     p = model.likelihood(model.posterior(y).sample())
-    scale = getattr(elements(p), "scale", None)
-    head = getattr(getattr(model, "decoder", None), "head", None)
-    if not isinstance(scale, Tensor) or isinstance(getattr(head, "scale", None), float | int):
+    scale = vars(elements(p)).get("scale")
+    decoder = told(ModelTraits, model).decoder
+    head = decoder.head if isinstance(decoder, Conditional) else None
+    if not isinstance(scale, Tensor) or (head is not None and head.scale_is_fixed):
         return None
     values = scale.double().flatten()
-    floor = getattr(head, "min_scale", None)
+    floor = None if head is None else head.min_scale
     at_floor = float((values < 1.01 * floor).double().mean()) if floor else float("nan")
     return Scale(float(values.min()), float(values.median()), float(values.max()), at_floor)

@@ -24,6 +24,7 @@ from vaekit.evaluation.aggregate import posterior_moments
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.sums import RunningMoments, WeightSums
 from vaekit.progress import track
+from vaekit.traits import ModelTraits, told
 
 _BLOCK = 64  # draws per pass
 
@@ -66,7 +67,7 @@ def local_family(model: LatentVariableModel, y: Tensor) -> Local | None:
     The family is that of the encoder's head where the model has one, else the Gaussian family of what `posterior`
     returns; None where neither is known.
     """
-    encoder = getattr(model, "encoder", None)
+    encoder = told(ModelTraits, model).encoder
     if isinstance(encoder, Conditional):
         return encoder.params(y), encoder.head
     q = model.posterior(y)

@@ -37,6 +37,8 @@ class DiscretizedLogistic(ConditionalDistribution):
         ConfigError: if L < 2 or the floor is not positive.
     """
 
+    min_scale: float
+
     def __init__(
         self, event_shape: Shape, num_levels: int = 256, min_scale: float = 1e-3, missing: Missing = "error"
     ) -> None:

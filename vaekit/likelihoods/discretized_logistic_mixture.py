@@ -46,6 +46,8 @@ class DiscretizedLogisticMixture(ConditionalDistribution):
         torch.Size([2, 3, 8, 8])
     """
 
+    min_scale: float
+
     def __init__(
         self,
         event_shape: Shape,

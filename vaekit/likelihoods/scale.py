@@ -60,6 +60,11 @@ class LocationScale(ConditionalDistribution):
         self.scale, self.min_scale, self.missing = scale, min_scale, missing
         self.scale_parameter = ScaleParameter(self.event_shape, scale, min_scale)
 
+    @property
+    def scale_is_fixed(self) -> bool:
+        """Whether `scale` is a number."""
+        return isinstance(self.scale, float | int)
+
     def forward(self, params: Tensor) -> Product:
         """(location[, raw scale]) of shape (..., P, *event) to p(x|z)."""
         loc, *raw = self.unbind(params)

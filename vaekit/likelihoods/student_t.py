@@ -58,6 +58,11 @@ class StudentT(ConditionalDistribution):
         self.scale_parameter = ScaleParameter(self.event_shape, scale, min_scale)
         self.df_parameter = PositiveParameter(self.event_shape, df, name="df", floor=min_df, initial=3.0)
 
+    @property
+    def scale_is_fixed(self) -> bool:
+        """Whether `scale` is a number."""
+        return isinstance(self.scale, float | int)
+
     def forward(self, params: Tensor) -> Product:
         """(location[, raw scale][, raw degrees of freedom]) of shape (..., P, *event) to p(x|z)."""
         loc, *raw = self.unbind(params)

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from vaekit.distributions import nearest
 from vaekit.errors import ShapeError
 from vaekit.models.view import View
+from vaekit.traits import ModelTraits, told
 
 
 class OfWrapped:
@@ -34,7 +35,7 @@ class OfWrapped:
     @property
     def decoder(self) -> Any:
         """The decoder of the wrapped model; its input is z."""
-        return getattr(self.model, "decoder", None)
+        return told(ModelTraits, self.model).decoder
 
     @property
     def transform(self) -> Any:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +11,13 @@ from vaekit.conditional import Conditional
 from vaekit.errors import ShapeError
 from vaekit.models.base import GenerativeModel
 from vaekit.models.supports import check_supports
+from vaekit.traits import PartTraits, told
 from vaekit.transforms import Transform
 
 
 def _event_shape(prior: nn.Module) -> tuple[int, ...]:
     """Shape Z of the prior's events: of its attribute, for a prior that works only once it is bound, or of its call."""
-    shape = getattr(prior, "event_shape", None)
+    shape = told(PartTraits, prior).event_shape
     if shape is None:
         with torch.no_grad():
             shape = prior().event_shape
@@ -81,7 +81,7 @@ class VAE(GenerativeModel):
         call it again after a part was exchanged.
         """
         for part in (self.prior, self.encoder.head, self.decoder.head):
-            bind: Any = getattr(part, "bind", None)
+            bind = told(PartTraits, part).bind
             if bind is not None:
                 bind(self)
 

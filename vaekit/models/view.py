@@ -7,7 +7,6 @@ own units. Training, evaluation, queries, plots and exports start from the view.
 import copy
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -24,31 +23,11 @@ from vaekit.models import checks
 from vaekit.models.draws import Block, Sampling, blocks
 from vaekit.models.keyed import Key, RowNoise, transformed
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, read, slices, taken
+from vaekit.traits import ModelTraits, told
 from vaekit.transforms.base import as_floating, as_transform
 
 _VALUES = 2**22  # parameters of p(x|z) per pass of decode and encode: bounds memory, whatever N and X
 _AT_ONCE_BYTES = 2**26  # of rows in model space that are kept for all epochs
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What a model may say of itself, with the answer for one that says nothing.
-
-    Attributes:
-        transform: the way from data to model space; None where the model sees the data as they are.
-        num_likelihood_params: how many raw parameters p(x|z) has for one z; None reads it off a distribution.
-        posterior_is_fixed: whether `posterior(x)` draws no noise of its own, as one that refines q does.
-    """
-
-    transform: object = None
-    num_likelihood_params: int | None = None
-    posterior_is_fixed: bool = False
-
-    @classmethod
-    def of(cls, model: object) -> "Traits":
-        """The traits of any object."""
-        said: dict[str, Any] = {field.name: getattr(model, field.name, field.default) for field in fields(cls)}
-        return cls(**said)
 
 
 def require(model: object, methods: Iterable[str], what: str = "this") -> None:
@@ -88,7 +67,7 @@ class View:
         self, model: Any, rows: Rows | None, requires: tuple[str, ...], weight: Tensor | None, context: Tensor | None
     ) -> None:
         self.model, self._rows, self.requires, self.weight, self.context = model, rows, requires, weight, context
-        self._traits = Traits.of(model)
+        self._traits = told(ModelTraits, model)
         self.transform = as_transform(self._traits.transform)
         self.posterior_is_fixed = self._traits.posterior_is_fixed
         self._whole: tuple[Tensor, Tensor] | None = None

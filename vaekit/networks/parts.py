@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
 from vaekit.networks.shapes import as_shape
+from vaekit.traits import NetworkTraits, told
 
 
 class Parts(nn.Module):
@@ -36,8 +37,7 @@ class Parts(nn.Module):
         if not self.chosen or not set(self.chosen) <= set(range(len(self.sizes))):
             raise ConfigError(f"chosen parts are places from 0 to {len(self.sizes) - 1}; got {self.chosen}")
         self.in_shape = (sum(self.sizes),)
-        if hasattr(network, "out_shape"):
-            self.out_shape = network.out_shape
+        self.out_shape = told(NetworkTraits, network).out_shape
 
     def forward(self, z: Tensor) -> Tensor:
         """The network's output for the chosen parts of z, shape (B, sum of sizes)."""

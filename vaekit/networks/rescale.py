@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
+from vaekit.traits import NetworkTraits, told
 
 
 class RescaleInput(nn.Module):
@@ -27,9 +28,8 @@ class RescaleInput(nn.Module):
         if not low < high:
             raise ConfigError(f"RescaleInput expects low < high; got {low} and {high}")
         self.network, self.low, self.high = network, float(low), float(high)
-        for name in ("in_shape", "out_shape"):
-            if hasattr(network, name):
-                setattr(self, name, getattr(network, name))
+        known = told(NetworkTraits, network)
+        self.in_shape, self.out_shape = known.in_shape, known.out_shape
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for the scaled input."""
@@ -56,9 +56,8 @@ class LogInput(nn.Module):
         if not offset >= 0:
             raise ConfigError(f"LogInput expects an offset of at least 0; got {offset}")
         self.network, self.offset = network, float(offset)
-        for name in ("in_shape", "out_shape"):
-            if hasattr(network, name):
-                setattr(self, name, getattr(network, name))
+        known = told(NetworkTraits, network)
+        self.in_shape, self.out_shape = known.in_shape, known.out_shape
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for the logarithms."""

@@ -46,6 +46,7 @@ class Objective(nn.Module, ABC):
         requires: names of the methods that it asks of a model; one without "likelihood" trains models that have no
             density, and then nothing reports a log p.
         step: number of updates so far, shape (); feeds schedules.
+        num_samples: draws of z per row in one forward pass.
         num_data: N, or the sum of the weights of the training rows; known after `prepare`.
         selects: the key of `validation_terms` by which the best weights are chosen.
         can_compile: whether torch.compile can take its forward pass; False where that contains a derivative of its own.
@@ -54,6 +55,7 @@ class Objective(nn.Module, ABC):
     """
 
     requires: tuple[str, ...] = bounds.METHODS
+    num_samples: int = 1
     step: Tensor
     selects = "elbo"
     can_compile = True

@@ -11,6 +11,7 @@ from vaekit.distributions import nearest as nearest_in_support
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View, require
+from vaekit.traits import RowTraits, told
 
 _NEEDS = ("prior", "likelihood")
 
@@ -98,7 +99,7 @@ def check_unconfined(view: View, picture: str) -> None:
 
 def column_names(columns: Any, x: Any, num_columns: int) -> list[str]:
     """The names handed in, those that x brings (a data set, a data frame), or x1, x2, ..."""
-    found = columns if columns is not None else getattr(x, "columns", None)
+    found = columns if columns is not None else told(RowTraits, x).columns
     names = [f"x{i + 1}" for i in range(num_columns)] if found is None else [str(name) for name in found]
     if len(names) != num_columns:
         raise ShapeError(f"columns names each of the {num_columns} columns; got {len(names)} names")

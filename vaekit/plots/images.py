@@ -16,6 +16,7 @@ from vaekit.files import check_suffix, write_atomically
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.plots import style
+from vaekit.traits import RowTraits, told
 
 Range = tuple[float, float]
 _SEPARATOR = 160  # grey between tiles: visible beside black and beside white
@@ -59,7 +60,7 @@ def model_range(view: View, x: Any = None, decoded: Any = None) -> Range:
     The data win where they fill less than half of the bounds (digits of 16 grey levels under a likelihood of 256).
     """
     bounds = _support_range(view)
-    seen = getattr(x, "value_range", None) or (data_range(x) if x is not None else None)
+    seen = told(RowTraits, x).value_range or (data_range(x) if x is not None else None)
     if bounds is None:
         return seen or data_range(decoded)
     if seen is not None and seen[1] - seen[0] < 0.5 * (bounds[1] - bounds[0]):

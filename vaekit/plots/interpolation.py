@@ -10,6 +10,7 @@ from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
 from vaekit.plots.traversal import unit
+from vaekit.traits import RowTraits, told
 
 _MAX_PAIRS = 10
 
@@ -53,7 +54,8 @@ def interpolation(
     decoded = access.decode(first, access.nearest(first, z.flatten(0, 1)))
     title = "E[x|z] on straight lines between two codes"
     if is_image:
-        known = start if hasattr(start, "value_range") else torch.cat([as_tensor(view.rows) for view in (first, last)])
+        both = torch.cat([as_tensor(view.rows) for view in (first, last)])
+        known = start if told(RowTraits, start).value_range else both
         limits = value_range or images.model_range(first, known, decoded)
         ends = ["start", *[""] * (num_steps - 2), "end"]
         return images.tiles_figure(decoded, num_steps, title, limits, column_labels=ends, tile_inches=0.72)

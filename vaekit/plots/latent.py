@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from vaekit.errors import ShapeError
 from vaekit.plots import access, style
+from vaekit.traits import RowTraits, told
 
 _MAX_POINTS = 20_000
 _MAX_CLASSES = 20
@@ -30,7 +31,7 @@ def latent(model: Any, x: Any, labels: Any = None) -> Figure:
         ShapeError: if there are not as many labels as rows.
     """
     view = access.view_of(model, x)
-    labels = getattr(x, "labels", None) if labels is None else labels
+    labels = told(RowTraits, x).labels if labels is None else labels
     labels = None if labels is None else np.asarray(labels)
     if labels is not None and labels.shape != (len(view),):
         raise ShapeError(f"labels has one label per row, shape ({len(view)},); got {labels.shape}")

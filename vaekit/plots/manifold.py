@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from vaekit.errors import ConfigError
 from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
+from vaekit.traits import RowTraits, told
 
 
 def grid(n: int) -> torch.Tensor:
@@ -79,7 +80,7 @@ def manifold(
 
 
 def _kept(x: Any) -> Any:
-    return x if hasattr(x, "value_range") else as_tensor(x)
+    return x if told(RowTraits, x).value_range else as_tensor(x)
 
 
 def _label_axes(axes: Any) -> None:

@@ -13,6 +13,7 @@ from vaekit.distributions import Ancestral, Normal, Product
 from vaekit.distributions.positive import normal_of_maps
 from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.networks.residual import as_maps, over_leading, sizes_of
+from vaekit.traits import PartTraits, told
 
 
 class ConvLadder(ConditionalDistribution):
@@ -60,9 +61,8 @@ class ConvLadder(ConditionalDistribution):
 
     def bind(self, model: Any) -> None:
         """Follow the model's prior, where it has the same maps and channels."""
-        prior = model.prior
-        same = (getattr(prior, "maps", None), getattr(prior, "channels", None)) == (self.maps, self.channels)
-        self._bound = (prior,) if same else ()
+        shares = told(PartTraits, model.prior).shared_layers == ("maps", self.maps, self.channels)
+        self._bound = (model.prior,) if shares else ()
 
     def _layer(self, layer: int, features: Tensor, state: Tensor) -> Product:
         """q of one layer from features of x and the state, both of shape (..., C, H, W)."""

@@ -14,6 +14,7 @@ from vaekit.distributions.positive import normal_of
 from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.networks.dense import Dense
 from vaekit.networks.shapes import as_shape
+from vaekit.traits import PartTraits, told
 
 
 class Ladder(ConditionalDistribution):
@@ -50,9 +51,8 @@ class Ladder(ConditionalDistribution):
 
     def bind(self, model: Any) -> None:
         """Share the conditionals of the model's prior, where it is a hierarchy of the same sizes."""
-        prior = model.prior
-        is_hierarchy = hasattr(prior, "conditional") and tuple(getattr(prior, "sizes", ())) == self.sizes
-        self._bound = (prior,) if is_hierarchy else ()
+        shares = told(PartTraits, model.prior).shared_layers == ("vectors", self.sizes)
+        self._bound = (model.prior,) if shares else ()
 
     def _step(self, estimate: Product, layer: int, above: Tensor, state: None) -> tuple[Distribution, None]:
         if not self._bound:

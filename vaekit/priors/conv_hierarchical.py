@@ -39,6 +39,7 @@ class ConvHierarchical(nn.Module):
         self.maps, self.channels = as_maps(maps), channels
         self.sizes = sizes_of(self.maps)
         self.event_shape = (sum(self.sizes),)
+        self.shared_layers = ("maps", self.maps, self.channels)
         self.start = nn.Parameter(0.1 * torch.randn(channels, *self.maps[-1][1:]))
         pairs = zip(self.maps[1:], self.maps, strict=False)
         self.steps = nn.ModuleList(Descent(channels, above, below[1:]) for above, below in pairs)

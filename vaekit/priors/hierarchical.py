@@ -13,6 +13,7 @@ from vaekit.errors import ShapeError
 from vaekit.networks.dense import Dense
 from vaekit.networks.shapes import as_shape
 from vaekit.priors.standard_normal import StandardNormal
+from vaekit.traits import PartTraits, told
 
 
 class Hierarchical(nn.Module):
@@ -51,8 +52,9 @@ class Hierarchical(nn.Module):
         super().__init__()
         self.sizes, self.hidden, self.activation = as_shape(sizes, "sizes"), tuple(hidden), activation
         self.event_shape = (sum(self.sizes),)
+        self.shared_layers = ("vectors", self.sizes)
         self.top: Any = StandardNormal(self.sizes[-1]) if top is None else top
-        shape = tuple(getattr(self.top, "event_shape", self.sizes[-1:]))
+        shape = tuple(told(PartTraits, self.top).event_shape or self.sizes[-1:])
         if shape != self.sizes[-1:]:
             raise ShapeError(f"the top layer has size {self.sizes[-1]}, its prior events of shape {shape}")
         pairs = zip(self.sizes[1:], self.sizes, strict=False)
@@ -60,8 +62,9 @@ class Hierarchical(nn.Module):
 
     def bind(self, model: Any) -> None:
         """Hand the model on to the prior of the top layer, where that asks for it."""
-        if hasattr(self.top, "bind"):
-            self.top.bind(model)
+        bind = told(PartTraits, self.top).bind
+        if bind is not None:
+            bind(model)
 
     def conditional(self, layer: int, above: Tensor) -> Product:
         """p(z_l | z_{l+1}) of the layer at place `layer` (0 for z_1), for `above` of shape (..., its size)."""

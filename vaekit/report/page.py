@@ -15,6 +15,7 @@ from vaekit.models.rows import chosen
 from vaekit.plots import access
 from vaekit.report import numbers, words
 from vaekit.report.figures import Gallery
+from vaekit.traits import RowTraits, told
 
 _PICTURED_ROWS = 2000
 
@@ -67,9 +68,10 @@ def build(
     """
     generator = access.fixed(generator)
     view = access.view_of(model, x)
-    labels = getattr(x, "labels", None) if labels is None else labels
-    columns = getattr(x, "columns", None) if columns is None else columns
-    value_range = getattr(x, "value_range", None) if value_range is None else value_range
+    known = told(RowTraits, x)
+    labels = known.labels if labels is None else labels
+    columns = known.columns if columns is None else columns
+    value_range = known.value_range if value_range is None else value_range
     if evaluation is None:
         evaluation = numbers.evaluate(model, view, num_samples=num_samples, generator=generator)
     keep = chosen(len(view), _PICTURED_ROWS)

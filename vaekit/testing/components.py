@@ -22,6 +22,7 @@ from vaekit.testing.distributions import (
     raw,
     within_errors,
 )
+from vaekit.traits import PartTraits, told
 
 
 def _check_gradients(module: nn.Module, leaf: Tensor | None, value: Tensor, what: str) -> None:
@@ -157,7 +158,7 @@ def check_prior(prior: nn.Module, *, seed: int = 0) -> None:
             whole.to(dtype)
             p = prior()
             expect(isinstance(p, Distribution), "a torch.distributions.Distribution", type(p).__name__)
-            event = tuple(getattr(prior, "event_shape", p.event_shape))
+            event = tuple(told(PartTraits, prior).event_shape or p.event_shape)
             check_draws(p, (), event, dtype)
         _check_gradients(prior, None, p.log_prob(p.sample(torch.Size((64,)))).sum(), "log_prob")
         with torch.no_grad():

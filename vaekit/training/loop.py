@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Loop:
         with engine.seeded(engine.block_seed(settings.seed, INITIAL)):
             objective.build(model)
         num_rows = self.boundaries[0].stop - self.boundaries[0].start
-        self.stepper = Step(settings, model, objective, self.num_batches * self.max_epochs, num_rows)
+        self.stepper = Step(settings, train, objective, self.num_batches * self.max_epochs, num_rows)
         self.history = History()
         self.epoch = self.step = self.batch = 0
         self.stop = False
@@ -84,7 +84,7 @@ class Loop:
         ):
             if resume and self.run is not None:
                 self._restore()
-            self._notify("on_fit_start")
+            self._notify(lambda callback: callback.on_fit_start(self))
             batches = self.train.batches(self._indices())
             try:
                 while self.epoch < self.max_epochs and not (self.stop or self.signal):
@@ -96,7 +96,7 @@ class Loop:
                 dtype = low or self.dtype or torch.get_default_dtype()
                 compiled_at = self.stepper.compiled_at
                 self.history.engine = engine.describe_run(self.model, dtype, self.settings.compile, compiled_at)
-                self._notify("on_fit_end")
+                self._notify(lambda callback: callback.on_fit_end(self))
 
     def _run_epoch(self, batches: Iterator[Batch]) -> None:
         _train_mode(self.model, self.objective)
@@ -107,7 +107,7 @@ class Loop:
             if loss is not None:  # a skipped step adds nothing
                 self._add(self.totals, {"loss": loss.value, **loss.terms}, batch)
             self.batch, self.step = self.batch + 1, self.step + 1
-            self._notify("on_step_end")
+            self._notify(lambda callback: callback.on_step_end(self))
             if self.signal:
                 break
         self.seconds += time.perf_counter() - started
@@ -126,7 +126,7 @@ class Loop:
         self.history.records.append(record)
         if self._checkpoint_is_due():
             self._checkpoint()
-        self._notify("on_epoch_end", record)
+        self._notify(lambda callback: callback.on_epoch_end(self, record))
 
     def _indices(self) -> Iterator[slice | Tensor]:
         """Which rows each batch of the rest of the run has: a function of the seed and the epoch alone."""
@@ -157,7 +157,7 @@ class Loop:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
         totals = Totals()
         with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.settings.seed, VALID)):
-            size = max(1, _VALID_ROWS // getattr(self.objective, "num_samples", 1))
+            size = max(1, _VALID_ROWS // self.objective.num_samples)
             for batch in valid.batches(size):
                 model = given(self.model, batch.context)
                 self._add(totals, self.objective.validation_terms(model, batch.x), batch)
@@ -186,9 +186,9 @@ class Loop:
 
     # --- Checkpoints -------------------------------------------------------------------------------------------------
 
-    def _notify(self, event: str, *arguments: Any) -> None:
+    def _notify(self, tell: Callable[[Callback], None]) -> None:
         for callback in self.callbacks:
-            getattr(callback, event)(self, *arguments)
+            tell(callback)
 
     def _fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree with for a resumed run to be the same run."""

@@ -44,8 +44,8 @@ class TrainerSettings:
     checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "checkpoint_every"):
-            value = getattr(self, name)
+        counts = {"max_epochs": self.max_epochs, "batch_size": self.batch_size}
+        for name, value in {**counts, "checkpoint_every": self.checkpoint_every}.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is at least 1; got {value}")
         if not self.learning_rate > 0:

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from vaekit import engine
 from vaekit.errors import ConfigError
 from vaekit.models.rows import Batch
+from vaekit.models.view import View, require
 from vaekit.objectives import Loss, Objective
 from vaekit.training.adversary import Adversary
 from vaekit.training.gradients import Backward, OneGraph, norm_of
 from vaekit.training.guard import MAX_SKIPPED, Guard
 from vaekit.training.settings import TrainerSettings
+from vaekit.traits import ModuleTraits, told
 
 
 class Step:
@@ -20,7 +22,7 @@ class Step:
 
     Args:
         settings: those of the settings.
-        model: the model.
+        view: the model, as it has met the training rows.
         objective: the objective.
         num_steps: updates to come at most, for `compile="auto"`.
         num_rows: rows of the batches that are compiled for; None takes `settings.batch_size`. An epoch's last batch has
@@ -30,12 +32,13 @@ class Step:
     def __init__(
         self,
         settings: TrainerSettings,
-        model: nn.Module,
+        view: View,
         objective: Objective,
         num_steps: int = 0,
         num_rows: int | None = None,
     ) -> None:
-        self.model, self.objective, self.max_grad_norm = model, objective, settings.max_grad_norm
+        self.model = model = view.model
+        self.objective, self.max_grad_norm = objective, settings.max_grad_norm
         apart = {id(p) for p in objective.adversary_parameters()}
         # A model that owns its objective's parameters, or shares some, must not move them twice.
         candidates = {id(p): p for module in (model, objective) for p in module.parameters()}
@@ -46,14 +49,13 @@ class Step:
         self.scheduler = settings.scheduler(self.optimizer) if settings.scheduler else None
         self.phases = _phases(model, settings.em_steps)
         self.count = 0
-        transform = getattr(model, "transform", None)
-        constants = {id(b) for b in transform.buffers()} if isinstance(transform, nn.Module) else set()
+        constants = set() if view.transform is None else {id(b) for b in view.transform.buffers()}
         # What a forward pass may change: running statistics and baselines, not constants and not the count of updates.
         buffers = [b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step]
         self.guard = Guard(buffers)
         self.adversary = Adversary(objective, model, buffers) if apart else None
         parts = (part for module in (model, objective) for part in module.modules())
-        can_compile = all(getattr(part, "can_compile", True) for part in parts)
+        can_compile = all(told(ModuleTraits, part).can_compile for part in parts)
         self.num_rows = num_rows or settings.batch_size
         self.plain = Backward(model, objective, self.parameters)
         self.gradients = self._gradients(settings.compile if can_compile else "off", num_steps)
@@ -88,7 +90,7 @@ class Step:
     @property
     def compiled_at(self) -> int | None:
         """The step after which `compile="auto"` was known to be faster compiled; None without."""
-        return getattr(self.gradients, "compiled_at", None)
+        return self.gradients.compiled_at if isinstance(self.gradients, engine.PayingCompilation) else None
 
     def __call__(self, batch: Batch) -> Loss | None:
         """One step on a batch; returns the loss, or None if the step was skipped."""
@@ -186,9 +188,7 @@ def _phases(model: Any, em_steps: tuple[int, int] | None) -> list[list[nn.Parame
     """For each step of a cycle of E and M steps, the parameters that stay as they are."""
     if em_steps is None:
         return []
-    for method in ("posterior_parameters", "generative_parameters"):
-        if not hasattr(model, method):
-            raise ConfigError(f"alternating E and M steps need a model with {method}()")
+    require(model, ("posterior_parameters", "generative_parameters"), "training by E and M steps in turn")
     num_e, num_m = em_steps
     if num_e < 1 or num_m < 1:
         raise ConfigError(f"em_steps are two counts of at least 1; got {em_steps}")

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from vaekit import engine
 from vaekit.distributions import check_support
 from vaekit.errors import ConfigError, DataError, ShapeError, TrainingError
+from vaekit.models import VAE
 from vaekit.models.view import View
 from vaekit.priors import NormalMixture
 from vaekit.progress import track
+from vaekit.traits import PartTraits, told
 
 _ROWS = 1024  # draws whose support is checked
 _HELD_OUT = 10  # one in so many draws chooses the best epoch
@@ -94,12 +96,12 @@ def fit_prior(
 
 def _with_prior(model: Any, prior: Any) -> Any:
     """A copy of the model with another prior, in eval mode."""
-    if not (hasattr(model, "bind") and isinstance(getattr(model, "prior", None), nn.Module)):
+    if not isinstance(model, VAE):
         raise ConfigError(
             f"fit_prior exchanges the module `prior` of a model such as VAE; {type(model).__name__} has none"
         )
-    head = getattr(getattr(model, "encoder", None), "head", None)
-    if hasattr(head, "bind"):
+    head = model.encoder.head
+    if told(PartTraits, head).bind is not None:
         raise ConfigError(
             f"the posterior {type(head).__name__} is made of the prior's own conditionals, which cannot "
             "be exchanged under it. Train with a posterior that stands alone, such as TopDown or DiagonalNormal."
@@ -107,12 +109,12 @@ def _with_prior(model: Any, prior: Any) -> Any:
     shape = tuple(model.latent_shape)
     if prior is None:
         prior = NormalMixture(shape, covariance="full" if len(shape) == 1 and shape[0] <= 64 else "diagonal")
-    if not any(p.requires_grad for p in prior.parameters()) and not hasattr(prior, "bind"):
+    if not any(p.requires_grad for p in prior.parameters()) and told(PartTraits, prior).bind is None:
         raise ConfigError(f"{type(prior).__name__} has no parameters to fit. Hand in a mixture, a flow or a VampPrior.")
     fitted = copy.deepcopy(model)
     fitted.prior = prior.to(engine.model_device(model), engine.model_dtype(model))
     fitted.bind()
-    if tuple(getattr(prior, "event_shape", shape)) != shape:
+    if tuple(told(PartTraits, prior).event_shape or shape) != shape:
         raise ShapeError(f"the prior has events of shape {tuple(prior.event_shape)}, the model's z has shape {shape}")
     return fitted.eval()
 

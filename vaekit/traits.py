@@ -1,0 +1,95 @@
+"""What a part may say of itself, and what is taken for granted where it says nothing.
+
+vaekit works with modules, models and data of anyone's making. Whatever it asks of them beyond a call or the three
+methods stands here, one class per kind of part: a field is an attribute that the part may have, with its default.
+Distributions have `distributions.base.Hooks`, heads `conditional.ConditionalDistribution`, transforms
+`transforms.Transform`, objectives `objectives.Objective`, callbacks `training.Callback`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def told(kind: type[T], thing: object) -> T:
+    """What a thing says of itself: an instance of one of the classes below, made of its attributes."""
+    said: dict[str, Any] = {field.name: getattr(thing, field.name, field.default) for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**said)
+
+
+@dataclass(frozen=True)
+class ModuleTraits:
+    """Any module of a model or an objective.
+
+    Attributes:
+        can_compile: whether torch.compile can take a training step through it; False where it contains a derivative of
+            its own, or a sampler that rejects.
+    """
+
+    can_compile: bool = True
+
+
+@dataclass(frozen=True)
+class NetworkTraits:
+    """A network from (B, *in_shape) to (B, *out_shape).
+
+    Attributes:
+        in_shape: event shape of the input; None leaves it to the `Conditional`.
+        out_shape: event shape of the output; None is found by a dry run.
+        bears_low_precision: whether its convolutions may run in bfloat16.
+    """
+
+    in_shape: Sequence[int] | None = None
+    out_shape: Sequence[int] | None = None
+    bears_low_precision: bool = False
+
+
+@dataclass(frozen=True)
+class PartTraits:
+    """A prior, or a head of a posterior or a likelihood, as a part of a model.
+
+    Attributes:
+        event_shape: shape of one event; None is read off the distribution.
+        bind: called with the model that the part becomes a part of; None for a part that works alone.
+        shared_layers: of a hierarchical prior, what a posterior that is made of its conditionals must agree with.
+    """
+
+    event_shape: Sequence[int] | None = None
+    bind: Callable[[Any], None] | None = None
+    shared_layers: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelTraits:
+    """A latent-variable model beside its three methods.
+
+    Attributes:
+        transform: the way from data to model space; None where the model sees the data as they are.
+        encoder: the module behind `posterior`, where there is one.
+        decoder: the module behind `likelihood`, where there is one.
+        num_likelihood_params: how many raw parameters p(x|z) has for one z; None reads it off a distribution.
+        posterior_is_fixed: whether `posterior(x)` draws no noise of its own, as one that refines q does.
+    """
+
+    transform: Any = None
+    encoder: Any = None
+    decoder: Any = None
+    num_likelihood_params: int | None = None
+    posterior_is_fixed: bool = False
+
+
+@dataclass(frozen=True)
+class RowTraits:
+    """A set of rows, such as a data set or a data frame.
+
+    Attributes:
+        columns: names of the columns of a table.
+        labels: one per row.
+        value_range: least and greatest value that can occur.
+    """
+
+    columns: Any = None
+    labels: Any = None
+    value_range: tuple[float, float] | None = None
