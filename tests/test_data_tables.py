@@ -5,6 +5,8 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from pyarrow import csv as pa_csv
@@ -164,7 +166,6 @@ def test_parquet_index_of_pandas_and_folders_with_an_equals_sign(tmp_path):
 
 
 def test_frames_of_other_makes():
-    pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"a": [1.5, np.nan], "b": pd.array([1, None], "Int64"), "c": [True, False], 3: [7, 8]})
     np.testing.assert_array_equal(from_frame(frame).x, [[1.5, 1, 1, 7], [np.nan, np.nan, 0, 8]])
     assert from_frame(frame).columns == ("a", "b", "c", "3")
@@ -180,7 +181,6 @@ def test_frames_of_other_makes():
 
 
 def test_frames_of_polars_eager_and_lazy():
-    pl = pytest.importorskip("polars")
     frame = pl.DataFrame({"a": [1, None], "k": ["u", "v"]})
     for made in (frame, frame.lazy()):
         np.testing.assert_array_equal(from_frame(made, "k").x, [[1.0], [np.nan]])

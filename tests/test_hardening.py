@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from torch import nn
@@ -172,7 +173,6 @@ def test_likelihoods_of_vectors(kind, truth, n):
 
 
 def test_a_data_frame_with_a_column_named_x():
-    pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=["x", "y"])
     model, objective = vk.presets.vae((2,), latent_dim=1, hidden=(4,), likelihood="normal")
     assert len(Trainer(max_epochs=1, **QUIET).fit(model, objective, frame).to_frame()) == 1
