@@ -1,14 +1,15 @@
 """The report: one file without links, valid HTML, the numbers that evaluation gives."""
 
 import base64
+import inspect
 import io
 import math
-import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
+from components import LIKELIHOODS, POSTERIORS, PRIORS
 from PIL import Image
 from torch.distributions import Independent, Normal
 
@@ -200,17 +201,41 @@ def test_evaluation_looks_at_a_fixed_choice_of_rows(table):
 
 def test_words_name_the_parts(digits):
     model, _ = digits
-    rows = dict(words.parts(model))
-    assert rows["Data x"] == "1 × 8 × 8 = 64 numbers"
-    assert rows["Parameters"] == f"{sum(p.numel() for p in model.parameters()):,}"
-    assert "Bernoulli" in rows["Likelihood p(x|z)"]
-    assert re.search(r"Scale \(low 0, high 16\), then Binarize \(mode fresh\)", rows["Transform of the data"])
-    assert words.flatten({"a": {"b": [1, 2]}, "c": None}) == [("a.b", "1, 2"), ("c", "none")]
+    rows = words.parts(model)
+    said = {row.name: row.words for row in rows}
+    assert said["Data x"] == "1 × 8 × 8 = 64 numbers"
+    assert said["Parameters"] == f"{sum(p.numel() for p in model.parameters()):,}"
+    assert said["Likelihood p(x|z)"] == "Bernoulli likelihood of bits"
+    calls = {row.name: row.call for row in rows}
+    assert calls["Encoder network"].startswith("MLP(in_shape=(1, 8, 8), hidden=(16), activation=relu")
+    assert (calls["Transform of the data"], calls["then"]) == (
+        "Scale(low=0.0, high=16.0)",
+        "Binarize(mode=fresh, threshold=0.5, seed=0)",
+    )
+    config = {"a": {"b": [1, 2]}, "c": None, "d": [], "e": False}
+    assert words.settings(config) == [("a.b", "1, 2"), ("c", "none"), ("d", "none"), ("e", "False")]
 
 
-def test_every_likelihood_has_words():
-    for name in vk.likelihoods.__all__:
-        assert name in words._WORDS
+OWN = [make((4,)) for table in (LIKELIHOODS, POSTERIORS, PRIORS) for make, *_ in table.values()]
+
+
+@pytest.mark.parametrize("part", OWN, ids=lambda part: type(part).__name__)
+def test_words_are_the_first_sentence_of_the_docstring(part):
+    found = words.part("The part", part)
+    texts = [" ".join(inspect.getdoc(thing).split()) for thing in (type(part), inspect.getmodule(part))]
+    assert any(text.startswith(found.words + ".") for text in texts)
+    assert found.call.startswith(type(part).__name__ + "(")
+
+
+def test_a_posterior_is_not_described_as_the_likelihood_of_its_name():
+    both = [words.part("", kind(2)).words for kind in (vk.posteriors.Laplace, vk.likelihoods.Laplace)]
+    assert both == ["Laplace posterior", "Laplace likelihood of real numbers with heavier tails"]
+
+
+def test_a_part_of_unknown_make_has_the_name_of_its_class():
+    assert words.part("p(z)", Independent(Normal(torch.zeros(2), 1.0), 1)) == ("p(z)", "Normal", "")
+    assert words.part("p(x|z)", vk.likelihoods.Poisson(2)(torch.zeros(2, 2))) == ("p(x|z)", "Poisson", "")
+    assert words.part("network", torch.nn.Flatten()) == ("network", "Flatten", "")
 
 
 def test_write(tmp_path):

@@ -147,6 +147,16 @@ def _build(tree: Any, modules: dict[str, nn.Module]) -> Any:
     return constructor(tree["component"])(**arguments)
 
 
+def in_words(tree: Any) -> str:
+    """A description in a line, such as DiagonalNormal(event_shape=16)."""
+    if not isinstance(tree, dict):
+        return "(" + ", ".join(in_words(item) for item in tree) + ")" if isinstance(tree, list) else str(tree)
+    if "custom" in tree:
+        return str(tree["class"])
+    listed = ", ".join(f"{key}={in_words(value)}" for key, value in tree["arguments"].items())
+    return f"{tree['component'].rpartition('.')[2]}({listed})"
+
+
 def constructor(name: str) -> Callable[..., Any]:
     """The class of a name in a description: "axis.Name", or that of a core class.
 

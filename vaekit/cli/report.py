@@ -44,7 +44,7 @@ def report(
     page = reports.build(
         model,
         title=f"{run.resolve().name}: {dataset.name}",
-        config=runs.flattened({key: about[key] for key in ("settings", "data", "engine") if key in about}),
+        config={key: about[key] for key in ("settings", "data", "engine") if key in about},
         records=runs.records(run),
         x=dataset,
         labels=dataset.labels,

@@ -84,7 +84,7 @@ def build(
         title=title,
         version=__version__,
         parts=words.parts(model),
-        settings=words.flatten(config),
+        settings=words.settings(config),
         epochs=len(records),
         num_points=_num_points(evaluation, len(view)),
         table=numbers.table(evaluation, math.prod(view.event_shape)),

@@ -1,61 +1,45 @@
-"""The parts of a model in words."""
+"""The parts of a model in words: what the docstring of each part says of it, and how it was constructed."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
+from vaekit import references, spec
+from vaekit.conditional import Conditional
+from vaekit.distributions import Product
 from vaekit.models.view import View
-
-_WORDS = {
-    "DiagonalNormal": "Gaussian with a diagonal covariance",
-    "FullNormal": "Gaussian with a full covariance",
-    "StandardNormal": "standard normal",
-    "Bernoulli": "Bernoulli, for bits",
-    "ContinuousBernoulli": "continuous Bernoulli, for values in [0, 1]",
-    "Normal": "normal, for real numbers",
-    "Laplace": "Laplace, for real numbers with outliers",
-    "Categorical": "categorical, for integers",
-    "DiscretizedLogistic": "discretised logistic, for integers in order",
-    "DiscretizedLogisticMixture": "mixture of discretised logistics, for integers in order",
-    "StudentT": "Student's t, for real numbers with outliers",
-    "LogNormal": "log-normal, for positive numbers",
-    "Beta": "beta, for proportions",
-    "PixelCNN": "autoregressive (PixelCNN), for images of bits or integers",
-    "SequenceCategorical": "autoregressive (GRU), for sequences of tokens",
-    "Poisson": "Poisson, for counts",
-    "NegativeBinomial": "negative binomial, for counts that spread",
-    "ZeroInflatedNegativeBinomial": "negative binomial with additional zeros, for counts",
-}
-_SETTINGS = (
-    *("scale", "df", "dispersion", "concentration", "num_components", "num_levels", "num_classes", "grey", "missing"),
-    *("mode", "low", "high", "eps", "threshold"),
-)
+from vaekit.runs import flattened
+from vaekit.transforms import Compose, Transform
 
 
-def parts(model: Any) -> list[tuple[str, str]]:
-    """(name, description) of the model, its three distributions, its networks, transform and size."""
-    head_q, head_x = (getattr(getattr(model, name, None), "head", None) for name in ("encoder", "decoder"))
-    prior = getattr(model, "prior", None)
+class Part(NamedTuple):
+    """A line of the table of parts."""
+
+    name: str
+    words: str
+    call: str = ""
+    """The call that makes the part, such as StandardNormal(event_shape=2); empty where the words say everything."""
+
+
+def parts(model: Any) -> list[Part]:
+    """The model, its three distributions, its networks, transform and size."""
     view = View.of(model)
-    event = view.event_shape
-    latent = tuple(model.prior().event_shape)
+    encoder, decoder, prior = (getattr(model, name, None) for name in ("encoder", "decoder", "prior"))
+    head_q, head_x = getattr(encoder, "head", None), getattr(decoder, "head", None)
     rows = [
-        ("Model", type(model).__name__),
-        ("Data x", shape(event)),
-        ("Latent z", shape(latent)),
-        ("Posterior q(z|x)", component(head_q) if head_q is not None else "given by the model"),
-        ("Prior p(z)", component(prior) if isinstance(prior, nn.Module) else family(model.prior())),
-        ("Likelihood p(x|z)", component(head_x) if head_x is not None else family(view.at_prior)),
+        Part("Model", type(model).__name__),
+        Part("Data x", shape(view.event_shape)),
+        Part("Latent z", shape(view.latent_shape)),
+        Part("Posterior q(z|x)", "given by the model") if head_q is None else part("Posterior q(z|x)", head_q),
+        part("Prior p(z)", prior if isinstance(prior, nn.Module) else model.prior()),
+        part("Likelihood p(x|z)", view.at_prior if head_x is None else head_x),
     ]
-    for name, owner in (("Encoder network", "encoder"), ("Decoder network", "decoder")):
-        network = getattr(getattr(model, owner, None), "network", None)
-        if network is not None:
-            rows.append((name, architecture(network)))
-    transform = view.transform
-    rows.append(("Transform of the data", "none" if transform is None else chain(transform)))
+    networks = {"Encoder network": encoder, "Decoder network": decoder}
+    rows += [part(name, owner.network) for name, owner in networks.items() if isinstance(owner, Conditional)]
+    rows += transform_parts(view.transform)
     if isinstance(model, nn.Module):
-        rows.append(("Parameters", f"{sum(p.numel() for p in model.parameters()):,}"))
+        rows.append(Part("Parameters", f"{sum(p.numel() for p in model.parameters()):,}"))
     return rows
 
 
@@ -68,57 +52,37 @@ def shape(event: tuple[int, ...]) -> str:
     return f"{total:,} {noun}" if len(event) < 2 else f"{' × '.join(map(str, event))} = {total:,} {noun}"
 
 
-def component(part: Any) -> str:
-    """A head, a prior or a transform: what it is, and its settings."""
-    name = type(part).__name__
-    own = type(part).__module__.startswith("vaekit.")
-    values = [(key, vars(part)[key]) for key in _SETTINGS if key in vars(part)]
-    if vars(part).get("mode") in ("fresh", "fixed"):  # drawn bits have no threshold
-        values = [(key, value) for key, value in values if key != "threshold"]
-    shown = [
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values if plain(value)
-    ]
-    words = _WORDS.get(name, name) if own else name
-    return f"{words} ({', '.join(shown)})".replace("_", " ") if shown else words
+def part(name: str, thing: Any) -> Part:
+    """One of vaekit's components by its docstring and its call, anything else by its class."""
+    if isinstance(thing, Distribution):
+        return Part(name, _family(thing))
+    tree = spec.describe(thing)
+    if "custom" in tree:
+        return Part(name, type(thing).__name__)
+    return Part(name, references.summary(type(thing)), spec.in_words(tree))
 
 
-def plain(value: Any) -> bool:
-    """Whether a setting is worth a word: not a module or tensor, and not the default of an option that is off."""
-    return isinstance(value, int | float | str) and value is not False and value != "error"
+def _family(distribution: Distribution) -> str:
+    """The class of a distribution, or that of its elements."""
+    if isinstance(distribution, Independent):
+        return _family(distribution.base_dist)
+    return _family(distribution.base) if isinstance(distribution, Product) else type(distribution).__name__
 
 
-def chain(transform: Any) -> str:
-    """The parts of a transform in order."""
-    inner = getattr(transform, "transforms", None)
-    return component(transform) if inner is None else ", then ".join(component(part) for part in inner)
+def transform_parts(transform: Transform | None) -> list[Part]:
+    """The steps from the data to the model, in their order."""
+    if transform is None:
+        return [Part("Transform of the data", "none")]
+    steps = transform.transforms if isinstance(transform, Compose) else [transform]
+    return [part("then" if i else "Transform of the data", step) for i, step in enumerate(steps)]
 
 
-def architecture(network: Any) -> str:
-    """The class of a network and its widths."""
-    inner = getattr(network, "network", None)
-    if isinstance(inner, nn.Module):
-        return architecture(inner)
-    for name in ("hidden", "channels"):
-        sizes = getattr(network, name, None)
-        if isinstance(sizes, list | tuple) and sizes:
-            return f"{type(network).__name__}, {name} {', '.join(map(str, sizes))}"
-    return type(network).__name__
-
-
-def family(distribution: Distribution) -> str:
-    """What a foreign model's method returns, by its class."""
-    return type(getattr(distribution, "base", distribution)).__name__
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def settings(config: dict[str, Any]) -> list[tuple[str, str]]:
     """A configuration as (key, value) in words, nested keys joined by dots."""
-    rows: list[tuple[str, str]] = []
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            rows += flatten(value, f"{name}.")
-        elif isinstance(value, list | tuple):
-            rows.append((name, ", ".join(map(str, value)) or "none"))
-        else:
-            rows.append((name, "none" if value is None or value == {} else str(value)))
-    return rows
+    return [(key, _value(value)) for key, value in flattened(config).items()]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value)) or None
+    return "none" if value is None else str(value)

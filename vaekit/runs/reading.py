@@ -105,10 +105,10 @@ def describe(run: str | Path) -> dict[str, Any]:
     config = artifact.read_config(run)
     model = artifact.load(run) if not spec.customs(config.model) else None
     arguments, wrappers = _innermost(config.model)
-    parts = {name: _component_name(arguments.get(name)) for name in ("prior", "transform")}
+    parts = {name: spec.in_words(arguments.get(name)) for name in ("prior", "transform")}
     for name, part in (("posterior", "encoder"), ("likelihood", "decoder")):
         inner = arguments[part]["arguments"]
-        parts |= {name: _component_name(inner["head"]), f"{part}_network": _component_name(inner["network"])}
+        parts |= {name: spec.in_words(inner["head"]), f"{part}_network": spec.in_words(inner["network"])}
     about = {
         "vaekit_version": config.vaekit_version,
         "num_parameters": None if model is None else sum(p.numel() for p in model.parameters()),
@@ -125,19 +125,9 @@ def _innermost(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
     wrappers = []
     while "model" in tree["arguments"]:
         settings = {key: value for key, value in tree["arguments"].items() if key != "model"}
-        wrappers.append(_component_name({**tree, "arguments": settings}))
+        wrappers.append(spec.in_words({**tree, "arguments": settings}))
         tree = tree["arguments"]["model"]
     return tree["arguments"], " of ".join(wrappers)
-
-
-def _component_name(tree: Any) -> str:
-    """A component's description in a line, such as DiagonalNormal(event_shape=16)."""
-    if not isinstance(tree, dict):
-        return "(" + ", ".join(_component_name(item) for item in tree) + ")" if isinstance(tree, list) else str(tree)
-    if "custom" in tree:
-        return str(tree["class"])
-    listed = ", ".join(f"{key}={_component_name(value)}" for key, value in tree["arguments"].items())
-    return f"{tree['component'].rpartition('.')[2]}({listed})"
 
 
 def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
