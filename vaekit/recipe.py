@@ -113,7 +113,7 @@ def component(axis: str, text: str, **defaults: Any) -> Any:
     arguments = {key: value for key, value in defaults.items() if key in known} | given
     try:
         return kind(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{text!r} cannot be made: {error}") from error
 
 

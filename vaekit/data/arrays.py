@@ -3,6 +3,7 @@
 import math
 import zipfile
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -96,7 +97,7 @@ def _read_array(stream: IO[bytes], num_bytes: int, where: str) -> np.ndarray:
         first = version == (1, 0)
         read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read_header(stream)
-    except ValueError as error:
+    except (ValueError, TypeError, LookupError, SyntaxError, TokenError) as error:  # a damaged header
         raise DataError(f"{where} is not a readable .npy file: {error}. Write it again with np.save.") from error
     if dtype.hasobject:
         raise DataError(

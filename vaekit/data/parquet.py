@@ -51,7 +51,7 @@ def parquet_dataset(path: Path, label: str | None = None, in_memory: bool | None
             if not in_memory and file.metadata.num_rows > 1:
                 return _stored(file, names, path, label)
             frame = file.read()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
     return from_frame(frame.select(names), label, name=path.stem, source=str(path))
 

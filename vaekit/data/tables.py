@@ -98,11 +98,12 @@ def csv_dataset(path: Path, label: str | None = None) -> Dataset:
             options = pa_csv.ReadOptions(autogenerate_column_names=_lacks_header(path, zipped, delimiter))
             with BoundedGzip(path) if zipped else open(path, "rb") as stream:
                 frame = pa_csv.read_csv(stream, options, pa_csv.ParseOptions(delimiter=delimiter))
-    except pa.ArrowInvalid as error:
+        names = frame.column_names
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable CSV file: {error}. Mend the line or write it again.") from error
-    if frame.num_columns == 1 and re.search(r"[;\t|]", frame.column_names[0]):
+    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
         raise DataError(
-            f"{path} is not separated by {delimiter!r}: its first line is {frame.column_names[0]!r}. "
+            f"{path} is not separated by {delimiter!r}: its first line is {names[0]!r}. "
             "A .csv file needs commas, a .tsv file tabs; or pass a data frame to from_frame."
         )
     return from_frame(frame, label, name=path.name.split(".")[0], source=str(path))
@@ -112,10 +113,10 @@ def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
     """Whether the first line holds numbers only, and not 0 ... D - 1 or 1 ... D."""
     with gzip.open(path, "rb") if zipped else open(path, "rb") as stream:
         line = stream.readline(2**24).decode("utf-8-sig", errors="replace")
-    names = next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
     try:
+        names = next(csv.reader(io.StringIO(line, newline=None), delimiter=delimiter), [])
         numbers = [float(field) for field in names]
-    except ValueError:
+    except (ValueError, csv.Error):  # csv.Error: a field of more than 128 KiB
         return False
     return bool(numbers) and all(numbers != list(range(start, start + len(numbers))) for start in (0, 1))
 
