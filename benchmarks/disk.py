@@ -52,14 +52,13 @@ class Watch(Callback):
 
 def seconds_per_epoch(data: Any) -> tuple[float, float]:
     """Seconds of the last epoch of a short run of the default MLP: on the clock, and of processor time."""
-    from vaekit import Trainer, engine, recipe
+    from vaekit import Trainer, recipes
 
     data = data.take(np.random.default_rng(1).permutation(len(data))[:ROWS])
-    with engine.seeded(0):
-        model, objective = recipe.build(recipe.settings({}), data)
+    plan = recipes.plan(recipes.settings({}), data)
     watch = Watch()
     trainer = Trainer(max_epochs=EPOCHS, compile="off", progress=False, callbacks=[watch])
-    return trainer.fit(model, objective, data)["seconds"][-1], watch.seconds
+    return trainer.fit(plan.model, plan.objective, data)["seconds"][-1], watch.seconds
 
 
 def race(name: str, variants: dict[str, Any]) -> None:

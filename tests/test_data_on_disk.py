@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import vaekit as vk
-from vaekit import recipe, runs
+from vaekit import recipes, runs
 from vaekit.data import StoredDataset, holdout, load, room, rows, spool
 from vaekit.data.ahead import ahead
 from vaekit.errors import DataError
@@ -71,13 +71,12 @@ def on_disk(path, **options):
 
 
 def fitted(data, max_epochs=3, **options):
-    """Weights after a short fit by way of the recipe, and the history."""
+    """Weights after a short fit by way of a plan, and the history."""
     train, valid = holdout(data)
-    wanted = recipe.settings({"hidden": (8,), "latent_dim": 2, "batch_size": 16})
-    with vk.engine.seeded(0):
-        model, objective = recipe.build(wanted, train)
+    wanted = recipes.settings({"hidden": (8,), "latent_dim": 2, "batch_size": 16})
+    plan = recipes.plan(wanted, train)
     trainer = vk.Trainer(max_epochs=max_epochs, batch_size=16, compile="off", progress=False, **options)
-    return model, trainer.fit(model, objective, train, valid)
+    return plan.model, trainer.fit(plan.model, plan.objective, train, valid)
 
 
 def test_rows_are_those_in_memory(folder, keeping):
@@ -194,18 +193,18 @@ class Stop(vk.training.Callback):
 def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_weights(folder, keeping, tmp_path):
     whole, _ = fitted(load(folder))
     train, valid = holdout(on_disk(folder))
-    wanted = recipe.settings({"hidden": (8,), "latent_dim": 2})
-    with vk.engine.seeded(0):
-        model, objective = recipe.build(wanted, train)
+    wanted = recipes.settings({"hidden": (8,), "latent_dim": 2})
+    plan = recipes.plan(wanted, train)
     options = {"max_epochs": 3, "batch_size": 16, "compile": "off", "progress": False}
     with pytest.raises(SystemExit):
-        vk.Trainer(callbacks=[Stop()], **options).fit(model, objective, train, valid, run=tmp_path / "run")
+        vk.Trainer(callbacks=[Stop()], **options).fit(plan.model, plan.objective, train, valid, run=tmp_path / "run")
     assert active_children() == []
-    with vk.engine.seeded(0):
-        model, objective = recipe.build(wanted, train)
-    history = vk.Trainer(**options).fit(model, objective, train, valid, run=tmp_path / "run", resume=True)
+    plan = recipes.plan(wanted, train)
+    history = vk.Trainer(**options).fit(plan.model, plan.objective, train, valid, run=tmp_path / "run", resume=True)
     assert history["step"] == [5, 10, 15]
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), whole.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(plan.model.state_dict().values(), whole.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other size", "missing"])

@@ -11,7 +11,7 @@ from test_score_function import Replicates, assert_unbiased, exact_gradients
 from test_score_function import X as POINT
 from torch.distributions import Normal
 
-from vaekit import VAE, Conditional, Trainer, bounds, cli, engine, likelihoods, networks, posteriors, priors, recipe
+from vaekit import VAE, Conditional, Trainer, bounds, cli, engine, likelihoods, networks, posteriors, priors, spec
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError
 from vaekit.objectives import CIWAE, ELBO, IWAE, MIWAE, PIWAE, STL, TVO, Denoising, DReG, Renyi
@@ -258,7 +258,7 @@ def test_validation_is_the_bound_at_beta_one(name, factory):
     [("dreg", "DReG"), ("beta-tc:beta=3", "BetaTC"), ("factor_vae", "FactorVAE"), ("dip-vae:kind=i", "DIPVAE")],
 )
 def test_the_command_line_finds_objectives_by_name(text, kind):
-    assert type(recipe.component("objectives", text)).__name__ == kind
+    assert type(spec.from_words("objectives", text)).__name__ == kind
 
 
 def test_the_command_line_trains_them(tmp_path):

@@ -1,10 +1,14 @@
 """Every preset, as the command line and the library use it."""
 
+import inspect
+
+import numpy as np
 import pytest
 import torch
 
 import vaekit as vk
-from vaekit import cli, engine
+from vaekit import cli, engine, presets, recipes, spec
+from vaekit.data import Dataset
 from vaekit.errors import ConfigError
 from vaekit.presets import available
 
@@ -74,3 +78,80 @@ def test_layers_are_halved_upwards_or_given():
     assert vk.presets.ladder_vae((6,), latent_dim=1, hidden=(8,))[0].latent_shape == (1,)
     with pytest.raises(ConfigError, match=r"the layers \(4, 2\) add up to 6 dimensions, not to 5"):
         vk.presets.ladder_vae((6,), latent_dim=5, sizes=(4, 2))
+
+
+TINY = Dataset(IMAGES[:12].numpy().astype(np.uint8), value_range=(0, 1), kind="image")
+TRIED = {
+    "hidden": ["6"],
+    "likelihood": ["bernoulli", "normal", "pixel-cnn", "categorical", "poisson", "sequence-categorical"],
+    "posterior": [
+        "diagonal-normal",
+        "full-normal",
+        "von-mises-fisher",
+        "bernoulli",
+        "categorical",
+        "ladder",
+        "wrapped-normal",
+    ],
+    "prior": ["standard-normal", "vamp-prior", "uniform-sphere", "bernoulli", "hierarchical"],
+    "transform": ["none", "scale", "binarize:mode=fixed", "standardize"],
+    "latent_dim": [1, 2, 3],
+    "objective": ["iwae", "elbo:beta=2", "beta-tc", "dreg"],
+    "beta": [2.0],
+    "num_samples": [4],  # two groups of two, for miwae and piwae
+}
+
+
+def test_every_setting_of_a_model_is_tried():
+    assert set(TRIED) == presets.SETTINGS
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_a_setting_changes_the_plan_or_is_refused(name):
+    """No other error than a `ConfigError`, which the command line answers with exit code 2."""
+    built, refused = set(), set()
+    for key, values in TRIED.items():
+        for value in values:
+            settings = recipes.settings({"preset": name, "latent_dim": 3, key: value})
+            try:
+                plan = recipes.plan(settings, TINY, progress=False)
+            except ConfigError:
+                refused.add(key)
+            else:
+                built.add(key)
+                assert plan.model.event_shape == (1, 8, 8)
+    preset = presets.find(name)
+    _, objective = preset.make((1, 8, 8), latent_dim=3)
+    lacking = {"beta", "num_samples"} - set(spec.parameters(type(objective)))
+    assert built == preset.takes - lacking - NOT_IN_WORDS.get(name, set())
+    assert (presets.SETTINGS - preset.takes) | lacking <= refused
+
+
+NOT_IN_WORDS = {"hierarchical-vamp": {"posterior"}}  # its prior needs a posterior with sizes, which words do not give
+
+
+def test_a_preset_says_what_it_takes(tmp_path, capsys):
+    assert cli.run(["fit", "digits", "-o", str(tmp_path / "run"), "--preset", "pixel-vae", "hidden=16"]) == 2
+    message = capsys.readouterr().err
+    assert "the preset pixel-vae takes no hidden" in message
+    assert "it takes beta, latent_dim, likelihood, num_samples, objective, posterior, prior, transform" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_the_record_of_a_preset_agrees_with_its_function(name):
+    """The defaults of the function, which a caller of the library gets, and what the command line is told of it."""
+    preset = presets.find(name)
+    arguments = inspect.signature(preset.make).parameters
+    own = arguments["latent_dim"].default
+    assert preset.latent_dim == (own if own < 16 else None)
+    if preset.likelihood is not None:
+        assert arguments["likelihood"].default == preset.likelihood
+
+
+def test_a_setting_keeps_the_other_arguments_of_the_objective():
+    """A schedule among them, which words cannot say."""
+    settings = recipes.settings({"preset": "ladder-vae", "num_samples": 3, "hidden": "4", "latent_dim": 3})
+    objective = recipes.plan(settings, TINY, progress=False).objective
+    assert objective.num_samples == 3
+    assert type(objective.beta) is vk.schedules.Linear

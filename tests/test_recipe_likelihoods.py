@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import vaekit as vk
-from vaekit import cli, likelihoods, networks, recipe
+from vaekit import cli, likelihoods, networks, spec
 from vaekit.data import Dataset
 from vaekit.evaluation import log_marginal
+from vaekit.recipes import defaults
 
 TABLE = Dataset(np.random.default_rng(0).gamma(2.0, size=(30, 3)))
 BITS = Dataset(np.random.default_rng(0).integers(0, 2, (30, 3)).astype(np.uint8))
@@ -38,15 +39,15 @@ CHAINS = [  # likelihood, and the transforms of a table, of bits and of 8-bit im
 @pytest.mark.parametrize(("name", "table", "bits", "images"), CHAINS)
 def test_the_transform_leads_into_the_support(name, table, bits, images):
     for data, expected in ((TABLE, table), (BITS, bits), (IMAGES, images)):
-        head = recipe.make_likelihood(data, name)
-        transform = recipe.make_transform(data, head, None)
+        head = defaults.make_likelihood(data, name)
+        transform = defaults.make_transform(data, head, None)
         parts = [] if transform is None else getattr(transform, "transforms", [transform])
         assert " ".join(type(part).__name__ for part in parts) == expected, data
 
 
 def test_every_likelihood_has_a_row():
-    assert {recipe.spec.normalized(row[0].partition(":")[0]) for row in CHAINS} == {
-        recipe.spec.normalized(name) for name in likelihoods.__all__
+    assert {spec.normalized(row[0].partition(":")[0]) for row in CHAINS} == {
+        spec.normalized(name) for name in likelihoods.__all__
     }
 
 

@@ -46,7 +46,7 @@ _MODULES = frozenset(
         "posteriors",
         "presets",
         "priors",
-        "recipe",
+        "recipes",
         "references",
         "report",
         "runs",

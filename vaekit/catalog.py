@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaekit import data, plots, presets, recipe, references, spec
+from vaekit import data, plots, presets, recipes, references, spec
 from vaekit.errors import ConfigError
 
 _SHOWN = ("likelihoods", "posteriors", "priors", "objectives", "transforms", "networks")
@@ -56,7 +56,7 @@ def entries(kind: str | None = None) -> dict[str, dict[str, Entry]]:
         members = spec.components(axis)
         found[axis.removesuffix("s")] = {spec.hyphened(name): describe(kind) for name, kind in members.items()}
     found["plot"] = {name: Entry(text) for name, text in plots.KINDS.items()}
-    fields = recipe.Settings.model_fields
+    fields = recipes.Settings.model_fields
     found["key"] = {name: Entry(field.description or "named model") for name, field in fields.items()}
     if kind is None:
         return found

@@ -36,11 +36,14 @@ class ConditionalDistribution(nn.Module, ABC):
             rejects.
         min_scale: the floor of a scale that is learned, where the family has one.
         scale_is_fixed: whether the scale is a constant.
+        levels_argument: name of the constructor's argument that counts the values 0..L-1 of an element, which data can
+            tell; None for all other families.
     """
 
     autocast_params = False
     can_compile = True
     min_scale: float | None = None
+    levels_argument: str | None = None
 
     def __init__(
         self, event_shape: Shape, *, num_params: int | None = None, param_shape: tuple[int, ...] | None = None

@@ -1,4 +1,4 @@
-"""Nested dictionaries to objects and back. Names are resolved in the `__all__` of each axis package, and nowhere else.
+"""Words and nested dictionaries to objects and back. Names are resolved in the `__all__` of each axis package alone.
 
 A component is described by its constructor: every component keeps each argument under the argument's own name, as
 scikit-learn's estimators do, so that its description can be read off the object.
@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ _CORE = {
     "Conditional": "vaekit.conditional",
 }
 _ABSTRACT = frozenset({"Objective", "Transform", "Loss"})
+REQUIRED = inspect.Parameter.empty
 
 
 def normalized(name: str) -> str:
@@ -64,6 +66,59 @@ def hyphened(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])", "-", name).lower()
 
 
+def parameters(kind: Callable[..., Any]) -> dict[str, Any]:
+    """Argument to default of a component's constructor; `REQUIRED` where it has none."""
+    return {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
+
+
+def from_words(axis: str, text: str, **defaults: Any) -> Any:
+    """A component from `name` or `name:argument=value:argument=value`.
+
+    Args:
+        axis: "likelihoods", "transforms", ...
+        text: the name and its arguments.
+        **defaults: arguments used where the component has them and the text does not set them.
+
+    Raises:
+        ConfigError: for an unknown name or argument, a value that does not fit, or an argument that words do not give.
+
+    Example:
+        >>> from_words("objectives", "elbo:beta=4", num_samples=2)
+        ELBO(num_samples=2, beta=4, kl='auto', free_bits=None)
+    """
+    name, *rest = text.split(":")
+    kind = resolve(axis, name)
+    known = parameters(kind)
+    arguments = {key: value for key, value in defaults.items() if key in known}
+    for part in rest:
+        key, equals, value = part.partition("=")
+        if not equals or key not in known:
+            raise ConfigError(f"{text!r}: expected argument=value, got {part!r}. {nearest(key, known)}")
+        arguments[key] = _value(value)
+    lacking = [key for key, default in known.items() if default is REQUIRED and key not in arguments]
+    if lacking:
+        example = f"{hyphened(kind.__name__)}:{lacking[0]}=VALUE"
+        raise ConfigError(f"{text!r} needs {', '.join(lacking)}; write {example}, or build the model in Python")
+    try:
+        return kind(**arguments)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{text!r} cannot be made: {error}") from error
+
+
+def _value(text: str) -> Any:
+    """true, false, a number, or a word."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _own(value: object) -> str | None:
     """The name "axis.Name" of an instance of one of our components, else None."""
     kind = type(value)
@@ -78,7 +133,7 @@ def _own(value: object) -> str | None:
 def describe(value: Any, path: str = "model") -> Any:
     """An object as a tree that JSON can hold.
 
-    Components become `{"component": "axis.Name", "arguments": {...}}`; a module that is not ours becomes
+    Components become `{"component": "axis.Name", "arguments": {...}}`; a module or a function that is not ours becomes
     `{"custom": path, "class": name}` and has to be handed in again when the tree is built.
 
     Raises:
@@ -88,10 +143,11 @@ def describe(value: Any, path: str = "model") -> Any:
         return [describe(item, f"{path}.{i}") for i, item in enumerate(value)]
     name = _own(value)
     if name is not None:
-        parameters = inspect.signature(type(value).__init__).parameters
-        names = [n for n in parameters if n != "self"]
-        return {"component": name, "arguments": {n: describe(getattr(value, n), f"{path}.{n}") for n in names}}
-    if isinstance(value, nn.Module):
+        arguments = {n: describe(getattr(value, n), f"{path}.{n}") for n in parameters(type(value))}
+        return {"component": name, "arguments": arguments}
+    if isinstance(value, FunctionType):
+        return {"custom": path, "class": f"{value.__module__}.{value.__qualname__}"}
+    if isinstance(value, nn.Module) or callable(value):
         return {"custom": path, "class": f"{type(value).__module__}.{type(value).__qualname__}"}
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -67,9 +67,8 @@ def fit(
     """Fit a model to data and save it as a folder."""
     options = {"preset": preset, "seed": seed}
     given = _file(config) | _pairs(pairs or []) | {key: v for key, v in options.items() if v is not None}
-    from vaekit import recipe, runs
+    from vaekit import runs
 
-    recipe.settings(given)
     history = runs.fit(
         data,
         output,

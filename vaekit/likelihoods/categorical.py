@@ -28,6 +28,7 @@ class Categorical(ConditionalDistribution):
     """
 
     autocast_params = True
+    levels_argument = "num_classes"
 
     def __init__(self, event_shape: Shape, num_classes: int = 256, missing: Missing = "error") -> None:
         check_num_classes("Categorical", num_classes)

@@ -38,6 +38,7 @@ class DiscretizedLogistic(ConditionalDistribution):
     """
 
     min_scale: float
+    levels_argument = "num_levels"
 
     def __init__(
         self, event_shape: Shape, num_levels: int = 256, min_scale: float = 1e-3, missing: Missing = "error"

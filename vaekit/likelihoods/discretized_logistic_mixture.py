@@ -47,6 +47,7 @@ class DiscretizedLogisticMixture(ConditionalDistribution):
     """
 
     min_scale: float
+    levels_argument = "num_levels"
 
     def __init__(
         self,

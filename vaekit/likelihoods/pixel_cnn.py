@@ -43,6 +43,8 @@ class PixelCNN(ConditionalDistribution):
         torch.Size([2, 1, 4, 4])
     """
 
+    levels_argument = "num_levels"
+
     def __init__(
         self,
         event_shape: Shape,

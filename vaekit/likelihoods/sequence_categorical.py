@@ -42,6 +42,8 @@ class SequenceCategorical(ConditionalDistribution):
         torch.Size([5, 12])
     """
 
+    levels_argument = "num_tokens"
+
     def __init__(
         self,
         event_shape: Shape,

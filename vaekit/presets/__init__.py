@@ -1,7 +1,10 @@
 """Named models: functions that return a model and an objective."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from vaekit import spec
+from vaekit.errors import ConfigError
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.presets.autoregressive import pixel_vae
@@ -55,6 +58,75 @@ __all__ = [
 ]
 
 
+_PARTS = frozenset({"latent_dim", "likelihood", "posterior", "prior", "transform", "objective", "beta", "num_samples"})
+SETTINGS = _PARTS | {"hidden"}
+"""Settings in words that choose parts of a model; the others are those of training."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset as settings in words see it.
+
+    Attributes:
+        make: the function.
+        takes: the settings that change what it makes; `beta` and `num_samples` where its objective has them.
+        likelihood: the family that it is about; None follows the data.
+        latent_dim: its own default, where few latents are the point (pictures, a curved space); None follows the data.
+    """
+
+    make: Callable[..., tuple[GenerativeModel, Objective]]
+    takes: frozenset[str] = SETTINGS
+    likelihood: str | None = None
+    latent_dim: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The function's name with hyphens."""
+        return self.make.__name__.replace("_", "-")
+
+
+_PRESETS = (
+    Preset(beta_tc_vae),
+    Preset(beta_vae),
+    Preset(ciwae),
+    Preset(conv_mnist, _PARTS, latent_dim=2),
+    Preset(conv_vae, _PARTS),
+    Preset(dip_vae),
+    Preset(disentangled_beta_vae),
+    Preset(dreg),
+    Preset(factor_vae),
+    Preset(hierarchical_vamp),
+    Preset(hvae),
+    Preset(info_vae),
+    Preset(iwae),
+    Preset(ladder_vae),
+    Preset(miwae),
+    Preset(mlp_mnist, latent_dim=2),
+    Preset(piwae),
+    Preset(pixel_vae, _PARTS, likelihood="pixel-cnn"),
+    Preset(poincare_vae, latent_dim=5),
+    Preset(s_vae, latent_dim=10),
+    Preset(semi_amortized),
+    Preset(tvo),
+    Preset(vae),
+    Preset(vae_iaf),
+    Preset(vae_linnf),
+    Preset(vamp),
+)
+
+
 def available() -> dict[str, Callable[..., tuple[GenerativeModel, Objective]]]:
     """Name (with hyphens) to function of every preset."""
-    return {name.replace("_", "-"): globals()[name] for name in sorted(__all__)}
+    return {preset.name: preset.make for preset in _PRESETS}
+
+
+def find(name: str) -> Preset:
+    """The preset of a name; case, hyphens and underscores do not matter.
+
+    Raises:
+        ConfigError: if there is none, with the nearest names.
+    """
+    for preset in _PRESETS:
+        if spec.normalized(preset.name) == spec.normalized(name):
+            return preset
+    raise ConfigError(f"there is no preset {name!r}. {spec.nearest(name.lower(), available())}")

@@ -1,8 +1,5 @@
 """What to cite for a run: the sources of the parts that it is made of, read off their docstrings."""
 
-import ast
-import inspect
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,27 +69,14 @@ def _parts(tree: Any) -> Iterator[_Part]:
 
 
 def _objective(about: dict[str, Any]) -> Iterator[_Part]:
-    """The objective, of which a run keeps what it prints: `ELBO(num_samples=1, beta=4.0)`."""
-    text = str(about.get("objective", ""))
-    kind = spec.components("objectives").get(text.partition("(")[0])
-    if kind is None:
-        return
-    try:
-        # What has no literal, such as a schedule, prints as <...>: any value that is not the default will do.
-        call = ast.parse(re.sub(r"<[^<>]*>", "'...'", text), mode="eval").body
-    except SyntaxError:
-        call = None
-    keywords = call.keywords if isinstance(call, ast.Call) else []
-    yield f"objective {kind.__name__}", kind, {word.arg: _literal(word.value) for word in keywords if word.arg}
-
-
-def _literal(node: ast.expr) -> Any:
-    """A plain value, or the text of what is none (a schedule)."""
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return ast.unparse(node)
+    """The objective: a description, or in older runs text such as `ELBO(beta=4.0)`, of which only the name is read."""
+    objective = about.get("objective")
+    if isinstance(objective, dict):
+        yield from _parts(objective)
+    kind = spec.components("objectives").get(str(objective).partition("(")[0])
+    if kind is not None:
+        yield f"objective {kind.__name__}", kind, {}
 
 
 def _differs(thing: Any, argument: str, arguments: dict[str, Any]) -> bool:
-    return argument in arguments and arguments[argument] != inspect.signature(thing).parameters[argument].default
+    return argument in arguments and arguments[argument] != spec.parameters(thing)[argument]

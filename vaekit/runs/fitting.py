@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vaekit import artifact, data, engine, recipe
+from vaekit import artifact, data, engine, recipes, spec
 from vaekit.errors import TrainingError, VaekitError
 from vaekit.files import write_atomically
 from vaekit.models.view import View
@@ -42,7 +42,7 @@ def fit(
     Args:
         source: name or path of the data; of a named set, the training part.
         run: folder to write; see `vaekit.artifact` for what it holds.
-        given: settings by key; see `recipe.Settings`.
+        given: settings by key; see `recipes.Settings`.
         valid: name or path of validation data; None holds out a fixed tenth.
         overwrite: replace a run that is there.
         resume: go on with a run that is there; without a checkpoint from the beginning, a finished one stays as it is.
@@ -59,7 +59,7 @@ def fit(
         DataError, SupportError, ShapeError, TrainingError, ArtifactError: as the parts raise them.
     """
     folder = Path(run)
-    recipe.settings(given or {})
+    wanted = recipes.settings(given or {})
     claim(folder, overwrite=overwrite, resume=resume)
     dataset = data.load(source, part="train", data_dir=data_dir, label=label, size=size)
     valid = valid or (read_settings(folder).get("data", {}).get("valid") if resume else None)
@@ -69,20 +69,21 @@ def fit(
         train, held_out = dataset, data.load(valid, part="test", data_dir=data_dir, label=label, size=size)
     more = {"label": label, "size": size, "valid": valid, "valid_crc32": None if valid is None else digest(held_out)}
     described = describe_data(dataset, source, more)
-    wanted = recipe.settings(merge(folder, given or {}, described) if resume else given or {})
+    if resume:
+        wanted = merge(folder, wanted, described)
     if resume and is_finished(folder):
         return None
     data.warn_constant_columns(dataset)
-    with engine.seeded(engine.block_seed(wanted.seed, 0)):
-        model, objective = recipe.build(wanted, train)
-    trainer = recipe.make_trainer(wanted, len(train), progress=progress)
+    plan = recipes.plan(wanted, train, progress=progress)
+    model, objective, trainer = plan.model, plan.objective, plan.trainer
     engine.resolve_device(wanted.device)
     views = [View.of(model, part, where=where) for part, where in ((train, "train"), (held_out, "valid"))]
     create(folder)
     clear(folder, overwrite=overwrite)
     stored = {"settings": wanted.model_dump(exclude_none=True), "data": described}
     write_atomically(folder / SETTINGS, (json.dumps(stored, indent=2) + "\n").encode())
-    about = {**stored, "finished": False, "max_epochs": trainer.max_epochs, "objective": repr(objective)}
+    about = {**stored, "finished": False, "max_epochs": trainer.max_epochs}
+    about |= {"objective": spec.describe(objective, "objective")}
     try:
         history = trainer.fit(model, objective, *views, run=folder, resume=resume)
     except (KeyboardInterrupt, SystemExit, TrainingError):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from vaekit import artifact, recipe
+from vaekit import artifact, recipes
 from vaekit.errors import ArtifactError, ConfigError
-from vaekit.recipe import AnyDataset
+from vaekit.recipes import AnyDataset, Settings
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 
 SETTINGS, METRICS = "settings.json", "metrics.jsonl"
@@ -116,26 +116,26 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{folder / SETTINGS} is damaged ({reason}); start anew with --overwrite") from error
 
 
-def merge(folder: Path, given: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
-    """What was given, on top of what the run in the folder was started with.
+def merge(folder: Path, wanted: Settings, described: dict[str, Any]) -> Settings:
+    """The settings of the run in the folder, with which those that were set now have to agree.
 
     Raises:
         ConfigError: if a key or the data differ from the run's own.
     """
     stored = read_settings(folder)
     if not stored:
-        return given
-    before = recipe.settings(stored["settings"]).model_dump()
-    now = recipe.settings({**stored["settings"], **given}).model_dump()
+        return wanted
+    before = recipes.settings(stored["settings"])
+    started, now = before.model_dump(), wanted.model_dump(exclude_unset=True)
     for key, value in now.items():
-        if value != before[key]:
+        if value != started[key]:
             raise ConfigError(
-                f"{folder} was started with {key}={before[key]}, now it is {value}; drop the key or fit anew"
+                f"{folder} was started with {key}={started[key]}, now it is {value}; drop the key or fit anew"
             )
     for key in ("num_rows", "event_shape", "crc32", "valid_crc32"):
         if described[key] != stored["data"][key]:
             raise ConfigError(f"{folder} was fitted to other data ({key} differs); hand over the same ones or fit anew")
-    return {key: value for key, value in before.items() if value is not None}
+    return before
 
 
 def create(folder: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vaekit import artifact, data, engine, spec
 from vaekit.errors import ArtifactError, ConfigError, DataError
-from vaekit.recipe import AnyDataset
+from vaekit.recipes import AnyDataset
 from vaekit.runs.folder import METRICS
 
 
@@ -117,7 +117,9 @@ def describe(run: str | Path) -> dict[str, Any]:
         **parts,
         **({"refinement": wrappers} if wrappers else {}),
     }
-    return about | config.metadata | {"engine": engine.describe()}
+    objective = config.metadata.get("objective")  # text in runs of older versions
+    worded = {} if objective is None else {"objective": spec.in_words(objective)}
+    return about | config.metadata | worded | {"engine": engine.describe()}
 
 
 def _innermost(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:

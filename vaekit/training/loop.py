@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit import engine
+from vaekit import engine, spec
 from vaekit.errors import ArtifactError
 from vaekit.models.rows import Batch, slices
 from vaekit.models.view import View
@@ -192,7 +192,11 @@ class Loop:
 
     def _fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree with for a resumed run to be the same run."""
-        return {**self.settings.fingerprint(), "num_rows": len(self.train), "objective": _in_words(self.objective)}
+        return {
+            **self.settings.fingerprint(),
+            "num_rows": len(self.train),
+            "objective": spec.in_words(spec.describe(self.objective, "objective")),
+        }
 
     def _checkpoint_is_due(self) -> bool:
         if self.settings.checkpoint_every is None:
@@ -249,13 +253,6 @@ def _boundaries(num_rows: int, batch_size: int) -> list[slice]:
     if len(parts) > 1 and parts[-1].stop - parts[-1].start == 1:
         parts[-2:] = [slice(parts[-2].start, parts[-1].stop)]
     return parts
-
-
-def _in_words(objective: Objective) -> str:
-    """The objective and its plain arguments; a schedule counts by its class, for its repr holds an address."""
-    plain = {k: v for k, v in vars(objective).items() if isinstance(v, int | float | str) and not k.startswith("_")}
-    shown = {k: v for k, v in plain.items() if k not in ("training", "num_data", "dump_patches")}
-    return f"{type(objective).__name__}({', '.join(f'{k}={v}' for k, v in sorted(shown.items()))})"
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

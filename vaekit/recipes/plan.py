@@ -1,0 +1,119 @@
+"""From settings and data to what is trained: model, objective and trainer."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vaekit import engine, presets, spec
+from vaekit.errors import ConfigError, ShapeError, SupportError
+from vaekit.models.base import GenerativeModel
+from vaekit.objectives import Objective
+from vaekit.presets import Preset
+from vaekit.recipes.defaults import AnyDataset, default_latent_dim, default_likelihood, make_likelihood, make_transform
+from vaekit.recipes.settings import Settings
+from vaekit.training import CollapseWarning, Trainer
+
+_UPDATES = 30_000  # default length of a run; enough for MNIST, patience ends small sets earlier
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What settings and data make."""
+
+    model: GenerativeModel
+    objective: Objective
+    trainer: Trainer
+
+
+def plan(settings: Settings, data: AnyDataset, *, progress: bool = True) -> Plan:
+    """A model for the data with its first weights, a function of the seed; its objective; and a trainer.
+
+    Args:
+        settings: the settings.
+        data: the training rows; a transform that learns constants is fitted to them.
+        progress: whether the trainer reports on stderr.
+
+    Raises:
+        ConfigError: for names and combinations that do not exist, and settings that the preset does not take.
+    """
+    preset = presets.find(settings.preset)
+    _refuse_unsuitable(settings, preset)
+    with engine.seeded(engine.block_seed(settings.seed, 0)):
+        parts = _parts(settings, preset, data)
+        try:
+            model, objective = preset.make(data.event_shape, **parts)
+        except (ShapeError, SupportError) as error:
+            raise ConfigError(f"the parts of the preset {preset.name} do not go together: {error}") from error
+        objective = _objective(objective, settings)
+    return Plan(model, objective, _trainer(settings, len(data), progress))
+
+
+def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:
+    asked = settings.model_dump(exclude_none=True)
+    unsuitable = [key for key in asked if key in presets.SETTINGS - preset.takes]
+    if unsuitable:
+        raise ConfigError(
+            f"the preset {preset.name} takes no {' or '.join(unsuitable)}; of a model's settings it takes "
+            f"{', '.join(sorted(preset.takes))}. Drop {' and '.join(unsuitable)}, or use --preset vae."
+        )
+
+
+def _parts(settings: Settings, preset: Preset, data: AnyDataset) -> dict[str, Any]:
+    """The arguments of a preset."""
+    head = make_likelihood(data, settings.likelihood or preset.likelihood or default_likelihood(data))
+    latent_dim = settings.latent_dim or preset.latent_dim or default_latent_dim(data)
+    parts = {"likelihood": head, "latent_dim": latent_dim, "transform": make_transform(data, head, settings.transform)}
+    if settings.hidden is not None:
+        parts["hidden"] = settings.hidden
+    shape = {"event_shape": latent_dim, "code_shape": latent_dim}  # codes have classes as one more dimension
+    if settings.posterior is not None:
+        parts["posterior"] = spec.from_words("posteriors", settings.posterior, **shape)
+    if settings.prior is not None:
+        parts["prior"] = spec.from_words("priors", settings.prior, **shape)
+    return parts
+
+
+def _objective(default: Objective, settings: Settings) -> Objective:
+    """The preset's objective, or the one asked for, with the arguments asked for."""
+    asked = {"beta": settings.beta, "num_samples": settings.num_samples}
+    given = {key: value for key, value in asked.items() if value is not None}
+    if settings.objective is None and not given:
+        return default
+    own = type(default).__name__
+    words = settings.objective or spec.hyphened(own)
+    kind = spec.resolve("objectives", words.partition(":")[0])
+    known = spec.parameters(kind)
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"the objective {spec.hyphened(kind.__name__)} has no {key}; it has {', '.join(known)}. Drop {key}, or "
+                "choose another objective"
+            )
+    kept = {name: getattr(default, name) for name in known} if kind is type(default) else {}
+    return spec.from_words("objectives", words, **{**kept, **given})
+
+
+def _trainer(settings: Settings, num_rows: int, progress: bool) -> Trainer:
+    """A trainer with the settings' values; the defaults that depend on the number of training rows are filled in."""
+    updates_per_epoch = math.ceil(num_rows / settings.batch_size)
+    max_epochs = settings.max_epochs or min(2000, math.ceil(_UPDATES / updates_per_epoch))
+
+    def cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs)
+
+    return Trainer(
+        max_epochs=max_epochs,
+        patience=settings.patience or max(10, max_epochs // 5),
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        precision=settings.precision,
+        compile=settings.compile,
+        device=settings.device,
+        seed=settings.seed,
+        checkpoint_every=settings.checkpoint_every,
+        scheduler=cosine,
+        callbacks=[CollapseWarning()],
+        progress=progress,
+    )

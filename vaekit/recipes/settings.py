@@ -1,0 +1,59 @@
+"""Settings of a run in words, checked."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+
+from vaekit import spec
+from vaekit.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """What a run can be told; None leaves a choice to the data and the preset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    preset: str = "vae"
+    max_epochs: int | None = Field(None, ge=1, description="passes over the data; default: 30,000 updates")
+    batch_size: int = Field(128, ge=1, description="rows per update")
+    learning_rate: float = Field(1e-3, gt=0, description="of Adam, decayed to 0 along a cosine")
+    latent_dim: int | None = Field(None, ge=1, description="dimensions of z; default: a quarter of those of x, 2 to 40")
+    hidden: tuple[PositiveInt, ...] | None = Field(None, description="widths of the hidden layers, such as 400,400")
+    likelihood: str | None = Field(None, description="p(x|z), such as bernoulli or normal:scale=network")
+    posterior: str | None = Field(None, description="q(z|x), such as diagonal-normal")
+    prior: str | None = Field(None, description="p(z), such as standard-normal")
+    objective: str | None = Field(None, description="what is minimised, such as elbo or iwae")
+    beta: float | None = Field(None, ge=0, description="weight of the KL")
+    num_samples: int | None = Field(None, ge=1, description="draws of z per point while training")
+    transform: str | None = Field(None, description="data to model space, such as scale,binarize:mode=fixed or none")
+    seed: int = Field(0, ge=0, description="source of all noise")
+    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="of matrix products in networks")
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile of the loss")
+    device: str = Field("auto", description="auto, cpu, cuda, ...")
+    patience: int | None = Field(
+        None, ge=1, description="epochs without a better bound; default: a fifth of max_epochs"
+    )
+    checkpoint_every: int | None = Field(None, ge=1, description="epochs between checkpoints; default: ten seconds")
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _widths(cls, value: Any) -> Any:
+        return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
+
+
+def settings(values: dict[str, Any]) -> Settings:
+    """Checked settings.
+
+    Raises:
+        ConfigError: for an unknown key, with the nearest ones, or a value that does not fit its key.
+    """
+    known = Settings.model_fields
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"there is no key {key!r}. {spec.nearest(key, known)}")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        raise ConfigError(f"{key}={values.get(key)!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
