@@ -50,8 +50,7 @@ def test_nan_is_not_refused_here():
     [
         (np.zeros(5), r"at least two dimensions; got \(5,\).*reshape\(-1, 1\)"),
         (np.float64(3), "at least two dimensions"),
-        (np.zeros((0, 3)), r"at least two rows; got x of shape \(0, 3\)"),
-        (np.zeros((1, 3)), r"at least two rows; got x of shape \(1, 3\)"),
+        (np.zeros((0, 3)), r"at least one row; got x of shape \(0, 3\)"),
         (np.zeros((3, 0)), "rows of .* are empty"),
         (np.array([["a"], ["b"]]), "got dtype <U1"),
         (np.array([[1], [None]], dtype=object), "got dtype object"),

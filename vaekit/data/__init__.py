@@ -6,7 +6,7 @@ from vaekit.data.dataset import Dataset, warn_constant_columns
 from vaekit.data.idx import read_idx
 from vaekit.data.sources import available, load
 from vaekit.data.splits import holdout, split
-from vaekit.data.tables import from_frame
+from vaekit.data.tables import from_frame, from_records
 
 if TYPE_CHECKING:
     from vaekit.data.stored import StoredDataset
@@ -16,6 +16,7 @@ __all__ = [
     "StoredDataset",
     "available",
     "from_frame",
+    "from_records",
     "holdout",
     "load",
     "read_idx",

@@ -25,16 +25,19 @@ class Dataset:
     here, because it may mean "not observed"; whoever cannot use it refuses it.
 
     Args:
-        x: The rows, shape (N, *X), of integers, floats or bools (stored as uint8); N >= 2.
+        x: The rows, shape (N, *X), of integers, floats or bools (stored as uint8); N >= 1.
         labels: One label per row, shape (N,), integers or strings. Objectives never see them.
         name: What to call the set in tables and titles.
         columns: Names of the columns of a table, one per column of x.
         value_range: Least and greatest value that can occur: (0, 255) for 8-bit images, None for real numbers.
         kind: "image" (event shape (C, H, W) or (H, W)), "table" (rows are (D,)) or "array".
         source: Where the rows were found, for people to read.
+        keys: What each row is called, shape (N,), integers or strings; None numbers the rows from 0.
+        key: What the keys are: "row", "file", or the name of the column with identifiers.
 
     Raises:
-        DataError: x is not a numeric array of at least two rows and two dimensions, or labels or columns do not fit.
+        DataError: x is not a numeric array of at least one row and two dimensions, or labels, keys or columns do not
+            fit.
 
     Example:
         >>> data = Dataset(np.arange(6.0).reshape(3, 2), labels=np.array([0, 1, 1]))
@@ -49,12 +52,16 @@ class Dataset:
     value_range: tuple[float, float] | None = None
     kind: Kind = "array"
     source: str = "memory"
+    keys: np.ndarray | None = None
+    key: str = "row"
 
     def __post_init__(self) -> None:
         x = _checked_rows(self.x, self.name)
         object.__setattr__(self, "x", x)
         if self.labels is not None:
             object.__setattr__(self, "labels", _checked_labels(self.labels, len(x), self.name))
+        if self.keys is not None:
+            object.__setattr__(self, "keys", _checked_labels(self.keys, len(x), self.name, "keys"))
         if self.kind not in ("image", "table", "array"):
             raise DataError(f"kind of {self.name!r} must be 'image', 'table' or 'array'; got {self.kind!r}.")
         if self.columns is not None:
@@ -75,6 +82,11 @@ class Dataset:
         """Dtype of the rows."""
         return self.x.dtype
 
+    @property
+    def row_keys(self) -> np.ndarray:
+        """The key of each row, shape (N,); rows keep theirs when some are taken."""
+        return np.arange(len(self)) if self.keys is None else self.keys
+
     def __len__(self) -> int:
         return len(self.x)
 
@@ -87,13 +99,13 @@ class Dataset:
         yield self.x
 
     def take(self, indices: Any) -> "Dataset":
-        """Choose rows, in the order given; unlike a new set, a part may have a single row.
+        """Choose rows, in the order given.
 
         Args:
             indices: Integers or a mask of shape (N,).
 
         Returns:
-            A data set of the chosen rows with their labels; the rest is as here.
+            A data set of the chosen rows with their labels and keys; the rest is as here.
 
         Raises:
             DataError: No row is chosen, or an index lies outside 0 ... N - 1.
@@ -102,19 +114,21 @@ class Dataset:
 
 
 def part_of(dataset: D, field: str, choose: Callable[[np.ndarray], Any], indices: Any) -> D:
-    """A copy of a data set with some of its rows, which `choose` takes from where they are, and their labels."""
+    """A copy of a data set with some of its rows, which `choose` takes from where they are, their labels and keys."""
     about: Any = dataset
     indices = np.asarray(indices)
     try:
         rows = choose(indices)
         labels = None if about.labels is None else about.labels[indices]
+        keys = about.row_keys[indices]
     except IndexError as error:
         raise DataError(f"Cannot take rows of {about.name!r}, which has {len(about)}: {error}.") from error
     if indices.ndim != 1 or len(rows) == 0:
         raise DataError(f"take expects a list of at least one row of {about.name!r}; got shape {indices.shape}.")
-    part = copy.copy(dataset)  # the rows are checked already, and a part may be smaller than a set
+    part = copy.copy(dataset)  # the rows are checked already
     object.__setattr__(part, field, rows)
     object.__setattr__(part, "labels", labels)
+    object.__setattr__(part, "keys", keys)
     return part
 
 
@@ -133,8 +147,8 @@ def _checked_rows(x: Any, name: str) -> np.ndarray:
             f"x of {name!r} must have shape (N, ...) with at least two dimensions; got {x.shape}. "
             "If each number is a row, use x.reshape(-1, 1)."
         )
-    if len(x) < 2:
-        raise DataError(f"{name!r} must have at least two rows; got x of shape {x.shape}.")
+    if len(x) == 0:
+        raise DataError(f"{name!r} must have at least one row; got x of shape {x.shape}.")
     if x.size == 0:
         raise DataError(f"The rows of {name!r} are empty; got x of shape {x.shape}.")
     if x.dtype.kind == "b":
@@ -142,10 +156,10 @@ def _checked_rows(x: Any, name: str) -> np.ndarray:
     return x.astype(x.dtype.newbyteorder("="), copy=False)  # torch reads native byte order only
 
 
-def _checked_labels(labels: Any, num_rows: int, name: str) -> np.ndarray:
+def _checked_labels(labels: Any, num_rows: int, name: str, what: str = "labels") -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (num_rows,):
-        raise DataError(f"labels of {name!r} must have shape ({num_rows},), one for each row of x; got {labels.shape}.")
+        raise DataError(f"{what} of {name!r} must have shape ({num_rows},), one for each row of x; got {labels.shape}.")
     if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
         labels = labels.astype(np.str_)
     if labels.dtype.kind == "b":
@@ -154,7 +168,7 @@ def _checked_labels(labels: Any, num_rows: int, name: str) -> np.ndarray:
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iuU":
         raise DataError(
-            f"labels of {name!r} must be integers or strings, without missing ones; got dtype {labels.dtype}."
+            f"{what} of {name!r} must be integers or strings, without missing ones; got dtype {labels.dtype}."
         )
     return labels
 

@@ -35,7 +35,7 @@ def folder_dataset(
         in_memory: Whether all images are held in memory; None where they take no more than a quarter of what is free.
 
     Returns:
-        Images of shape (N, 1, H, W) or (N, 3, H, W), uint8.
+        Images of shape (N, 1, H, W) or (N, 3, H, W), uint8; the key of each is its path within the folder.
 
     Raises:
         DataError: There are no images, one cannot be read, is a decompression bomb or has more than 8 bits per
@@ -55,6 +55,7 @@ def folder_dataset(
         in_memory = stays_in_memory(len(files) * height * width * 3)
     about: dict[str, Any] = {"labels": _labels(folder, files), "name": folder.resolve().name}
     about |= {"value_range": (0, 255), "kind": "image", "source": str(folder)}
+    about |= {"keys": np.array([file.as_posix() for file in files]), "key": "file"}
     if in_memory or len(files) < 2:
         return Dataset(_read_all(folder, files, shape), **about)
     return _stored(folder, files, shape, about)

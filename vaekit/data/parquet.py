@@ -10,7 +10,7 @@ import numpy as np
 from vaekit.data.dataset import Dataset
 from vaekit.data.guards import reading, refuse_bomb
 from vaekit.data.room import has_disk_room, no_room, stays_in_memory
-from vaekit.data.tables import from_frame, label_values, numbers, position_of
+from vaekit.data.tables import annotations, from_frame, numbers, without
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ _INDEX = re.compile(r"__index_level_\d+__")
 _PIECE_VALUES = 2**20
 
 
-def parquet_dataset(path: Path, label: str | None = None, in_memory: bool | None = None) -> "Dataset | StoredDataset":
+def parquet_dataset(
+    path: Path, label: str | None = None, in_memory: bool | None = None, key: str | None = None
+) -> "Dataset | StoredDataset":
     """Read a parquet file; an index that pandas stored with it is left out.
 
     A file that stays on disk is decoded once, a piece at a time, into a file of the cache from which rows are taken in
@@ -30,6 +32,7 @@ def parquet_dataset(path: Path, label: str | None = None, in_memory: bool | None
         path: The file.
         label: Name of the column with the labels.
         in_memory: Whether all rows are held in memory; None where they take no more than a quarter of what is free.
+        key: Name of the column with the identifiers of the rows.
 
     Returns:
         A table, as `from_frame` makes it.
@@ -49,14 +52,14 @@ def parquet_dataset(path: Path, label: str | None = None, in_memory: bool | None
             if in_memory is None:
                 in_memory = stays_in_memory(num_bytes)
             if not in_memory and file.metadata.num_rows > 1:
-                return _stored(file, names, path, label)
+                return _stored(file, names, path, label, key)
             frame = file.read()
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
-    return from_frame(frame.select(names), label, name=path.stem, source=str(path))
+    return from_frame(frame.select(names), label, key=key, name=path.stem, source=str(path))
 
 
-def _stored(file: Any, names: list[str], path: Path, label: str | None) -> "StoredDataset":
+def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str | None) -> "StoredDataset":
     import narwhals as nw
     import pyarrow as pa
 
@@ -65,19 +68,19 @@ def _stored(file: Any, names: list[str], path: Path, label: str | None) -> "Stor
     from vaekit.data.stored import StoredDataset
 
     first = pa.Table.from_batches([next(file.iter_batches(2, columns=names))])
-    from_frame(pa.concat_tables([first, first]), label, name=path.stem)  # refuses names and types as in memory
-    labels = None
-    if label is not None:
-        names = [name for name in names if name != names[position_of(names, label, path.stem)]]
-        column = nw.from_native(file.read(columns=[label]), eager_only=True)[:, 0]
-        labels = label_values(column, label, path.stem)
+    from_frame(first, label, key=key, name=path.stem)  # refuses names and types as in memory
+    indices, chosen = without(names, label, key, path.stem)
+    about = nw.from_native(file.read(columns=[names[i] for i in chosen]), eager_only=True)
+    labels, keys = annotations(about, label, key, path.stem)
+    names = [names[i] for i in indices]
     shape = (file.metadata.num_rows, len(names))
     num_bytes = 8 * shape[0] * shape[1]
     if not has_disk_room(num_bytes):
         raise DataError(f"{path} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
     dtype = _common_dtype(file, names, path.stem)
     rows = StoredRows(Spool(shape, dtype, _pieces(file, names, path.stem)), name=path.stem)
-    return StoredDataset(rows, labels, path.stem, tuple(names), kind="table", source=str(path))
+    about_rows: dict[str, Any] = {"source": str(path), "keys": keys, "key": key or "row"}
+    return StoredDataset(rows, labels, path.stem, tuple(names), kind="table", **about_rows)
 
 
 def _pieces(file: Any, names: list[str], name: str) -> Iterator[np.ndarray]:

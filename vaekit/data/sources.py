@@ -33,6 +33,7 @@ def load(
     part: Part | None = None,
     data_dir: str | Path | None = None,
     label: str | None = None,
+    key: str | None = None,
     size: tuple[int, int] | int | None = None,
     in_memory: bool | None = None,
 ) -> "Dataset | StoredDataset":
@@ -45,6 +46,7 @@ def load(
         part: The part of a named set where `source` does not say; None is "all". A path is used whole.
         data_dir: A folder to look for named sets in, before `$VAEKIT_DATA` and `/usr/share/datasets`.
         label: The column of a table (or the member of an .npz file) with the labels.
+        key: The column of a table with the identifiers of the rows, which results carry along (`row_keys`).
         size: Height and width to which the images of a folder are resized, or one number for both.
         in_memory: For a folder of images or a parquet file: True reads it into memory, False leaves it on disk (see
             `StoredDataset`), None leaves it there if the rows would take more than a quarter of the free memory.
@@ -62,17 +64,19 @@ def load(
     if part not in (None, *get_args(Part)):
         raise DataError(f"part must be 'train', 'test', 'all' or None; got {part!r}.")
     if isinstance(source, Path):
-        return read(source, label=label, size=size, in_memory=in_memory)
+        return read(source, label=label, key=key, size=size, in_memory=in_memory)
     head, colon, suffix = source.partition(":")
     name = _known_name(head)
     if name is None:
-        return read(_checked_path(source), label=label, size=size, in_memory=in_memory)
+        return read(_checked_path(source), label=label, key=key, size=size, in_memory=in_memory)
     if colon and suffix not in get_args(Part):
         raise DataError(
             f"{source!r} asks for the part {suffix!r} of {name!r}; write {name}:train, {name}:test or {name}."
         )
-    if label is not None or size is not None:
-        raise DataError(f"label and size are for files; {name!r} has labels and images of one size already. Drop them.")
+    if not (label is None and key is None and size is None):
+        raise DataError(
+            f"key, label and size are for files; {name!r} has labels and images of one size already. Drop them."
+        )
     if in_memory is False:
         raise DataError(f"Only folders of images and parquet files can stay on disk; {name!r} is read into memory.")
     return NAMED[name](suffix or part or "all", data_dir)

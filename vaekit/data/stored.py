@@ -26,6 +26,8 @@ class StoredDataset:
         value_range: Least and greatest value that can occur, or None.
         kind: "image", "table" or "array".
         source: Where the rows were found.
+        keys: What each row is called, shape (N,), integers or strings; None numbers the rows from 0.
+        key: What the keys are: "row", "file", or the name of the column with identifiers.
     """
 
     rows: StoredRows
@@ -35,6 +37,8 @@ class StoredDataset:
     value_range: tuple[float, float] | None = None
     kind: Kind = "array"
     source: str = "memory"
+    keys: np.ndarray | None = None
+    key: str = "row"
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -54,6 +58,11 @@ class StoredDataset:
             DataError: They do not fit.
         """
         return self.rows.in_memory().numpy()
+
+    @property
+    def row_keys(self) -> np.ndarray:
+        """The key of each row, shape (N,); rows keep theirs when some are taken."""
+        return np.arange(len(self)) if self.keys is None else self.keys
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,7 +84,7 @@ class StoredDataset:
             indices: Integers or a mask of shape (N,).
 
         Returns:
-            A data set of the chosen rows with their labels; the rest is as here.
+            A data set of the chosen rows with their labels and keys; the rest is as here.
 
         Raises:
             DataError: No row is chosen, or an index lies outside 0 ... N - 1.

@@ -5,6 +5,7 @@ import difflib
 import gzip
 import io
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from vaekit.data.guards import BoundedGzip, reading
 from vaekit.errors import DataError
 
 
-def from_frame(frame: Any, label: str | None = None, *, name: str = "frame", source: str = "memory") -> Dataset:
+def from_frame(
+    frame: Any, label: str | None = None, *, key: str | None = None, name: str = "frame", source: str = "memory"
+) -> Dataset:
     """Turn a data frame of numbers (pandas, polars, pyarrow, ... : what narwhals knows) into a data set.
 
     Bools become 0 and 1, empty cells NaN. x is int64 if all columns are whole numbers without empty cells, else
@@ -24,6 +27,7 @@ def from_frame(frame: Any, label: str | None = None, *, name: str = "frame", sou
     Args:
         frame: The data frame, eager or lazy.
         label: Name of the column with the labels (integers or strings), which does not enter x.
+        key: Name of the column with the identifiers of the rows, which does not enter x.
         name: What to call the set.
         source: Where the frame came from.
 
@@ -31,7 +35,7 @@ def from_frame(frame: Any, label: str | None = None, *, name: str = "frame", sou
         A table with one column of x for each other column of the frame.
 
     Raises:
-        DataError: `frame` is no data frame, there is no column `label`, or a column does not hold numbers.
+        DataError: `frame` is no data frame, there is no column `label` or `key`, or a column does not hold numbers.
 
     Example:
         >>> import pyarrow as pa
@@ -47,23 +51,35 @@ def from_frame(frame: Any, label: str | None = None, *, name: str = "frame", sou
         columns = [str(column) for column in table.columns]
     except (TypeError, nw.exceptions.NarwhalsError) as error:  # no frame, or two columns of one name
         raise DataError(f"{name!r} is not a data frame that can be read: {error}.") from error
-    if len(table) < 2:
-        raise DataError(f"{name!r} must have at least two rows; got {len(table)}.")
+    if len(table) == 0:
+        raise DataError(f"{name!r} must have at least one row; got none.")
     if "" in columns:
         raise DataError(
             f"Column {columns.index('') + 1} of {name!r} has no name; it may be an index that was written with the "
             "data. Name it or drop it (pandas: frame.to_csv(path, index=False))."
         )
-    labels = None
-    indices = list(range(len(columns)))
-    if label is not None:
-        position = position_of(columns, label, name)
-        labels = label_values(table[:, position], label, name)
-        indices.remove(position)
+    indices, chosen = without(columns, label, key, name)
     if not indices:
         raise DataError(f"{name!r} has no columns of numbers{' beside the label' if label else ''}.")
+    labels, keys = annotations(table.select([columns[i] for i in chosen]), label, key, name)
     x = numbers([table[:, i] for i in indices], name)
-    return Dataset(x, labels, name, tuple(columns[i] for i in indices), kind="table", source=source)
+    about: dict[str, Any] = {"source": source, "keys": keys, "key": key or "row"}
+    return Dataset(x, labels, name, tuple(columns[i] for i in indices), kind="table", **about)
+
+
+def without(columns: list[str], label: str | None, key: str | None, name: str) -> tuple[list[int], list[int]]:
+    """Where the columns of numbers stand, and where that of the labels and that of the keys do."""
+    named = {"labels": label, "keys": key}
+    chosen = [position_of(columns, column, name, what) for what, column in named.items() if column is not None]
+    return [i for i in range(len(columns)) if i not in chosen], sorted(set(chosen))
+
+
+def annotations(
+    table: Any, label: str | None, key: str | None, name: str
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Labels and keys of a narwhals frame that holds their columns, each as `Dataset` takes them."""
+    labels = None if label is None else label_values(table[label], label, name)
+    return labels, None if key is None else _key_values(table[key], key, name)
 
 
 def numbers(columns: list[Any], name: str) -> np.ndarray:
@@ -72,7 +88,7 @@ def numbers(columns: list[Any], name: str) -> np.ndarray:
     return np.column_stack([_numbers(column, name) for column in columns])
 
 
-def csv_dataset(path: Path, label: str | None = None) -> Dataset:
+def csv_dataset(path: Path, label: str | None = None, key: str | None = None) -> Dataset:
     """Read a CSV file (a .tsv file has tabs), gzipped or not, with the names of the columns in the first line.
 
     A first line of numbers only, other than the 0, 1, 2, ... that pandas writes for unnamed columns, is taken for
@@ -81,6 +97,7 @@ def csv_dataset(path: Path, label: str | None = None) -> Dataset:
     Args:
         path: The file.
         label: Name of the column with the labels.
+        key: Name of the column with the identifiers of the rows.
 
     Returns:
         A table, as `from_frame` makes it.
@@ -106,7 +123,7 @@ def csv_dataset(path: Path, label: str | None = None) -> Dataset:
             f"{path} is not separated by {delimiter!r}: its first line is {names[0]!r}. "
             "A .csv file needs commas, a .tsv file tabs; or pass a data frame to from_frame."
         )
-    return from_frame(frame, label, name=path.name.split(".")[0], source=str(path))
+    return from_frame(frame, label, key=key, name=path.name.split(".")[0], source=str(path))
 
 
 def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
@@ -121,12 +138,12 @@ def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
     return bool(numbers) and all(numbers != list(range(start, start + len(numbers))) for start in (0, 1))
 
 
-def position_of(columns: list[str], label: str, name: str) -> int:
-    """Where the column with the labels stands."""
-    if label in columns:
-        return columns.index(label)
-    near = difflib.get_close_matches(label, columns, n=3, cutoff=0.5) or columns[:5]
-    raise DataError(f"{name!r} has no column {label!r} for the labels. Nearest: {', '.join(map(repr, near))}.")
+def position_of(columns: list[str], column: str, name: str, what: str) -> int:
+    """Where a column stands."""
+    if column in columns:
+        return columns.index(column)
+    near = difflib.get_close_matches(column, columns, n=3, cutoff=0.5) or columns[:5]
+    raise DataError(f"{name!r} has no column {column!r} for the {what}. Nearest: {', '.join(map(repr, near))}.")
 
 
 def _refuse_text(columns: list[Any], name: str) -> None:
@@ -143,8 +160,8 @@ def _refuse_text(columns: list[Any], name: str) -> None:
         nor = f" (nor do {others})" if others else ""
         raise DataError(
             f"Column {first.name!r} of {name!r} holds {first.dtype}, not numbers{nor}. "
-            f"If it is the label, say so (--label {first.name}, or label={first.name!r}); "
-            "otherwise drop it or encode it as numbers."
+            f"If it is the label, say so (--label {first.name}, or label={first.name!r}); if it names the rows, so too "
+            f"(--key {first.name}, or key={first.name!r}); otherwise drop it or encode it as numbers."
         )
 
 
@@ -176,3 +193,27 @@ def label_values(column: Any, label: str, name: str) -> np.ndarray:
         column = column.cast(nw.String)
     values = column.to_numpy()
     return values.astype(np.str_) if column.dtype in (nw.String, nw.Object) else values
+
+
+def _key_values(column: Any, key: str, name: str) -> np.ndarray:
+    """The identifiers of the rows: integers as they are, all others as text."""
+    import narwhals as nw
+
+    num_missing = int(column.is_null().sum())
+    if num_missing:
+        raise DataError(f"Column {key!r} of {name!r} has {num_missing} row(s) without a key. Fill or drop them.")
+    return _numbers(column, name) if column.dtype.is_integer() else column.cast(nw.String).to_numpy().astype(np.str_)
+
+
+def from_records(
+    records: Sequence[Mapping[str, Any]], label: str | None = None, *, key: str | None = None, name: str = "records"
+) -> Dataset:
+    """Turn a list of dictionaries, one for each row, into a table as `from_frame` does; what a row lacks is NaN."""
+    import pyarrow as pa
+
+    columns = dict.fromkeys(column for record in records for column in record)
+    try:
+        frame = pa.table({column: [record.get(column) for record in records] for column in columns})
+    except (pa.ArrowException, TypeError) as error:  # values of several kinds in one column
+        raise DataError(f"the records {name!r} are no table: {error}. Give each name values of one kind.") from error
+    return from_frame(frame, label, key=key, name=name)
