@@ -189,7 +189,7 @@ def test_config_file_and_pairs(tmp_path, capsys):
     assert vaekit(*arguments, "--json", "--quiet") == 0
     result = document(capsys)
     assert result["epochs"] == 1
-    about = runs.describe(tmp_path / "r")
+    about = runs.open(tmp_path / "r").describe()
     assert "beta=3.0" in about["objective"]
     assert "MLP(in_shape=(1, 8, 8), hidden=(8)" in about["encoder_network"]
     (tmp_path / "bad.toml").write_text("latent_dim = = 2")

@@ -314,5 +314,5 @@ def test_a_run_is_the_same_whether_its_data_fit_into_memory(folder, tmp_path, mo
     runs.fit(str(folder), tmp_path / "b", given, progress=False)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
-    assert runs.data_of(tmp_path / "a")["crc32"] == runs.data_of(tmp_path / "b")["crc32"]
+    assert runs.open(tmp_path / "a").data.crc32 == runs.open(tmp_path / "b").data.crc32
     assert runs.fit(str(folder), tmp_path / "a", given, resume=True, progress=False) is None

@@ -135,8 +135,14 @@ def load(path: str | Path, *, modules: dict[str, nn.Module] | None = None, devic
         ArtifactError: if a file is missing, truncated, altered or too new, if a custom module is not handed in, or if
             the weights do not fit the model.
     """
+    return restore(path, read_config(path), modules=modules, device=device)
+
+
+def restore(
+    path: str | Path, config: Config, *, modules: dict[str, nn.Module] | None = None, device: str = "cpu"
+) -> Any:
+    """`load` for a configuration that was read already."""
     folder = Path(path)
-    config = read_config(folder)
     tensors = from_bytes(_read_weights(folder, config), str(folder / WEIGHTS))
     try:
         tensors |= {name: tensors[kept] for name, kept in config.shared.items()}

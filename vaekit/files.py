@@ -1,12 +1,9 @@
 """Files that are replaced as a whole or not at all."""
 
-import io
 import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from vaekit.errors import ArtifactError, ConfigError
 
@@ -54,28 +51,3 @@ def check_suffix(path: str | Path, known: Sequence[str]) -> str:
             f"{path}: the suffix picks the format, and is one of {', '.join(known)}; got {suffix or 'none'}"
         )
     return suffix
-
-
-def array_bytes(array: np.ndarray, suffix: str, columns: Sequence[str]) -> bytes:
-    """An array as the content of a file.
-
-    Args:
-        array: shape (N, ...).
-        suffix: ".npy" keeps dtype and shape; ".csv" and ".parquet" have one column per element of a row.
-        columns: names of the columns, as many as a row has elements.
-    """
-    buffer = io.BytesIO()
-    if suffix == ".npy":
-        np.save(buffer, array, allow_pickle=False)
-        return buffer.getvalue()
-    import pyarrow
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    flat = array.reshape(len(array), -1)
-    table = pyarrow.table({name: flat[:, i] for i, name in enumerate(columns)})
-    if suffix == ".csv":
-        pyarrow.csv.write_csv(table, buffer)
-    else:
-        pyarrow.parquet.write_table(table, buffer)
-    return buffer.getvalue()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
-    from vaekit.data import Dataset, StoredDataset
+    from vaekit.runs import Run as FittedRun
+    from vaekit.runs import Table
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted model.", show_default=False)]
 Data = Annotated[
@@ -33,6 +33,7 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder with named data sets, looked at before $VAEKIT_DATA.")
 ]
 NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
+Key = Annotated[str | None, typer.Option("--key", help="Column of a table that names the rows, and is no data.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column of a table that holds labels, not data.")]
 
 
@@ -43,20 +44,11 @@ def generator(seed: int) -> "torch.Generator":
     return torch.Generator().manual_seed(seed)
 
 
-def load_run(run: Path) -> Any:
-    """The model of a run."""
-    from vaekit import artifact
-
-    return artifact.load(run)
-
-
-def load_data(
-    run: Path, source: str | None, part: str, data_dir: Path | None, label: str | None = None
-) -> "Dataset | StoredDataset":
-    """Data for a run; `part` is the default part of a named set."""
+def open_run(folder: Path) -> "FittedRun":
+    """The run in a folder."""
     from vaekit import runs
 
-    return runs.load_data(run, source, part=part, data_dir=data_dir, label=label)  # type: ignore[arg-type]
+    return runs.open(folder)
 
 
 def without_nan(value: Any) -> Any:
@@ -89,11 +81,14 @@ def print_table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> Non
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def write_array(path: Path, array: "np.ndarray", columns: list[str]) -> None:
-    """Write an array to `path` as a whole, in the format of its suffix."""
-    from vaekit.files import ARRAY_SUFFIXES, array_bytes, check_suffix, write_atomically
+def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
+    """Write a table, in the format of the suffix; for .png a grid of its rows, which are images."""
+    if path.suffix.lower() == ".png":
+        from vaekit import plots
 
-    write_atomically(path, array_bytes(array, check_suffix(path, ARRAY_SUFFIXES), columns))
+        plots.save_grid(path, table.values, value_range=run.data.value_range)
+    else:
+        table.write(path)
     print(f"wrote {path}", file=sys.stderr)
 
 
@@ -113,32 +108,6 @@ def write_numbers(path: Path, document: dict[str, Any], header: Sequence[str], r
         content = buffer.getvalue()
     write_atomically(path, content.encode())
     print(f"wrote {path}", file=sys.stderr)
-
-
-def columns_of(dataset_columns: Any, event_shape: tuple[int, ...], prefix: str = "x") -> list[str]:
-    """Names for the elements of a row: the table's own, or x0, x1, ..."""
-    if dataset_columns:
-        return list(dataset_columns)
-    return [f"{prefix}{i}" for i in range(math.prod(event_shape))]
-
-
-def run_about(run: Path) -> dict[str, Any]:
-    """What the run says of its data."""
-    from vaekit import runs
-
-    return runs.data_of(run)
-
-
-def write_rows(path: Path, x: "torch.Tensor", run: Path) -> None:
-    """Write rows in the units of the data: a picture of a grid for .png, else an array."""
-    if path.suffix.lower() == ".png":
-        from vaekit import plots
-
-        value_range = run_about(run).get("value_range")
-        plots.save_grid(path, x, value_range=tuple(value_range) if value_range else None)
-        print(f"wrote {path}", file=sys.stderr)
-        return
-    write_array(path, x.cpu().numpy(), columns_of(run_about(run).get("columns"), tuple(x.shape[1:])))
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -12,8 +12,7 @@ from vaekit.cli.common import (
     NumSamples,
     Seed,
     generator,
-    load_data,
-    load_run,
+    open_run,
     print_json,
     print_table,
 )
@@ -59,8 +58,9 @@ def compare(
     names = [str(folder) for folder in folders]
     if len(set(names)) < len(names):
         raise ConfigError(f"a run is named twice: {', '.join(names)}")
-    models = {name: load_run(folder) for name, folder in zip(names, folders, strict=True)}
-    dataset = load_data(folders[0], source, "test", data_dir, label)
+    fitted = [open_run(folder) for folder in folders]
+    models = {name: run.model for name, run in zip(names, fitted, strict=True)}
+    dataset = fitted[0].rows(source, "test", data_dir=data_dir, label=label)
     from vaekit import evaluation
 
     found = evaluation.compare(models, dataset, num_samples=num_samples, generator=generator(seed), progress=True)

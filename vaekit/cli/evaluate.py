@@ -16,8 +16,7 @@ from vaekit.cli.common import (
     Seed,
     check_output,
     generator,
-    load_data,
-    load_run,
+    open_run,
     print_json,
     print_table,
     write_numbers,
@@ -51,12 +50,12 @@ def evaluate(
     """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
     if output is not None:
         check_output(output, _SUFFIXES)
-    model = load_run(run)
-    dataset = load_data(run, data, "test", data_dir, label)
+    fitted = open_run(run)
+    dataset = fitted.rows(data, "test", data_dir=data_dir, label=label)
     from vaekit import evaluation
 
     numbers: dict[str, Any] = evaluation.evaluate(
-        model,
+        fitted.model,
         dataset,
         num_samples=num_samples,
         full=full,

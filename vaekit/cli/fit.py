@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaekit.cli.common import DataDir, Json, Label, print_json
+from vaekit.cli.common import DataDir, Json, Key, Label, print_json
 from vaekit.errors import ConfigError
 
 
@@ -60,6 +60,7 @@ def fit(
     seed: Annotated[int | None, typer.Option(min=0, help="Source of all noise; default 0.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side to which the images of a folder are resized.")] = None,
     label: Label = None,
+    key: Key = None,
     data_dir: DataDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     json_: Json = False,
@@ -77,6 +78,7 @@ def fit(
         overwrite=overwrite,
         resume=resume,
         label=label,
+        key=key,
         size=size,
         data_dir=data_dir,
         progress=not quiet,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaekit.cli.common import Json, print_json, print_table
+from vaekit.cli.common import Json, open_run, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -26,9 +26,7 @@ def info(
 
         about: dict[str, Any] = {"engine": engine.describe()}
     else:
-        from vaekit import runs
-
-        about = runs.describe(run)
+        about = open_run(run).describe()
     if json_:
         print_json(about)
         return

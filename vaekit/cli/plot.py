@@ -1,13 +1,11 @@
 """vaekit plot."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from vaekit.cli.common import Data, DataDir, Label, Output, Run, Seed, check_output, generator, load_data, load_run
-
-_DEFAULT_PARTS = {"latent": "train"}
+from vaekit.cli.common import Data, DataDir, Label, Output, Run, Seed, check_output, generator, open_run
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +30,7 @@ def plot(
     data_dir: DataDir = None,
 ) -> None:
     """Draw a picture of a fitted model (.png, .svg, .pdf)."""
-    from vaekit import plots, runs, spec
+    from vaekit import plots, spec
     from vaekit.errors import ConfigError
     from vaekit.plots.kinds import draw
 
@@ -40,8 +38,9 @@ def plot(
     kind = kind.lower()
     if kind not in plots.KINDS:
         raise ConfigError(f"there is no picture {kind!r}. {spec.nearest(kind, plots.KINDS)}")
-    model = load_run(run)
-    dataset = None if kind == "losses" else load_data(run, data, _DEFAULT_PARTS.get(kind, "test"), data_dir, label)
-    figure = draw(kind, model, data=dataset, records=runs.records(run), generator=generator(seed))
+    fitted = open_run(run)
+    part: Literal["train", "test"] = "train" if kind == "latent" else "test"
+    rows = None if kind == "losses" else fitted.rows(data, part, data_dir=data_dir, label=label)
+    figure = draw(kind, fitted.model, data=rows, records=fitted.records, generator=generator(seed))
     plots.save(figure, output)
     print(f"wrote {output}", file=sys.stderr)

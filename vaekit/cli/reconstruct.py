@@ -4,19 +4,7 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli.common import (
-    Data,
-    DataDir,
-    Label,
-    Output,
-    Run,
-    Seed,
-    check_output,
-    generator,
-    load_data,
-    load_run,
-    write_rows,
-)
+from vaekit.cli.common import Data, DataDir, Label, Output, Run, Seed, check_output, open_run, write_table
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +25,6 @@ def reconstruct(
     from vaekit.files import ARRAY_SUFFIXES
 
     check_output(output, (".png", *ARRAY_SUFFIXES))
-    model = load_run(run)
-    dataset = load_data(run, data, "test", data_dir, label)
-    write_rows(output, model.reconstruct(dataset, mean=not draw, generator=generator(seed)), run)
+    fitted = open_run(run)
+    rows = fitted.rows(data, "test", data_dir=data_dir, label=label)
+    write_table(output, fitted.reconstruct(rows, mean=not draw, seed=seed).without_keys(), fitted)

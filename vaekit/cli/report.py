@@ -14,8 +14,7 @@ from vaekit.cli.common import (
     Seed,
     check_output,
     generator,
-    load_data,
-    load_run,
+    open_run,
 )
 
 
@@ -35,17 +34,16 @@ def report(
 ) -> None:
     """Write one self-contained HTML page: configuration, curves, numbers and pictures."""
     check_output(output, (".html",))
-    model = load_run(run)
-    dataset = load_data(run, data, "test", data_dir, label)
+    fitted = open_run(run)
+    dataset = fitted.rows(data, "test", data_dir=data_dir, label=label)
     from vaekit import report as reports
-    from vaekit import runs
 
-    about = runs.describe(run)
+    about = fitted.describe()
     page = reports.build(
-        model,
+        fitted.model,
         title=f"{run.resolve().name}: {dataset.name}",
         config={key: about[key] for key in ("settings", "data", "engine") if key in about},
-        records=runs.records(run),
+        records=fitted.records,
         x=dataset,
         labels=dataset.labels,
         generator=generator(seed),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli.common import Output, Run, Seed, check_output, generator, load_run, write_rows
+from vaekit.cli.common import Output, Run, Seed, check_output, open_run, write_table
 
 
 def register(app: typer.Typer) -> None:
@@ -23,4 +23,5 @@ def sample(
     from vaekit.files import ARRAY_SUFFIXES
 
     check_output(output, (".png", *ARRAY_SUFFIXES))
-    write_rows(output, load_run(run).sample(num, mean=mean, generator=generator(seed)), run)
+    fitted = open_run(run)
+    write_table(output, fitted.sample(num, mean=mean, seed=seed), fitted)

@@ -5,16 +5,15 @@ import typer
 from vaekit.cli.common import (
     Data,
     DataDir,
+    Key,
     Label,
     NumSamples,
     Output,
     Run,
     Seed,
     check_output,
-    generator,
-    load_data,
-    load_run,
-    write_array,
+    open_run,
+    write_table,
 )
 
 
@@ -30,20 +29,13 @@ def score(
     num_samples: NumSamples = 100,
     seed: Seed = 0,
     label: Label = None,
+    key: Key = None,
     data_dir: DataDir = None,
 ) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats (.npy, .csv, .parquet)."""
     from vaekit.files import ARRAY_SUFFIXES
 
     check_output(output, ARRAY_SUFFIXES)
-    model = load_run(run)
-    dataset = load_data(run, data, "test", data_dir, label)
-    import torch
-
-    from vaekit import evaluation
-
-    estimate = evaluation.log_marginal(
-        model, dataset, num_samples=num_samples, generator=generator(seed), progress=True
-    )
-    table = torch.stack([estimate.value, estimate.stderr, estimate.ess], dim=1).numpy()
-    write_array(output, table, ["log_p", "stderr", "ess"])
+    fitted = open_run(run)
+    rows = fitted.rows(data, "test", data_dir=data_dir, label=label, key=key)
+    write_table(output, fitted.score(rows, num_samples=num_samples, seed=seed, progress=True), fitted)

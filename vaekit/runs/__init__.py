@@ -2,20 +2,23 @@
 
 from vaekit.runs.citing import Citation, bibtex, cite
 from vaekit.runs.fitting import fit
-from vaekit.runs.folder import is_finished, is_run
-from vaekit.runs.reading import data_of, describe, flattened, load_data, outcome, records
+from vaekit.runs.folder import DataAbout, is_finished, is_run
+from vaekit.runs.reading import flattened, outcome, records
+from vaekit.runs.run import Run, open
+from vaekit.runs.table import Table
 
 __all__ = [
     "Citation",
+    "DataAbout",
+    "Run",
+    "Table",
     "bibtex",
     "cite",
-    "data_of",
-    "describe",
     "fit",
     "flattened",
     "is_finished",
     "is_run",
-    "load_data",
+    "open",
     "outcome",
     "records",
 ]

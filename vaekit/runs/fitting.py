@@ -1,6 +1,7 @@
 """Fitting a model to data and saving it as a run."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
     label: str | None = None,
+    key: str | None = None,
     size: int | None = None,
     data_dir: str | Path | None = None,
     progress: bool = True,
@@ -47,6 +49,7 @@ def fit(
         overwrite: replace a run that is there.
         resume: go on with a run that is there; without a checkpoint from the beginning, a finished one stays as it is.
         label: column of a table with labels.
+        key: column of a table with the identifiers of the rows.
         size: side to which the images of a folder are resized.
         data_dir: where named sets are looked for first.
         progress: whether to report on stderr.
@@ -61,16 +64,15 @@ def fit(
     folder = Path(run)
     wanted = recipes.settings(given or {})
     claim(folder, overwrite=overwrite, resume=resume)
-    dataset = data.load(source, part="train", data_dir=data_dir, label=label, size=size)
-    valid = valid or (read_settings(folder).get("data", {}).get("valid") if resume else None)
-    if valid is None:
-        train, held_out = data.holdout(dataset)
-    else:
-        train, held_out = dataset, data.load(valid, part="test", data_dir=data_dir, label=label, size=size)
-    more = {"label": label, "size": size, "valid": valid, "valid_crc32": None if valid is None else digest(held_out)}
-    described = describe_data(dataset, source, more)
-    if resume:
-        wanted = merge(folder, wanted, described)
+    read = partial(data.load, data_dir=data_dir, label=label, key=key, size=size)
+    dataset = read(source, part="train")
+    stored = read_settings(folder) if resume else None
+    valid = valid or (stored.data.valid if stored else None)
+    train, held_out = data.holdout(dataset) if valid is None else (dataset, read(valid, part="test"))
+    valid_crc32 = None if valid is None else digest(held_out)
+    described = describe_data(dataset, source, label=label, key=key, size=size, valid=valid, valid_crc32=valid_crc32)
+    if stored:
+        wanted = merge(folder, stored, wanted, described)
     if resume and is_finished(folder):
         return None
     data.warn_constant_columns(dataset)
@@ -80,9 +82,9 @@ def fit(
     views = [View.of(model, part, where=where) for part, where in ((train, "train"), (held_out, "valid"))]
     create(folder)
     clear(folder, overwrite=overwrite)
-    stored = {"settings": wanted.model_dump(exclude_none=True), "data": described}
-    write_atomically(folder / SETTINGS, (json.dumps(stored, indent=2) + "\n").encode())
-    about = {**stored, "finished": False, "max_epochs": trainer.max_epochs}
+    remembered: dict[str, Any] = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
+    write_atomically(folder / SETTINGS, (json.dumps(remembered, indent=2) + "\n").encode())
+    about = {**remembered, "finished": False, "max_epochs": trainer.max_epochs}
     about |= {"objective": spec.describe(objective, "objective")}
     try:
         history = trainer.fit(model, objective, *views, run=folder, resume=resume)

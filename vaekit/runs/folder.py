@@ -1,12 +1,11 @@
 """The folder of a run: what it holds, who may write it, and whether it is the same run."""
 
-import json
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vaekit import artifact, recipes
 from vaekit.errors import ArtifactError, ConfigError
@@ -17,24 +16,62 @@ SETTINGS, METRICS = "settings.json", "metrics.jsonl"
 _OWN_FILES = (artifact.CONFIG, artifact.WEIGHTS, CHECKPOINT, SETTINGS, METRICS)
 
 
-class _Data(BaseModel):
-    """What a resumed run must find again."""
+class DataAbout(BaseModel):
+    """What a run remembers of its data: enough to read others like them, and to know the same ones again.
 
-    model_config = ConfigDict(extra="allow")
+    Attributes:
+        source: name or path, as it was given; None where the model was only saved.
+        name: name of the set.
+        kind: "image", "table" or "array".
+        num_rows: N, validation rows included where they were held out.
+        event_shape: shape X of one row.
+        columns: names of the columns of a table.
+        crc32: checksum of the rows.
+        value_range: least and greatest value that can occur.
+        dtype: of the rows.
+        label: column with labels.
+        key: column with the identifiers of the rows.
+        size: side to which the images of a folder were resized.
+        valid: name or path of the validation data, or None.
+        valid_crc32: checksum of those.
+    """
 
-    source: str
-    num_rows: int
-    event_shape: list[int]
-    crc32: int
-    valid: str | None
-    valid_crc32: int | None
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    source: str | None = None
+    name: str = ""
+    kind: str = "array"
+    num_rows: int | None = None
+    event_shape: tuple[int, ...] | None = None
+    columns: tuple[str, ...] | None = None
+    crc32: int | None = None
+    value_range: tuple[float, float] | None = None
+    dtype: str | None = None
+    label: str | None = None
+    key: str | None = None
+    size: int | None = None
+    valid: str | None = None
+    valid_crc32: int | None = None
+
+    @classmethod
+    def of(cls, metadata: dict[str, Any], folder: Path) -> "DataAbout":
+        """What the metadata of a saved model say of its data.
+
+        Raises:
+            ArtifactError: if that part is damaged.
+        """
+        try:
+            return cls.model_validate(metadata.get("data", {}))
+        except ValidationError as error:
+            where = folder / artifact.CONFIG
+            raise ArtifactError(f"the description of the data in {where} is damaged") from error
 
 
-class _Stored(BaseModel):
+class Stored(BaseModel):
     """What `settings.json` holds."""
 
     settings: dict[str, Any]
-    data: _Data
+    data: DataAbout
 
 
 def digest(dataset: AnyDataset) -> int:
@@ -45,13 +82,20 @@ def digest(dataset: AnyDataset) -> int:
     return checksum
 
 
-def describe_data(dataset: AnyDataset, source: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What a run remembers of its data: enough to read others like them, and to know the same ones again."""
-    columns = None if dataset.columns is None else list(dataset.columns)
-    described = {"source": source, "name": dataset.name, "kind": dataset.kind, "num_rows": len(dataset)}
-    described |= {"event_shape": list(dataset.event_shape), "columns": columns, "crc32": digest(dataset)}
-    value_range = None if dataset.value_range is None else [float(v) for v in dataset.value_range]
-    return described | {"value_range": value_range, "dtype": str(dataset.dtype), **options}
+def describe_data(dataset: AnyDataset, source: str, **options: Any) -> DataAbout:
+    """What to remember of the data."""
+    return DataAbout(
+        source=source,
+        name=dataset.name,
+        kind=dataset.kind,
+        num_rows=len(dataset),
+        event_shape=dataset.event_shape,
+        columns=dataset.columns,
+        crc32=digest(dataset),
+        value_range=dataset.value_range,
+        dtype=str(dataset.dtype),
+        **options,
+    )
 
 
 def is_run(folder: str | Path) -> bool:
@@ -100,32 +144,28 @@ def claim(folder: Path, *, overwrite: bool, resume: bool) -> None:
         raise ConfigError(f"{folder} exists; use --resume to go on, --overwrite to start anew, or another folder")
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Settings of the run that lies in the folder."""
+def read_settings(folder: Path) -> Stored | None:
+    """Settings and data of the run that lies in the folder; None where there is none."""
     try:
-        stored = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        return _Stored.model_validate(stored).model_dump()
+        return Stored.model_validate_json((folder / SETTINGS).read_bytes())
     except FileNotFoundError:
         if any((folder / name).exists() for name in (CHECKPOINT, artifact.CONFIG)):
             raise ArtifactError(
                 f"{folder / SETTINGS} is missing; put it back, or start anew with --overwrite"
             ) from None
-        return {}
+        return None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{folder / SETTINGS} is damaged ({reason}); start anew with --overwrite") from error
 
 
-def merge(folder: Path, wanted: Settings, described: dict[str, Any]) -> Settings:
-    """The settings of the run in the folder, with which those that were set now have to agree.
+def merge(folder: Path, stored: Stored, wanted: Settings, described: DataAbout) -> Settings:
+    """The settings that the run in the folder was started with; those that were set now have to agree.
 
     Raises:
         ConfigError: if a key or the data differ from the run's own.
     """
-    stored = read_settings(folder)
-    if not stored:
-        return wanted
-    before = recipes.settings(stored["settings"])
+    before = recipes.settings(stored.settings)
     started, now = before.model_dump(), wanted.model_dump(exclude_unset=True)
     for key, value in now.items():
         if value != started[key]:
@@ -133,7 +173,7 @@ def merge(folder: Path, wanted: Settings, described: dict[str, Any]) -> Settings
                 f"{folder} was started with {key}={started[key]}, now it is {value}; drop the key or fit anew"
             )
     for key in ("num_rows", "event_shape", "crc32", "valid_crc32"):
-        if described[key] != stored["data"][key]:
+        if dict(described)[key] != dict(stored.data)[key]:
             raise ConfigError(f"{folder} was fitted to other data ({key} differs); hand over the same ones or fit anew")
     return before
 

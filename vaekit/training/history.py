@@ -1,7 +1,8 @@
 """What happened in each epoch."""
 
-from importlib.util import find_spec
 from typing import Any
+
+from vaekit.frames import to_frame
 
 
 class History:
@@ -48,14 +49,5 @@ class History:
         return [record.get(key, float("nan")) for record in self.records]
 
     def to_frame(self, backend: str | None = None) -> Any:
-        """The history as a data frame.
-
-        Args:
-            backend: any installed library that narwhals knows: "pandas", "polars", "pyarrow", ...; None takes the first
-                of these three.
-        """
-        backend = backend or next(name for name in ("pandas", "polars", "pyarrow") if find_spec(name))
-        import narwhals
-
-        columns = {key: self[key] for key in self.keys()}
-        return narwhals.from_dict(columns, backend=backend).to_native()  # type: ignore[arg-type]
+        """The history as a data frame; see `vaekit.frames.to_frame`."""
+        return to_frame({key: self[key] for key in self.keys()}, backend)

@@ -1,0 +1,235 @@
+"""A run as an object: what the command line, a service and a notebook call alike."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+import vaekit as vk
+from vaekit import artifact, cli, runs
+from vaekit.data import Dataset
+from vaekit.errors import ArtifactError, ConfigError, DataError
+from vaekit.runs import Table
+
+FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
+NAMES = [f"s{i}" for i in range(60)]
+X = np.random.default_rng(0).normal(size=(60, 3)) * [1, 10, 100]
+FRAME = pa.table({"id": NAMES, "a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "kind": ["u", "v"] * 30})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run fitted to a table with identifiers and labels."""
+    folder = tmp_path_factory.mktemp("runs")
+    pyarrow.csv.write_csv(FRAME, folder / "t.csv")
+    arguments = ["fit", folder / "t.csv", "-o", folder / "run", "--label", "kind", "--key", "id", *FAST]
+    assert cli.run([str(argument) for argument in arguments]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    return runs.open(folder / "run")
+
+
+def same(first, second):
+    assert list(first.to_dict()) == list(second.to_dict())
+    for name, column in first.to_dict().items():
+        np.testing.assert_array_equal(column, second.to_dict()[name], err_msg=name)
+
+
+def test_a_run_knows_its_model_settings_and_data(folder, run):
+    assert run.settings.hidden == (4,)
+    assert (run.data.label, run.data.key, run.data.columns) == ("kind", "id", ("a", "b", "c"))
+    assert (run.data.num_rows, run.data.event_shape, run.data.kind) == (60, (3,), "table")
+    assert run.model is run.model
+    assert len(run.records) == 1
+    assert run.describe()["posterior"].startswith("DiagonalNormal")
+
+
+def test_config_is_read_once(folder, monkeypatch):
+    read, calls = artifact.read_config, []
+    monkeypatch.setattr(artifact, "read_config", lambda path: calls.append(path) or read(path))
+    arguments = ["score", folder / "run", "-o", folder / "once.npy", "--num-samples", 2]
+    assert cli.run([str(argument) for argument in arguments]) == 0
+    assert len(calls) == 1
+
+
+def test_scores_are_those_of_the_library_under_the_key_of_each_row(run):
+    scores = run.score(run.rows(), num_samples=7, seed=3)
+    expected = vk.evaluation.log_marginal(run.model, X, num_samples=7, generator=torch.Generator().manual_seed(3))
+    assert list(scores.to_dict()) == ["id", "log_p", "stderr", "ess"]
+    assert scores.keys.tolist() == NAMES
+    assert scores.to_numpy().dtype == np.float64
+    np.testing.assert_array_equal(scores.to_numpy()[:, 0], expected.value)
+    np.testing.assert_array_equal(scores.to_numpy()[:, 1], expected.stderr)
+    np.testing.assert_array_equal(scores.to_numpy()[:, 2], expected.ess)
+    same(scores, run.score(run.rows(), num_samples=7, seed=3))
+
+
+def test_the_command_line_writes_what_the_run_answers(folder, run):
+    for command, table in (
+        ("score", run.score(run.rows(), num_samples=3)),
+        ("encode", run.encode(run.rows())),
+    ):
+        extra = ["--num-samples", "3"] if command == "score" else []
+        for suffix in ("csv", "parquet", "npy"):
+            file, own = folder / f"cli.{suffix}", folder / f"own.{suffix}"
+            assert cli.run([command, str(folder / "run"), "-o", str(file), *extra]) == 0
+            table.write(own)
+            assert file.read_bytes() == own.read_bytes()
+        assert pyarrow.csv.read_csv(folder / "cli.csv").column_names == list(table.to_dict())
+        assert parquet.read_table(folder / "cli.parquet")["id"].to_pylist() == NAMES
+        np.testing.assert_array_equal(np.load(folder / "cli.npy"), table.to_numpy())
+
+
+def test_codes_reconstructions_and_draws(run):
+    rows = run.rows()
+    codes, again, draws = run.encode(rows), run.reconstruct(rows), run.sample(5, seed=2)
+    assert list(codes.to_dict()) == ["id", "z0", "z1"]
+    np.testing.assert_array_equal(codes.values, run.model.encode(X, generator=torch.Generator().manual_seed(0)))
+    assert list(again.to_dict()) == ["id", "a", "b", "c"]
+    np.testing.assert_array_equal(again.values, run.model.reconstruct(X, generator=torch.Generator().manual_seed(0)))
+    assert list(draws.to_dict()) == ["a", "b", "c"], "draws have no key"
+    np.testing.assert_array_equal(draws.values, run.model.sample(5, generator=torch.Generator().manual_seed(2)))
+    assert not np.array_equal(run.encode(rows, mean=False, seed=1).values, codes.values)
+
+
+def test_rows_of_every_make_have_the_same_scores(folder, run):
+    expected = run.encode(run.rows())
+    records = FRAME.to_pylist()
+    parquet.write_table(FRAME, folder / "t.parquet")
+    for source in (
+        FRAME,
+        records,
+        folder / "t.parquet",
+        str(folder / "t.csv"),
+        vk.data.from_frame(FRAME, "kind", key="id"),
+    ):
+        same(run.encode(run.rows(source)), expected)
+    for array in (X, torch.from_numpy(X)):
+        codes = run.encode(run.rows(array))
+        assert codes.key == "row"
+        np.testing.assert_array_equal(codes.values, expected.values)
+
+
+def test_one_row_is_enough(folder, run):
+    expected = run.encode(run.rows()).values[7:8]
+    pyarrow.csv.write_csv(FRAME.slice(7, 1), folder / "one.csv")
+    for source in (folder / "one.csv", FRAME.slice(7, 1), FRAME.to_pylist()[7:8], X[7:8]):
+        np.testing.assert_allclose(run.encode(run.rows(source)).values, expected, rtol=1e-6)
+        assert np.isfinite(run.score(run.rows(source), num_samples=4).values).all()
+
+
+@pytest.mark.parametrize("columns", [["id", "a", "b", "c"], ["a", "b", "c", "kind"], ["a", "b", "c"]])
+def test_new_rows_may_come_without_labels_and_identifiers(run, columns):
+    rows = run.rows(FRAME.select(columns))
+    assert rows.key == ("id" if "id" in columns else "row")
+    assert (rows.labels is None) == ("kind" not in columns)
+    np.testing.assert_array_equal(rows.x, X)
+
+
+def test_the_key_may_have_another_name(folder, run):
+    renamed = FRAME.rename_columns(["name", "a", "b", "c", "kind"])
+    assert run.encode(run.rows(renamed, key="name")).key == "name"
+    pyarrow.csv.write_csv(renamed, folder / "renamed.csv")
+    arguments = ["score", folder / "run", folder / "renamed.csv", "-o", folder / "s.csv", "--num-samples", 2]
+    assert cli.run([*map(str, arguments), "--key", "name"]) == 0
+    assert pyarrow.csv.read_csv(folder / "s.csv")["name"].to_pylist() == NAMES
+    with pytest.raises(DataError, match="no column 'nam' for the keys. Nearest: 'name'"):
+        run.rows(renamed, key="nam")
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (FRAME.select(["id", "a", "b"]), DataError, "columns differ .*'c'"),
+        ([{"a": 1.0}], DataError, "columns differ"),
+        ([], DataError, "at least one row"),
+        (3, DataError, "not a data frame"),
+        (pa.table({"a": ["x"], "b": [1], "c": [2]}), DataError, "Column 'a' .* holds String"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(run, source, error, message):
+    with pytest.raises(error, match=message):
+        run.rows(source)
+
+
+def test_images_are_keyed_by_their_files_and_named_sets_by_numbers(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 6, 6)).astype(np.uint8)
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "images" / f"{i:02}.png")
+    assert cli.run(["fit", str(tmp_path / "images"), "-o", str(tmp_path / "run"), *FAST]) == 0
+    run = runs.open(tmp_path / "run")
+    scores = run.score(run.rows(), num_samples=2)
+    assert scores.key == "file"
+    assert scores.keys.tolist() == [f"{i:02}.png" for i in range(20)]
+    codes = run.encode(run.rows(pixels[:3, None]))
+    assert (codes.key, codes.keys.tolist()) == ("row", [0, 1, 2])
+    np.testing.assert_allclose(codes.values, run.encode(run.rows()).values[:3], rtol=1e-5)
+    with pytest.raises(DataError, match=r"fitted to integers in 0..255; got float64 that are not whole"):
+        run.rows(pixels[:, None] / 255)
+
+
+def test_a_model_that_was_only_saved_answers_too(tmp_path):
+    model, _ = vk.presets.vae((3,), latent_dim=2, hidden=(4,), likelihood="normal")
+    vk.save(model, tmp_path / "saved")
+    run = runs.open(tmp_path / "saved")
+    assert (run.settings, run.data.columns, run.records) == (None, None, [])
+    assert list(run.score(run.rows(X), num_samples=2).to_dict()) == ["row", "log_p", "stderr", "ess"]
+    assert list(run.sample(2).to_dict()) == ["x0", "x1", "x2"]
+    with pytest.raises(ConfigError, match="does not say what it was fitted to; name the data"):
+        run.rows()
+    with pytest.raises(ArtifactError, match="no saved model"):
+        runs.open(tmp_path)
+
+
+def test_a_run_of_an_older_version_opens(folder, tmp_path):
+    """Its objective is text, and its data have no key."""
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((folder / "run" / name).read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["metadata"]["objective"] = "ELBO(num_samples=1, beta=<vaekit.schedules.Linear object at 0x7f23>)"
+    del config["metadata"]["data"]["key"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    run = runs.open(tmp_path)
+    assert run.rows(FRAME.drop_columns(["id"])).key == "row"
+    assert run.describe()["objective"] == config["metadata"]["objective"]
+    assert runs.cite(tmp_path)
+
+
+def test_resume_remembers_the_key(folder, capsys):
+    arguments = ["fit", folder / "t.csv", "-o", folder / "run", "--label", "kind", "--key", "id", "--resume"]
+    assert cli.run([str(argument) for argument in arguments]) == 0
+    assert "finished already" in capsys.readouterr().err
+
+
+# --- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_is_a_frame_with_the_key_first():
+    table = Table(np.array([[1.0, 2.0], [3.0, 4.0]]), ("u", "v"), "id", np.array(["a", "b"]))
+    assert table.to_frame("pyarrow").to_pydict() == {"id": ["a", "b"], "u": [1.0, 3.0], "v": [2.0, 4.0]}
+    assert list(table.without_keys().to_frame("pyarrow").to_pydict()) == ["u", "v"]
+    assert len(table.to_frame()) == len(table) == 2
+
+
+def test_a_table_is_written_as_its_suffix_says(tmp_path):
+    table = Table(np.array([[1.5, 2.0]]), ("u", "v"), "id", np.array(["a,b"]))
+    table.write(tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == '"id","u","v"\n"a,b",1.5,2\n'
+    with pytest.raises(ConfigError, match=r"one of .npy, .csv, .parquet; got .txt"):
+        table.write(tmp_path / "t.txt")
+    with pytest.raises(ConfigError, match="identifiers is called log_p, as a column of the result is; rename it"):
+        Table(np.zeros((1, 1)), ("log_p",), "log_p", np.array(["a"]))
+
+
+def test_rows_of_a_data_set_keep_their_keys_in_the_answer(run):
+    part = Dataset(X, keys=np.array(NAMES), key="id").take([5, 2])
+    assert run.encode(part).keys.tolist() == ["s5", "s2"]

@@ -1,0 +1,99 @@
+"""What a run answers for rows: columns of numbers behind the key of each row."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaekit.errors import ConfigError
+from vaekit.files import ARRAY_SUFFIXES, check_suffix, write_atomically
+from vaekit.frames import to_frame
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Named columns of numbers, a row for each row of the data, and in front of them the keys of the rows.
+
+    Attributes:
+        values: the numbers, shape (N, ...); the elements of a row are the columns, in the order of memory.
+        columns: names of the columns without the key's.
+        key: name of the key's column: that of the identifiers, "file" or "row"; None where rows have no keys, as draws
+            from p(x) have none.
+        keys: the key of each row, shape (N,), or None.
+
+    Raises:
+        ConfigError: if a column of numbers has the name of the key's.
+
+    Example:
+        >>> table = Table(np.array([[-1.5, 0.5]]), ("log_p", "stderr"), "id", np.array(["u"]))
+        >>> {name: column.tolist() for name, column in table.to_dict().items()}
+        {'id': ['u'], 'log_p': [-1.5], 'stderr': [0.5]}
+    """
+
+    values: np.ndarray
+    columns: tuple[str, ...]
+    key: str | None = None
+    keys: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.key in self.columns:
+            raise ConfigError(
+                f"the column of identifiers is called {self.key}, as a column of the result is; rename it in the data"
+            )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to_numpy(self) -> np.ndarray:
+        """The numbers without the keys, shape (N, ...)."""
+        return self.values
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Name to column, each of shape (N,), the key first."""
+        flat = self.values.reshape(len(self), -1)
+        numbers = {name: flat[:, i] for i, name in enumerate(self.columns)}
+        return numbers if self.key is None or self.keys is None else {self.key: self.keys, **numbers}
+
+    def to_frame(self, backend: str | None = None) -> Any:
+        """A data frame with the key's column first; see `vaekit.frames.to_frame`."""
+        return to_frame(self.to_dict(), backend)
+
+    def without_keys(self) -> "Table":
+        """The numbers alone."""
+        return replace(self, key=None, keys=None)
+
+    def write(self, path: str | Path) -> None:
+        """Write the table as a whole, in the format of the suffix.
+
+        `.csv` and `.parquet` have the columns of `to_dict`; `.npy` holds what `to_numpy` gives.
+
+        Raises:
+            ConfigError: for another suffix.
+            ArtifactError: if the file cannot be written.
+        """
+        write_atomically(path, self._bytes(check_suffix(path, ARRAY_SUFFIXES)))
+
+    def _bytes(self, suffix: str) -> bytes:
+        buffer = io.BytesIO()
+        if suffix == ".npy":
+            np.save(buffer, self.values, allow_pickle=False)
+            return buffer.getvalue()
+        import pyarrow
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        table = pyarrow.table(self.to_dict())
+        if suffix == ".csv":
+            pyarrow.csv.write_csv(table, buffer)
+        else:
+            pyarrow.parquet.write_table(table, buffer)
+        return buffer.getvalue()
+
+
+def element_names(event_shape: Sequence[int], prefix: str) -> tuple[str, ...]:
+    """Names of the elements of an event in the order of memory: x0, x1, ..."""
+    return tuple(f"{prefix}{i}" for i in range(math.prod(event_shape)))
