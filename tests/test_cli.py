@@ -45,10 +45,11 @@ def test_evaluate_prints_what_the_library_computes(run, capsys):
     numbers = document(capsys)
     data = vk.data.load("digits:test")
     generator = torch.Generator().manual_seed(0)
-    expected = vk.evaluation.summarize(vk.load(run), data, num_samples=20, generator=generator)
-    assert numbers["iwae"]["mean"] == pytest.approx(expected["iwae"]["mean"], abs=1e-4)
-    assert numbers["num_points"] == 360
-    assert numbers["quantity"] == "mass"
+    expected = vk.evaluation.iwae(vk.load(run), data, num_samples=20, generator=generator)
+    found = {row["name"]: row for row in numbers["results"]}
+    assert found["iwae"]["value"] == pytest.approx(expected.mean, abs=1e-4)
+    assert found["iwae"]["label"] == "IWAE, K = 20 (mass)"
+    assert found["num_points"]["value"] == 360
     assert vaekit("evaluate", run, "digits:test", "--num-samples", 2) == 0
     out = capsys.readouterr().out
     assert "ELBO" in out

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import sys
 
 import pytest
@@ -10,8 +11,12 @@ import torch
 
 import vaekit as vk
 from vaekit import cli, engine
-from vaekit.evaluation import Line, evaluate, lines, reasons
+from vaekit.evaluation import Result, evaluate
+from vaekit.evaluation.results import result
 from vaekit.plots import trend
+
+_evaluate = sys.modules["vaekit.evaluation.evaluate"]  # the module; the package has the function under its name
+METRICS, Metric = _evaluate.METRICS, _evaluate.Metric
 
 
 def vaekit(*arguments):
@@ -47,50 +52,103 @@ def seeded():
     return torch.Generator().manual_seed(0)
 
 
-def test_parts_agree_with_the_functions_that_make_them(small):
+def test_rows_agree_with_the_functions_that_make_them(small):
     model, x = small
     found = evaluate(model, x, num_samples=20, generator=seeded())
-    bounds = vk.evaluation.summarize(model, x, num_samples=20, generator=seeded())
-    assert all(found[key] == value for key, value in bounds.items())
-    assert set(found) == {*bounds, "diagnostics"}
-    assert found["diagnostics"]["num_points"] == 120
-    json.dumps(found)
+    lower, tighter = vk.evaluation.elbo_and_iwae(model, x, num_samples=20, generator=seeded())
+    for name, estimate in (("elbo", lower), ("iwae", tighter)):
+        row = found[name]
+        errors = (estimate.mean_stderr, estimate.sampling_stderr)
+        assert (row.value, row.stderr, row.sampling_stderr) == (estimate.mean, *errors)
+        assert row.unit == "nats"
+        assert "density" in row.label
+    assert found["elbo"].value == pytest.approx(found["log_likelihood"].value - found["kl"].value)
+    assert found.quantity == tighter.quantity == "density"
+    assert "bits_per_dimension" not in found
+    assert found["diagnostics.num_points"].value == found["num_points"].value == 120
+    assert found["num_samples"].value == 20
     some = evaluate(model, x, num_samples=5, max_rows=50, generator=seeded())
-    assert some["num_points"] == 50
+    assert some["num_points"].value == 50
+    with pytest.raises(KeyError, match="there are elbo, "):
+        found["nothing"]
+
+
+def test_rows_are_plain_and_have_a_value_or_a_reason(small):
+    model, x = small
+    found = evaluate(model, x, num_samples=5, generator=seeded())
+    rows = json.loads(json.dumps(found.to_dicts(), allow_nan=False))
+    assert len({row["name"] for row in rows}) == len(rows)
+    for row in rows:
+        assert list(row) == ["name", "label", "value", "stderr", "sampling_stderr", "unit", "reason"]
+        assert (row["value"] is None) == isinstance(row["reason"], str)
+        assert row["label"]
+    assert list(found.to_frame("pyarrow").column_names) == list(rows[0])
+
+
+def test_a_row_has_a_value_or_a_reason():
+    assert result("a", "A", math.nan).reason == "it came out as nan"
+    assert result("a", "A", 1.0, math.nan, math.inf) == Result("a", "A", 1.0)
+    for value, reason in ((None, None), (1.0, "why"), (math.inf, None)):
+        with pytest.raises(ValueError, match="^a|of a"):
+            Result("a", "A", value, reason=reason)
+
+
+def test_bits_per_dimension_are_those_of_the_bound():
+    with engine.seeded(0):
+        model, _ = vk.presets.vae((6,), latent_dim=2, hidden=(8,))
+    found = evaluate(model, torch.bernoulli(torch.full((30, 6), 0.4)), num_samples=20, generator=seeded())
+    bits = found["bits_per_dimension"]
+    assert bits.value == pytest.approx(-found["iwae"].value / 6 / math.log(2))
+    assert bits.stderr == pytest.approx(found["iwae"].stderr / 6 / math.log(2))
+    assert bits.unit == "bits"
 
 
 def test_full_adds_every_check_and_their_numbers_agree(small, short_annealing):
     model, x = small
     found = evaluate(model, x, num_samples=20, full=True, generator=seeded())
-    assert {"trend", "ais", "hmc", "two_sample"} < set(found)
-    json.dumps(found)
-    difference = found["ais"]["difference"]
-    assert abs(difference["mean"]) < 0.05 + 4 * difference["sampling_stderr"]
-    gap = found["ais"]["simulated_gap"]
-    assert -3 * gap["sampling_stderr"] - 0.01 < gap["mean"] < 0.1
-    assert 1.0 <= found["hmc"]["r_hat_max"] < 1.1
-    means = [found["trend"][k]["mean"] for k in ("1", "10", "100", "1000")]
+    difference = found["ais.difference"]
+    assert abs(difference.value) < 0.05 + 4 * difference.sampling_stderr
+    assert difference.value == pytest.approx(found["ais.annealed"].value - found["ais.importance"].value)
+    gap = found["ais.simulated_gap"]
+    assert -3 * gap.sampling_stderr - 0.01 < gap.value < 0.1
+    assert 1.0 <= found["hmc.r_hat_max"].value < 1.1
+    means = [found[f"trend.{k}"].value for k in ("1", "10", "100", "1000")]
     assert means == sorted(means)
-    table = lines(found)
-    labels = [line.label for line in table]
+    labels = [row.label for row in found.table]
     assert len(labels) == len(set(labels))
-    assert all(math.isfinite(line.value) for line in table)
     assert any(label.startswith("AIS") for label in labels)
     assert any("p = " in label for label in labels)
-    assert table[0] == Line(
-        "ELBO", found["elbo"]["mean"], found["elbo"]["mean_stderr"], found["elbo"]["sampling_stderr"]
-    )
-    assert not reasons(found)
+    assert found.table[0].name == "elbo"
+    assert not found.reasons
 
 
 def test_what_cannot_be_done_says_why(small, short_annealing):
     model, x = small
     found = evaluate(model, x[:6], num_samples=3, full=True, generator=seeded())
-    assert "expected at least" in found["two_sample"]
-    assert any(reason.startswith("two_sample: ") for reason in reasons(found))
-    assert not any("sliced" in line.label for line in lines(found))
+    assert "expected at least" in found["two_sample"].reason
+    assert found["two_sample"].value is None
+    assert not any("sliced" in row.label for row in found.table)
     single = evaluate(model, x[:1], num_samples=3, generator=seeded())
-    assert "at least 2" in single["diagnostics"]
+    assert "at least 2" in single["diagnostics"].reason
+
+
+def test_a_metric_costs_a_function_and_a_line(runs, monkeypatch, tmp_path, capsys):
+    """It is in the table, in --json, in the file and in the report."""
+
+    def trial(view, how):
+        return vk.evaluation.Score(len(view) + 0.125, 0.25)
+
+    monkeypatch.setitem(METRICS, "trial_metric", Metric(trial))
+    assert vaekit("evaluate", runs / "short", "--num-samples", 2, "--json", "-o", tmp_path / "n.csv") == 0
+    document = json.loads(capsys.readouterr().out)
+    (row,) = [r for r in document["results"] if r["name"] == "trial_metric"]
+    assert (row["value"], row["sampling_stderr"], row["label"]) == (360.125, 0.25, "trial metric")
+    assert "trial_metric,trial metric,360.125" in (tmp_path / "n.csv").read_text()
+    assert vaekit("evaluate", runs / "short", "--num-samples", 2) == 0
+    assert re.search(r"trial metric +360\.1250 +0\.2500", capsys.readouterr().out)
+    assert vaekit("report", runs / "short", "-o", tmp_path / "r.html", "--num-samples", 2) == 0
+    assert "trial metric" in (tmp_path / "r.html").read_text()
+    assert "360.12" in (tmp_path / "r.html").read_text()
 
 
 def test_evaluate_prints_a_verdict_and_writes_files(runs, tmp_path, capsys):
@@ -102,13 +160,14 @@ def test_evaluate_prints_a_verdict_and_writes_files(runs, tmp_path, capsys):
     assert "healthy: " in out
     with table.open() as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["name", "value", "mean_stderr", "sampling_stderr"]
-    assert rows[1][0] == "ELBO"
-    assert f"{float(rows[1][1]):.4f}" in out
+    assert rows[0] == ["name", "label", "value", "stderr", "sampling_stderr", "unit", "reason"]
+    assert rows[1][0] == "elbo"
+    assert f"{float(rows[1][2]):.4f}" in out
     assert vaekit("evaluate", runs / "long", "--num-samples", 5, "-o", document, "--json") == 0
-    captured = capsys.readouterr().out
-    assert json.loads(captured) == json.loads(document.read_text())
-    assert json.loads(captured)["diagnostics"]["findings"][0]["name"] == "healthy"
+    captured = json.loads(capsys.readouterr().out)
+    assert captured == json.loads(document.read_text())
+    assert set(captured) == {"run", "data", "results"}
+    assert "diagnostics.findings.healthy" in {row["name"] for row in captured["results"]}
     assert vaekit("evaluate", runs / "long", "-o", tmp_path / "numbers.xml") == 2
     assert "numbers.xml" not in {path.name for path in tmp_path.iterdir()}
 
@@ -119,7 +178,8 @@ def test_quick_looks_at_2000_rows(runs, capsys, tmp_path):
     path = tmp_path / "many.npy"
     np.save(path, np.tile(vk.data.load("digits:train").x, (2, 1, 1, 1)))
     assert vaekit("evaluate", runs / "short", path, "--quick", "--num-samples", 1, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["num_points"] == 2000
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert [row["value"] for row in rows if row["name"] == "num_points"] == [2000]
 
 
 def test_compare_finds_the_run_that_was_fitted_for_longer(runs, capsys):

@@ -17,6 +17,7 @@ import vaekit as vk
 from vaekit import evaluation, presets, report, transforms
 from vaekit.data import Dataset
 from vaekit.errors import ArtifactError
+from vaekit.evaluation import Result, Results
 from vaekit.kl import kl_per_dimension
 from vaekit.models.view import View
 from vaekit.plots import style
@@ -122,14 +123,15 @@ def test_numbers_are_those_of_evaluation(digits, digits_page):
     model, data = digits
     expected = report.evaluate(model, data, num_samples=8)
     page = Page(digits_page)
-    for name in ("elbo", "iwae", "log_likelihood", "kl"):
-        assert numbers.number(expected[name]["mean"]) in page.text
-        assert numbers.number(expected[name]["sampling_stderr"], 3) in page.text
+    for row in expected.table:
+        assert row.label in page.text
+        assert numbers.cell(row, row.value) in page.text
+        assert numbers.cell(row, row.sampling_stderr) in page.text
     generator = torch.Generator().manual_seed(0)
     bound = evaluation.elbo(model, data, num_samples=8, generator=generator)
-    assert expected["elbo"] == bound.summary()
-    assert expected["elbo"]["mean"] == pytest.approx(expected["log_likelihood"]["mean"] - expected["kl"]["mean"])
-    bits = -expected["iwae"]["mean"] / math.log(2) / 64
+    assert expected["elbo"].value == bound.mean
+    assert expected["elbo"].value == pytest.approx(expected["log_likelihood"].value - expected["kl"].value)
+    bits = -expected["iwae"].value / math.log(2) / 64
     assert f"{bits:.4f}" in page.text
     assert "probability mass" in page.text
 
@@ -137,17 +139,18 @@ def test_numbers_are_those_of_evaluation(digits, digits_page):
 def test_an_evaluation_and_hostile_text_handed_in(table):
     model, x = table
     hostile = '<script>alert(1)</script>"&'
-    estimate = evaluation.iwae(model, x, num_samples=7)
-    given = {"iwae": estimate, "note": "no number", "elbo": {"mean": -12345.678}}
-    html = build(model, x, evaluation=given, title=hostile, config={hostile: {hostile: hostile}})
+    found = evaluation.evaluate(model, x, num_samples=7)
+    rows = (*found, Result("strange", hostile, -12345.678), Result("absent", "absent", None, reason=hostile))
+    html = build(model, x, evaluation=Results(rows, "density"), title=hostile, config={hostile: {hostile: hostile}})
     page = Page(html)
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert hostile in page.text
-    assert "IWAE with K = 7" in page.text
-    assert numbers.number(estimate.mean) in page.text
+    assert f"Not done: absent: {hostile}" in page.text
+    assert "IWAE, K = 7" in page.text
+    assert numbers.number(found["iwae"].value) in page.text
     assert "−12,345.68" in page.text
-    assert "Bits per dimension" not in page.text  # a density
+    assert "bits per dimension" not in page.text  # a density
     assert "judged on 40 points" in page.text
 
 
@@ -196,7 +199,7 @@ def test_evaluation_looks_at_a_fixed_choice_of_rows(table):
     model, x = table
     first, again = (report.evaluate(model, x, num_samples=2, max_rows=10) for _ in range(2))
     assert first == again
-    assert first["elbo"]["num_points"] == 10
+    assert first["num_points"].value == 10
 
 
 def test_words_name_the_parts(digits):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaekit import cli, recipe, spec
+from vaekit import cli, recipes, spec
 from vaekit.errors import ConfigError
-from vaekit.recipe import Settings, component
+from vaekit.recipes import Settings
 
 AXES = ("likelihoods", "posteriors", "priors", "objectives", "transforms")
 NUMBERS = st.one_of(
@@ -31,19 +31,19 @@ KEYS = st.one_of(st.sampled_from(list(Settings.model_fields)), st.text(max_size=
 @given(values=st.dictionaries(KEYS, WORDS, max_size=3))
 def test_settings_are_checked_or_refused(values):
     try:
-        made = recipe.settings(values)
+        made = recipes.settings(values)
     except ConfigError:
         return
     assert isinstance(made, Settings)
     assert made.model_fields_set == set(values)
-    again = recipe.settings(made.model_dump(exclude_unset=True))
+    again = recipes.settings(made.model_dump(exclude_unset=True))
     assert again == made or "nan" in repr(made).lower()
 
 
 def arguments_of(axis, name):
     """Arguments that the component of this name has, or none."""
     try:
-        return list(spec.describe(component(axis, name, event_shape=2, code_shape=2))["arguments"])
+        return list(spec.describe(spec.from_words(axis, name, event_shape=2, code_shape=2))["arguments"])
     except ConfigError:
         return []
 
@@ -64,7 +64,7 @@ def components_in_words(draw):
 def test_components_are_made_or_refused(asked):
     axis, text = asked
     try:
-        made = component(axis, text, event_shape=2, code_shape=2)
+        made = spec.from_words(axis, text, event_shape=2, code_shape=2)
     except ConfigError:
         return
     assert type(made) is spec.resolve(axis, text.partition(":")[0])
@@ -75,14 +75,14 @@ def test_what_is_asked_for_is_what_is_made(axis, data):
     """Arguments of a component written out as words give the component again."""
     name = data.draw(st.sampled_from([spec.hyphened(name) for name in spec.components(axis)]))
     try:
-        first = component(axis, name, event_shape=2, code_shape=2)
+        first = spec.from_words(axis, name, event_shape=2, code_shape=2)
     except ConfigError:
         return  # needs an argument that has no words
     tree = spec.describe(first)
     words = {k: v for k, v in tree["arguments"].items() if isinstance(v, bool | int | float | str)}
     chosen = data.draw(st.lists(st.sampled_from(sorted(words) or [""]), unique=True)) if words else []
     text = ":".join([name, *(f"{key}={words[key]}" for key in chosen)])
-    assert spec.describe(component(axis, text, event_shape=2, code_shape=2)) == tree
+    assert spec.describe(spec.from_words(axis, text, event_shape=2, code_shape=2)) == tree
 
 
 def refusal(*arguments):

@@ -1,8 +1,7 @@
 """vaekit evaluate."""
 
-import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +20,9 @@ from vaekit.cli.common import (
     print_table,
     write_numbers,
 )
+
+if TYPE_CHECKING:
+    from vaekit.evaluation import Result
 
 _QUICK_ROWS = 2000
 _SUFFIXES = (".json", ".csv")
@@ -53,8 +55,9 @@ def evaluate(
     fitted = open_run(run)
     dataset = fitted.rows(data, "test", data_dir=data_dir, label=label)
     from vaekit import evaluation
+    from vaekit.evaluation.results import title
 
-    numbers: dict[str, Any] = evaluation.evaluate(
+    results = evaluation.evaluate(
         fitted.model,
         dataset,
         num_samples=num_samples,
@@ -63,30 +66,25 @@ def evaluate(
         generator=generator(seed),
         progress=True,
     )
-    numbers = {"run": str(run), "data": dataset.name, **numbers}
-    table = evaluation.lines(numbers)
+    rows = results.to_dicts()
+    document = {"run": str(run), "data": dataset.name, "results": rows}
     if output is not None:
-        write_numbers(output, numbers, ("name", "value", "mean_stderr", "sampling_stderr"), table)
+        write_numbers(output, document, list(rows[0]), [list(row.values()) for row in rows])
     if json_:
-        print_json(numbers)
+        print_json(document)
         return
-    rows = [(line.label, _cell(line.value), _cell(line.mean_stderr), _cell(line.sampling_stderr)) for line in table]
-    print_table(rows, ("nats per row", "mean", "Monte Carlo error", "error over rows"))
-    print(f"{numbers['num_points']} rows of {dataset.name}; log p is a {numbers['quantity']}.".replace("a no", "no"))
-    if "bits_per_dimension" in numbers:
-        print(f"{numbers['bits_per_dimension']:.4f} bits per dimension (from the IWAE bound).")
-    for reason in evaluation.reasons(numbers):
-        print(f"not done: {reason}")
-    for finding in _findings(numbers):
-        print(f"{finding['name']}: {finding['evidence']} {finding['remedy']}")
+    cells = [(r.label, _cell(r, r.value), _cell(r, r.stderr), _cell(r, r.sampling_stderr)) for r in results.table]
+    print_table(cells, ("nats per row", "mean", "Monte Carlo error", "error over rows"))
+    num_rows = results["num_points"].value or 0
+    print(f"{num_rows:.0f} rows of {dataset.name}; log p is a {results.quantity}.".replace("a no", "no"))
+    for row in results.reasons:
+        print(f"not done: {row.name}: {row.reason}")
+    for finding in results.findings:
+        print(f"{title(finding)}: {finding.label}")
 
 
-def _findings(numbers: dict[str, Any]) -> list[dict[str, str]]:
-    health = numbers["diagnostics"]
-    return health["findings"] if isinstance(health, dict) else []
-
-
-def _cell(value: float) -> str:
-    if math.isnan(value):
+def _cell(row: "Result", value: float | None) -> str:
+    """A number of a row as text; counts whole."""
+    if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+    return f"{value:g}" if row.unit in ("rows", "units", "draws") else f"{value:.4f}"

@@ -13,11 +13,10 @@ from vaekit.evaluation.hmc import PosteriorSamples, hmc_posterior
 from vaekit.evaluation.information import mig, modularity
 from vaekit.evaluation.interventions import beta_vae_score, factor_vae_score
 from vaekit.evaluation.likelihood import elbo, elbo_and_iwae, iwae, log_marginal
-from vaekit.evaluation.lines import Line, health_lines, lines, reasons
 from vaekit.evaluation.mmd import mmd
 from vaekit.evaluation.neighbors import precision_recall_density_coverage
 from vaekit.evaluation.prediction import sap
-from vaekit.evaluation.summary import summarize
+from vaekit.evaluation.results import Result, Results
 from vaekit.evaluation.transport import sliced_wasserstein
 from vaekit.evaluation.trend import bias_trend
 from vaekit.evaluation.two_sample import two_sample
@@ -26,8 +25,9 @@ __all__ = [
     "Comparison",
     "Diagnostics",
     "Estimate",
-    "Line",
     "PosteriorSamples",
+    "Result",
+    "Results",
     "Sandwich",
     "Score",
     "ais",
@@ -45,18 +45,14 @@ __all__ = [
     "evaluate",
     "factor_vae_score",
     "frechet_distance",
-    "health_lines",
     "hmc_posterior",
     "iwae",
-    "lines",
     "log_marginal",
     "mig",
     "mmd",
     "modularity",
     "precision_recall_density_coverage",
-    "reasons",
     "sap",
     "sliced_wasserstein",
-    "summarize",
     "two_sample",
 ]

@@ -14,6 +14,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.aggregate import Aggregate, aggregate
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.inference_gap import InferenceGap, inference_gap
+from vaekit.evaluation.results import Result, nested, of_score, result
 from vaekit.evaluation.verdict import Finding, verdict
 from vaekit.kl import kl_per_dimension
 from vaekit.models.rows import slices
@@ -62,32 +63,38 @@ class Diagnostics:
     findings: tuple[Finding, ...]
     num_points: int
 
-    def summary(self) -> dict[str, Any]:
-        """The numbers and the verdict as plain Python values, for tables and JSON."""
-        code, gap = self.aggregate, self.inference_gap
-        result: dict[str, Any] = {
-            "rate": _plain(self.rate),
-            "distortion": _plain(self.distortion),
-            "active_units": code.active_units,
-            "num_units": code.unit_variance.numel(),
-            "mutual_information": {**_plain(code.mutual_information), "limit": code.limit},
-            "aggregate_gap": _plain(code.gap),
-            "num_points": self.num_points,
-        }
-        if self.kl_per_dimension is not None:
-            result["kl_per_dimension"] = self.kl_per_dimension.flatten().tolist()
-        if gap is not None:
-            parts = ("log_marginal", "elbo", "best_elbo", "approximation", "amortization", "rate", "best_rate")
-            named = {name: _plain(getattr(gap, name)) for name in parts}
-            result["inference_gap"] = {**named, "agreement": gap.agreement, "num_points": gap.num_points}
+    def results(self) -> list[Result]:
+        """The numbers and the verdict as rows; a finding is a row of value 1 with evidence and remedy as its label.
+
+        Names: `rate`, `distortion`, `active_units`, `num_units`, `mutual_information` (and its `limit`),
+        `aggregate_gap`, `inference_gap.*` (as the attributes of `InferenceGap`), `scale.*`, `kl_per_dimension.1`, ...,
+        `num_points`, `findings.*`.
+        """
+        code = self.aggregate
+        limit, units = f"at most log {self.num_points} = {code.limit:.2f}", code.unit_variance.numel()
+        rows = [
+            of_score("rate", "rate, E KL(q(z|x), p(z))", self.rate),
+            of_score("distortion", "distortion, -E log p(x|z), in model space", self.distortion),
+            result("active_units", f"active units of {units}", code.active_units, unit="units"),
+            result("num_units", "units", units, unit="units"),
+            of_score("mutual_information", f"I(x; z), {limit}", code.mutual_information),
+            result("mutual_information.limit", "limit of I(x; z), log N", code.limit),
+            of_score("aggregate_gap", "KL(q(z), p(z))", code.gap),
+            *([] if self.inference_gap is None else nested("inference_gap", self.inference_gap.results())),
+        ]
         if self.scale is not None:
-            result["scale"] = vars(self.scale).copy()
-        result["findings"] = [vars(finding).copy() for finding in self.findings]
-        return result
-
-
-def _plain(score: Score) -> dict[str, float]:
-    return {"mean": score.value, "sampling_stderr": score.stderr}
+            scales = {name: getattr(self.scale, name) for name in ("smallest", "median", "largest", "at_floor")}
+            at_floor = "share of scales of p(x|z) at the floor"
+            labels = {name: at_floor if name == "at_floor" else f"scale of p(x|z), {name}" for name in scales}
+            rows += [result(f"scale.{name}", labels[name], value, unit="") for name, value in scales.items()]
+        if self.kl_per_dimension is not None:
+            values = self.kl_per_dimension.flatten().tolist()
+            rows += [result(f"kl_per_dimension.{i}", f"KL of z{i}", value) for i, value in enumerate(values, 1)]
+        rows.append(result("num_points", "rows of the diagnostics", self.num_points, unit="rows"))
+        return rows + [
+            Result(f"findings.{found.name.replace(' ', '_')}", f"{found.evidence} {found.remedy}", 1.0, unit="")
+            for found in self.findings
+        ]
 
 
 def diagnostics(

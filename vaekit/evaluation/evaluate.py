@@ -1,5 +1,12 @@
-"""Everything that this package says of a model on a data set, as plain values for tables, JSON and reports."""
+"""Everything that this package says of a model on a data set, as rows for tables, JSON and reports.
 
+To add a metric: write a function of (view, how) that returns a `Score`, an `Estimate` or rows, and enter it in
+`METRICS`. It then is part of `evaluate`, of the command's table and files, and of reports.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,16 +18,54 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.aggregate import posterior_moments
 from vaekit.evaluation.ais import ais, bdmc
 from vaekit.evaluation.diagnostics import diagnostics
-from vaekit.evaluation.estimate import Score
+from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.hmc import hmc_posterior
-from vaekit.evaluation.likelihood import iwae
-from vaekit.evaluation.summary import summarize
+from vaekit.evaluation.likelihood import elbo_and_iwae, iwae
+from vaekit.evaluation.results import Result, Results, missing, nested, of_estimate, of_score, result
 from vaekit.evaluation.trend import bias_trend
 from vaekit.evaluation.two_sample import two_sample
 from vaekit.models.view import View
 
 _TREND_ROWS, _ANNEALED_ROWS, _POSTERIOR_ROWS = 256, 32, 16
 _ANNEALING: dict[str, Any] = {"num_chains": 16, "num_steps": 300}
+
+
+@dataclass(frozen=True)
+class How:
+    """How a metric is computed.
+
+    Attributes:
+        num_samples: K of the bounds.
+        generator: source of the noise.
+        progress: show bars on stderr where that is a terminal.
+    """
+
+    num_samples: int = 100
+    generator: torch.Generator | None = None
+    progress: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords that most functions of this package take."""
+        return {"generator": self.generator, "progress": self.progress}
+
+
+Outcome = Score | Estimate | Iterable[Result]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A part of an evaluation.
+
+    Attributes:
+        function: of a view and of how; returns a score, an estimate, or rows.
+        full: whether it takes minutes on images, and is part of a full evaluation alone.
+        prefix: whether the metric's name stands in front of the names of its rows.
+    """
+
+    function: Callable[[View, How], Outcome]
+    full: bool = False
+    prefix: bool = True
 
 
 def evaluate(
@@ -32,7 +77,7 @@ def evaluate(
     max_rows: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> Results:
     """Bounds and diagnostics; with `full` also the trend over K, annealed importance sampling, HMC, two-sample checks.
 
     Args:
@@ -45,71 +90,126 @@ def evaluate(
         progress: show bars on stderr where that is a terminal.
 
     Returns:
-        The keys of `summarize`, `diagnostics` (see `Diagnostics.summary`), and with `full`:
-        `trend`: K to mean, mean_stderr, sampling_stderr on 256 rows.
-        `ais`: log p(x) of 32 rows from annealed importance sampling and, beside it, from importance sampling with
-        K = 5,000; their paired difference; and the gap of the sandwich on simulated points (`bdmc`).
-        `hmc`: for 16 rows the worst R-hat, the least ess, the mean acceptance, and how far E[z|x] of q lies from that
-        of p(z|x), in standard deviations of the latter (root mean square).
-        `two_sample`: name to value, standard error and details.
-        What a model cannot have (gradients in z, two-sample checks of a handful of rows) is a string that says why.
+        Rows named as follows, means over the rows in nats with both errors unless the unit says otherwise. What a model
+        cannot have (gradients in z, two-sample checks of a handful of rows) is a row with the reason.
+        `elbo`, `log_likelihood`, `kl`, `iwae`; `bits_per_dimension`, minus the IWAE bound in bits per element, where
+        it is a mass or bounds one; `num_points`, `num_samples`, `ess_median`, `unreliable_fraction`.
+        `diagnostics.*`: see `Diagnostics.results`.
+        With `full`: `trend.K` on 256 rows; `ais.*`: log p(x) of 32 rows from annealed importance sampling and, beside
+        it, from importance sampling with K = 5,000, their paired difference, and the gap of the sandwich on simulated
+        points (`bdmc`); `hmc.*`: for 16 rows the worst R-hat, the least ess, the mean acceptance, and how far E[z|x] of
+        q lies from that of p(z|x), in standard deviations of the latter (root mean square); `two_sample.*`.
     """
-    view = View.of(model, x, max_rows=max_rows)
-    options: dict[str, Any] = {"generator": generator, "progress": progress}
-    result = summarize(model, view, num_samples=num_samples, **options)
-    result["diagnostics"] = _or_reason(lambda: diagnostics(model, view, **options).summary())
-    if full:
-        result["trend"] = _trend(model, view.some(_TREND_ROWS), options)
-        result["ais"] = _or_reason(lambda: _annealed(model, view.some(_ANNEALED_ROWS), options))
-        result["hmc"] = _or_reason(lambda: _posterior(model, view.some(_POSTERIOR_ROWS), options))
-        result["two_sample"] = _or_reason(
-            lambda: {name: vars(score).copy() for name, score in two_sample(model, view, generator=generator).items()}
-        )
-    return result
+    view, how = View.of(model, x, max_rows=max_rows), How(num_samples, generator, progress)
+    rows: list[Result] = []
+    for name, metric in METRICS.items():
+        if full or not metric.full:
+            rows += _rows(name, metric, view, how)
+    return Results(tuple(rows), view.quantity)
 
 
-def _or_reason(compute: Any) -> Any:
+def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:
     try:
-        return compute()
+        outcome = metric.function(view, how)
     except (ConfigError, DataError) as error:
-        return str(error)
+        if not metric.prefix:
+            raise
+        return [missing(name, str(error))]
+    if isinstance(outcome, Score):
+        return [of_score(name, name.replace("_", " "), outcome, unit="")]
+    if isinstance(outcome, Estimate):
+        return [of_estimate(name, name.replace("_", " "), outcome)]
+    return nested(name, outcome) if metric.prefix else list(outcome)
 
 
-def _trend(model: LatentVariableModel, x: View, options: dict[str, Any]) -> dict[str, Any]:
-    names = ("mean", "mean_stderr", "sampling_stderr", "num_points")
-    summaries = {k: estimate.summary() for k, estimate in bias_trend(model, x, **options).items()}
-    return {str(k): {name: summary[name] for name in names} for k, summary in summaries.items()}
+def _bounds(view: View, how: How) -> list[Result]:
+    k = how.num_samples
+    lower, tighter = elbo_and_iwae(view.model, view, num_samples=k, **how.options)
+    likelihood, kl = (Score.of_mean(lower.terms[name]) for name in ("log_likelihood", "kl"))
+    rows = [
+        of_estimate("elbo", f"ELBO ({view.quantity})", lower),
+        of_score("log_likelihood", "log-likelihood, E[log p(x|z)]", likelihood),
+        of_score("kl", "KL(q(z|x), p(z))", kl),
+        of_estimate("iwae", f"IWAE, K = {k:,} ({view.quantity})", tighter),
+    ]
+    if "mass" in view.quantity:
+        scale = 1 / (math.log(2) * math.prod(view.event_shape))
+        errors = (tighter.mean_stderr * scale, tighter.sampling_stderr * scale)
+        rows.append(result("bits_per_dimension", "bits per dimension (IWAE)", -tighter.mean * scale, *errors, "bits"))
+    counts = {"num_points": ("rows", len(view), "rows"), "num_samples": ("draws of z per row, K", k, "draws")}
+    rows += [result(name, label, count, unit=unit) for name, (label, count, unit) in counts.items()]
+    ess, unreliable = float(tighter.ess.median()), float(tighter.unreliable.double().mean())
+    rows.append(result("ess_median", f"median effective sample size of {k:,}", ess, unit="draws"))
+    rows.append(result("unreliable_fraction", "share of rows with unreliable weights", unreliable, unit=""))
+    return rows
 
 
-def _annealed(model: LatentVariableModel, x: View, options: dict[str, Any]) -> dict[str, Any]:
-    annealed = ais(model, x, **_ANNEALING, **options)
-    weighted = iwae(model, x, num_samples=5000, **options)
-    difference = Score.of_mean(annealed.value - weighted.value)
-    gap = bdmc(model, _POSTERIOR_ROWS, **_ANNEALING, **options).gap
-    return {
-        "annealed": annealed.summary(),
-        "importance": weighted.summary(),
-        "difference": {"mean": difference.value, "sampling_stderr": difference.stderr},
-        "acceptance": float(annealed.terms["acceptance"].mean()),
-        "simulated_gap": {"mean": gap.value, "sampling_stderr": gap.stderr, "num_points": _POSTERIOR_ROWS},
-    }
+def _health(view: View, how: How) -> list[Result]:
+    return diagnostics(view.model, view, **how.options).results()
 
 
-def _posterior(model: LatentVariableModel, x: View, options: dict[str, Any]) -> dict[str, Any]:
-    samples = hmc_posterior(model, x, **options)
-    draws = samples.z.double().flatten(0, 1)
-    return {
-        "r_hat_max": float(samples.r_hat.max()),
-        "ess_min": float(samples.ess.min()),
-        "acceptance": float(samples.acceptance.mean()),
-        "mean_distance": _distance(model, x, draws),
-        "num_points": len(samples),
-    }
+def _trend(view: View, how: How) -> list[Result]:
+    some = view.some(_TREND_ROWS)
+    found = bias_trend(view.model, some, **how.options).items()
+    return [of_estimate(str(k), f"IWAE, K = {k}, {len(some)} rows", estimate) for k, estimate in found]
 
 
-def _distance(model: LatentVariableModel, x: View, draws: Tensor) -> float:
+def _annealed(view: View, how: How) -> list[Result]:
+    some = view.some(_ANNEALED_ROWS)
+    annealed = ais(view.model, some, **_ANNEALING, **how.options)
+    weighted = iwae(view.model, some, num_samples=5000, **how.options)
+    gap = bdmc(view.model, _POSTERIOR_ROWS, **_ANNEALING, **how.options).gap
+    rows = f"{len(some)} rows"
+    return [
+        of_estimate("annealed", f"AIS, {rows}", annealed),
+        of_estimate("importance", f"importance sampling, K = 5,000, {rows}", weighted),
+        of_score("difference", "AIS - importance sampling", Score.of_mean(annealed.value - weighted.value)),
+        of_score("simulated_gap", f"upper - lower bound by AIS, {_POSTERIOR_ROWS} simulated rows", gap),
+        result("acceptance", "acceptance of HMC in AIS", float(annealed.terms["acceptance"].mean()), unit=""),
+        result("num_points", "rows of AIS", len(some), unit="rows"),
+    ]
+
+
+def _posterior(view: View, how: How) -> list[Result]:
+    some = view.some(_POSTERIOR_ROWS)
+    samples = hmc_posterior(view.model, some, **how.options)
+    rows = f"{len(samples)} rows"
+    distance = _distance(some, samples.z.double().flatten(0, 1))
+    return [
+        result("r_hat_max", f"R-hat of p(z|x) by HMC, worst of {rows}", float(samples.r_hat.max()), unit=""),
+        result("ess_min", f"ess of p(z|x) by HMC, least of {rows}", float(samples.ess.min()), unit="draws"),
+        result("acceptance", "acceptance of HMC", float(samples.acceptance.mean()), unit=""),
+        result("mean_distance", "E[z|x] of q beside HMC, in standard deviations", distance, unit=""),
+        result("num_points", "rows of HMC", len(samples), unit="rows"),
+    ]
+
+
+def _distance(view: View, draws: Tensor) -> float:
     """Root mean square over points and dimensions of (E_q[z] - E_p[z]) / std_p[z]."""
-    with engine.evaluating(model), engine.seeded(0):
-        means, _ = posterior_moments(model.posterior(x.batch(slice(0, len(x))).x), 64)
+    with engine.evaluating(view.model), engine.seeded(0):
+        means, _ = posterior_moments(view.model.posterior(view.batch(slice(0, len(view))).x), 64)
     shift = (means.cpu() - draws.mean(0).cpu()) / draws.std(0).cpu()
     return float(shift.square().mean().sqrt())
+
+
+def _two_sample(view: View, how: How) -> list[Result]:
+    rows = []
+    for name, score in two_sample(view.model, view, generator=how.generator).items():
+        label = name.replace("_", " ")
+        if "p_value" in score.details:
+            label += f" (p = {score.details['p_value']:.3g})"
+        elif "baseline" in score.details:
+            label += f" (data beside data: {score.details['baseline']:.3g})"
+        rows.append(of_score(name, label, score, unit=""))
+    return rows
+
+
+METRICS: dict[str, Metric] = {
+    "bounds": Metric(_bounds, prefix=False),
+    "diagnostics": Metric(_health),
+    "trend": Metric(_trend, full=True),
+    "ais": Metric(_annealed, full=True),
+    "hmc": Metric(_posterior, full=True),
+    "two_sample": Metric(_two_sample, full=True),
+}
+"""Name to metric, in the order in which they are computed and printed."""

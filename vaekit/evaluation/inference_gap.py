@@ -22,6 +22,7 @@ from vaekit.conditional import Conditional
 from vaekit.distributions import Product
 from vaekit.evaluation.aggregate import posterior_moments
 from vaekit.evaluation.estimate import Score
+from vaekit.evaluation.results import Result, of_score, result
 from vaekit.evaluation.sums import RunningMoments, WeightSums
 from vaekit.progress import track
 from vaekit.traits import ModelTraits, told
@@ -56,6 +57,22 @@ class InferenceGap:
     best_rate: Score
     agreement: float
     num_points: int
+
+    def results(self) -> list[Result]:
+        """The numbers as rows, named as the attributes."""
+        rows = f"{self.num_points} rows"
+        labels = {
+            "approximation": f"approximation gap, {rows}",
+            "amortization": f"amortisation gap, {rows}",
+            "log_marginal": f"log p(x) for the gaps, {rows}",
+            "elbo": f"ELBO of q, {rows}",
+            "best_elbo": f"ELBO of the best q per point, {rows}",
+            "rate": f"rate of q, {rows}",
+            "best_rate": f"rate of the best q per point, {rows}",
+        }
+        found = [of_score(name, label, getattr(self, name)) for name, label in labels.items()]
+        agreement = result("agreement", f"agreement of the means of q and the best q, {rows}", self.agreement, unit="")
+        return [*found, agreement, result("num_points", "rows of the gaps", self.num_points, unit="rows")]
 
 
 Local = tuple[Tensor, Callable[[Tensor], Distribution]]

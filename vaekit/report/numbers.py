@@ -1,14 +1,14 @@
 """The numbers of a report, and what each of them is, in words."""
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from vaekit import engine, evaluation
 from vaekit.errors import ConfigError
-from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import MANY_UNRELIABLE
+from vaekit.evaluation.results import Result, Results, title
 from vaekit.kl import kl_per_dimension
 from vaekit.models.view import View
 
@@ -26,7 +26,7 @@ QUANTITIES = {
 
 def evaluate(
     model: Any, x: Any, *, num_samples: int = 100, max_rows: int = 1000, generator: torch.Generator | None = None
-) -> dict[str, Any]:
+) -> Results:
     """`vaekit.evaluation.evaluate` on at most `max_rows` rows of x, a fixed choice where there are more.
 
     Args:
@@ -50,91 +50,50 @@ def divergences(view: View) -> torch.Tensor | None:
             return None
 
 
-def table(evaluation: dict[str, Any], num_elements: int) -> list[dict[str, str]]:
-    """The rows of the table of numbers: name, value, both standard errors.
-
-    Args:
-        evaluation: name to an `Estimate`, its `summary()`, or a dict with a "mean"; other entries are left out.
-        num_elements: D, for bits per dimension.
-    """
-    summaries = {name: summary(value) for name, value in evaluation.items()}
-    rows = [_row(_label(name, numbers), numbers) for name, numbers in summaries.items() if numbers]
-    best = next((s for n in ("log_marginal", "iwae", "elbo") if (s := summaries.get(n))), None)
-    if best and best.get("quantity") in ("mass", "bound on a mass"):
-        scale = 1 / (math.log(2) * num_elements)
-        kept = {key: best[key] * scale for key in ("mean_stderr", "sampling_stderr") if _is_number(best.get(key))}
-        rows.append(_row("Bits per dimension (lower is better)", {"mean": -best["mean"] * scale, **kept}, digits=4))
-    return rows
+def cells(rows: Sequence[Result]) -> list[dict[str, str]]:
+    """Rows as text: label, value and both standard errors, "–" where there is none."""
+    return [
+        {"label": r.label, "value": cell(r, r.value), "mc": cell(r, r.stderr), "sampling": cell(r, r.sampling_stderr)}
+        for r in rows
+    ]
 
 
-def summary(value: Any) -> dict[str, Any] | None:
-    """The numbers of an entry of an evaluation, or None where it has no mean."""
-    if isinstance(value, Estimate):
-        return value.summary()
-    return value if isinstance(value, dict) and _is_number(value.get("mean")) else None
+def cell(row: Result, value: float | None) -> str:
+    """A number of a row as text: counts whole, errors with a digit more than values, bits with four."""
+    if value is None:
+        return "–"
+    if row.unit in ("rows", "units") or (row.unit == "draws" and value == int(value)):
+        return number(value, 0)
+    return number(value, 4 if row.unit == "bits" else 2 if value is row.value else 3)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _label(name: str, numbers: dict[str, Any]) -> str:
-    k = numbers.get("num_samples")
-    known = {
-        "elbo": "ELBO",
-        "log_likelihood": "E[log p(x|z)], the log-likelihood term",
-        "kl": "KL(q(z|x), p(z)), the price of the code",
-        "log_marginal": f"log p(x), importance-weighted with K = {k:,}" if _is_number(k) else "log p(x)",
-        "iwae": f"Bound on log p(x), IWAE with K = {k:,}" if _is_number(k) else "Bound on log p(x), IWAE",
-    }
-    return known.get(name, name.replace("_", " "))
-
-
-def _row(label: str, numbers: dict[str, Any], digits: int = 2) -> dict[str, str]:
-    def text(key: str) -> str:
-        value = numbers.get(key)
-        return number(value, digits + (key != "mean")) if _is_number(value) else "–"
-
-    return {"label": label, "value": text("mean"), "mc": text("mean_stderr"), "sampling": text("sampling_stderr")}
-
-
-def number(value: Any, digits: int = 2) -> str:
+def number(value: float, digits: int = 2) -> str:
     """A number with a true minus sign and thousands apart."""
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def what_it_is(evaluation: dict[str, Any]) -> str:
-    """The sentence about the quantity."""
-    for value in evaluation.values():
-        name = (summary(value) or {}).get("quantity")
-        if name in QUANTITIES:
-            return QUANTITIES[name]
-    return ""
+def headline(results: Results) -> list[tuple[str, str]]:
+    """The few numbers on top of the page."""
+    names = {"iwae": "IWAE bound", "elbo": "ELBO", "kl": "KL"}
+    found = [(label, results[name]) for name, label in names.items() if name in results]
+    return [(label, number(row.value)) for label, row in found if row.value is not None]
 
 
-def about_weights(results: dict[str, Any]) -> str:
+def about_weights(results: Results) -> str:
     """Whether the importance weights can be believed; empty where it is not known."""
-    for name in ("log_marginal", "iwae"):
-        numbers = summary(results.get(name)) or {}
-        ess, k, bad = (numbers.get(key) for key in ("ess_median", "num_samples", "unreliable_fraction"))
-        if ess is not None and k is not None and bad is not None:
-            verdict = "the weights are even enough for the value to be log p(x) within its error"
-            if bad > MANY_UNRELIABLE:
-                verdict = (
-                    f"at {number(100 * bad, 0)}% of the points the weights are too uneven for the value to be log "
-                )
-                verdict += "p(x): read it as a bound, or take more samples"
-            return f"The median effective sample size is {number(ess, 1)} of {k:,}; {verdict}."
-    return ""
-
-
-def health(results: dict[str, Any]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The rows of the table of diagnostics, and the findings; both empty where there are no diagnostics."""
-    rows = [
-        _row(
-            line.label, {"mean": line.value, "sampling_stderr": line.sampling_stderr}, 2 * isinstance(line.value, float)
+    names = ("ess_median", "num_samples", "unreliable_fraction")
+    ess, k, bad = (results[name].value if name in results else None for name in names)
+    if ess is None or k is None or bad is None:
+        return ""
+    verdict = "the weights are even enough for the value to be log p(x) within its error"
+    if bad > MANY_UNRELIABLE:
+        verdict = (
+            f"at {number(100 * bad, 0)}% of the points the weights are too uneven for the value to be log p(x): read "
+            "it as a bound, or take more samples"
         )
-        for line in evaluation.health_lines(results)
-    ]
-    found = results.get("diagnostics")
-    return rows, found["findings"] if isinstance(found, dict) else []
+    return f"The median effective sample size is {number(ess, 1)} of {k:,.0f}; {verdict}."
+
+
+def findings(results: Results) -> list[dict[str, str]]:
+    """The verdict: name, and evidence with remedy."""
+    return [{"name": title(finding), "text": finding.label} for finding in results.findings]

@@ -1,6 +1,5 @@
 """The page: contents in, HTML out."""
 
-import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from vaekit import __version__, engine
+from vaekit.evaluation.results import Results
 from vaekit.files import write_atomically
 from vaekit.models.rows import chosen
 from vaekit.plots import access
@@ -38,7 +38,7 @@ def build(
     records: list[dict[str, Any]],
     x: Any,
     labels: Any = None,
-    evaluation: dict[str, Any] | None = None,
+    evaluation: Results | None = None,
     generator: torch.Generator | None = None,
     num_samples: int = 100,
     columns: Sequence[str] | None = None,
@@ -53,8 +53,7 @@ def build(
         records: one dict per epoch, as in `History.records`; may be empty.
         x: data that the model was not fitted to, in their own units, shape (N, *X).
         labels: one per row, for colours; None takes those of x.
-        evaluation: name ("elbo", "log_likelihood", "kl", "log_marginal", "iwae") to an `Estimate` or its `summary()`;
-            and "diagnostics" to `Diagnostics.summary()`; None computes it on at most 1,000 rows, see `evaluate`.
+        evaluation: what `vaekit.evaluation.evaluate` found; None computes it on at most 1,000 rows.
         generator: source of the noise; None is the seed 0.
         num_samples: K, where the evaluation is computed here.
         columns: names of the columns of a table; None takes those of x.
@@ -79,40 +78,27 @@ def build(
     options = {"columns": columns, "value_range": value_range}
     gallery = Gallery(view.take(keep), labels, options, engine.draw_seed(generator))
     bars, sentence = gallery.divergence()
-    health, findings = numbers.health(evaluation)
+    health = [row for row in evaluation.table if row.name.startswith("diagnostics.")]
+    table = [row for row in evaluation.table if not row.name.startswith("diagnostics.")]
     return _template().render(
         title=title,
         version=__version__,
         parts=words.parts(model),
         settings=words.settings(config),
         epochs=len(records),
-        num_points=_num_points(evaluation, len(view)),
-        table=numbers.table(evaluation, math.prod(view.event_shape)),
-        headline=_headline(evaluation),
-        what_it_is=numbers.what_it_is(evaluation),
+        num_points=int(evaluation["num_points"].value or len(view)),
+        table=numbers.cells(table),
+        headline=numbers.headline(evaluation),
+        what_it_is=numbers.QUANTITIES[evaluation.quantity],
         about_weights=numbers.about_weights(evaluation),
-        health=health,
-        findings=findings,
+        health=numbers.cells(health),
+        findings=numbers.findings(evaluation),
+        reasons=[f"{row.label}: {row.reason}" for row in evaluation.reasons],
         bars=bars,
         bars_sentence=sentence,
         two_dimensional=access.num_latents(view) == 2,
         **gallery.all(records),
     )
-
-
-def _num_points(evaluation: dict[str, Any], num_rows: int) -> int:
-    for value in evaluation.values():
-        known = (numbers.summary(value) or {}).get("num_points")
-        if known:
-            return int(known)
-    return num_rows
-
-
-def _headline(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
-    """The few numbers on top of the page."""
-    names = {"log_marginal": "log p(x)", "iwae": "IWAE bound", "elbo": "ELBO", "kl": "KL"}
-    found = [(name, numbers.summary(evaluation.get(key))) for key, name in names.items()]
-    return [(name, numbers.number(value["mean"])) for name, value in found if value][:3]
 
 
 def write(path: str | Path, html: str) -> None:
