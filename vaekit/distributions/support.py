@@ -96,7 +96,10 @@ def element_support(distribution: Distribution) -> constraints.Constraint:
 
 def describe_support(distribution: Distribution) -> str:
     """The support of one element of `distribution`, in words such as "{0, 1}" or "the integers 0..255"."""
-    support: Any = element_support(distribution)
+    return _in_words(element_support(distribution))
+
+
+def _in_words(support: Any) -> str:
     if support is constraints.boolean:
         return "{0, 1}"
     if isinstance(support, constraints.integer_interval):
@@ -160,7 +163,7 @@ def known_support(distribution: Distribution) -> str | None:
         support = element_support(distribution)
     except NotImplementedError:
         return None
-    words = describe_support(distribution)
+    words = _in_words(support)
     return None if words == str(support) else "[0, 1]" if words == "(0, 1)" else words
 
 
@@ -186,7 +189,7 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
     if bool(inside.all()) and bool(finite_or_hole.all()):
         return
     name = type(elements(distribution)).__name__
-    expected = describe_support(distribution)
+    expected = _in_words(support)
     finite = value[torch.isfinite(value)]
     came = f"values in [{finite.min():g}, {finite.max():g}]" if len(finite) else "no finite value"
     if len(finite) < value.numel():

@@ -1,13 +1,15 @@
 """Multi-layer perceptron."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod, sqrt
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, activation, as_shape, gain
+from vaekit.networks.shapes import Shape, as_shape, gain
+from vaekit.networks.shapes import activation as make_activation
 
 Initialization = Literal["he", "torch"]
 
@@ -54,25 +56,16 @@ class MLP(nn.Module):
         self.in_shape = as_shape(in_shape, "in_shape")
         self.hidden = as_shape(tuple(hidden), "hidden")
         self.activation, self.dropout, self.initialization = activation, float(dropout), initialization
-        self.layers = self._build()
-
-    def _build(self) -> nn.Sequential:
-        width = prod(self.in_shape)
+        widths = (prod(self.in_shape), *self.hidden)
         layers: list[nn.Module] = [nn.Flatten()]
-        for next_width in self.hidden:
-            layers += [self._linear(width, next_width), activation(self.activation)]
-            if self.dropout:
-                layers.append(nn.Dropout(self.dropout))
-            width = next_width
-        self.out_shape = (width,)
-        return nn.Sequential(*layers)
-
-    def _linear(self, width: int, next_width: int) -> nn.Linear:
-        linear = nn.Linear(width, next_width)
-        if self.initialization == "he":
-            nn.init.normal_(linear.weight, std=gain(self.activation) / sqrt(width))
-            nn.init.zeros_(linear.bias)
-        return linear
+        for width, next_width in pairwise(widths):
+            linear = nn.Linear(width, next_width)
+            if initialization == "he":
+                nn.init.normal_(linear.weight, std=gain(activation) / sqrt(width))
+                nn.init.zeros_(linear.bias)
+            layers += [linear, make_activation(activation), *([nn.Dropout(dropout)] if dropout else [])]
+        self.layers = nn.Sequential(*layers)
+        self.out_shape = widths[-1:]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) to (B, width of the last layer)."""

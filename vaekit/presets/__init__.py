@@ -126,7 +126,7 @@ def find(name: str) -> Preset:
     Raises:
         ConfigError: if there is none, with the nearest names.
     """
-    for preset in _PRESETS:
-        if spec.normalized(preset.name) == spec.normalized(name):
-            return preset
-    raise ConfigError(f"there is no preset {name!r}. {spec.nearest(name.lower(), available())}")
+    by_name = {preset.name.replace("-", ""): preset for preset in _PRESETS}
+    if spec.normalized(name) not in by_name:
+        raise ConfigError(f"there is no preset {name!r}. {spec.nearest(name.lower(), available())}")
+    return by_name[spec.normalized(name)]

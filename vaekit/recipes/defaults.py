@@ -24,7 +24,7 @@ def _is_bits(data: AnyDataset) -> bool:
 def default_likelihood(data: AnyDataset) -> str:
     """Bits and grey images (as drawn bits): Bernoulli; colour images: discretised logistic; numbers: Normal."""
     grey = data.value_range is not None and (len(data.event_shape) == 2 or data.event_shape[0] == 1)
-    if _is_bits(data) or grey:
+    if grey or _is_bits(data):
         return "bernoulli"
     return "normal" if data.value_range is None else "discretized-logistic"
 
@@ -50,14 +50,15 @@ def _num_levels(data: AnyDataset) -> int:
 
 def _default_chain(data: AnyDataset, head: ConditionalDistribution) -> str:
     """What leads the data into the support of p(x|z), whatever the family: read off the support, not off a name."""
-    integers = data.value_range is not None and not _is_bits(data)
+    is_bits = _is_bits(data)
+    integers = data.value_range is not None and not is_bits
     with torch.no_grad():
         likelihood = head(torch.zeros(1, *head.param_shape))
     support = element_support(likelihood)
     is_density = (hooks(likelihood).quantity or "density") == "density"
     if support is constraints.boolean or not (support.is_discrete or is_density):  # bits, or grey values as if bits
         scale = ["scale"] if integers else []
-        bits = [] if support is not constraints.boolean or _is_bits(data) else ["binarize"]
+        bits = [] if support is not constraints.boolean or is_bits else ["binarize"]
         return ",".join([*scale, *bits]) or "none"
     if support.is_discrete:  # levels and counts
         return "none"
