@@ -29,6 +29,7 @@ class Run:
 
     Attributes:
         folder: the folder of the run.
+        config: what its `config.json` holds.
         data: what its data were; empty where the model was only saved.
     """
 
