@@ -40,6 +40,7 @@ class Options:
         peers: whether the peers take part.
         rounds: measured turns of each contestant; None leaves it to the benchmark.
         start: makes a contestant of a name, a worker and a job; tests put their own here.
+        device: where everything is computed; what takes another one than the CPU says so.
     """
 
     data_dir: str | Path | None = None
@@ -47,6 +48,7 @@ class Options:
     peers: bool = True
     rounds: int | None = None
     start: Callable[..., Any] = Contestant
+    device: str = "cpu"
 
     def folder(self) -> Path | None:
         """The folder with data sets, if there is one."""
@@ -56,7 +58,7 @@ class Options:
     @property
     def with_bf16(self) -> bool:
         """Whether bf16 is measured: where the hardware is fast at it. Elsewhere one large product takes a minute."""
-        return self.quick or vk.engine.has_fast_bf16(torch.device("cpu"))
+        return self.quick or vk.engine.has_fast_bf16(torch.device(self.device))
 
     def num_rounds(self, full: int) -> int:
         """How many turns are measured where nobody asked for another number."""

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import hypothesis
 import pytest
 import torch
 
@@ -11,9 +10,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # `components` is shared; import
 
 torch.set_num_threads(1)
 torch.set_warn_always(True)  # torch warns once per process: which test fails must not depend on their order
-# The same examples in every run, in one place and on any machine.
-hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=100)
-hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

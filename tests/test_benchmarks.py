@@ -6,6 +6,7 @@ import math
 import queue
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the folder beside the library is no installed package
 
-from benchmarks import conv, evaluation, gate, machine, memory, scaling, tables, training, venv, wall  # noqa: E402
+from benchmarks import conv, evaluation, gate, gpu, machine, memory, scaling, tables, training, venv, wall  # noqa: E402
 from benchmarks.__main__ import NAMES, main  # noqa: E402
 from benchmarks.common import (  # noqa: E402
     MLP,
@@ -359,7 +360,7 @@ def test_records_in_the_repository(path):
     text = path.read_text(encoding="utf-8")
     record = json.loads(text)
     assert record["name"] == path.stem
-    assert path.stem in NAMES
+    assert path.stem in (*NAMES, "gpu")
     assert not record["quick"]
     assert not any(word in text for word in ("/home", "/work", "/tmp", "/root", "http"))
     assert record["rows"]
@@ -388,6 +389,71 @@ def test_the_gate_looks_twice_before_it_fails():
     assert gate.settled(measure, Options(), 3).passed
     assert rounds == [3, 6]
     assert not gate.Check("x", 0.2, 0.1, least=False).passed
+
+
+# --- One GPU ---------------------------------------------------------------------------------------------------------
+
+
+def test_everything_of_the_gpu_script_runs_on_a_cpu(quick, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu, "tests", lambda budget: Row(gpu.TESTS, "pytest", 3.0, "passed"))
+    monkeypatch.setattr(gpu, "CONV", {"kind": "conv", "width": 2})
+    path = tmp_path / "gpu.json"
+    assert gpu.main(["--device", "cpu", "--quick", "-o", str(path)], start=InThread) == 0
+    record = json.loads(path.read_text())
+    assert (record["name"], record["settings"]["device"], record["machine"]["gpu"]) == ("gpu", "cpu", None)
+    found = {(row["case"], row["contestant"]): row.get("value") for row in record["rows"]}
+    cases = {case for case, _ in found} - {gpu.TESTS}
+    assert len(cases) == 3
+    for case in cases:
+        for name in ("bare", "vaekit eager float32", "vaekit eager bf16"):
+            assert found[case, name] > 0
+    assert "bare" in capsys.readouterr().out
+
+
+def test_the_gpu_script_keeps_its_time(quick):
+    spent = gpu.Budget(1.0, time.monotonic() - 2.0)
+    assert gpu.tests(spent).note == "no time left"
+    rows = gpu.training(quick, spent, MLP, "a case")
+    assert {(row.value, row.note) for row in rows} == {(None, "no time left")}
+    limits = []
+
+    class Fast:
+        timeout = None
+
+        def turn(self):
+            limits.append(self.timeout)
+            return {"seconds": 1.0}
+
+    racer = gpu.Punctual("x", "bare", {}, gpu.Budget(100.0, time.monotonic()), lambda *job: Fast())
+    racer.turn(), racer.turn()
+    assert 70 < limits[0] < 80.001  # the warm-up leaves time for the rounds
+    assert 90 < limits[1] < 100.001
+
+
+@pytest.mark.parametrize(("code", "passed", "failed"), [("True", 1, 0), ("False", 0, 1)])
+def test_the_gpu_script_counts_tests(monkeypatch, tmp_path, code, passed, failed):
+    path = tmp_path / "test_it.py"
+    path.write_text(f"def test_it():\n    assert {code}\n")
+    monkeypatch.setattr(gpu, "TESTS", str(path))
+    row = gpu.tests(gpu.Budget(100.0, time.monotonic()))
+    assert (row.value, row.measures["failed"]) == (passed, failed)
+    assert row.verdicts() == {"failed": not failed}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_the_record_says_so(monkeypatch, capsys):
+    def version(name):
+        if name == "pydantic":
+            raise gpu.metadata.PackageNotFoundError
+        return "1"
+
+    monkeypatch.setattr(gpu.metadata, "version", version)
+    assert gpu.main([]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("GPU: none here; missing wheels: pydantic\n")
+    record = json.loads(out[out.index("{") :])
+    assert (record["machine"]["gpu"], record["machine"]["missing_wheels"]) == (None, ["pydantic"])
+    assert [row["note"] for row in record["rows"]] == ["there is no GPU here"]
 
 
 @pytest.mark.slow

@@ -32,19 +32,30 @@ def loss_of(encoder: nn.Module, decoder: nn.Module, batch: Tensor, squared: bool
 class Loop:
     """The networks, their optimiser and the data."""
 
-    def __init__(self, x: Tensor, net: dict[str, Any], batch: int, weights: str | None, squared: bool) -> None:
-        self.x, self.batch, self.squared = x, batch, squared
-        self.encoder, self.decoder = pair(net)
+    def __init__(
+        self,
+        x: Tensor,
+        net: dict[str, Any],
+        batch: int,
+        weights: str | None,
+        squared: bool,
+        device: str = "cpu",
+        compile: bool = False,
+    ) -> None:
+        self.x, self.batch, self.squared = x.to(device), batch, squared
+        self.encoder, self.decoder = (module.to(device) for module in pair(net))
         load_weights((self.encoder, self.decoder), weights)
+        self.loss_of = torch.compile(loss_of) if compile else loss_of
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
 
     def epoch(self) -> tuple[int, float]:
         """One pass; returns the number of steps and the mean of their ELBOs."""
-        order, total = torch.randperm(len(self.x)), torch.zeros(())
+        order = torch.randperm(len(self.x), device=self.x.device)
+        total = torch.zeros((), device=self.x.device)
         starts = range(0, len(order), self.batch)
         for i in starts:
-            loss = loss_of(self.encoder, self.decoder, self.x[order[i : i + self.batch]], self.squared)
+            loss = self.loss_of(self.encoder, self.decoder, self.x[order[i : i + self.batch]], self.squared)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -58,10 +69,17 @@ def _rows(path: str, net: dict[str, Any], scale: float = 1.0) -> Tensor:
 
 
 def train(
-    turns: Turns, data: str, net: dict[str, Any], batch: int, weights: str | None = None, squared: bool = False
+    turns: Turns,
+    data: str,
+    net: dict[str, Any],
+    batch: int,
+    weights: str | None = None,
+    squared: bool = False,
+    device: str = "cpu",
+    compile: bool = False,
 ) -> None:
     """One epoch per turn."""
-    loop = Loop(_rows(data, net), net, batch, weights, squared)
+    loop = Loop(_rows(data, net), net, batch, weights, squared, device, compile)
     for _ in turns:
         steps, elbo = loop.epoch()
         turns.report(steps=steps, rows=len(loop.x), elbo=elbo)
@@ -71,9 +89,9 @@ def train(
 def log_marginal(encoder: nn.Module, decoder: nn.Module, x: Tensor, num_samples: int, draws: int = 64) -> Tensor:
     """log p(x) by importance sampling as one would write it by hand, shape (N,); `draws` x N decoded at once."""
     loc, log_variance = encoder(x).chunk(2, dim=1)
-    scale, total = torch.exp(0.5 * log_variance), torch.full((len(x),), -math.inf)
+    scale, total = torch.exp(0.5 * log_variance), loc.new_full((len(x),), -math.inf)
     for start in range(0, num_samples, draws):
-        noise = torch.randn(min(draws, num_samples - start), *loc.shape)
+        noise = torch.randn(min(draws, num_samples - start), *loc.shape, device=loc.device)
         z = loc + scale * noise
         target = x.expand(len(z), *x.shape)
         log_likelihood = -F.binary_cross_entropy_with_logits(decoder(z), target, reduction="none").sum(-1)
@@ -83,9 +101,11 @@ def log_marginal(encoder: nn.Module, decoder: nn.Module, x: Tensor, num_samples:
     return total - math.log(num_samples)
 
 
-def evaluate(turns: Turns, data: str, net: dict[str, Any], weights: str | None, num_samples: int) -> None:
+def evaluate(
+    turns: Turns, data: str, net: dict[str, Any], weights: str | None, num_samples: int, device: str = "cpu"
+) -> None:
     """log p of all rows per turn, 64 rows at a time."""
-    x, (encoder, decoder) = _rows(data, net), pair(net)
+    x, (encoder, decoder) = _rows(data, net).to(device), (module.to(device) for module in pair(net))
     load_weights((encoder, decoder), weights)
     for _ in turns:
         values = [log_marginal(encoder, decoder, rows, num_samples) for rows in x.split(64)]

@@ -61,6 +61,7 @@ def train(
     weight_decay: float = 0.0,
     every: int = 1,
     dtype: str = "float32",
+    device: str = "cpu",
 ) -> None:
     """`every` epochs per turn of one long fit. Normal likelihoods standardise the columns first."""
     x = torch.from_numpy(np.load(data)).to(getattr(torch, dtype))
@@ -80,6 +81,7 @@ def train(
         optimizer=optimizer if weight_decay else None,
         compile=compile,
         precision=precision,
+        device=device,
         progress=False,
         callbacks=[Pause(turns, len(x), every)],
     )
@@ -94,11 +96,13 @@ def evaluate(
     num_samples: int,
     compile: str = "off",
     precision: str = "float32",
+    device: str = "cpu",
 ) -> None:
     """log p of all rows per turn."""
     x = torch.from_numpy(np.load(data))
     model = make_model(net, tuple(x.shape[1:]))
     load_weights((model,), weights)
+    model.to(device)
     for _ in turns:
         result = vk.evaluation.log_marginal(
             model, x, num_samples=num_samples, compile=compile, precision=precision, generator=_generator()
