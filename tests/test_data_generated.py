@@ -6,7 +6,8 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from generated import given
+from hypothesis import example
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from pyarrow import parquet

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from generated import given
 from hypothesis import strategies as st
 
 from vaekit import cli, recipes, spec
