@@ -138,7 +138,7 @@ class Conditional(nn.Module):
     def __init__(self, network: nn.Module, head: ConditionalDistribution, in_shape: Shape | None = None) -> None:
         super().__init__()
         self.network, self.head = network, head
-        self.autocast_dtype: torch.dtype | None = None
+        self.network_dtype = engine.NetworkDtype()
         self.adapter: nn.Module | None = None
         convolutions.adopt(network)
         known = told(NetworkTraits, network)
@@ -197,15 +197,16 @@ class Conditional(nn.Module):
             raise ShapeError(f"expected events of shape {self.in_shape}; got a tensor of shape {tuple(x.shape)}")
         leading = x.shape[: x.ndim - ndims]
         flat = x if len(leading) == 1 else x.reshape(-1, *x.shape[x.ndim - ndims :])
-        params = self.adapter(self.network(flat)) if self.autocast_dtype is None else self._low_precision(flat)
+        low = self.network_dtype.here
+        params = self.adapter(self.network(flat)) if low is None else self._low_precision(flat, low)
         return params.reshape(*leading, *self.head.param_shape)
 
-    def _low_precision(self, flat: Tensor) -> Tensor:
+    def _low_precision(self, flat: Tensor, low: torch.dtype) -> Tensor:
         """The network in low precision; the layer that makes the parameters too, where the head bears it."""
         assert self.adapter is not None
-        with engine.autocast(flat.device, self.autocast_dtype):
+        with engine.autocast(flat.device, low):
             h = self.network(flat)
-        low_params = self.autocast_dtype if self.head.autocast_params else None
+        low_params = low if self.head.autocast_params else None
         with engine.autocast(flat.device, low_params):
             return self.adapter(h if low_params else h.to(flat.dtype)).to(flat.dtype)
 

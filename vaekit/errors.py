@@ -32,6 +32,10 @@ class TrainingError(VaekitError, RuntimeError):
     """Training cannot go on: the loss or its gradient stopped being finite."""
 
 
+class BusyError(VaekitError, RuntimeError):
+    """A model is trained by one thread while another thread trains or evaluates it."""
+
+
 class UnreliableEstimateWarning(UserWarning):
     """An estimate came with a standard error that is not to be believed."""
 

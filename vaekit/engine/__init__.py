@@ -17,6 +17,7 @@ from vaekit.engine.compilation import (
     compiler,
 )
 from vaekit.engine.devices import (
+    NetworkDtype,
     Precision,
     autocast,
     autocast_dtype,
@@ -29,16 +30,18 @@ from vaekit.engine.devices import (
     resolve_device,
 )
 from vaekit.engine.memory import keeping_memory
-from vaekit.engine.models import evaluating, model_device, model_dtype
+from vaekit.engine.models import evaluating, model_device, model_dtype, training
 from vaekit.engine.report import describe, describe_run
-from vaekit.engine.streams import block_seed, draw_seed, fork_rng, rng_state, seeded, set_rng_state
+from vaekit.engine.streams import Stream, block_seed, draw_seed, fork_rng, seeded
 from vaekit.engine.threads import calls_matter, in_notebook, is_small_step, run_flushing_denormals, threads_for
 
 __all__ = [
     "Adam",
     "Compile",
+    "NetworkDtype",
     "PayingCompilation",
     "Precision",
+    "Stream",
     "autocast",
     "autocast_dtype",
     "block_seed",
@@ -67,9 +70,8 @@ __all__ = [
     "network_precision",
     "resident",
     "resolve_device",
-    "rng_state",
     "run_flushing_denormals",
     "seeded",
-    "set_rng_state",
     "threads_for",
+    "training",
 ]

@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from torch import nn
 
 from vaekit.engine.caches import cache_dir
 from vaekit.engine.devices import check_choice
+from vaekit.engine.streams import fork_rng
 
 Compile = Literal["auto", "on", "off"]
 _COMPILE = ("auto", "on", "off")
@@ -32,6 +34,7 @@ _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _OWN_NAME = re.compile(r"""G\['(?!__import_)|G\['__import_(?:torch|vaekit)(?:_dot_|'\])""")
 _NO_COMPILER = "no C++ compiler was found (g++, or what CXX names); everything goes on without compilation"
 
+_LOCK = threading.Lock()
 _KEPT: WeakKeyDictionary[nn.Module, dict[Any, Callable[..., Any]]] = WeakKeyDictionary()
 
 
@@ -82,7 +85,8 @@ def compiled_once(owner: object, function: Callable[..., Any], *key: Any) -> Cal
     """`compiled(function, True)`, made once for each `owner` and key, and kept for as long as the owner lives.
 
     A second call of a function that is compiled anew spends some tenths of a second on tracing it again, even where
-    all that follows lies on disk. Changes of the owner are noticed, as they are within one function.
+    all that follows lies on disk. Changes of the owner are noticed, as they are within one function. Of several threads
+    one calls it at a time.
 
     Args:
         owner: the model that `function` is given; for what is no module, nothing is kept.
@@ -90,11 +94,26 @@ def compiled_once(owner: object, function: Callable[..., Any], *key: Any) -> Cal
         key: whatever graphs are to be apart for, such as a shape: torch makes at most eight of one function.
     """
     if not isinstance(owner, nn.Module):
-        return compiled(function, True)
-    kept = _KEPT.setdefault(owner, {})
-    if (function, *key) not in kept:
-        kept[function, *key] = compiled(function, True)
-    return kept[function, *key]
+        return _in_turn(compiled(function, True))
+    with _LOCK:
+        kept = _KEPT.setdefault(owner, {})
+        if (function, *key) not in kept:
+            kept[function, *key] = _in_turn(compiled(function, True))
+        return kept[function, *key]
+
+
+def _in_turn(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, called while no other thread borrows torch's stream.
+
+    Any call may compile anew, and torch's compiler puts the stream back to where it stood when it began: in the middle
+    of another thread's noise.
+    """
+
+    def call(*arguments: Any) -> Any:
+        with fork_rng(None):
+            return function(*arguments)
+
+    return call
 
 
 def _guards_that_can_fail(guards: Sequence[Any]) -> list[bool]:

@@ -1,5 +1,6 @@
 """Where numbers are computed, and how precisely inside networks."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
@@ -86,7 +87,7 @@ def autocast_dtype(model: object, precision: Precision, batch_size: int = 0) -> 
         return torch.bfloat16 if precision == "bf16" else None
     if not has_fast_bf16(model_device(model)):
         return None
-    parts = _autocast_parts(model)
+    parts = list(_network_dtypes(model))
     convolutional = [part for part in parts if any(isinstance(m, _CONVOLUTIONS) for m in part.modules())]
     if convolutional:
         bear = all(getattr(getattr(part, "network", None), "bears_low_precision", False) for part in convolutional)
@@ -102,27 +103,53 @@ def memory_format(model: object) -> str:
     return "channels_last" if any(isinstance(part, _CONVOLUTIONS) for part in parts) else "contiguous"
 
 
-def _autocast_parts(model: object) -> list[Any]:
-    """The modules that run a network: those with an attribute `autocast_dtype` (`Conditional` has one)."""
-    modules: list[Any] = list(model.modules()) if isinstance(model, nn.Module) else []
-    return [module for module in modules if hasattr(module, "autocast_dtype")]
+class NetworkDtype:
+    """In which dtype the matrix products of one network run: for each thread its own choice, or None for the model's.
+
+    A module that runs a network (`Conditional` does) keeps one as an attribute, and `network_precision` finds it there.
+    torch.compile reads it while it traces, and its graphs ask for it at each call.
+    """
+
+    def __init__(self) -> None:
+        self._chosen = threading.local()
+
+    def __reduce__(self) -> tuple[type["NetworkDtype"], tuple[()]]:  # copies and files hold nobody's choice
+        return NetworkDtype, ()
+
+    @property
+    def here(self) -> torch.dtype | None:
+        """The choice of the calling thread."""
+        return getattr(self._chosen, "dtype", None)  # a thread that has never chosen has no such attribute
+
+    @here.setter
+    def here(self, dtype: torch.dtype | None) -> None:
+        if dtype is None:
+            vars(self._chosen).pop("dtype", None)
+        else:
+            self._chosen.dtype = dtype
+
+
+def _network_dtypes(model: object) -> dict[nn.Module, NetworkDtype]:
+    """The modules that run a network, and in which dtype they do."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    return {m: value for m in modules for value in vars(m).values() if isinstance(value, NetworkDtype)}
 
 
 @contextmanager
 def network_precision(model: object, precision: Precision, batch_size: int = 0) -> Iterator[torch.dtype | None]:
-    """Let every network of `model` run in `precision` while the body runs; yields the dtype of `autocast_dtype`.
+    """Let every network of `model` run in `precision` in this thread while the body runs; yields `autocast_dtype`.
 
-    Densities, KL and weights stay outside and keep the model's dtype.
+    Densities, KL and weights stay outside and keep the model's dtype. Other threads may run the model in another one.
     """
-    dtype, parts = autocast_dtype(model, precision, batch_size), _autocast_parts(model)
-    before = [m.autocast_dtype for m in parts]
-    for part in parts:
-        part.autocast_dtype = dtype
+    dtype, networks = autocast_dtype(model, precision, batch_size), _network_dtypes(model).values()
+    before = [network.here for network in networks]
+    for network in networks:
+        network.here = dtype
     try:
         yield dtype
     finally:
-        for part, value in zip(parts, before, strict=True):
-            part.autocast_dtype = value
+        for network, value in zip(networks, before, strict=True):
+            network.here = value
 
 
 @contextmanager

@@ -1,10 +1,28 @@
-"""What the engine asks of a model: its dtype, its device, its mode."""
+"""What the engine asks of a model: its dtype, its device, its mode, and which threads use it."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from vaekit.errors import BusyError
+
+
+@dataclass
+class _Evaluated:
+    """A module in eval mode, the mode that it goes back to, and how many bodies it is in eval mode for."""
+
+    mode: bool
+    num_bodies: int = 0
+
+
+# Models may share modules, so uses are counted for each module and not for each model.
+_lock = threading.Lock()
+_evaluated: dict[nn.Module, _Evaluated] = {}
+_trained_by: dict[nn.Module, int] = {}
 
 
 def _first_parameter(model: object) -> Tensor | None:
@@ -26,15 +44,60 @@ def model_device(model: object) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
+def _modules(model: object) -> list[nn.Module]:
+    return list(model.modules()) if isinstance(model, nn.Module) else []
+
+
 @contextmanager
 def evaluating(model: object) -> Iterator[None]:
-    """Run the body in eval mode (dropout off, batch statistics fixed) without gradients; restore each module's mode."""
-    modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
-    if isinstance(model, nn.Module):
-        model.eval()
+    """Run the body in eval mode (dropout off, batch statistics fixed) without gradients; restore each module's mode.
+
+    Several threads may evaluate one model: the first body switches a module, and the last one that ends restores it.
+
+    Raises:
+        BusyError: if another thread trains the model.
+    """
+    modules, here = _modules(model), threading.get_ident()
+    with _lock:
+        if any(_trained_by.get(module, here) != here for module in modules):
+            raise BusyError(
+                "another thread trains this model, whose modules stand in train mode until it ends. Evaluate it after "
+                "training, in a callback of the trainer, or as a copy (copy.deepcopy)."
+            )
+        for module in modules:
+            _evaluated.setdefault(module, _Evaluated(module.training)).num_bodies += 1
     try:
+        if isinstance(model, nn.Module):
+            model.eval()
         with torch.no_grad():
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        with _lock:
+            for module in modules:
+                _evaluated[module].num_bodies -= 1
+                if not _evaluated[module].num_bodies:
+                    module.training = _evaluated.pop(module).mode
+
+
+@contextmanager
+def training(model: object) -> Iterator[None]:
+    """Keep `model` for this thread while the body trains it; the body sets the modes itself.
+
+    Raises:
+        BusyError: if the model is being evaluated, or trained by another thread.
+    """
+    modules, here = _modules(model), threading.get_ident()
+    with _lock:
+        if any(module in _evaluated or _trained_by.get(module, here) != here for module in modules):
+            raise BusyError(
+                "the model is in use: it is being evaluated, or another thread trains it. Train it when that has "
+                "ended, or train a copy (copy.deepcopy)."
+            )
+        added = [module for module in modules if module not in _trained_by]
+        _trained_by.update(dict.fromkeys(added, here))
+    try:
+        yield
+    finally:
+        with _lock:
+            for module in added:
+                del _trained_by[module]

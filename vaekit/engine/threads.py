@@ -3,6 +3,7 @@
 import ctypes
 import math
 import sys
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 T = TypeVar("T")
+_lock = threading.Lock()
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # Products of a row and a weight in a training step: half a millisecond of one core, and where what surrounds the
 # arithmetic still takes a tenth.
@@ -67,6 +69,26 @@ def threads_for(model: nn.Module, batch_size: int) -> int:
     return 1 if is_small_step(model, batch_size) else torch.get_num_threads()
 
 
+def _elsewhere(function: Callable[[], Any]) -> Any:
+    """The result of `function` in a new thread."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def _set_num_threads(number: int) -> None:
+    """Let the calling thread use `number` threads, and leave the number that threads to come start with.
+
+    torch sets both at once: a thread that starts while a small model is trained would keep a single thread for good.
+    """
+    with _lock:
+        default = _elsewhere(torch.get_num_threads)
+        torch.set_num_threads(number)
+        _elsewhere(lambda: torch.set_num_threads(default))
+
+
 def run_flushing_denormals(
     function: Callable[[], T], num_threads: int | None = None, device: torch.device | None = None
 ) -> T:
@@ -86,11 +108,11 @@ def run_flushing_denormals(
     num_before, flushed_before = torch.get_num_threads(), is_flushing()
     release_pool()
     torch.set_flush_denormal(True)
-    torch.set_num_threads(num_threads or num_before)
+    _set_num_threads(num_threads or num_before)
     try:
         return function()
     finally:
-        torch.set_num_threads(num_before)
+        _set_num_threads(num_before)
         torch.set_flush_denormal(flushed_before)
         release_pool()
 

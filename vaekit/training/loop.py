@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ class Loop:
         self.seconds = 0.0
         self.last_checkpoint = time.monotonic()
         self.best_value, self.best_weights = -math.inf, None if valid is None else _weights(model)
+        # All noise of the run. It stands in the place of torch's stream for one step or one callback at a time, so
+        # that other threads get their turn in between.
+        self.noise = engine.Stream(engine.block_seed(settings.seed, NOISE))
 
     # --- The loop ----------------------------------------------------------------------------------------------------
 
@@ -79,7 +83,6 @@ class Loop:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
-            engine.seeded(engine.block_seed(self.settings.seed, NOISE)),
             engine.network_precision(self.model, self.settings.precision, self.settings.batch_size) as low,
         ):
             if resume and self.run is not None:
@@ -102,8 +105,9 @@ class Loop:
         _train_mode(self.model, self.objective)
         started = time.perf_counter()
         for _ in range(self.batch, self.num_batches):
-            batch = next(batches)
-            loss = self.stepper(batch)
+            with self.noise:
+                batch = next(batches)
+                loss = self.stepper(batch)
             if loss is not None:  # a skipped step adds nothing
                 self._add(self.totals, {"loss": loss.value, **loss.terms}, batch)
             self.batch, self.step = self.batch + 1, self.step + 1
@@ -156,11 +160,14 @@ class Loop:
     def _validate(self, valid: View) -> dict[str, float]:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
         totals = Totals()
-        with engine.evaluating(self.model), engine.seeded(engine.block_seed(self.settings.seed, VALID)):
-            size = max(1, _VALID_ROWS // self.objective.num_samples)
-            for batch in valid.batches(size):
-                model = given(self.model, batch.context)
-                self._add(totals, self.objective.validation_terms(model, batch.x), batch)
+        noise = engine.Stream(engine.block_seed(self.settings.seed, VALID))
+        indices = list(slices(len(valid), max(1, _VALID_ROWS // self.objective.num_samples)))
+        with engine.evaluating(self.model), closing(valid.batches(indices)) as batches:
+            for _ in indices:
+                with noise:
+                    batch = next(batches)
+                    model = given(self.model, batch.context)
+                    self._add(totals, self.objective.validation_terms(model, batch.x), batch)
         return self._means("valid", totals)
 
     def _add(self, totals: Totals, terms: dict[str, Tensor], batch: Batch) -> None:
@@ -188,7 +195,8 @@ class Loop:
 
     def _notify(self, tell: Callable[[Callback], None]) -> None:
         for callback in self.callbacks:
-            tell(callback)
+            with self.noise:
+                tell(callback)
 
     def _fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree with for a resumed run to be the same run."""
@@ -214,7 +222,7 @@ class Loop:
                 "model": _weights(self.model),
                 "objective": dict(self.objective.state_dict()),
                 "stepper": self.stepper.state_dict(),
-                "random": engine.rng_state(),
+                "random": self.noise.state_dict(),
                 "best": (self.best_value, self.best_weights, self.history.best_epoch),
                 "place": (self.epoch, self.batch, self.step, self.stop, self.history.stopped_early),
                 "totals": (self.totals.state_dict(), self.seconds),
@@ -239,7 +247,7 @@ class Loop:
             raise ArtifactError(f"the checkpoint in {self.run} belongs to another model; fit anew") from error
         self.objective.load_state_dict(state["objective"])
         self.stepper.load_state_dict(state["stepper"])
-        engine.set_rng_state(state["random"])
+        self.noise.load_state_dict(state["random"])
         self.best_value, self.best_weights, self.history.best_epoch = state["best"]
         self.epoch, self.batch, self.step, self.stop, self.history.stopped_early = state["place"]
         totals, self.seconds = state["totals"]

@@ -95,6 +95,7 @@ class Trainer(TrainerSettings):
             ConfigError: if the settings do not go together, or within torch.autocast.
             TrainingError: after three steps in a row that were not finite; the model then has its best weights.
             ArtifactError: if the checkpoint is damaged or belongs to other settings.
+            BusyError: if the model is being evaluated, or trained by another thread.
         """
         if not isinstance(model, nn.Module):
             raise ConfigError(f"only an nn.Module can be trained; got {type(model).__name__}")
@@ -114,14 +115,15 @@ class Trainer(TrainerSettings):
         folder = None if run is None else Path(run)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        loop = Loop(self, objective, train, valid, folder, self._callbacks(folder))
-        try:
-            with _signals(loop), engine.keeping_memory(give_back=True):
-                num_threads = engine.threads_for(model, self.batch_size)
-                engine.run_flushing_denormals(partial(loop, resume), num_threads, loop.device)
-        finally:
-            loop.restore_best()
-            model.eval()
+        with engine.training(model):
+            loop = Loop(self, objective, train, valid, folder, self._callbacks(folder))
+            try:
+                with _signals(loop), engine.keeping_memory(give_back=True):
+                    num_threads = engine.threads_for(model, self.batch_size)
+                    engine.run_flushing_denormals(partial(loop, resume), num_threads, loop.device)
+            finally:
+                loop.restore_best()
+                model.eval()
         return self._finish(loop)
 
     @staticmethod
