@@ -1,11 +1,13 @@
 """What the documents say is run: examples, commands, the map from theory to code, and doctests."""
 
 import ast
+import dataclasses
 import doctest
 import importlib
 import pkgutil
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +144,35 @@ def test_no_global_state_and_no_pickle_in_the_package():
             assert not forbidden.search(line), f"{path.name}:{number}: {line.strip()}"
             if "manual_seed(" in line and path.parent.name != "engine":
                 assert "Generator" in line, f"{path.name}:{number} seeds a global stream"
+
+
+def test_the_list_of_optional_attributes_is_whole():
+    """Each name in the classes that hold them stands in the page, in the row of its class, and the other way round."""
+    from vaekit import traits
+    from vaekit.distributions.base import Hooks
+    from vaekit.objectives import Objective
+    from vaekit.training import Callback
+
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = dict(re.findall(r"\| `([\w.]+)` \| ((?:`\w+`(?:, )?)+) \|", text))
+    said = {name.rpartition(".")[2]: set(re.findall(r"`(\w+)`", names)) for name, names in rows.items()}
+    kinds = {kind.__name__: kind for kind in vars(traits).values() if dataclasses.is_dataclass(kind)}
+    for name, kind in kinds.items():
+        assert said[name] == {field.name for field in dataclasses.fields(kind)}
+    assert said["Hooks"] == {name for name in vars(Hooks) if not name.startswith("_")}
+    assert said["Callback"] == {name for name in vars(Callback) if not name.startswith("_")}
+    own = {name for name in vars(Objective) if not name.startswith("_")} - {"forward"}
+    assert said["Objective"] == own - {"step"}
+
+
+def test_the_picture_shows_every_room():
+    """The rooms of the picture and the layers of the linter are the same, in the same order."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        (contract,) = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    picture = (ROOT / "docs/images/architecture.svg").read_text()
+    places = {name: int(y) for y, name in re.findall(r'y="(\d+)" text-anchor="middle"[^>]*>(\w+)<', picture)}
+    layers = [re.findall(r"\w+", layer) for layer in contract["layers"]]
+    folders = [[n for n in layer if (ROOT / "vaekit" / n / "__init__.py").exists() and n != "testing"] for layer in layers]
+    heights = [places[name] for layer in folders for name in layer]
+    assert heights == sorted(heights)
+    assert len(heights) > 15

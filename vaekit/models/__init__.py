@@ -7,17 +7,23 @@ from vaekit.lazy import attributes
 if TYPE_CHECKING:
     from vaekit.models.hamiltonian import Hamiltonian
     from vaekit.models.semi_amortized import SemiAmortized
+    from vaekit.models.rows import Batch
     from vaekit.models.vae import VAE
+    from vaekit.models.view import View
 
 _WHERE = {
+    "Batch": "rows",
     "Hamiltonian": "hamiltonian",
     "SemiAmortized": "semi_amortized",
     "VAE": "vae",
+    "View": "view",
 }
 
 __all__ = [
+    "Batch",
     "Hamiltonian",
     "SemiAmortized",
     "VAE",
+    "View",
 ]
 __getattr__, __dir__ = attributes(__name__, _WHERE)

@@ -196,6 +196,14 @@ class View:
         rows = engine.resident(self.rows, self.device)
         return self if rows is self._rows else self._with(rows, self.weight, self.context)
 
+    def beside(self, rows: Any, where: str = "x") -> "View":
+        """Other rows that the same model meets, checked like the first ones, without another dry run."""
+        if isinstance(rows, View):
+            return View.of(self.model, rows, where=where, requires=self.requires)
+        view = self._with(as_rows(rows), None, None)
+        view._check(where)
+        return view
+
     def _with(self, rows: Rows, weight: Tensor | None, context: Tensor | None) -> "View":
         view = copy.copy(self)
         view._rows, view.weight, view.context, view._whole = rows, weight, context, None

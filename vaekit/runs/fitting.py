@@ -79,7 +79,8 @@ def fit(
     plan = recipes.plan(wanted, train, progress=progress)
     model, objective, trainer = plan.model, plan.objective, plan.trainer
     engine.resolve_device(wanted.device)
-    views = [View.of(model, part, where=where) for part, where in ((train, "train"), (held_out, "valid"))]
+    seen = View.of(model, train, where="train")
+    views = (seen, seen.beside(held_out, "valid"))
     create(folder)
     clear(folder, overwrite=overwrite)
     remembered: dict[str, Any] = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}

@@ -109,14 +109,16 @@ class Trainer(TrainerSettings):
             )
         model.to(device)
         objective.to(device)
-        train = self._met(model, objective, train, "train", weight)
-        valid = None if valid is None else self._met(model, objective, valid, "valid")
-        objective.prepare(train.total_weight)
+        view = View.of(model, train, where="train", requires=objective.requires, weight=weight)
+        if len(view) < 2:
+            raise DataError(f"train has {len(view)} rows; training needs at least 2")
+        held_out = None if valid is None else view.beside(valid, "valid").resident()
+        objective.prepare(view.total_weight)
         folder = None if run is None else Path(run)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         with engine.training(model):
-            loop = Loop(self, objective, train, valid, folder, self._callbacks(folder))
+            loop = Loop(self, objective, view.resident(), held_out, folder, self._callbacks(folder))
             try:
                 with _signals(loop), engine.keeping_memory(give_back=True):
                     num_threads = engine.threads_for(model, self.batch_size)
@@ -132,13 +134,6 @@ class Trainer(TrainerSettings):
         if loop.signal and not engine.in_notebook():
             raise KeyboardInterrupt if loop.signal == "SIGINT" else SystemExit(128 + signal.SIGTERM)
         return loop.history
-
-    @staticmethod
-    def _met(model: Any, objective: Objective, data: Any, name: str, weight: Any = None) -> View:
-        view = View.of(model, data, where=name, requires=objective.requires, weight=weight)
-        if name == "train" and len(view) < 2:
-            raise DataError(f"train has {len(view)} rows; training needs at least 2")
-        return view.resident()
 
     def _callbacks(self, folder: Path | None) -> list[Callback]:
         files = [] if folder is None else [MetricsFile(folder / "metrics.jsonl")]
