@@ -12,6 +12,14 @@ torch.set_num_threads(1)
 torch.set_warn_always(True)  # torch warns once per process: which test fails must not depend on their order
 
 
+@pytest.fixture
+def coarse(monkeypatch):
+    """Few dots per inch: drawing is most of the time of a picture."""
+    from vaekit.plots import style
+
+    monkeypatch.setattr(style, "DPI", 40)
+
+
 @pytest.fixture(autouse=True)
 def _own_stream():
     """Every test starts torch's stream at the same place, whatever ran before it."""

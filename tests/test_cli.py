@@ -105,6 +105,7 @@ def test_plot(run, tmp_path, kind):
     assert image.std() > 5
 
 
+@pytest.mark.usefixtures("coarse")
 def test_report_is_one_file_without_links(run, tmp_path):
     assert vaekit("report", run, "-o", tmp_path / "r.html", "--num-samples", 5) == 0
     page = (tmp_path / "r.html").read_text()

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -44,8 +45,11 @@ def small():
 
 @pytest.fixture
 def short_annealing(monkeypatch):
-    """Fewer temperatures: enough for a model of two latents."""
-    monkeypatch.setitem(sys.modules["vaekit.evaluation.evaluate"]._ANNEALING, "num_steps", 60)
+    """Fewer temperatures and shorter chains: enough for a model of two latents."""
+    module = sys.modules["vaekit.evaluation.evaluate"]
+    monkeypatch.setitem(module._ANNEALING, "num_steps", 60)
+    monkeypatch.setitem(module._ANNEALING, "num_leapfrog", 5)
+    monkeypatch.setattr(module, "hmc_posterior", partial(module.hmc_posterior, num_samples=200, num_warmup=100))
 
 
 def seeded():
@@ -203,6 +207,7 @@ def test_compare_is_misused(runs, arguments, capsys):
     assert capsys.readouterr().err.startswith("vaekit: ")
 
 
+@pytest.mark.usefixtures("coarse")
 def test_the_report_shows_the_health_and_the_verdict(runs, tmp_path):
     path = tmp_path / "report.html"
     assert vaekit("report", runs / "long", "-o", path, "--num-samples", 5) == 0

@@ -100,6 +100,7 @@ def draw_all(model, x, labels):
     ],
     ids=["bits", "colour", "no-channel", "table", "wide-table", "foreign-table", "foreign-image"],
 )
+@pytest.mark.usefixtures("coarse")
 def test_every_kind_draws(case):
     model, x = case()
     for figure in draw_all(model, x, np.arange(12) % 3):
