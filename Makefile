@@ -32,7 +32,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports --no-logo
 
 # Every axis once, in less than a minute: each module, each component, the saved runs, the readers, the commands
-SMOKE := docs.py::test_doctests docs.py::test_readme_examples_run \
+SMOKE := docs.py::test_every_module_can_be_imported docs.py::test_readme_examples_run \
 	pairwise.py::test_a_sensible_combination_trains_evaluates_and_is_saved objectives.py::test_conformance \
 	transforms.py artifact.py data_arrays.py data_tables.py \
 	net.py::test_a_saved_run_answers_as_it_did net.py::test_help_and_lists_say_what_they_said \

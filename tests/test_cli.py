@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import vaekit as vk
-from vaekit import cli, runs
+from vaekit import cli, plots, runs
 
 FAST = ["max_epochs=3", "hidden=16", "latent_dim=2"]
 
@@ -279,6 +279,11 @@ def test_interrupted_runs_resume_to_the_same_weights(tmp_path, whole, number, co
     assert (folder / "model.safetensors").read_bytes() == whole
     assert not (folder / "checkpoint.safetensors").exists()
     assert [record["epoch"] for record in runs.records(folder)] == list(range(1, 61))
+
+
+def test_the_help_of_plot_names_every_picture(capsys):
+    assert vaekit("plot", "--help") == 0
+    assert ", ".join(plots.KINDS) + "." in " ".join(capsys.readouterr().out.split())
 
 
 def test_help_is_quick_and_imports_no_torch():

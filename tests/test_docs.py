@@ -131,6 +131,11 @@ def test_theory_points_to_code_that_exists():
 MODULES = [m.name for m in pkgutil.walk_packages(vaekit.__path__, "vaekit.") if not m.name.endswith("__main__")]
 
 
+def test_every_module_can_be_imported():
+    """Within a second; the doctests below import them one by one."""
+    assert len([importlib.import_module(name) for name in MODULES]) > 150
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_doctests(name):
     module = importlib.import_module(name)

@@ -14,17 +14,16 @@ from vaekit.plots.samples import samples
 from vaekit.plots.style import save, to_bytes
 from vaekit.plots.traversal import traversal
 from vaekit.plots.trend import trend
+from vaekit.references import summary
 
-KINDS = {
-    "losses": "bounds, log-likelihood and KL per epoch",
-    "samples": "draws of x from the model, or E[x|z] at draws of z",
-    "reconstructions": "originals, and what the model makes of their codes",
-    "latent": "E[z|x] coloured by label; principal components beyond two dimensions",
-    "manifold": "E[x|z] over a two-dimensional latent space",
-    "traversal": "E[x|z] along one latent dimension at a time",
-    "interpolation": "E[x|z] on straight lines between the codes of two rows",
-    "trend": "IWAE bound on log p(x) over the number of samples: flat where it has converged",
-}
+
+def _in_a_list(text: str) -> str:
+    """Without the capital of a sentence; names such as E[x|z] and IWAE keep theirs."""
+    return text[0].lower() + text[1:] if text[1].islower() else text
+
+
+_PICTURES = (losses, samples, reconstructions, latent, manifold, traversal, interpolation, trend)
+KINDS = {picture.__name__: _in_a_list(summary(picture)) for picture in _PICTURES}
 
 __all__ = [
     "ACTIVE",

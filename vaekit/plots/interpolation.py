@@ -24,7 +24,9 @@ def interpolation(
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
 ) -> Figure:
-    """E[x|z] along the line from E[z|start] to E[z|end]: one row, or panel, per pair.
+    """E[x|z] on straight lines between the codes of two rows.
+
+    From E[z|start] to E[z|end]: one row, or panel, per pair.
 
     Args:
         model: any latent-variable model.

@@ -16,7 +16,7 @@ _MAX_CLASSES = 20
 
 
 def latent(model: Any, x: Any, labels: Any = None) -> Figure:
-    """E[z|x] of each row, coloured by label: as it is in two dimensions, its first two principal components in more.
+    """E[z|x] coloured by label; principal components beyond two dimensions.
 
     Args:
         model: any latent-variable model.

@@ -21,7 +21,9 @@ _PARTS = {"train": "training", "valid": "validation"}
 
 
 def losses(records: list[dict[str, Any]], best_epoch: int | None = None) -> Figure:
-    """ELBO (and IWAE bound), log-likelihood and KL per epoch, on training and validation data, in nats per datum.
+    """Bounds, log-likelihood and KL per epoch.
+
+    One panel each for ELBO (and IWAE bound), log-likelihood and KL, on training and validation data, in nats per datum.
 
     The axes follow the epochs after the first tenth, so that a poor start does not squash the rest; what lies outside
     is said below the panel.

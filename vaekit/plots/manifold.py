@@ -40,9 +40,10 @@ def manifold(
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
 ) -> Figure:
-    """E[x|z] over a two-dimensional latent space, uniform in the probability of a standard normal prior.
+    """E[x|z] over a two-dimensional latent space.
 
-    Images become n x n tiles with z1 to the right and z2 upwards; tables one map per column.
+    The steps are uniform in the probability of a standard normal prior. Images become n x n tiles with z1 to the right
+    and z2 upwards; tables one map per column.
 
     Args:
         model: a latent-variable model with two latent dimensions.

@@ -21,7 +21,9 @@ def reconstructions(
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
 ) -> Figure:
-    """E[x'|z] at z = E[z|x] under the originals: images in rows, or one scatter per column.
+    """Originals, and what the model makes of their codes.
+
+    E[x'|z] at z = E[z|x] under the originals: images in rows, or one scatter per column.
 
     Where the transform binarises, a row between them shows the bits that the model sees.
 

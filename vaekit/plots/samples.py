@@ -24,7 +24,9 @@ def samples(
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
 ) -> Figure:
-    """Draws from p(x), or E[x|z] at draws from p(z): a grid of images, or histograms of columns.
+    """Draws of x from the model, or E[x|z] at draws of z.
+
+    A grid of images, or histograms of columns.
 
     Args:
         model: any latent-variable model.

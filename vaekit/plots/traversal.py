@@ -24,7 +24,9 @@ def traversal(
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
 ) -> Figure:
-    """E[x|z] while one latent goes from -3 to 3 and the others stay at a base point: one row, or panel, per latent.
+    """E[x|z] along one latent dimension at a time.
+
+    It goes from -3 to 3 while the others stay at a base point: one row, or panel, per latent.
 
     Args:
         model: any latent-variable model.

@@ -11,7 +11,9 @@ from vaekit.plots import style
 
 
 def trend(estimates: Mapping[int, Any]) -> Figure:
-    """The mean bound over K, on a logarithmic axis, with two Monte Carlo standard errors: flat means converged.
+    """IWAE bound on log p(x) over the number of samples: flat where it has converged.
+
+    The mean over rows, on a logarithmic axis of K, with two Monte Carlo standard errors.
 
     Args:
         estimates: K to an `Estimate`, or to its `summary()`, as `evaluation.bias_trend` returns them.
