@@ -1,9 +1,10 @@
 """Where numbers are computed: random streams, device, precision, compilation, threads.
 
 The one package that touches global state, of torch (its random streams, denormals of a thread) and of the C library
-(what becomes of freed memory), and restores it.
+(what becomes of freed memory), and restores it; threads take turns where the state is that of the whole process.
 """
 
+from vaekit.engine import world
 from vaekit.engine.adam import Adam
 from vaekit.engine.caches import cache_dir
 from vaekit.engine.compilation import (
@@ -74,4 +75,5 @@ __all__ = [
     "seeded",
     "threads_for",
     "training",
+    "world",
 ]
