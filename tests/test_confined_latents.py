@@ -87,7 +87,7 @@ def test_lines_between_codes_stay_on_the_sphere():
 
 def test_a_report_leaves_the_walk_out():
     model = model_of("ball")
-    page = report.build(model, title="Ball", config={}, records=[], x=X, evaluation={})
+    page = report.build(model, title="Ball", config={}, records=[], x=X, num_samples=2)
     assert 'id="interpolation"' in page
     assert 'id="walk"' not in page
 

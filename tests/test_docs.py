@@ -182,7 +182,9 @@ def test_the_picture_shows_every_room():
     picture = (ROOT / "docs/images/architecture.svg").read_text()
     places = {name: int(y) for y, name in re.findall(r'y="(\d+)" text-anchor="middle"[^>]*>(\w+)<', picture)}
     layers = [re.findall(r"\w+", layer) for layer in contract["layers"]]
-    folders = [[n for n in layer if (ROOT / "vaekit" / n / "__init__.py").exists() and n != "testing"] for layer in layers]
+    folders = [
+        [n for n in layer if (ROOT / "vaekit" / n / "__init__.py").exists() and n != "testing"] for layer in layers
+    ]
     heights = [places[name] for layer in folders for name in layer]
     assert heights == sorted(heights)
     assert len(heights) > 15

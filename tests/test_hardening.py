@@ -51,7 +51,8 @@ def test_overwrite_replaces(run):
 
 def test_default_data_are_the_test_part_even_if_the_fit_named_a_part(run, capsys):
     assert vaekit("evaluate", run, "--json", "--num-samples", 1) == 0
-    assert json.loads(capsys.readouterr().out)["num_points"] == 360
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert [row["value"] for row in rows if row["name"] == "num_points"] == [360]
 
 
 def test_leftovers_of_a_killed_write_do_not_block_a_run(tmp_path):

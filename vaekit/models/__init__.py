@@ -6,8 +6,8 @@ from vaekit.lazy import attributes
 
 if TYPE_CHECKING:
     from vaekit.models.hamiltonian import Hamiltonian
-    from vaekit.models.semi_amortized import SemiAmortized
     from vaekit.models.rows import Batch
+    from vaekit.models.semi_amortized import SemiAmortized
     from vaekit.models.vae import VAE
     from vaekit.models.view import View
 
