@@ -133,9 +133,9 @@ def _bounds(view: View, how: How) -> list[Result]:
         of_estimate("iwae", f"IWAE, K = {k:,} ({view.quantity})", tighter),
     ]
     if "mass" in view.quantity:
-        scale = 1 / (math.log(2) * math.prod(view.event_shape))
-        errors = (tighter.mean_stderr * scale, tighter.sampling_stderr * scale)
-        rows.append(result("bits_per_dimension", "bits per dimension (IWAE)", -tighter.mean * scale, *errors, "bits"))
+        numbers = (-tighter.mean, tighter.mean_stderr, tighter.sampling_stderr)
+        bits = [number / math.log(2) / math.prod(view.event_shape) for number in numbers]
+        rows.append(result("bits_per_dimension", "bits per dimension (IWAE)", *bits, unit="bits"))
     counts = {"num_points": ("rows", len(view), "rows"), "num_samples": ("draws of z per row, K", k, "draws")}
     rows += [result(name, label, count, unit=unit) for name, (label, count, unit) in counts.items()]
     ess, unreliable = float(tighter.ess.median()), float(tighter.unreliable.double().mean())

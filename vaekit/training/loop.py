@@ -72,7 +72,7 @@ class Loop:
         self.seconds = 0.0
         self.last_checkpoint = time.monotonic()
         self.best_value, self.best_weights = -math.inf, None if valid is None else _weights(model)
-        # All noise of the run. It stands in the place of torch's stream for one step or one callback at a time, so
+        # All noise of the run. It stands in the place of torch's stream for one step at a time, so
         # that other threads get their turn in between.
         self.noise = engine.Stream(engine.block_seed(settings.seed, NOISE))
 
@@ -195,8 +195,7 @@ class Loop:
 
     def _notify(self, tell: Callable[[Callback], None]) -> None:
         for callback in self.callbacks:
-            with self.noise:
-                tell(callback)
+            tell(callback)  # without the run's noise: a callback may wait for another thread that needs the stream
 
     def _fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree with for a resumed run to be the same run."""
