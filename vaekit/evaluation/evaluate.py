@@ -134,8 +134,9 @@ def _bounds(view: View, how: How) -> list[Result]:
     ]
     if "mass" in view.quantity:
         numbers = (-tighter.mean, tighter.mean_stderr, tighter.sampling_stderr)
-        bits = [number / math.log(2) / math.prod(view.event_shape) for number in numbers]
-        rows.append(result("bits_per_dimension", "bits per dimension (IWAE)", *bits, unit="bits"))
+        value, stderr, sampling_stderr = (n / math.log(2) / math.prod(view.event_shape) for n in numbers)
+        label = "bits per dimension (IWAE)"
+        rows.append(result("bits_per_dimension", label, value, stderr, sampling_stderr, "bits"))
     counts = {"num_points": ("rows", len(view), "rows"), "num_samples": ("draws of z per row, K", k, "draws")}
     rows += [result(name, label, count, unit=unit) for name, (label, count, unit) in counts.items()]
     ess, unreliable = float(tighter.ess.median()), float(tighter.unreliable.double().mean())
