@@ -61,8 +61,8 @@ class Run(Protocol):
 class Callback:
     """Methods that the loop calls. Override what you need; set `loop.stop = True` to end training after the epoch.
 
-    `Run` lists what the loop offers. A callback that draws noise does so from torch's own stream; hand it a generator for
-    draws that repeat.
+    `Run` lists what the loop offers. A callback that draws noise does so from torch's own stream; give it a generator
+    for draws that repeat.
     """
 
     def on_fit_start(self, loop: Run) -> None:
