@@ -176,6 +176,14 @@ def test_a_view_meets_once(monkeypatch):
     assert calls, "another model has not met these rows"
 
 
+def test_rows_keep_their_weights_when_they_meet_another_model():
+    weight = torch.rand(50) + 0.1
+    other = View.of(model_with(None), View.of(model_with(Scale(0, 16)), table(), weight=weight))
+    assert torch.equal(other.weight, weight)
+    batch = other.batch(torch.tensor([3, 1]))
+    assert torch.equal(batch.weight, weight[[3, 1]])
+
+
 def test_a_fixed_choice_of_rows():
     view = View.of(model_with(None), table(dtype=torch.float32), max_rows=7)
     assert torch.equal(view.rows, table(dtype=torch.float32)[chosen(50, 7)])

@@ -106,6 +106,8 @@ class View:
         if isinstance(rows, View):
             if rows.model is model and weight is None and context is None and set(requires) <= set(rows.requires):
                 return rows.some(max_rows)
+            weight = rows.weight if weight is None else weight
+            context = rows.context if context is None else context
             rows = rows.rows
         require(model, requires)
         found = None if rows is None else as_rows(rows)
@@ -216,18 +218,22 @@ class View:
         """Shape, finiteness, and the support of the likelihood behind the transform, of all rows."""
         checks.check_shape(self.rows, self.event_shape, where)
         allow_holes = self.has_likelihood and hooks(self.at_prior).missing == "observed-only"
-        with engine.evaluating(self.model), engine.seeded(0):
+        noise = engine.Stream(0)  # for one block of rows at a time: other threads get their turn in between
+        with engine.evaluating(self.model):
             for rows in read(self.rows, slices(len(self), 4096)):
                 x = rows.to(self.device)
                 checks.check_finite(x, where, allow_holes)
-                if not self.has_likelihood:
-                    continue
-                if self.transform is not None:
-                    self.transform.check(as_floating(x))
-                y = self._seen(x, self.dtype)
-                check_support(self.at_prior, y, where=where)
-                if "posterior" in self.requires:
-                    checks.check_holes(self.model.posterior, y, where)
+                if self.has_likelihood:
+                    with noise:
+                        self._check_support(x, where)
+
+    def _check_support(self, x: Tensor, where: str) -> None:
+        if self.transform is not None:
+            self.transform.check(as_floating(x))
+        y = self._seen(x, self.dtype)
+        check_support(self.at_prior, y, where=where)
+        if "posterior" in self.requires:
+            checks.check_holes(self.model.posterior, y, where)
 
     # --- Rows in model space -----------------------------------------------------------------------------------------
 
