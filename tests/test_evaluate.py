@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.distributions import Independent, Normal
 
 import vaekit as vk
 from vaekit import cli, engine
@@ -91,10 +92,35 @@ def test_rows_are_plain_and_have_a_value_or_a_reason(small):
 
 def test_a_row_has_a_value_or_a_reason():
     assert result("a", "A", math.nan).reason == "it came out as nan"
-    assert result("a", "A", 1.0, math.nan, math.inf) == Result("a", "A", 1.0)
+    assert result("a", "A", math.nan, nan="no floor").reason == "no floor"
+    assert result("a", "A", -math.inf, nan="no floor").reason == "it came out as -inf"
+    row = Result("a", "A", 1.0, math.nan, math.inf)
+    assert (row.value, row.stderr, row.sampling_stderr) == (1.0, None, None)
     for value, reason in ((None, None), (1.0, "why"), (math.inf, None)):
         with pytest.raises(ValueError, match="^a|of a"):
             Result("a", "A", value, reason=reason)
+
+
+class Idle:
+    """A foreign model whose q is its prior, and whose scale is fixed by nobody that vaekit knows."""
+
+    def prior(self):
+        return Independent(Normal(torch.zeros(2), torch.ones(2)), 1)
+
+    def posterior(self, x):
+        return self.prior().expand((len(x),))
+
+    def likelihood(self, z):
+        return Independent(Normal(z @ torch.ones(2, 5), torch.ones(*z.shape[:-1], 5)), 1)
+
+
+def test_a_number_that_is_not_defined_says_why(small):
+    found = evaluate(Idle(), small[1], num_samples=3, generator=seeded())
+    reasons = {row.name: row.reason for row in found.reasons}
+    assert reasons == {
+        "diagnostics.inference_gap.agreement": "the means do not vary over the rows",
+        "diagnostics.scale.at_floor": "the likelihood sets no floor",
+    }
 
 
 def test_bits_per_dimension_are_those_of_the_bound():

@@ -83,10 +83,10 @@ class Diagnostics:
             *([] if self.inference_gap is None else nested("inference_gap", self.inference_gap.results())),
         ]
         if self.scale is not None:
-            scales = {name: getattr(self.scale, name) for name in ("smallest", "median", "largest", "at_floor")}
-            at_floor = "share of scales of p(x|z) at the floor"
-            labels = {name: at_floor if name == "at_floor" else f"scale of p(x|z), {name}" for name in scales}
-            rows += [result(f"scale.{name}", labels[name], value, unit="") for name, value in scales.items()]
+            scales = {"smallest": self.scale.smallest, "median": self.scale.median, "largest": self.scale.largest}
+            rows += [result(f"scale.{n}", f"scale of p(x|z), {n}", value, unit="") for n, value in scales.items()]
+            label, no_floor = "share of scales of p(x|z) at the floor", "the likelihood sets no floor"
+            rows.append(result("scale.at_floor", label, self.scale.at_floor, unit="", nan=no_floor))
         if self.kl_per_dimension is not None:
             values = self.kl_per_dimension.flatten().tolist()
             rows += [result(f"kl_per_dimension.{i}", f"KL of z{i}", value) for i, value in enumerate(values, 1)]

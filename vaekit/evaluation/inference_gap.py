@@ -71,7 +71,8 @@ class InferenceGap:
             "best_rate": f"rate of the best q per point, {rows}",
         }
         found = [of_score(name, label, getattr(self, name)) for name, label in labels.items()]
-        agreement = result("agreement", f"agreement of the means of q and the best q, {rows}", self.agreement, unit="")
+        label = f"agreement of the means of q and the best q, {rows}"
+        agreement = result("agreement", label, self.agreement, unit="", nan="the means do not vary over the rows")
         return [*found, agreement, result("num_points", "rows of the gaps", self.num_points, unit="rows")]
 
 

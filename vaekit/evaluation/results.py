@@ -37,6 +37,8 @@ class Result:
         unit: "nats", "bits", "rows", ... or "" for a number without one.
         reason: why there is no value.
 
+    An error that is NaN or infinite becomes None.
+
     Raises:
         ValueError: if there are both or neither of value and reason, or the value is not finite.
     """
@@ -54,6 +56,8 @@ class Result:
             raise ValueError(f"{self.name} has a value or a reason why there is none, not both or neither")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"the value of {self.name} is {self.value}; use result(), which gives the reason")
+        for name in ("stderr", "sampling_stderr"):
+            object.__setattr__(self, name, _finite(getattr(self, name)))
 
 
 def result(
@@ -63,11 +67,13 @@ def result(
     stderr: float | None = None,
     sampling_stderr: float | None = None,
     unit: str = "nats",
+    *,
+    nan: str = "it came out as nan",
 ) -> Result:
-    """A row of a number that may be NaN or infinite, which then is the reason why there is no value."""
+    """A row of a number that may be NaN or infinite; the reason then is what `nan` says NaN means, or the infinity."""
     if not math.isfinite(value):
-        return Result(name, label, None, unit=unit, reason=f"it came out as {value}")
-    return Result(name, label, float(value), _finite(stderr), _finite(sampling_stderr), unit)
+        return Result(name, label, None, unit=unit, reason=nan if math.isnan(value) else f"it came out as {value}")
+    return Result(name, label, float(value), stderr, sampling_stderr, unit)
 
 
 def missing(name: str, reason: str) -> Result:
