@@ -150,6 +150,12 @@ def test_full_adds_every_check_and_their_numbers_agree(small, short_annealing):
     assert any("p = " in label for label in labels)
     assert found.table[0].name == "elbo"
     assert not found.reasons
+    p_value = found["two_sample.mmd.details.p_value"]
+    assert 0 < p_value.value <= 1
+    assert f"(p = {p_value.value:.3g})" in found["two_sample.mmd"].label
+    baseline = found["two_sample.recall.details.baseline"].value
+    assert found["two_sample.recall"].label == f"recall (data beside data: {baseline:.3g})"
+    assert not any("details" in row.name for row in found.table)
 
 
 def test_what_cannot_be_done_says_why(small, short_annealing):

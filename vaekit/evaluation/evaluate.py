@@ -21,7 +21,7 @@ from vaekit.evaluation.diagnostics import diagnostics
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.hmc import hmc_posterior
 from vaekit.evaluation.likelihood import elbo_and_iwae, iwae
-from vaekit.evaluation.results import Result, Results, missing, nested, of_estimate, of_score, result
+from vaekit.evaluation.results import DETAILS, Result, Results, missing, nested, of_estimate, of_score, result
 from vaekit.evaluation.trend import bias_trend
 from vaekit.evaluation.two_sample import two_sample
 from vaekit.models.view import View
@@ -98,7 +98,8 @@ def evaluate(
         With `full`: `trend.K` on 256 rows; `ais.*`: log p(x) of 32 rows from annealed importance sampling and, beside
         it, from importance sampling with K = 5,000, their paired difference, and the gap of the sandwich on simulated
         points (`bdmc`); `hmc.*`: for 16 rows the worst R-hat, the least ess, the mean acceptance, and how far E[z|x] of
-        q lies from that of p(z|x), in standard deviations of the latter (root mean square); `two_sample.*`.
+        q lies from that of p(z|x), in standard deviations of the latter (root mean square); `two_sample.*`, and
+        what else is known of them, as `two_sample.mmd.details.p_value`.
     """
     view, how = View.of(model, x, max_rows=max_rows), How(num_samples, generator, progress)
     rows: list[Result] = []
@@ -202,6 +203,10 @@ def _two_sample(view: View, how: How) -> list[Result]:
         elif "baseline" in score.details:
             label += f" (data beside data: {score.details['baseline']:.3g})"
         rows.append(of_score(name, label, score, unit=""))
+        details = {key: value for key, value in score.details.items() if isinstance(value, int | float)}
+        for key, value in details.items():
+            label = f"{name}, {key}".replace("_", " ")
+            rows.append(result(f"{name}{DETAILS}{key}", label, value, unit=""))
     return rows
 
 

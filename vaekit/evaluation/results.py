@@ -22,6 +22,7 @@ _DETAILS = (
     "hmc.num_points",
 )
 _FINDINGS = "diagnostics.findings."
+DETAILS = ".details."  # within the name of such a row of any metric
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Results(Sequence[Result]):
     def table(self) -> list[Result]:
         """The rows with a value that a page has room for."""
         shown = (row for row in self.rows if row.value is not None and not row.name.startswith(_FINDINGS))
-        return [row for row in shown if not row.name.startswith(_DETAILS)]
+        return [row for row in shown if not row.name.startswith(_DETAILS) and DETAILS not in row.name]
 
     @property
     def findings(self) -> list[Result]:
