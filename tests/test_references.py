@@ -15,7 +15,9 @@ PRESETS = {f"presets.{name}": function for name, function in presets.available()
 MODELS = {f"models.{name}": getattr(models, name) for name in models.__all__}
 WITHOUT_SOURCE = {
     "likelihoods.Laplace": "a textbook density",
+    "models.Batch": "rows of data",
     "models.GenerativeModel": "what models share",
+    "models.View": "a model and rows of data",
     "networks.LogInput": "a logarithm",
     "networks.Parts": "a choice of inputs",
     "networks.RescaleInput": "an affine map",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from vaekit.distributions.base import Base, from_noise, hooks, noise_shape
+from vaekit.distributions.base import Base, Hooks, from_noise, noise_shape
 from vaekit.errors import ShapeError
 
 Missing = Literal["error", "observed-only"]
@@ -122,8 +122,9 @@ class Product(Base):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, summed over the (observed) elements, shape (*batch,)."""
-        if self.event_ndims and self.missing == "error" and not torch.is_grad_enabled():
-            at_once = hooks(self.base).sum_log_prob_no_grad(value, self.event_ndims)
+        is_whole = self.missing == "error" and self.event_ndims > 0
+        if is_whole and isinstance(self.base, Hooks) and not torch.is_grad_enabled():
+            at_once = self.base.sum_log_prob_no_grad(value, self.event_ndims)
             if at_once is not None:
                 return at_once
         return self._sum(self.log_prob_per_element(value))

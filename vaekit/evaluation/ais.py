@@ -121,7 +121,7 @@ def ais(
     check_latents(model)
     exact = None if z is None else _exact_draws(model, z, len(view), view.quantity)
     seed, device = engine.draw_seed(generator), view.device
-    blocks = list(slices(len(view), block_rows(view, num_chains)))
+    blocks = slices(len(view), block_rows(view, num_chains))
     tick = ticking(len(blocks) * 2 * plan.num_transitions, "annealing", progress)
     with torch.inference_mode(False), engine.evaluating_in(model, precision):
         sums = AnnealedSums(len(view))
@@ -205,7 +205,7 @@ def bdmc(
     seed = engine.draw_seed(generator)
     without_transform: Any = SimpleNamespace(prior=model.prior, likelihood=model.likelihood)
     view = View.of(without_transform, requires=NEEDS)
-    blocks = list(slices(num_points, block_rows(view, num_chains)))
+    blocks = slices(num_points, block_rows(view, num_chains))
     tick = ticking(len(blocks) * 3 * plan.num_transitions, "annealing", progress)
     with torch.inference_mode(False), engine.evaluating_in(model, precision):
         lower, upper, points = AnnealedSums(num_points), AnnealedSums(num_points), []

@@ -108,7 +108,7 @@ def hmc_posterior(
     view = View.of(model, x, requires=NEEDS)
     check_latents(model)
     seed = engine.draw_seed(generator)
-    blocks = list(slices(len(view), block_rows(view, num_chains)))
+    blocks = slices(len(view), block_rows(view, num_chains))
     tick = ticking(len(blocks) * (num_warmup + num_samples), "sampling", progress)
     num_rows = len(view)
     with torch.inference_mode(False), engine.evaluating_in(model, precision):

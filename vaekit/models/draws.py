@@ -107,7 +107,7 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
     block_rows = BLOCK_ROWS if noise is None or source.posterior_is_fixed else 1
     rows_at_once = min(num_rows, block_rows, chunk)
     passes = _Passes(model, rows_at_once, max(1, chunk // rows_at_once), pays)
-    row_blocks = list(slices(num_rows, block_rows))
+    row_blocks = slices(num_rows, block_rows)
     for i, rows in enumerate(track(row_blocks, "evaluating") if how.progress else row_blocks):
         with engine.seeded(engine.block_seed(seed, i)):
             batch = source.batch(rows, noise)

@@ -1,6 +1,6 @@
 """Rows of data as tensors: what is handed in, in its own dtype, and the batches that a model is given."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -110,10 +110,9 @@ def read(x: Rows, indices: Iterable[Index]) -> Generator[Tensor, None, None]:
     return (taken(x, rows) for rows in indices)
 
 
-def slices(num_rows: int, size: int) -> Iterator[slice]:
+def slices(num_rows: int, size: int) -> list[slice]:
     """Slices of at most `size` rows that cover `num_rows`."""
-    for start in range(0, num_rows, size):
-        yield slice(start, min(start + size, num_rows))
+    return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
 
 
 def chosen(num_rows: int, max_rows: int | None) -> Tensor:

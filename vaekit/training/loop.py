@@ -161,7 +161,7 @@ class Loop:
         """The bounds on all validation rows, at beta = 1, with the same noise after every epoch."""
         totals = Totals()
         noise = engine.Stream(engine.block_seed(self.settings.seed, VALID))
-        indices = list(slices(len(valid), max(1, _VALID_ROWS // self.objective.num_samples)))
+        indices = slices(len(valid), max(1, _VALID_ROWS // self.objective.num_samples))
         with engine.evaluating(self.model), closing(valid.batches(indices)) as batches:
             for _ in indices:
                 with noise:
@@ -256,7 +256,7 @@ class Loop:
 
 def _boundaries(num_rows: int, batch_size: int) -> list[slice]:
     """Batches of one epoch. A last batch of a single row joins the one before it: batch norm cannot use one row."""
-    parts = list(slices(num_rows, batch_size))
+    parts = slices(num_rows, batch_size)
     if len(parts) > 1 and parts[-1].stop - parts[-1].start == 1:
         parts[-2:] = [slice(parts[-2].start, parts[-1].stop)]
     return parts
