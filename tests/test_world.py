@@ -26,6 +26,7 @@ def _member(rank, file, answers):
     (rows * torch.tensor([[10.0], [20.0]]) * 10**rank).sum().backward()
     answer = (world.rank(), world.size(), total.tolist(), total.requires_grad, rows.tolist(), own.tolist())
     answers.put((*answer, own.grad.tolist()))
+    dist.barrier()  # a process that leaves early would break the connection of the other
     dist.destroy_process_group()
 
 
