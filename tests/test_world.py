@@ -26,15 +26,24 @@ def _member(rank, file, answers):
     (rows * torch.tensor([[10.0], [20.0]]) * 10**rank).sum().backward()
     answer = (world.rank(), world.size(), total.tolist(), total.requires_grad, rows.tolist(), own.tolist())
     answers.put((*answer, own.grad.tolist()))
+    answers.close()
+    answers.join_thread()
     dist.barrier()  # a process that leaves early would break the connection of the other
-    dist.destroy_process_group()
 
 
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch was built without gloo")
 def test_two_processes_have_sums_and_rows_of_both(tmp_path):
-    answers = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(_member, (str(tmp_path / "group"), answers), nprocs=2)
-    first, second = sorted(answers.get() for _ in range(2))
+    context = mp.get_context("spawn")
+    answers, group = context.Queue(), str(tmp_path / "group")
+    processes = [context.Process(target=_member, args=(rank, group, answers), daemon=True) for rank in range(2)]
+    try:
+        for process in processes:
+            process.start()
+        first, second = sorted(answers.get(timeout=100) for _ in processes)
+    finally:  # how gloo's threads end is not the question here
+        for process in processes:
+            process.join(10)
+            process.kill()
     both = [[1, 2], [2, 3]]
     assert first == (0, 2, [[3, 5]], False, both, [[1, 2]], [[110, 110]])
     assert second == (1, 2, [[3, 5]], False, both, [[2, 3]], [[220, 220]])
