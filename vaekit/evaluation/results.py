@@ -10,6 +10,9 @@ from vaekit.frames import to_frame
 
 # Rows for files and JSON that would crowd a table: the parts that the others are made of.
 _DETAILS = (
+    "num_points",
+    "diagnostics.num_units",
+    "diagnostics.mutual_information.limit",
     "diagnostics.kl_per_dimension.",
     "diagnostics.inference_gap.elbo",
     "diagnostics.inference_gap.best_",
