@@ -70,7 +70,9 @@ def fit(folder):
             fit_by_hand(folder / name, preset, SMALL[name])
         else:
             must("fit", "digits", "-o", folder / name, "--preset", name, "--quiet", *TINY, "hidden=6")
-    must("fit", TABLE, "-o", folder / "table", "--label", "kind", "--quiet", *TINY, "hidden=6", "batch_size=20")
+    with contextlib.chdir(HERE):  # a run remembers the path that it was given
+        table = ["fit", TABLE.name, "-o", Path(folder).absolute() / "table", "--label", "kind", "--quiet"]
+        must(*table, *TINY, "hidden=6", "batch_size=20")
 
 
 def fit_by_hand(folder, preset, sizes):
