@@ -10,7 +10,6 @@ from torch.distributions import Distribution
 
 from vaekit.distributions import nearest
 from vaekit.errors import ShapeError
-from vaekit.models.view import View
 from vaekit.traits import ModelTraits, told
 
 
@@ -107,10 +106,14 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ConfigError: if n is negative.
         """
+        from vaekit.models.view import View  # on use: start-up stays cheap
+
         return View.of(self).sample(n, mean, generator)
 
     def decode(self, z: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[x|z], or a draw of x, for z of shape (N, *Z): shape (N, *X), in the units of the data."""
+        from vaekit.models.view import View  # on use: start-up stays cheap
+
         return View.of(self).decode(z, mean, generator)
 
     def encode(self, x: Any, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
@@ -129,6 +132,8 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ShapeError, SupportError, DataError: if x does not fit the model.
         """
+        from vaekit.models.view import View  # on use: start-up stays cheap
+
         return View.of(self, x).encode(mean, generator)
 
     def reconstruct(self, x: Any, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
@@ -142,6 +147,8 @@ class GenerativeModel(nn.Module, ABC):
         Returns:
             Shape (N, *X), in the units of the data.
         """
+        from vaekit.models.view import View  # on use: start-up stays cheap
+
         return View.of(self, x).reconstruct(mean, generator)
 
     def interpolate(self, start: Any, end: Any, num_steps: int = 8) -> Tensor:
