@@ -108,10 +108,10 @@ def test_many_rows_are_transformed_in_blocks():
     torch.testing.assert_close(batch.log_det, torch.full((len(x),), -3 * math.log(16.0), dtype=torch.float64))
 
 
-def test_a_transform_of_someone_else_is_not_taken_for_fixed():
-    """It may draw; and it may lack what ours have."""
+def noise_of(base):
+    """A transform that adds noise, derived from `base`, which says nothing of itself."""
 
-    class Noise(nn.Module):
+    class Noise(base):
         def forward(self, x):
             return x + torch.rand_like(x)
 
@@ -121,22 +121,17 @@ def test_a_transform_of_someone_else_is_not_taken_for_fixed():
         def log_abs_det_jacobian(self, x, y):
             return torch.zeros(len(x))
 
-    first, second = View.of(model_with(Noise()), torch.zeros(5, 3)).batches([slice(0, 5)] * 2)
+    return Noise()
+
+
+def test_a_transform_of_someone_else_is_not_taken_for_fixed():
+    """It may draw; and it may lack what ours have."""
+    first, second = View.of(model_with(noise_of(nn.Module)), torch.zeros(5, 3)).batches([slice(0, 5)] * 2)
     assert not torch.equal(first.x, second.x)
 
 
 def test_our_own_kind_of_transform_says_nothing_either():
-    class Noise(Transform):
-        def forward(self, x):
-            return x + torch.rand_like(x)
-
-        def inverse(self, y):
-            return y
-
-        def log_abs_det_jacobian(self, x, y):
-            return torch.zeros(len(x))
-
-    assert not Compose([Scale(), Noise()]).is_fixed
+    assert not Compose([Scale(), noise_of(Transform)]).is_fixed
 
 
 @pytest.mark.parametrize("base", [Scale, Compose])
@@ -497,9 +492,26 @@ def test_keys_of_content():
     assert content_keys(x).dtype == torch.int64
 
 
-def test_an_unknown_key_is_refused():
+@pytest.mark.parametrize("key", ["name", torch.tensor([0.5, 1.5]), torch.zeros(2, 1, dtype=torch.int64)])
+def test_an_unknown_key_is_refused(key):
     with pytest.raises(ConfigError, match='key is "row", "content" or integers'):
-        keyed(keyed_model("normal"), torch.zeros(2, 3), key="name")
+        keyed(keyed_model("normal"), torch.zeros(2, 3), key=key)
+
+
+@pytest.mark.parametrize("key", [torch.tensor([7]), torch.tensor(7), [1, 2, 3]])
+def test_each_row_has_a_key(key):
+    """A single key for all rows would give them the same noise without a word."""
+    with pytest.raises(ShapeError, match="key has one entry for each of 2 rows"):
+        keyed(keyed_model("normal"), torch.zeros(2, 3), key=key)
+
+
+def test_keys_may_be_any_integers():
+    """Also a list or an array, which is not taken for a word."""
+    model, x = keyed_model("normal"), torch.randn(2, 3, generator=seeded(4))
+    wanted = keyed(model, x, key=torch.tensor([5, 9])).value
+    assert torch.equal(keyed(model, x, key=[5, 9]).value, wanted)
+    assert torch.equal(keyed(model, x, key=np.array([5, 9], dtype=np.int32)).value, wanted)
+    assert not torch.equal(keyed(model, x, key=[5, 8]).value, wanted)
 
 
 NOISY = [(n, f) for n, f in table_rows(POSTERIORS) if n in ("DiagonalNormal", "FullNormal", "LowRankNormal", "Planar")]

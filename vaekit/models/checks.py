@@ -64,24 +64,20 @@ def code_of(q: Distribution) -> Tensor:
     return code
 
 
-def beside(values: Any, num_rows: int, name: str) -> Tensor | None:
-    """Weights or contexts as a tensor with one entry for each row.
+def beside(values: Any, num_rows: int, name: str) -> Tensor:
+    """Weights, contexts or keys as a tensor with one entry for each row.
 
     Raises:
         ShapeError: if there are more or fewer.
     """
-    if values is None:
-        return None
     tensor = as_tensor(values)
     if tensor.ndim == 0 or len(tensor) != num_rows:
         raise ShapeError(f"{name} has one entry for each of {num_rows} rows; got shape {tuple(tensor.shape)}")
     return tensor
 
 
-def check_weight(weight: Tensor | None) -> None:
+def check_weight(weight: Tensor) -> None:
     """Raise a `DataError` unless weights are finite, not negative, and not all zero."""
-    if weight is None:
-        return
     if weight.ndim != 1:
         raise ShapeError(f"weight has shape (N,), one number for each row; got {tuple(weight.shape)}")
     if not bool((torch.isfinite(weight) & (weight >= 0)).all()) or not bool((weight > 0).any()):

@@ -100,7 +100,7 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
     """
     model, num_rows, num_samples = source.model, len(source), how.num_samples
     seed = engine.draw_seed(how.generator)
-    noise = None if how.key is None else RowNoise(how.key, seed)
+    noise = None if how.key is None else RowNoise(how.key, seed, num_rows)
     pays = _pays(model, how.compile, num_rows * num_samples * source.num_values)
     chunk = how.chunk_size or chunk_size(source.num_values, _CHUNK_VALUES if pays else _CHUNK_VALUES // 2)
     # A q that its model makes with noise is made of each row alone, where noise belongs to rows.

@@ -9,7 +9,7 @@ References:
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,9 +21,10 @@ from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.distributions.base import from_noise, noise_shape
 from vaekit.errors import ConfigError
+from vaekit.models.checks import beside
 from vaekit.models.rows import Batch
 
-Key = Literal["row", "content"] | Tensor
+Key = Literal["row", "content"] | Tensor | Sequence[int]
 
 GROUP = 64  # draws that are always made together where a seed stands for several of them
 _TRANSFORM, _POSTERIOR, _DRAWS = 1, 2, 3  # places in the hash that makes seeds of the base seed and a key
@@ -64,15 +65,17 @@ class RowNoise:
     Args:
         key: "row" (the number of the row), "content" (its values; equal rows get equal noise), or integers, shape (N,).
         seed: the base seed.
+        num_rows: N.
 
     Raises:
-        ConfigError: for another word.
+        ConfigError: for another word, or numbers that are no integers.
+        ShapeError: unless there is one key for each row.
     """
 
-    def __init__(self, key: Key, seed: int) -> None:
-        if isinstance(key, str) and key not in ("row", "content"):
+    def __init__(self, key: Key, seed: int, num_rows: int) -> None:
+        self.seed, self.key = seed, key if isinstance(key, str) else beside(key, num_rows, "key")
+        if self.key not in ("row", "content") if isinstance(self.key, str) else not _is_integers(self.key):
             raise ConfigError(f'key is "row", "content" or integers, one for each row; got {key!r}')
-        self.key, self.seed = key, seed
 
     def keys(self, rows: slice, x: Tensor) -> Tensor:
         """Keys of the rows x, shape (B,), int64, which stand at `rows`."""
@@ -85,6 +88,10 @@ class RowNoise:
         assert batch.key is not None
         with engine.seeded(row_seed(self.seed, int(batch.key[0]), _POSTERIOR)):
             return model.posterior(batch.x)
+
+
+def _is_integers(key: Tensor) -> bool:
+    return key.ndim == 1 and not key.is_floating_point()
 
 
 class KeyedDraws:
@@ -102,6 +109,7 @@ class KeyedDraws:
         self.q, self.model, self.x, self.keys, self.seed = q, model, batch.x, batch.key.tolist(), seed
         self.shape = noise_shape(q)
         words = [[seed % 2**64, key % 2**64] for key in self.keys] if self.shape is not None else []
+        self.alone: dict[int, Distribution] = {0: q} if len(self.keys) == 1 else {}  # posteriors of single rows
         self.streams = [np.random.Generator(np.random.Philox(key=np.array(word, dtype=np.uint64))) for word in words]
 
     def sample(self, first: int, count: int) -> Tensor:
@@ -115,7 +123,8 @@ class KeyedDraws:
         return from_noise(self.q, torch.from_numpy(noise))
 
     def _of_row(self, i: int, first: int, count: int) -> Tensor:
-        q = self.q if len(self.keys) == 1 else self.model.posterior(self.x[i : i + 1])
+        if i not in self.alone:
+            self.alone[i] = self.model.posterior(self.x[i : i + 1])
         # A group of 64 at a time: torch's draws may depend on how many are made together.
         with engine.seeded(row_seed(self.seed, self.keys[i], _DRAWS, first // GROUP)):
-            return q.sample(torch.Size((GROUP,)))[:count]
+            return self.alone[i].sample(torch.Size((GROUP,)))[:count]

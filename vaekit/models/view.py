@@ -111,9 +111,11 @@ class View:
             rows = rows.rows
         require(model, requires)
         found = None if rows is None else as_rows(rows)
-        if found is not None:
-            weight, context = checks.beside(weight, len(found), "weight"), checks.beside(context, len(found), "context")
+        if found is not None and weight is not None:
+            weight = checks.beside(weight, len(found), "weight")
             checks.check_weight(weight)
+        if found is not None and context is not None:
+            context = checks.beside(context, len(found), "context")
         view = cls(model, found, requires, weight, context)
         if found is not None:
             view = view.some(max_rows)

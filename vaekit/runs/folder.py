@@ -172,8 +172,9 @@ def merge(folder: Path, stored: Stored, wanted: Settings, described: DataAbout) 
             raise ConfigError(
                 f"{folder} was started with {key}={started[key]}, now it is {value}; drop the key or fit anew"
             )
+    ours, theirs = described.model_dump(), stored.data.model_dump()
     for key in ("num_rows", "event_shape", "crc32", "valid_crc32"):
-        if dict(described)[key] != dict(stored.data)[key]:
+        if ours[key] != theirs[key]:
             raise ConfigError(f"{folder} was fitted to other data ({key} differs); hand over the same ones or fit anew")
     return before
 
