@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from vaekit import plots
 from vaekit.errors import DataError
+from vaekit.evaluation.results import Results
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.plots import access, images
-from vaekit.report.numbers import divergences
+from vaekit.report.numbers import kl_per_dimension
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,24 @@ class Gallery:
         caption = f"{len(records):,} epochs. The higher the bound, the better; at the dotted line it was best."
         return [picture(drawn, "Line charts of the bound on log p(x), of its terms, per epoch.", caption)]
 
-    def divergence(self) -> tuple[list[Picture], str]:
-        """The bars of KL per dimension, and a sentence."""
-        values = divergences(self.view)
-        if values is None:
+    @staticmethod
+    def divergence(results: Results) -> tuple[list[Picture], str]:
+        """The bars of KL per dimension, as an evaluation found it, and a sentence."""
+        values = kl_per_dimension(results)
+        if not values:
             return [], (
                 "KL per latent dimension is not shown: it is defined for posteriors and priors that factorise over the "
                 "dimensions and have a closed form, and those of this model do not."
             )
-        active = int((values > plots.ACTIVE).sum())
-        alt = f"Bars of the KL of {len(values)} latent dimensions, from {values.max():.2f} to {values.min():.2f} nats."
+        active = sum(value > plots.ACTIVE for value in values)
+        alt = f"Bars of the KL of {len(values)} latent dimensions, from {max(values):.2f} to {min(values):.2f} nats."
         sentence = (
             f"{active} of {len(values)} latent dimensions carry more than {plots.ACTIVE} nats about x on average. The "
             "others are close to the prior whatever x is, and the decoder has learned to ignore them."
         )
         if active == len(values):
             sentence = f"All {active} latent dimensions carry more than {plots.ACTIVE} nats about x on average."
-        return [picture(plots.divergence(values.numpy()), alt, "Mean over the data, the largest first.")], sentence
+        return [picture(plots.divergence(values), alt, "Mean over the data, the largest first.")], sentence
 
     def reconstructions(self) -> list[Picture]:
         """Originals and reconstructions."""

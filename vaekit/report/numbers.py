@@ -5,12 +5,9 @@ from typing import Any
 
 import torch
 
-from vaekit import engine, evaluation
-from vaekit.errors import ConfigError
+from vaekit import evaluation
 from vaekit.evaluation.estimate import MANY_UNRELIABLE
 from vaekit.evaluation.results import Result, Results, title
-from vaekit.kl import kl_per_dimension
-from vaekit.models.view import View
 
 QUANTITIES = {
     "density": "log p(x) is the logarithm of a probability density in the units of the data. It can be above zero, "
@@ -40,14 +37,10 @@ def evaluate(
     return evaluation.evaluate(model, x, num_samples=num_samples, max_rows=max_rows, generator=generator)
 
 
-def divergences(view: View) -> torch.Tensor | None:
-    """Mean over x of the KL of each latent dimension, shape (D,), in nats; None where it is not defined."""
-    with engine.evaluating(view.model), engine.seeded(0):
-        y = view.batch(slice(0, len(view))).x
-        try:
-            return kl_per_dimension(view.model.posterior(y), view.model.prior()).double().mean(0).flatten().cpu()
-        except ConfigError:
-            return None
+def kl_per_dimension(results: Results) -> list[float]:
+    """Mean over x of the KL of each latent dimension, in nats; empty where it is not defined."""
+    named = (row.value for row in results if row.name.startswith("diagnostics.kl_per_dimension."))
+    return [value for value in named if value is not None]
 
 
 def cells(rows: Sequence[Result]) -> list[dict[str, str]]:

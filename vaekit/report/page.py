@@ -77,7 +77,7 @@ def build(
     labels = None if labels is None else np.asarray(labels)[keep.numpy()]
     options = {"columns": columns, "value_range": value_range}
     gallery = Gallery(view.take(keep), labels, options, engine.draw_seed(generator))
-    bars, sentence = gallery.divergence()
+    bars, sentence = gallery.divergence(evaluation)
     health = [row for row in evaluation.table if row.name.startswith("diagnostics.")]
     table = [row for row in evaluation.table if not row.name.startswith("diagnostics.")]
     return _template().render(
