@@ -13,7 +13,7 @@ from vaekit import engine
 from vaekit.bounds import log_mean_exp
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation import Sandwich, ais, bdmc, log_marginal
-from vaekit.evaluation.annealing import AnnealedBlock, Plan
+from vaekit.evaluation.chains.ais import AnnealedBlock, Plan
 
 
 def seeded(seed=0):
@@ -239,7 +239,7 @@ def test_repeats_bit_for_bit_and_blocks_do_not_meet(monkeypatch):
     assert torch.equal(pair[0].x, pair[1].x)
     assert torch.equal(state, torch.get_rng_state())
     assert not torch.equal(first.value, ais(model, x, generator=seeded(1), **options).value)
-    monkeypatch.setattr(sys.modules["vaekit.evaluation.ais"], "block_rows", lambda model, num_chains: 4)
+    monkeypatch.setattr(sys.modules["vaekit.evaluation.chains.ais"], "block_rows", lambda model, num_chains: 4)
     whole, other = ais(model, x, generator=seeded(), **options), x.clone()
     other[4:] += 5
     changed = ais(model, other, generator=seeded(), **options)

@@ -24,9 +24,9 @@ from vaekit.evaluation import (
     modularity,
     sap,
 )
-from vaekit.evaluation.factors import as_table, binned, bootstrap_stderr, mutual_information
-from vaekit.evaluation.interventions import _Groups
-from vaekit.evaluation.prediction import above_chance
+from vaekit.evaluation.factors.codes import as_table, binned, bootstrap_stderr, mutual_information
+from vaekit.evaluation.factors.interventions import _Groups
+from vaekit.evaluation.factors.prediction import above_chance
 
 SCORES = [mig, sap, dci, factor_vae_score, beta_vae_score, modularity]
 

@@ -13,7 +13,7 @@ from torch.distributions import Dirichlet, Independent, Normal, OneHotCategorica
 import vaekit as vk
 from vaekit import cli, engine, runs
 from vaekit.errors import ArtifactError, ConfigError, DataError
-from vaekit.evaluation.sums import WeightSums
+from vaekit.evaluation.weights import WeightSums
 from vaekit.training import Trainer
 
 FAST = ["max_epochs=1", "hidden=8", "latent_dim=2", "--quiet"]

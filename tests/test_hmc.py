@@ -13,8 +13,8 @@ import vaekit as vk
 from vaekit import engine
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.evaluation import PosteriorSamples, hmc_posterior
-from vaekit.evaluation.convergence import effective_sample_size, split_r_hat
-from vaekit.evaluation.dynamics import adapted, evaluate, joint, leapfrog, temperatures, transition
+from vaekit.evaluation.chains.dynamics import adapted, evaluate, joint, leapfrog, temperatures, transition
+from vaekit.evaluation.chains.hmc import effective_sample_size, split_r_hat
 
 
 def seeded(seed=0):
@@ -324,7 +324,7 @@ def test_repeats_bit_for_bit_and_blocks_do_not_meet(monkeypatch):
     assert torch.equal(first.z, hmc_posterior(model, x, generator=seeded(), **options).z)
     assert torch.equal(state, torch.get_rng_state())
     assert not torch.equal(first.z, hmc_posterior(model, x, generator=seeded(1), **options).z)
-    monkeypatch.setattr("vaekit.evaluation.hmc.block_rows", lambda model, num_chains: 4)
+    monkeypatch.setattr("vaekit.evaluation.chains.hmc.block_rows", lambda model, num_chains: 4)
     whole = hmc_posterior(model, x, generator=seeded(), **options)
     other = x.clone()
     other[4:] += 5

@@ -10,7 +10,7 @@ from torch.distributions import MultivariateNormal, Normal
 from vaekit.distributions import Product
 from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation import bias_trend, iwae, log_marginal
-from vaekit.evaluation.tails import TailIndex, generalized_pareto_index, tail_length
+from vaekit.evaluation.weights import TailIndex, generalized_pareto_index, tail_length
 
 
 class Shifted:

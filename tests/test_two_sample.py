@@ -233,7 +233,7 @@ def test_classifier_sees_what_there_is_to_see():
 def test_classifier_p_value_is_fishers_exact_test():
     from scipy.stats import fisher_exact
 
-    from vaekit.evaluation.classifier import _exact_p_value
+    from vaekit.evaluation.samples.classifier import _exact_p_value
 
     rng = np.random.default_rng(0)
     predicted, labels = rng.random(40) < 0.4, rng.random(40) < 0.5

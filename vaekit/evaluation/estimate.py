@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit.evaluation.tails import tail_length
+from vaekit.evaluation.weights import tail_length
 
 MANY_UNRELIABLE = 0.1
 """The share of unreliable points from which on a mean is to be read as a bound: the noise of the tail index alone marks

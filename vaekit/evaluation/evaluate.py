@@ -15,15 +15,15 @@ from torch import Tensor
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation.aggregate import posterior_moments
-from vaekit.evaluation.ais import ais, bdmc
-from vaekit.evaluation.diagnostics import diagnostics
+from vaekit.evaluation.chains.ais import ais, bdmc
+from vaekit.evaluation.chains.hmc import hmc_posterior
 from vaekit.evaluation.estimate import Estimate, Score
-from vaekit.evaluation.hmc import hmc_posterior
-from vaekit.evaluation.likelihood import elbo_and_iwae, iwae
+from vaekit.evaluation.health.aggregate import posterior_moments
+from vaekit.evaluation.health.diagnostics import diagnostics
+from vaekit.evaluation.likelihood.marginal import elbo_and_iwae, iwae
+from vaekit.evaluation.likelihood.trend import bias_trend
 from vaekit.evaluation.results import DETAILS, Result, Results, missing, nested, of_estimate, of_score, result
-from vaekit.evaluation.trend import bias_trend
-from vaekit.evaluation.two_sample import two_sample
+from vaekit.evaluation.samples.two_sample import two_sample
 from vaekit.models.view import View
 
 _TREND_ROWS, _ANNEALED_ROWS, _POSTERIOR_ROWS = 256, 32, 16

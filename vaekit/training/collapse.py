@@ -3,9 +3,9 @@
 import warnings
 
 from vaekit import bounds, engine
-from vaekit.evaluation.aggregate import aggregate
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.verdict import HEALTHY, Finding, verdict
+from vaekit.evaluation.health.aggregate import aggregate
+from vaekit.evaluation.health.verdict import HEALTHY, Finding, verdict
 from vaekit.training.callbacks import Callback, Run
 from vaekit.training.settings import VALID
 

@@ -12,7 +12,7 @@ from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Estimate, Score
-from vaekit.evaluation.likelihood import log_marginal
+from vaekit.evaluation.likelihood.marginal import log_marginal
 from vaekit.models.view import View
 
 

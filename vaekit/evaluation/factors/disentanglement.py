@@ -6,12 +6,11 @@ import torch
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
-from vaekit.evaluation.dci import dci
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.factors import as_labels
-from vaekit.evaluation.information import mig, modularity
-from vaekit.evaluation.interventions import beta_vae_score, factor_vae_score
-from vaekit.evaluation.prediction import sap
+from vaekit.evaluation.factors.codes import as_labels
+from vaekit.evaluation.factors.information import mig, modularity
+from vaekit.evaluation.factors.interventions import beta_vae_score, factor_vae_score
+from vaekit.evaluation.factors.prediction import dci, sap
 from vaekit.models.view import View
 
 

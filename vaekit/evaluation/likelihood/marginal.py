@@ -11,8 +11,7 @@ from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
 from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation.estimate import MANY_UNRELIABLE, Estimate
-from vaekit.evaluation.sums import RunningMoments, WeightSums
-from vaekit.evaluation.tails import TailIndex
+from vaekit.evaluation.weights import RunningMoments, TailIndex, WeightSums
 from vaekit.models.draws import Sampling
 from vaekit.models.keyed import Key
 from vaekit.models.view import View

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.factors import as_table, binned, bootstrap_stderr, gap_to_second, mutual_information
+from vaekit.evaluation.factors.codes import as_table, binned, bootstrap_stderr, gap_to_second, mutual_information
 from vaekit.evaluation.rows import noise
 
 

@@ -7,7 +7,7 @@ import torch
 
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.factors import Table, as_table, binomial_stderr, varies
+from vaekit.evaluation.factors.codes import Table, as_table, binomial_stderr, varies
 from vaekit.evaluation.rows import noise
 
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vaekit.evaluation.aggregate import ACTIVE, Aggregate
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.inference_gap import InferenceGap
+from vaekit.evaluation.health.aggregate import ACTIVE, Aggregate
+from vaekit.evaluation.health.inference_gap import InferenceGap
 
 if TYPE_CHECKING:
-    from vaekit.evaluation.diagnostics import Scale
+    from vaekit.evaluation.health.diagnostics import Scale
+
 
 HEALTHY = "healthy"
 _EMPTY_RATE = 0.05  # nats: a code that carries less says nothing about x

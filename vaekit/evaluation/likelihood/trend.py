@@ -12,8 +12,7 @@ from vaekit import engine
 from vaekit.bounds import LatentVariableModel, log_mean_exp
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Estimate
-from vaekit.evaluation.sums import WeightSums
-from vaekit.evaluation.tails import TailIndex
+from vaekit.evaluation.weights import TailIndex, WeightSums
 from vaekit.models.draws import Sampling
 from vaekit.models.view import View
 

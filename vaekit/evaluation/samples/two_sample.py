@@ -12,12 +12,10 @@ from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation.classifier import classifier_two_sample_test
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.frechet import frechet_distance
-from vaekit.evaluation.mmd import mmd
-from vaekit.evaluation.neighbors import precision_recall_density_coverage
-from vaekit.evaluation.transport import sliced_wasserstein
+from vaekit.evaluation.samples.classifier import classifier_two_sample_test
+from vaekit.evaluation.samples.distances import frechet_distance, mmd, sliced_wasserstein
+from vaekit.evaluation.samples.neighbors import precision_recall_density_coverage
 from vaekit.models.rows import as_tensor, slices
 from vaekit.models.view import View
 

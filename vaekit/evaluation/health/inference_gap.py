@@ -20,10 +20,10 @@ from vaekit import bounds, engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.conditional import Conditional
 from vaekit.distributions import Product
-from vaekit.evaluation.aggregate import posterior_moments
 from vaekit.evaluation.estimate import Score
+from vaekit.evaluation.health.aggregate import posterior_moments
 from vaekit.evaluation.results import Result, of_score, result
-from vaekit.evaluation.sums import RunningMoments, WeightSums
+from vaekit.evaluation.weights import RunningMoments, WeightSums
 from vaekit.progress import track
 from vaekit.traits import ModelTraits, told
 

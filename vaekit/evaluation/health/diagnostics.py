@@ -11,11 +11,11 @@ from vaekit.bounds import LatentVariableModel
 from vaekit.conditional import Conditional
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation.aggregate import Aggregate, aggregate
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.inference_gap import InferenceGap, inference_gap
+from vaekit.evaluation.health.aggregate import Aggregate, aggregate
+from vaekit.evaluation.health.inference_gap import InferenceGap, inference_gap
+from vaekit.evaluation.health.verdict import Finding, verdict
 from vaekit.evaluation.results import Result, nested, of_score, result
-from vaekit.evaluation.verdict import Finding, verdict
 from vaekit.kl import kl_per_dimension
 from vaekit.models.rows import slices
 from vaekit.models.view import View

@@ -1,0 +1,1 @@
+"""Chains that move on p(z|x): annealed importance sampling and Hamiltonian Monte Carlo."""

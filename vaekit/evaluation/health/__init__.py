@@ -1,0 +1,1 @@
+"""Whether a model is well: which latents carry information, and what the encoder loses."""

@@ -1,0 +1,1 @@
+"""Whether generated rows look like data: tests and distances of two samples."""
