@@ -9,8 +9,9 @@ from components import LIKELIHOODS, POSTERIORS, PRIORS, TRANSFORMS
 from torch import nn
 
 import vaekit as vk
-from vaekit import engine, spec
+from vaekit import engine
 from vaekit.errors import ArtifactError, ConfigError
+from vaekit.saving import spec
 
 
 def make(seed=0, **parts):

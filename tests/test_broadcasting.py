@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.errors import ShapeError
+from vaekit.shapes import broadcast_shapes
 
 SHAPES = [(), (1,), (3,), (0,), (2, 1), (2, 3), (1, 1, 1), (5, 1, 3), (5, 2, 1), (1, 0), (4, 1, 2, 3)]
 

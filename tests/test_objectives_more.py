@@ -11,10 +11,11 @@ from test_score_function import Replicates, assert_unbiased, exact_gradients
 from test_score_function import X as POINT
 from torch.distributions import Normal
 
-from vaekit import VAE, Conditional, Trainer, bounds, cli, engine, likelihoods, networks, posteriors, priors, spec
+from vaekit import VAE, Conditional, Trainer, bounds, cli, engine, likelihoods, networks, posteriors, priors
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError
 from vaekit.objectives import CIWAE, ELBO, IWAE, MIWAE, PIWAE, STL, TVO, Denoising, DReG, Renyi
+from vaekit.saving import spec
 
 F64 = torch.float64
 

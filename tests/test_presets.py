@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import vaekit as vk
-from vaekit import cli, engine, presets, recipes, spec
+from vaekit import cli, engine, presets, recipes
 from vaekit.data import Dataset
 from vaekit.errors import ConfigError
 from vaekit.presets import available
+from vaekit.saving import spec
 
 IMAGES = torch.bernoulli(torch.full((40, 1, 8, 8), 0.3), generator=torch.Generator().manual_seed(0))
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import vaekit as vk
-from vaekit import cli, likelihoods, networks, spec
+from vaekit import cli, likelihoods, networks
 from vaekit.data import Dataset
 from vaekit.evaluation import log_marginal
 from vaekit.recipes import defaults
+from vaekit.saving import spec
 
 TABLE = Dataset(np.random.default_rng(0).gamma(2.0, size=(30, 3)))
 BITS = Dataset(np.random.default_rng(0).integers(0, 2, (30, 3)).astype(np.uint8))

@@ -7,8 +7,9 @@ import re
 import pytest
 
 import vaekit as vk
-from vaekit import catalog, cli, data, models, objectives, presets, references, runs, schedules, spec
+from vaekit import catalog, cli, data, models, objectives, presets, references, runs, schedules
 from vaekit.references import Reference
+from vaekit.saving import spec
 
 MEMBERS = {f"{axis}.{name}": kind for axis in spec.AXES for name, kind in spec.components(axis).items()}
 PRESETS = {f"presets.{name}": function for name, function in presets.available().items()}

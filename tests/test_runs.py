@@ -11,10 +11,11 @@ from PIL import Image
 from pyarrow import parquet
 
 import vaekit as vk
-from vaekit import artifact, cli, runs
+from vaekit import cli, runs
 from vaekit.data import Dataset
 from vaekit.errors import ArtifactError, ConfigError, DataError
 from vaekit.runs import Table
+from vaekit.saving import artifact
 
 FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
 NAMES = [f"s{i}" for i in range(60)]

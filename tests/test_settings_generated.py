@@ -8,9 +8,10 @@ import pytest
 from generated import given
 from hypothesis import strategies as st
 
-from vaekit import cli, recipes, spec
+from vaekit import cli, recipes
 from vaekit.errors import ConfigError
 from vaekit.recipes import Settings
+from vaekit.saving import spec
 
 AXES = ("likelihoods", "posteriors", "priors", "objectives", "transforms")
 NUMBERS = st.one_of(

@@ -7,8 +7,9 @@ import torch
 from components import OBJECTIVES
 
 import vaekit as vk
-from vaekit import objectives, schedules, spec
+from vaekit import objectives, schedules
 from vaekit.errors import ConfigError
+from vaekit.saving import spec
 
 
 def test_words_win_over_what_is_offered_and_the_rest_is_passed_over():

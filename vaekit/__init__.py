@@ -14,9 +14,9 @@ from vaekit.lazy import attributes
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vaekit.artifact import load, save
     from vaekit.conditional import Conditional, ConditionalDistribution
     from vaekit.models import VAE
+    from vaekit.saving.artifact import load, save
     from vaekit.training import Trainer
 
 _OBJECTS = {
@@ -24,12 +24,11 @@ _OBJECTS = {
     "Conditional": "conditional",
     "ConditionalDistribution": "conditional",
     "Trainer": "training",
-    "save": "artifact",
-    "load": "artifact",
+    "save": "saving.artifact",
+    "load": "saving.artifact",
 }
 _MODULES = frozenset(
     [
-        "artifact",
         "bounds",
         "conditional",
         "data",
@@ -50,8 +49,8 @@ _MODULES = frozenset(
         "references",
         "report",
         "runs",
+        "saving",
         "schedules",
-        "spec",
         "testing",
         "training",
         "transforms",

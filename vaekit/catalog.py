@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaekit import data, plots, presets, recipes, references, spec
+from vaekit import data, plots, presets, recipes, references
 from vaekit.errors import ConfigError
+from vaekit.saving import spec
 
 _SHOWN = ("likelihoods", "posteriors", "priors", "objectives", "transforms", "networks")
 

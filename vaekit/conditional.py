@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from vaekit import engine
 from vaekit.engine import convolutions
 from vaekit.errors import ShapeError
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.shapes import Shape, as_shape
 from vaekit.traits import NetworkTraits, told
 
 

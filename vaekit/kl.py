@@ -11,8 +11,8 @@ from torch.distributions.kl import kl_divergence as torch_kl_divergence
 from vaekit.distributions import Product, UnitNormal
 from vaekit.distributions.base import hooks
 from vaekit.distributions.low_rank_normal import LowRankNormal
-from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.errors import ConfigError
+from vaekit.shapes import broadcast_shapes
 
 __all__ = ["kl_divergence", "kl_per_dimension"]
 

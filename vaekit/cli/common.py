@@ -97,7 +97,7 @@ def write_numbers(path: Path, document: dict[str, Any], header: Sequence[str], r
     import csv
     import io
 
-    from vaekit.files import write_atomically
+    from vaekit.saving.files import write_atomically
 
     if path.suffix.lower() == ".json":
         content = json.dumps(without_nan(document), indent=2) + "\n"
@@ -113,7 +113,7 @@ def write_numbers(path: Path, document: dict[str, Any], header: Sequence[str], r
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
     """Refuse an unknown suffix or a missing folder before the work starts."""
     from vaekit.errors import ConfigError
-    from vaekit.files import check_suffix
+    from vaekit.saving.files import check_suffix
 
     check_suffix(path, suffixes)
     if not path.parent.is_dir():

@@ -23,7 +23,7 @@ def encode(
     data_dir: DataDir = None,
 ) -> None:
     """Write E[z|x] of every row (.npy, .csv, .parquet)."""
-    from vaekit.files import ARRAY_SUFFIXES
+    from vaekit.saving.files import ARRAY_SUFFIXES
 
     check_output(output, ARRAY_SUFFIXES)
     fitted = open_run(run)

@@ -30,9 +30,10 @@ def plot(
     data_dir: DataDir = None,
 ) -> None:
     """Draw a picture of a fitted model (.png, .svg, .pdf)."""
-    from vaekit import plots, spec
+    from vaekit import plots
     from vaekit.errors import ConfigError
     from vaekit.plots.kinds import draw
+    from vaekit.saving import spec
 
     check_output(output, (".png", ".svg", ".pdf"))
     kind = kind.lower()

@@ -22,7 +22,7 @@ def reconstruct(
     data_dir: DataDir = None,
 ) -> None:
     """Write the reconstruction of every row, in the units of the data (.png grid, .npy, .csv, .parquet)."""
-    from vaekit.files import ARRAY_SUFFIXES
+    from vaekit.saving.files import ARRAY_SUFFIXES
 
     check_output(output, (".png", *ARRAY_SUFFIXES))
     fitted = open_run(run)

@@ -20,7 +20,7 @@ def sample(
     mean: Annotated[bool, typer.Option("--mean", help="Means of p(x|z) instead of draws.")] = False,
 ) -> None:
     """Draw from p(x), in the units of the data (.png grid, .npy, .csv, .parquet)."""
-    from vaekit.files import ARRAY_SUFFIXES
+    from vaekit.saving.files import ARRAY_SUFFIXES
 
     check_output(output, (".png", *ARRAY_SUFFIXES))
     fitted = open_run(run)

@@ -33,7 +33,7 @@ def score(
     data_dir: DataDir = None,
 ) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats (.npy, .csv, .parquet)."""
-    from vaekit.files import ARRAY_SUFFIXES
+    from vaekit.saving.files import ARRAY_SUFFIXES
 
     check_output(output, ARRAY_SUFFIXES)
     fitted = open_run(run)

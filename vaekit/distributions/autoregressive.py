@@ -9,7 +9,7 @@ from torch.distributions import constraints
 
 from vaekit.distributions.base import Base
 from vaekit.distributions.one_hot import draw_one_hot
-from vaekit.distributions.shapes import broadcast_shapes
+from vaekit.shapes import broadcast_shapes
 
 
 class AutoregressiveOneHot(Base):

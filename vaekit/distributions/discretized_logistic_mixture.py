@@ -9,7 +9,7 @@ from torch.distributions import Categorical, MixtureSameFamily, constraints
 
 from vaekit.distributions.base import Base
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic, centred, draw_levels, log_mass
-from vaekit.distributions.shapes import broadcast_shapes
+from vaekit.shapes import broadcast_shapes
 
 
 def _chosen(values: Tensor, index: Tensor) -> Tensor:

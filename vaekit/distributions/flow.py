@@ -9,7 +9,7 @@ from torch.distributions import Distribution, constraints
 
 from vaekit.distributions.base import Base, from_noise, noise_shape
 from vaekit.distributions.maps import Map
-from vaekit.distributions.shapes import broadcast_shapes
+from vaekit.shapes import broadcast_shapes
 
 
 class _Own(NamedTuple):

@@ -10,8 +10,8 @@ from torch.distributions import Normal as TorchNormal
 
 from vaekit.distributions.base import Base, hooks
 from vaekit.distributions.product import Product
-from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.errors import ShapeError
+from vaekit.shapes import broadcast_shapes
 
 _VALUES = 2**22  # numbers per pass, so that memory stays bounded whatever the number of points and components
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from vaekit.distributions.shapes import broadcast_shapes
+from vaekit.shapes import broadcast_shapes
 
 
 class OrdinalCategorical(Categorical):

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from vaekit.distributions.base import Base
-from vaekit.distributions.shapes import broadcast_shapes
+from vaekit.shapes import broadcast_shapes
 
 
 class PaddedTokens(constraints.Constraint):

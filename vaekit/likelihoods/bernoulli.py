@@ -8,7 +8,7 @@ from torch.distributions import constraints
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Bernoulli as BernoulliDistribution
 from vaekit.distributions.product import Missing, Product
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class _GreyBernoulli(BernoulliDistribution):

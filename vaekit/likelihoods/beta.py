@@ -7,7 +7,7 @@ from vaekit.distributions import Beta as BetaDistribution
 from vaekit.distributions import Product
 from vaekit.distributions.product import Missing
 from vaekit.likelihoods.positive import PositiveKind, PositiveParameter
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class Beta(ConditionalDistribution):

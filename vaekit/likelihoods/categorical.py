@@ -6,7 +6,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import OrdinalCategorical, Product
 from vaekit.distributions.one_hot import check_num_classes
 from vaekit.distributions.product import Missing
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class Categorical(ConditionalDistribution):

@@ -5,7 +5,7 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import ContinuousBernoulli as ContinuousBernoulliDistribution
 from vaekit.distributions.product import Missing, Product
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class ContinuousBernoulli(ConditionalDistribution):

@@ -8,7 +8,7 @@ from vaekit.distributions import DiscretizedLogistic as DiscretizedLogisticDistr
 from vaekit.distributions import Product
 from vaekit.distributions.product import Missing
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 _INITIAL = -1.0  # softplus(-1) = 0.31: a third of the half-range, so that no level starts with a mass near zero
 

@@ -10,7 +10,7 @@ from vaekit.distributions import DiscretizedLogisticMixture as MixtureDistributi
 from vaekit.distributions.product import Missing
 from vaekit.errors import ConfigError
 from vaekit.likelihoods.discretized_logistic import level_scale
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.shapes import Shape, as_shape
 
 
 class DiscretizedLogisticMixture(ConditionalDistribution):

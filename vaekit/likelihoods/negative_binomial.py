@@ -7,7 +7,7 @@ from vaekit.distributions import NegativeBinomial as NegativeBinomialDistributio
 from vaekit.distributions import Product
 from vaekit.distributions.product import Missing
 from vaekit.likelihoods.positive import PositiveKind, PositiveParameter, log_positive
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class NegativeBinomial(ConditionalDistribution):

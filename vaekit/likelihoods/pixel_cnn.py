@@ -6,7 +6,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import AutoregressiveImage
 from vaekit.errors import ConfigError
 from vaekit.networks.pixel_cnn import PixelCNN as Network
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.shapes import Shape, as_shape
 
 
 class PixelCNN(ConditionalDistribution):

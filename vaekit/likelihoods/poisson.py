@@ -7,7 +7,7 @@ from vaekit.distributions import Poisson as PoissonDistribution
 from vaekit.distributions import Product
 from vaekit.distributions.product import Missing
 from vaekit.likelihoods.positive import log_positive
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class Poisson(ConditionalDistribution):

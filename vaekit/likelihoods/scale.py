@@ -9,7 +9,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions.positive import softplus_from_one
 from vaekit.distributions.product import Missing, Product
 from vaekit.likelihoods.positive import PositiveKind, PositiveParameter
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 ScaleKind = PositiveKind
 

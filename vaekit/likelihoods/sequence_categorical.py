@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import TokenSequence
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class SequenceCategorical(ConditionalDistribution):

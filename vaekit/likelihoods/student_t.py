@@ -8,7 +8,7 @@ from vaekit.distributions import StudentT as StudentTDistribution
 from vaekit.distributions.product import Missing
 from vaekit.likelihoods.positive import PositiveKind, PositiveParameter
 from vaekit.likelihoods.scale import ScaleKind, ScaleParameter
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class StudentT(ConditionalDistribution):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.networks.shapes import Shape, activation, as_image_shape, as_shape
+from vaekit.shapes import Shape, activation, as_image_shape, as_shape
 
 _CHANNELS = (32, 64, 128, 256)
 

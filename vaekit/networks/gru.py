@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.shapes import Shape, as_shape
 
 
 class GRUEncoder(nn.Module):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import activation, as_shape
+from vaekit.shapes import activation, as_shape
 
 _SMALL = 0.1  # of the usual size of the last layer's weights
 

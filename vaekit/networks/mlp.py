@@ -8,8 +8,8 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, as_shape, gain
-from vaekit.networks.shapes import activation as make_activation
+from vaekit.shapes import Shape, as_shape, gain
+from vaekit.shapes import activation as make_activation
 
 Initialization = Literal["he", "torch"]
 

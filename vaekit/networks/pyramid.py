@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaekit.networks.residual import Descent, ResidualBlock, as_maps, sizes_of
-from vaekit.networks.shapes import Shape, as_image_shape, as_shape
+from vaekit.shapes import Shape, as_image_shape, as_shape
 
 
 class ConvPyramid(nn.Module):

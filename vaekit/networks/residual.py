@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaekit.errors import ShapeError
-from vaekit.networks.shapes import as_image_shape
+from vaekit.shapes import as_image_shape
 
 Maps = tuple[tuple[int, int, int], ...]
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from vaekit.distributions.support import bounds_of, element_support
 from vaekit.errors import ConfigError, ShapeError
-from vaekit.files import check_suffix, write_atomically
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.plots import style
+from vaekit.saving.files import check_suffix, write_atomically
 from vaekit.traits import RowTraits, told
 
 Range = tuple[float, float]

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaekit.files import check_suffix, write_atomically
+from vaekit.saving.files import check_suffix, write_atomically
 
 BLUE, ORANGE, GREEN, GREY, INK = "#2166ac", "#d95f02", "#1b7837", "#8a8f98", "#1f2328"
 LINES = (BLUE, ORANGE, GREEN, "#9a3fa0", "#b8860b", "#00838f", "#c2185b", "#5d6d7e", "#7a5230")

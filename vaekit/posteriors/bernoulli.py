@@ -5,7 +5,7 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Bernoulli as BernoulliDistribution
 from vaekit.distributions import Product
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class Bernoulli(ConditionalDistribution):

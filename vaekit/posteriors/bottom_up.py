@@ -10,7 +10,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral
 from vaekit.distributions.positive import normal_of
 from vaekit.networks.dense import Dense
-from vaekit.networks.shapes import as_shape
+from vaekit.shapes import as_shape
 
 
 class BottomUp(ConditionalDistribution):

@@ -11,8 +11,8 @@ from torch.distributions import Distribution
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral, Normal, Product
 from vaekit.distributions.positive import normal_of_maps
-from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.networks.residual import as_maps, over_leading, sizes_of
+from vaekit.shapes import broadcast_shapes
 from vaekit.traits import PartTraits, told
 
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Normal, Product
-from vaekit.networks.shapes import Shape
 from vaekit.posteriors.scale import check_scale, to_scale
+from vaekit.shapes import Shape
 
 _KINDS = ("log-variance", "exp", "softplus", "softplus-variance")
 

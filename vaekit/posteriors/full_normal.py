@@ -5,7 +5,7 @@ from torch.distributions import MultivariateNormal
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions.cholesky import num_entries, tril_of
-from vaekit.networks.shapes import Shape, as_vector
+from vaekit.shapes import Shape, as_vector
 
 
 class FullNormal(ConditionalDistribution):

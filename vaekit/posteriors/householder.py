@@ -4,8 +4,8 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
-from vaekit.networks.shapes import Shape, num_dimensions
 from vaekit.posteriors.flow_parts import base_and_rest
+from vaekit.shapes import Shape, num_dimensions
 
 
 class Householder(ConditionalDistribution):

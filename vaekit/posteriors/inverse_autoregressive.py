@@ -9,8 +9,8 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
 from vaekit.errors import ConfigError
 from vaekit.networks import MaskedMLP
-from vaekit.networks.shapes import Shape, as_shape, num_dimensions
 from vaekit.posteriors.flow_parts import base_and_rest
+from vaekit.shapes import Shape, as_shape, num_dimensions
 
 
 class InverseAutoregressive(ConditionalDistribution):

@@ -11,9 +11,8 @@ from torch.distributions import Distribution
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral, Normal, Product
 from vaekit.distributions.positive import normal_of
-from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.networks.dense import Dense
-from vaekit.networks.shapes import as_shape
+from vaekit.shapes import as_shape, broadcast_shapes
 from vaekit.traits import PartTraits, told
 
 

@@ -7,8 +7,8 @@ from torch.distributions import Laplace as TorchLaplace
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
-from vaekit.networks.shapes import Shape
 from vaekit.posteriors.scale import check_scale, to_scale
+from vaekit.shapes import Shape
 
 _KINDS = ("exp", "softplus")
 

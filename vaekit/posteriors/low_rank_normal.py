@@ -5,8 +5,8 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import LowRankNormal as LowRankNormalDistribution
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, as_shape
 from vaekit.posteriors.scale import to_scale
+from vaekit.shapes import Shape, as_shape
 
 
 class LowRankNormal(ConditionalDistribution):

@@ -5,8 +5,8 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
 from vaekit.distributions.positive import above_minus_one, positive_of
-from vaekit.networks.shapes import Shape, num_dimensions
 from vaekit.posteriors.flow_parts import base_and_rest
+from vaekit.shapes import Shape, num_dimensions
 
 
 class Radial(ConditionalDistribution):

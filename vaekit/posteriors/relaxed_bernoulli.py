@@ -6,7 +6,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
 from vaekit.distributions import RelaxedBernoulli as RelaxedBernoulliDistribution
 from vaekit.distributions.relaxed import check_temperature
-from vaekit.networks.shapes import Shape
+from vaekit.shapes import Shape
 
 
 class RelaxedBernoulli(ConditionalDistribution):

@@ -6,7 +6,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import RelaxedOneHotCategorical
 from vaekit.distributions.one_hot import check_num_classes
 from vaekit.distributions.relaxed import check_temperature
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.shapes import Shape, as_shape
 
 
 class RelaxedCategorical(ConditionalDistribution):

@@ -9,8 +9,8 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, Product, UnitNormal, maps
 from vaekit.distributions.maps.spline import spline_network
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, as_shape, num_dimensions
 from vaekit.posteriors.flow_parts import base_and_rest
+from vaekit.shapes import Shape, as_shape, num_dimensions
 
 
 class Spline(ConditionalDistribution):

@@ -7,8 +7,8 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
 from vaekit.distributions.positive import BELOW_ONE
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, num_dimensions
 from vaekit.posteriors.flow_parts import base_and_rest
+from vaekit.shapes import Shape, num_dimensions
 
 
 class Sylvester(ConditionalDistribution):

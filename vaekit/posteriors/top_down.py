@@ -10,9 +10,8 @@ from torch.distributions import Distribution
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral
 from vaekit.distributions.positive import normal_of
-from vaekit.distributions.shapes import broadcast_shapes
 from vaekit.networks.dense import Dense
-from vaekit.networks.shapes import as_shape
+from vaekit.shapes import as_shape, broadcast_shapes
 
 
 class TopDown(ConditionalDistribution):

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import VonMisesFisher as VonMisesFisherDistribution
-from vaekit.networks.shapes import Shape, as_vector
+from vaekit.shapes import Shape, as_vector
 
 _LEAST = 0.01  # concentration below which the distribution is uniform for every purpose
 _PUSH = 1e-3  # keeps the direction of a layer that starts at 0 defined; the layer's bias absorbs it

@@ -7,7 +7,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import WrappedNormal as WrappedNormalDistribution
 from vaekit.distributions import poincare
 from vaekit.distributions.wrapped_normal import check_curvature
-from vaekit.networks.shapes import Shape, as_vector
+from vaekit.shapes import Shape, as_vector
 
 
 class WrappedNormal(ConditionalDistribution):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vaekit import spec
 from vaekit.errors import ConfigError
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
@@ -27,6 +26,7 @@ from vaekit.presets.objectives import (
 )
 from vaekit.presets.priors import vamp
 from vaekit.presets.refinement import hvae, semi_amortized
+from vaekit.saving import spec
 
 __all__ = [
     "beta_tc_vae",

@@ -5,9 +5,9 @@ from typing import Any
 
 from vaekit.likelihoods import PixelCNN
 from vaekit.models import VAE
-from vaekit.networks.shapes import Shape
 from vaekit.objectives import Objective
 from vaekit.presets.models import Part, conv_vae
+from vaekit.shapes import Shape
 
 __all__ = ["pixel_vae"]
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vaekit.models import VAE
-from vaekit.networks.shapes import Shape
 from vaekit.objectives import Objective
 from vaekit.posteriors import InverseAutoregressive, Planar
 from vaekit.presets.models import vae
+from vaekit.shapes import Shape
 
 __all__ = ["vae_iaf", "vae_linnf"]
 

@@ -6,11 +6,11 @@ from typing import Any
 from vaekit import schedules
 from vaekit.errors import ConfigError
 from vaekit.models import VAE
-from vaekit.networks.shapes import Shape
 from vaekit.objectives import ELBO, Objective
 from vaekit.posteriors import Ladder, TopDown
 from vaekit.presets.models import vae
 from vaekit.priors import Hierarchical, VampPrior
+from vaekit.shapes import Shape
 
 __all__ = ["hierarchical_vamp", "ladder_vae"]
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 from vaekit.models import VAE
-from vaekit.networks.shapes import Shape
 from vaekit.objectives import Objective
 from vaekit.posteriors import WrappedNormal
 from vaekit.presets.models import vae
 from vaekit.priors import WrappedNormal as WrappedNormalPrior
+from vaekit.shapes import Shape
 
 
 def s_vae(event_shape: Shape, *, latent_dim: int = 10, **parts: Any) -> tuple[VAE, Objective]:

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.distributions import constraints
 
-from vaekit import spec
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import element_support
 from vaekit.models import VAE
 from vaekit.networks import MLP, ConvDecoder, ConvEncoder, LogInput, RescaleInput
-from vaekit.networks.shapes import Shape
 from vaekit.objectives import ELBO, Objective
+from vaekit.saving import spec
+from vaekit.shapes import Shape
 from vaekit.transforms import Transform
 
 __all__ = ["beta_vae", "conv_mnist", "conv_vae", "mlp_mnist", "vae"]

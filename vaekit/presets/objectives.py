@@ -4,7 +4,6 @@ from typing import Any
 
 from vaekit import schedules
 from vaekit.models import VAE
-from vaekit.networks.shapes import Shape
 from vaekit.objectives import (
     CIWAE,
     DIPVAE,
@@ -20,6 +19,7 @@ from vaekit.objectives import (
     Objective,
 )
 from vaekit.presets.models import vae
+from vaekit.shapes import Shape
 
 _WARM_UP = 10_000  # updates
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from vaekit.models import VAE
-from vaekit.networks.shapes import Shape
 from vaekit.objectives import Objective
 from vaekit.presets.models import vae
 from vaekit.priors import VampPrior
+from vaekit.shapes import Shape
 
 __all__ = ["vamp"]
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from vaekit.models import Hamiltonian, SemiAmortized
 from vaekit.models.base import GenerativeModel
-from vaekit.networks.shapes import Shape
 from vaekit.objectives import Objective
 from vaekit.presets.models import vae
+from vaekit.shapes import Shape
 
 __all__ = ["hvae", "semi_amortized"]
 

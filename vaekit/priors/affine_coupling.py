@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from vaekit.distributions import Flow, maps
-from vaekit.networks.shapes import Shape, as_shape, num_dimensions
 from vaekit.priors.flow_parts import HalfNetwork
 from vaekit.priors.standard_normal import StandardNormal
+from vaekit.shapes import Shape, as_shape, num_dimensions
 
 
 class AffineCoupling(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vaekit.distributions import AutoregressiveOneHot
 from vaekit.distributions.one_hot import check_num_classes
 from vaekit.networks import MaskedMLP
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.shapes import Shape, as_shape
 
 
 class AutoregressiveCategorical(nn.Module):

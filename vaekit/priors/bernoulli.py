@@ -4,8 +4,8 @@ from torch import nn
 
 from vaekit.distributions import Bernoulli as BernoulliDistribution
 from vaekit.distributions import Product
-from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.logits import Logits, Probs
+from vaekit.shapes import Shape, as_shape
 
 
 class Bernoulli(nn.Module):

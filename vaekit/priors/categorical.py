@@ -4,8 +4,8 @@ from torch import nn
 
 from vaekit.distributions import OneHotCategorical
 from vaekit.distributions.one_hot import check_num_classes
-from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.logits import Logits, Probs
+from vaekit.shapes import Shape, as_shape
 
 
 class Categorical(nn.Module):

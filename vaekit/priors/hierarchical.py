@@ -11,8 +11,8 @@ from vaekit.distributions import Ancestral, Product
 from vaekit.distributions.positive import normal_of
 from vaekit.errors import ShapeError
 from vaekit.networks.dense import Dense
-from vaekit.networks.shapes import as_shape
 from vaekit.priors.standard_normal import StandardNormal
+from vaekit.shapes import as_shape
 from vaekit.traits import PartTraits, told
 
 

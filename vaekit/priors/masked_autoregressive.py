@@ -6,8 +6,8 @@ from torch import nn
 
 from vaekit.distributions import Flow, maps
 from vaekit.networks import MaskedMLP
-from vaekit.networks.shapes import Shape, as_shape, num_dimensions
 from vaekit.priors.standard_normal import StandardNormal
+from vaekit.shapes import Shape, as_shape, num_dimensions
 
 
 class MaskedAutoregressive(nn.Module):

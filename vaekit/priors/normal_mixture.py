@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal
 from vaekit.distributions import Mixture, Normal, Product
 from vaekit.distributions.cholesky import entries_of, tril_of
 from vaekit.errors import ConfigError, ShapeError
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.shapes import Shape, as_shape
 
 Covariance = Literal["diagonal", "full"]
 

@@ -5,8 +5,8 @@ from torch import nn
 from vaekit.distributions import RelaxedOneHotCategorical
 from vaekit.distributions.one_hot import check_num_classes
 from vaekit.distributions.relaxed import check_temperature
-from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.logits import Logits, Probs
+from vaekit.shapes import Shape, as_shape
 
 
 class RelaxedCategorical(nn.Module):

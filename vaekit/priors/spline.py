@@ -7,8 +7,8 @@ from torch import nn
 from vaekit.distributions import Flow, maps
 from vaekit.distributions.maps.spline import spline_network
 from vaekit.errors import ConfigError
-from vaekit.networks.shapes import Shape, as_shape, num_dimensions
 from vaekit.priors.standard_normal import StandardNormal
+from vaekit.shapes import Shape, as_shape, num_dimensions
 
 
 class Spline(nn.Module):

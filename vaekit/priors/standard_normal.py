@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.distributions import Product, UnitNormal
-from vaekit.networks.shapes import Shape, as_shape
+from vaekit.shapes import Shape, as_shape
 
 
 class StandardNormal(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.distributions import UniformSphere as UniformSphereDistribution
-from vaekit.networks.shapes import Shape, as_vector
+from vaekit.shapes import Shape, as_vector
 
 
 class UniformSphere(nn.Module):

@@ -8,8 +8,8 @@ from torch.distributions import Distribution
 
 from vaekit.distributions import Ancestral, Mixture
 from vaekit.errors import ConfigError, DataError, ShapeError
-from vaekit.networks.shapes import Shape, as_shape
 from vaekit.priors.pseudo_inputs import Range
+from vaekit.shapes import Shape, as_shape
 
 _SPREAD = 0.5  # standard deviation of the raw pseudo-inputs at the start
 

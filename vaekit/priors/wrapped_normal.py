@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from vaekit.distributions import WrappedNormal as WrappedNormalDistribution
 from vaekit.distributions.wrapped_normal import check_curvature
-from vaekit.networks.shapes import Shape, as_vector
+from vaekit.shapes import Shape, as_vector
 
 
 class WrappedNormal(nn.Module):

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch.distributions import constraints
 
-from vaekit import spec, transforms
+from vaekit import transforms
 from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset, StoredDataset
 from vaekit.distributions import element_support
 from vaekit.distributions.base import hooks
 from vaekit.models.rows import as_rows, as_tensor
+from vaekit.saving import spec
 
 AnyDataset = Dataset | StoredDataset
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from vaekit import engine, presets, spec
+from vaekit import engine, presets
 from vaekit.errors import ConfigError, ShapeError, SupportError
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.presets import Preset
 from vaekit.recipes.defaults import AnyDataset, default_latent_dim, default_likelihood, make_likelihood, make_transform
 from vaekit.recipes.settings import Settings
+from vaekit.saving import spec
 from vaekit.training import CollapseWarning, Trainer
 
 _UPDATES = 30_000  # default length of a run; enough for MNIST, patience ends small sets earlier

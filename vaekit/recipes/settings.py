@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
-from vaekit import spec
 from vaekit.errors import ConfigError
+from vaekit.saving import spec
 
 
 class Settings(BaseModel):

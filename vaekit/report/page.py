@@ -10,11 +10,11 @@ import torch
 
 from vaekit import __version__, engine
 from vaekit.evaluation.results import Results
-from vaekit.files import write_atomically
 from vaekit.models.rows import chosen
 from vaekit.plots import access
 from vaekit.report import numbers, words
 from vaekit.report.figures import Gallery
+from vaekit.saving.files import write_atomically
 from vaekit.traits import RowTraits, told
 
 _PICTURED_ROWS = 2000

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.distributions import Distribution, Independent
 
-from vaekit import references, spec
+from vaekit import references
 from vaekit.conditional import Conditional
 from vaekit.distributions import Product
 from vaekit.models.view import View
 from vaekit.runs import flattened
+from vaekit.saving import spec
 from vaekit.transforms import Compose, Transform
 
 

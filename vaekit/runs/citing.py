@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaekit import artifact, presets, references, spec
+from vaekit import presets, references
 from vaekit.references import Reference
+from vaekit.saving import artifact, spec
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vaekit import artifact, data, engine, recipes, spec
+from vaekit import data, engine, recipes
 from vaekit.errors import TrainingError, VaekitError
-from vaekit.files import write_atomically
 from vaekit.models.view import View
 from vaekit.runs.folder import (
     SETTINGS,
@@ -21,6 +20,8 @@ from vaekit.runs.folder import (
     read_settings,
     withdraw,
 )
+from vaekit.saving import artifact, spec
+from vaekit.saving.files import write_atomically
 from vaekit.training import History
 from vaekit.training.checkpoint import remove_checkpoint
 
@@ -43,7 +44,7 @@ def fit(
 
     Args:
         source: name or path of the data; of a named set, the training part.
-        run: folder to write; see `vaekit.artifact` for what it holds.
+        run: folder to write; see `vaekit.saving.artifact` for what it holds.
         given: settings by key; see `recipes.Settings`.
         valid: name or path of validation data; None holds out a fixed tenth.
         overwrite: replace a run that is there.

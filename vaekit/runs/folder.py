@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vaekit import artifact, recipes
+from vaekit import recipes
 from vaekit.errors import ArtifactError, ConfigError
 from vaekit.recipes import AnyDataset, Settings
+from vaekit.saving import artifact
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 
 SETTINGS, METRICS = "settings.json", "metrics.jsonl"

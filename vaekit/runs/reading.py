@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vaekit import artifact, engine, spec
+from vaekit import engine
 from vaekit.errors import ArtifactError
 from vaekit.runs.folder import METRICS
+from vaekit.saving import artifact, spec
 
 
 def records(run: str | Path) -> list[dict[str, float]]:

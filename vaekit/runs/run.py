@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaekit import artifact, data, evaluation
+from vaekit import data, evaluation
 from vaekit.data.sources import Part
 from vaekit.errors import ConfigError, DataError
 from vaekit.recipes import AnyDataset, Settings, settings
 from vaekit.runs.folder import DataAbout
 from vaekit.runs.reading import describe, records
 from vaekit.runs.table import Table, element_names
+from vaekit.saving import artifact
 
 
 class Run:

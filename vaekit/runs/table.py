@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vaekit.errors import ConfigError
-from vaekit.files import ARRAY_SUFFIXES, check_suffix, write_atomically
 from vaekit.frames import to_frame
+from vaekit.saving.files import ARRAY_SUFFIXES, check_suffix, write_atomically
 
 
 @dataclass(frozen=True, eq=False)

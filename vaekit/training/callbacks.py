@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from vaekit.files import write_atomically
 from vaekit.models.view import View
 from vaekit.objectives import Objective
+from vaekit.saving.files import write_atomically
 from vaekit.training.history import History
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.errors import ArtifactError
-from vaekit.files import write_atomically
-from vaekit.tensors import pack, sha256, unpack
+from vaekit.saving.files import write_atomically
+from vaekit.saving.tensors import pack, sha256, unpack
 
 FILE_NAME = "checkpoint.safetensors"
 _VERSION = 1

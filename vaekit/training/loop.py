@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit import engine, spec
+from vaekit import engine
 from vaekit.errors import ArtifactError
 from vaekit.models.rows import Batch, slices
 from vaekit.models.view import View
 from vaekit.objectives import Objective
+from vaekit.saving import spec
 from vaekit.training.callbacks import Callback
 from vaekit.training.checkpoint import load_checkpoint, save_checkpoint
 from vaekit.training.gradients import given

@@ -1,10 +1,12 @@
-"""Event shapes, activations: what every network asks for."""
+"""Event shapes and shapes of batches, and the activations between layers of these shapes."""
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from math import prod, sqrt
 from numbers import Integral
 from typing import Any
 
+import torch
 from torch import nn
 
 from vaekit.errors import ConfigError, ShapeError
@@ -102,3 +104,18 @@ def activation(name: str) -> nn.Module:
 def gain(name: str) -> float:
     """Standard deviation of a weight, times the root of its fan-in, before the activation of that name."""
     return _GAINS.get(name, sqrt(2.0))
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:
+    """The shape that tensors of these shapes broadcast to; torch's function of this name loads sympy, half a second.
+
+    Raises:
+        ShapeError: if they do not broadcast.
+    """
+    sizes = []
+    for column in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
+        size = next((n for n in column if n != 1), 1)
+        if any(n not in (1, size) for n in column):
+            raise ShapeError(f"shapes {', '.join(str(tuple(shape)) for shape in shapes)} do not broadcast")
+        sizes.append(size)
+    return torch.Size(sizes[::-1])

@@ -8,10 +8,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from vaekit import __version__, spec
+from vaekit import __version__
 from vaekit.errors import ArtifactError, VaekitError
-from vaekit.files import write_atomically
-from vaekit.tensors import from_bytes, sha256, to_bytes, unshare
+from vaekit.saving import spec
+from vaekit.saving.files import write_atomically
+from vaekit.saving.tensors import from_bytes, sha256, to_bytes, unshare
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

@@ -1,0 +1,1 @@
+"""Models as files: described, written, read, checked."""
