@@ -11,6 +11,7 @@ from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import Product
 from vaekit.errors import ShapeError, VaekitError
 from vaekit.kl import kl_per_dimension
+from vaekit.shapes import as_shape
 
 LIKELIHOODS = {
     "Bernoulli": [likelihoods.Bernoulli, lambda shape: likelihoods.Bernoulli(shape, missing="observed-only")],
@@ -66,7 +67,7 @@ LIKELIHOODS = {
 
 def flat(shape):
     """The number of elements of an event, for members whose events have one dimension."""
-    return math.prod(networks.shapes.as_shape(shape))
+    return math.prod(as_shape(shape))
 
 
 def layers(shape):
