@@ -14,7 +14,7 @@ from torch.distributions.transforms import ExpTransform
 import vaekit as vk
 from vaekit import bounds, engine, kl, posteriors, priors
 from vaekit.distributions import Flow, Normal, Product, maps
-from vaekit.distributions.maps.solve import solve_tanh
+from vaekit.distributions.maps.vectors import solve_tanh
 from vaekit.errors import ConfigError, OwnDrawsOnlyError
 from vaekit.networks import MaskedMLP
 

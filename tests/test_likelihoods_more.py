@@ -18,9 +18,9 @@ from vaekit.distributions import (
     ZeroInflated,
     check_support,
 )
-from vaekit.distributions.stirling import stirling_remainder
+from vaekit.distributions.links import PositiveParameter, log_positive, positive
+from vaekit.distributions.special import stirling_remainder
 from vaekit.errors import ConfigError, SupportError
-from vaekit.likelihoods.positive import PositiveParameter, log_positive, positive
 from vaekit.testing import check_likelihood
 
 F64 = torch.float64

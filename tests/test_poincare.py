@@ -7,7 +7,7 @@ import torch
 
 import vaekit as vk
 from vaekit import Conditional, bounds, likelihoods, networks, posteriors, priors
-from vaekit.distributions import WrappedNormal, check_support, poincare
+from vaekit.distributions import WrappedNormal, ball, check_support
 from vaekit.errors import ConfigError, ShapeError, SupportError
 from vaekit.kl import kl_divergence
 
@@ -23,7 +23,7 @@ def points(n, dimension, curvature, reach=3.0):
     """Points of the ball at up to `reach` / sqrt(c) from its centre."""
     v = torch.randn(n, dimension, dtype=F64)
     v = v / v.norm(dim=-1, keepdim=True) * reach * torch.rand(n, 1, dtype=F64) / math.sqrt(curvature)
-    return poincare.exp_map(torch.zeros(dimension, dtype=F64), v, curvature)
+    return ball.exp_map(torch.zeros(dimension, dtype=F64), v, curvature)
 
 
 def distance(a, b, curvature):
@@ -39,18 +39,18 @@ def distance(a, b, curvature):
 @pytest.mark.parametrize("dimension", [1, 2, 7])
 def test_the_logarithm_undoes_the_exponential_and_both_keep_distances(curvature, dimension):
     loc, z = points(200, dimension, curvature), points(200, dimension, curvature)
-    v = poincare.log_map(loc, z, curvature)
-    torch.testing.assert_close(poincare.exp_map(loc, v, curvature), z, rtol=1e-9, atol=1e-11)
+    v = ball.log_map(loc, z, curvature)
+    torch.testing.assert_close(ball.exp_map(loc, v, curvature), z, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(v.norm(dim=-1), distance(loc, z, curvature), rtol=1e-8, atol=1e-10)
     v = 2 * torch.randn(200, dimension, dtype=F64)
-    torch.testing.assert_close(poincare.log_map(loc, poincare.exp_map(loc, v, curvature), curvature), v)
+    torch.testing.assert_close(ball.log_map(loc, ball.exp_map(loc, v, curvature), curvature), v)
 
 
 @pytest.mark.parametrize("curvature", CURVATURES)
 def test_small_steps_are_those_of_the_metric(curvature):
     loc, v = points(50, 3, curvature), torch.randn(50, 3, dtype=F64)
-    moved = (poincare.exp_map(loc, 1e-6 * v, curvature) - loc) / 1e-6
-    conformal = poincare.log_conformal(loc, curvature).exp().unsqueeze(-1)
+    moved = (ball.exp_map(loc, 1e-6 * v, curvature) - loc) / 1e-6
+    conformal = ball.log_conformal(loc, curvature).exp().unsqueeze(-1)
     torch.testing.assert_close(moved * conformal, v, rtol=1e-4, atol=1e-4)
 
 
@@ -58,33 +58,31 @@ def test_small_steps_are_those_of_the_metric(curvature):
 def test_flat_space_is_the_limit(curvature):
     loc, v = tensor(0.2, -0.1, 0.3), tensor(0.5, 0.4, -0.2)
     # Around loc the metric is 4 (the conformal factor 2, squared), whatever c, as c goes to 0.
-    torch.testing.assert_close(poincare.exp_map(loc, v, 1e-8 * curvature), loc + v / 2, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(ball.exp_map(loc, v, 1e-8 * curvature), loc + v / 2, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("curvature", CURVATURES)
 @pytest.mark.parametrize("dimension", [1, 2, 4])
 def test_the_volume_is_the_jacobian_by_autograd(curvature, dimension):
     for loc, v in zip(points(5, dimension, curvature), torch.randn(5, dimension, dtype=F64), strict=True):
-        jacobian = torch.autograd.functional.jacobian(lambda t, m=loc: poincare.exp_map(m, t, curvature), v)
-        z = poincare.exp_map(loc, v, curvature)
-        riemannian = torch.linalg.slogdet(jacobian)[1] + dimension * poincare.log_conformal(z, curvature)
-        torch.testing.assert_close(riemannian, poincare.log_volume(v, curvature), rtol=1e-9, atol=1e-10)
+        jacobian = torch.autograd.functional.jacobian(lambda t, m=loc: ball.exp_map(m, t, curvature), v)
+        z = ball.exp_map(loc, v, curvature)
+        riemannian = torch.linalg.slogdet(jacobian)[1] + dimension * ball.log_conformal(z, curvature)
+        torch.testing.assert_close(riemannian, ball.log_volume(v, curvature), rtol=1e-9, atol=1e-10)
 
 
 def test_maps_and_volume_have_right_derivatives_at_the_point_itself():
     loc = tensor(0.3, -0.5)
     for curvature in CURVATURES:
-        conformal = float(poincare.log_conformal(loc, curvature).exp())
+        conformal = float(ball.log_conformal(loc, curvature).exp())
         forth = torch.autograd.functional.jacobian(
-            lambda t, c=curvature: poincare.exp_map(loc, t, c), torch.zeros(2, dtype=F64)
+            lambda t, c=curvature: ball.exp_map(loc, t, c), torch.zeros(2, dtype=F64)
         )
-        back = torch.autograd.functional.jacobian(lambda z, c=curvature: poincare.log_map(loc, z, c), loc)
+        back = torch.autograd.functional.jacobian(lambda z, c=curvature: ball.log_map(loc, z, c), loc)
         torch.testing.assert_close(forth, torch.eye(2, dtype=F64) / conformal)
         torch.testing.assert_close(back, torch.eye(2, dtype=F64) * conformal)
     small = tensor(0.0099999, 0.0)
-    torch.testing.assert_close(
-        poincare.log_volume(small, 1.0), poincare.log_volume(1.00001 * small, 1.0), rtol=1e-4, atol=0
-    )
+    torch.testing.assert_close(ball.log_volume(small, 1.0), ball.log_volume(1.00001 * small, 1.0), rtol=1e-4, atol=0)
 
 
 # --- The density ---------------------------------------------------------------------------------------------------
@@ -95,7 +93,7 @@ def test_the_density_integrates_to_one_in_one_dimension(curvature):
     d = WrappedNormal(0.6 * tensor(1.0) / math.sqrt(curvature), tensor(0.8), curvature)
     u = (torch.arange(400_000, dtype=F64) + 0.5) / 400_000 * 2 - 1
     z = (u / math.sqrt(curvature)).unsqueeze(-1)
-    riemannian = d.log_prob(z) + poincare.log_conformal(z, curvature)
+    riemannian = d.log_prob(z) + ball.log_conformal(z, curvature)
     assert abs(float(riemannian.exp().sum()) * float(z[1] - z[0]) - 1) < 1e-6
 
 
@@ -118,14 +116,14 @@ def test_the_density_is_that_of_the_change_of_variables(curvature):
     loc, scale = points(6, 3, curvature), torch.rand(6, 3, dtype=F64) + 0.2
     d = WrappedNormal(loc, scale, curvature)
     z = d.sample()
-    v = poincare.log_map(loc, z, curvature)
+    v = ball.log_map(loc, z, curvature)
     normal = torch.distributions.Normal(0, scale).log_prob(v).sum(-1)
     jacobians = [
-        torch.autograd.functional.jacobian(lambda t, m=m: poincare.exp_map(m, t, curvature), t)
+        torch.autograd.functional.jacobian(lambda t, m=m: ball.exp_map(m, t, curvature), t)
         for m, t in zip(loc, v, strict=True)
     ]
     lebesgue = normal - torch.linalg.slogdet(torch.stack(jacobians))[1]
-    torch.testing.assert_close(d.log_prob(z) + 3 * poincare.log_conformal(z, curvature), lebesgue)
+    torch.testing.assert_close(d.log_prob(z) + 3 * ball.log_conformal(z, curvature), lebesgue)
 
 
 def test_gradients_of_the_density_and_of_draws_are_the_numerical_ones():
@@ -151,7 +149,7 @@ def test_tangents_of_draws_are_normal(dtype):
     loc, scale = torch.tensor([0.5, -0.6], dtype=dtype), torch.tensor([0.3, 1.2], dtype=dtype)
     d, n = WrappedNormal(loc, scale, 1.0), 20_000
     z = d.sample((n,))
-    v = poincare.log_map(loc.double(), z.double(), 1.0)
+    v = ball.log_map(loc.double(), z.double(), 1.0)
     assert bool((v.mean(0).abs() < 4.5 * scale.double() / math.sqrt(n)).all())
     torch.testing.assert_close(v.std(0), scale.double(), rtol=4 / math.sqrt(2 * n), atol=0)
     assert abs(float((v[:, 0] * v[:, 1]).mean())) < 4.5 * float(scale.prod()) / math.sqrt(n)

@@ -11,8 +11,8 @@ from torch import nn
 import vaekit as vk
 from vaekit import Conditional, bounds, likelihoods, networks, posteriors, priors
 from vaekit.distributions import UniformSphere, VonMisesFisher, centre, check_support
-from vaekit.distributions.bessel import bessel, normalizer
-from vaekit.distributions.von_mises_fisher import angle_slope, draw_angle
+from vaekit.distributions.special import bessel, normalizer
+from vaekit.distributions.sphere import angle_slope, draw_angle
 from vaekit.errors import ShapeError, SupportError
 from vaekit.kl import kl_divergence
 

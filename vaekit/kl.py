@@ -10,7 +10,7 @@ from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
 from vaekit.distributions import Product, UnitNormal
 from vaekit.distributions.base import hooks
-from vaekit.distributions.low_rank_normal import LowRankNormal
+from vaekit.distributions.normal import LowRankNormal
 from vaekit.errors import ConfigError
 from vaekit.shapes import broadcast_shapes
 

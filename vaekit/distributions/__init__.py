@@ -5,29 +5,26 @@ from typing import TYPE_CHECKING
 from vaekit.lazy import attributes
 
 if TYPE_CHECKING:
-    from vaekit.distributions.ancestral import Ancestral
-    from vaekit.distributions.autoregressive import AutoregressiveOneHot
-    from vaekit.distributions.autoregressive_image import AutoregressiveImage
-    from vaekit.distributions.bernoulli import Bernoulli
-    from vaekit.distributions.beta import Beta
-    from vaekit.distributions.continuous_bernoulli import ContinuousBernoulli
-    from vaekit.distributions.discretized_logistic import DiscretizedLogistic
-    from vaekit.distributions.discretized_logistic_mixture import (
+    from vaekit.distributions.ball import WrappedNormal
+    from vaekit.distributions.counts import NegativeBinomial, Poisson, ZeroInflated
+    from vaekit.distributions.discrete import Bernoulli, OneHotCategorical
+    from vaekit.distributions.flows import Flow
+    from vaekit.distributions.hierarchies import Ancestral
+    from vaekit.distributions.intervals import Beta, ContinuousBernoulli
+    from vaekit.distributions.levels import (
         CoupledDiscretizedLogisticMixture,
+        DiscretizedLogistic,
         DiscretizedLogisticMixture,
+        OrdinalCategorical,
     )
-    from vaekit.distributions.flow import Flow
-    from vaekit.distributions.low_rank_normal import LowRankNormal
-    from vaekit.distributions.mixture import Mixture
-    from vaekit.distributions.negative_binomial import NegativeBinomial
-    from vaekit.distributions.normal import Normal
-    from vaekit.distributions.one_hot import OneHotCategorical
-    from vaekit.distributions.ordinal import OrdinalCategorical
-    from vaekit.distributions.poisson import Poisson
+    from vaekit.distributions.mixtures import Mixture
+    from vaekit.distributions.normal import LowRankNormal, Normal, UnitNormal
+    from vaekit.distributions.pixels import AutoregressiveImage
     from vaekit.distributions.product import Product
+    from vaekit.distributions.reals import StudentT
     from vaekit.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
+    from vaekit.distributions.sphere import UniformSphere, VonMisesFisher
     from vaekit.distributions.stacked import Stacked
-    from vaekit.distributions.student_t import StudentT
     from vaekit.distributions.support import (
         centre,
         check_support,
@@ -36,48 +33,31 @@ if TYPE_CHECKING:
         known_support,
         nearest,
     )
-    from vaekit.distributions.token_sequence import TokenSequence
-    from vaekit.distributions.uniform_sphere import UniformSphere
-    from vaekit.distributions.unit_normal import UnitNormal
-    from vaekit.distributions.von_mises_fisher import VonMisesFisher
-    from vaekit.distributions.wrapped_normal import WrappedNormal
-    from vaekit.distributions.zero_inflated import ZeroInflated
+    from vaekit.distributions.tokens import AutoregressiveOneHot, TokenSequence
 
-_WHERE = {
-    "Ancestral": "ancestral",
-    "AutoregressiveImage": "autoregressive_image",
-    "AutoregressiveOneHot": "autoregressive",
-    "Bernoulli": "bernoulli",
-    "Beta": "beta",
-    "ContinuousBernoulli": "continuous_bernoulli",
-    "CoupledDiscretizedLogisticMixture": "discretized_logistic_mixture",
-    "DiscretizedLogistic": "discretized_logistic",
-    "DiscretizedLogisticMixture": "discretized_logistic_mixture",
-    "Flow": "flow",
-    "LowRankNormal": "low_rank_normal",
-    "Mixture": "mixture",
-    "NegativeBinomial": "negative_binomial",
-    "Normal": "normal",
-    "OneHotCategorical": "one_hot",
-    "OrdinalCategorical": "ordinal",
-    "Poisson": "poisson",
-    "Product": "product",
-    "RelaxedBernoulli": "relaxed",
-    "RelaxedOneHotCategorical": "relaxed",
-    "Stacked": "stacked",
-    "StudentT": "student_t",
-    "TokenSequence": "token_sequence",
-    "UniformSphere": "uniform_sphere",
-    "UnitNormal": "unit_normal",
-    "VonMisesFisher": "von_mises_fisher",
-    "WrappedNormal": "wrapped_normal",
-    "ZeroInflated": "zero_inflated",
-    "centre": "support",
-    "check_support": "support",
-    "describe_support": "support",
-    "element_support": "support",
-    "known_support": "support",
-    "nearest": "support",
+_FAMILIES = {
+    "ball": ["WrappedNormal"],
+    "counts": ["NegativeBinomial", "Poisson", "ZeroInflated"],
+    "discrete": ["Bernoulli", "OneHotCategorical"],
+    "flows": ["Flow"],
+    "hierarchies": ["Ancestral"],
+    "intervals": ["Beta", "ContinuousBernoulli"],
+    "levels": [
+        "CoupledDiscretizedLogisticMixture",
+        "DiscretizedLogistic",
+        "DiscretizedLogisticMixture",
+        "OrdinalCategorical",
+    ],
+    "mixtures": ["Mixture"],
+    "normal": ["LowRankNormal", "Normal", "UnitNormal"],
+    "pixels": ["AutoregressiveImage"],
+    "product": ["Product"],
+    "reals": ["StudentT"],
+    "relaxed": ["RelaxedBernoulli", "RelaxedOneHotCategorical"],
+    "sphere": ["UniformSphere", "VonMisesFisher"],
+    "stacked": ["Stacked"],
+    "support": ["centre", "check_support", "describe_support", "element_support", "known_support", "nearest"],
+    "tokens": ["AutoregressiveOneHot", "TokenSequence"],
 }
 
 __all__ = [
@@ -116,4 +96,5 @@ __all__ = [
     "known_support",
     "nearest",
 ]
-__getattr__, __dir__ = attributes(__name__, _WHERE)
+
+__getattr__, __dir__ = attributes(__name__, {name: family for family, names in _FAMILIES.items() for name in names})

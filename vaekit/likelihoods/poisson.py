@@ -5,8 +5,8 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Poisson as PoissonDistribution
 from vaekit.distributions import Product
+from vaekit.distributions.links import log_positive
 from vaekit.distributions.product import Missing
-from vaekit.likelihoods.positive import log_positive
 from vaekit.shapes import Shape
 
 

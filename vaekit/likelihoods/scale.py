@@ -6,9 +6,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.conditional import ConditionalDistribution
-from vaekit.distributions.positive import softplus_from_one
+from vaekit.distributions.links import PositiveKind, PositiveParameter, softplus_from_one
 from vaekit.distributions.product import Missing, Product
-from vaekit.likelihoods.positive import PositiveKind, PositiveParameter
 from vaekit.shapes import Shape
 
 ScaleKind = PositiveKind

@@ -5,8 +5,8 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
 from vaekit.distributions import StudentT as StudentTDistribution
+from vaekit.distributions.links import PositiveKind, PositiveParameter
 from vaekit.distributions.product import Missing
-from vaekit.likelihoods.positive import PositiveKind, PositiveParameter
 from vaekit.likelihoods.scale import ScaleKind, ScaleParameter
 from vaekit.shapes import Shape
 

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral
-from vaekit.distributions.positive import normal_of
+from vaekit.distributions.links import normal_of
 from vaekit.networks.dense import Dense
 from vaekit.shapes import as_shape
 

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Ancestral, Normal, Product
-from vaekit.distributions.positive import normal_of_maps
+from vaekit.distributions.links import normal_of_maps
 from vaekit.networks.residual import as_maps, over_leading, sizes_of
 from vaekit.shapes import broadcast_shapes
 from vaekit.traits import PartTraits, told

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Normal, Product
-from vaekit.posteriors.scale import check_scale, to_scale
+from vaekit.distributions.links import check_scale, to_scale
 from vaekit.shapes import Shape
 
 _KINDS = ("log-variance", "exp", "softplus", "softplus-variance")

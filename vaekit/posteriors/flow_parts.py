@@ -5,7 +5,7 @@ from math import prod
 from torch import Tensor
 
 from vaekit.distributions import Normal, Product
-from vaekit.posteriors.scale import to_scale
+from vaekit.distributions.links import to_scale
 
 
 def base_and_rest(params: Tensor, event_shape: tuple[int, ...]) -> tuple[Product, Tensor]:

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from vaekit.conditional import ConditionalDistribution
-from vaekit.distributions.cholesky import num_entries, tril_of
+from vaekit.distributions.links import num_entries, tril_of
 from vaekit.shapes import Shape, as_vector
 
 

@@ -7,7 +7,7 @@ from torch.distributions import Laplace as TorchLaplace
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
-from vaekit.posteriors.scale import check_scale, to_scale
+from vaekit.distributions.links import check_scale, to_scale
 from vaekit.shapes import Shape
 
 _KINDS = ("exp", "softplus")

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import LowRankNormal as LowRankNormalDistribution
+from vaekit.distributions.links import to_scale
 from vaekit.errors import ConfigError
-from vaekit.posteriors.scale import to_scale
 from vaekit.shapes import Shape, as_shape
 
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
-from vaekit.distributions.positive import above_minus_one, positive_of
+from vaekit.distributions.links import above_minus_one, positive_of
 from vaekit.posteriors.flow_parts import base_and_rest
 from vaekit.shapes import Shape, num_dimensions
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import RelaxedOneHotCategorical
-from vaekit.distributions.one_hot import check_num_classes
+from vaekit.distributions.discrete import check_num_classes
 from vaekit.distributions.relaxed import check_temperature
 from vaekit.shapes import Shape, as_shape
 

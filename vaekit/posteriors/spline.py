@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, Product, UnitNormal, maps
-from vaekit.distributions.maps.spline import spline_network
+from vaekit.distributions.maps.elementwise import spline_network
 from vaekit.errors import ConfigError
 from vaekit.posteriors.flow_parts import base_and_rest
 from vaekit.shapes import Shape, as_shape, num_dimensions

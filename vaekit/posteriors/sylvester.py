@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, maps
-from vaekit.distributions.positive import BELOW_ONE
+from vaekit.distributions.links import BELOW_ONE
 from vaekit.errors import ConfigError
 from vaekit.posteriors.flow_parts import base_and_rest
 from vaekit.shapes import Shape, num_dimensions

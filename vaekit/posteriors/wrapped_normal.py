@@ -5,8 +5,8 @@ from torch import Tensor
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import WrappedNormal as WrappedNormalDistribution
-from vaekit.distributions import poincare
-from vaekit.distributions.wrapped_normal import check_curvature
+from vaekit.distributions import ball
+from vaekit.distributions.ball import check_curvature
 from vaekit.shapes import Shape, as_vector
 
 
@@ -40,6 +40,6 @@ class WrappedNormal(ConditionalDistribution):
         """(tangent vector of the mean, raw scale) of shape (..., 2, D) to q(z|x)."""
         tangent, raw = self.unbind(params)
         tangent = tangent.double()
-        loc = poincare.exp_map(tangent.new_zeros(self.event_shape), tangent, self.curvature)
-        loc = poincare.inside(loc, self.curvature, params.dtype).to(params.dtype)
+        loc = ball.exp_map(tangent.new_zeros(self.event_shape), tangent, self.curvature)
+        loc = ball.inside(loc, self.curvature, params.dtype).to(params.dtype)
         return WrappedNormalDistribution(loc, F.softplus(raw).clamp(min=1e-6), self.curvature)

@@ -6,7 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from vaekit.distributions import AutoregressiveOneHot
-from vaekit.distributions.one_hot import check_num_classes
+from vaekit.distributions.discrete import check_num_classes
 from vaekit.networks import MaskedMLP
 from vaekit.shapes import Shape, as_shape
 

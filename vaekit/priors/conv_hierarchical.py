@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.distributions import Ancestral, Product
-from vaekit.distributions.positive import normal_of_maps
+from vaekit.distributions.links import normal_of_maps
 from vaekit.networks.residual import Descent, as_maps, over_leading, sizes_of
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.distributions import Ancestral, Product
-from vaekit.distributions.positive import normal_of
+from vaekit.distributions.links import normal_of
 from vaekit.errors import ShapeError
 from vaekit.networks.dense import Dense
 from vaekit.priors.standard_normal import StandardNormal

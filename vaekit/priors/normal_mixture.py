@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from vaekit.distributions import Mixture, Normal, Product
-from vaekit.distributions.cholesky import entries_of, tril_of
+from vaekit.distributions.links import entries_of, tril_of
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.shapes import Shape, as_shape
 

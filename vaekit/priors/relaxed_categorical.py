@@ -3,7 +3,7 @@
 from torch import nn
 
 from vaekit.distributions import RelaxedOneHotCategorical
-from vaekit.distributions.one_hot import check_num_classes
+from vaekit.distributions.discrete import check_num_classes
 from vaekit.distributions.relaxed import check_temperature
 from vaekit.priors.logits import Logits, Probs
 from vaekit.shapes import Shape, as_shape

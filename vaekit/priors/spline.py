@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from vaekit.distributions import Flow, maps
-from vaekit.distributions.maps.spline import spline_network
+from vaekit.distributions.maps.elementwise import spline_network
 from vaekit.errors import ConfigError
 from vaekit.priors.standard_normal import StandardNormal
 from vaekit.shapes import Shape, as_shape, num_dimensions

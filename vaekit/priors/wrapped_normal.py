@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.distributions import WrappedNormal as WrappedNormalDistribution
-from vaekit.distributions.wrapped_normal import check_curvature
+from vaekit.distributions.ball import check_curvature
 from vaekit.shapes import Shape, as_vector
 
 

@@ -5,11 +5,8 @@ tensors may have batch dimensions of their own, so that each point x has its own
 """
 
 from vaekit.distributions.maps.base import Affine, Inverse, Map, Reverse, TorchTransform
-from vaekit.distributions.maps.conditioned import Autoregressive, Coupling, bounded, gated
-from vaekit.distributions.maps.householder import Reflection
-from vaekit.distributions.maps.planar import Planar
-from vaekit.distributions.maps.radial import Radial
-from vaekit.distributions.maps.sylvester import Sylvester
+from vaekit.distributions.maps.elementwise import Autoregressive, Coupling, bounded, gated
+from vaekit.distributions.maps.vectors import Planar, Radial, Reflection, Sylvester
 
 __all__ = [
     "Affine",

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import StudentT as TorchStudentT
 
-from vaekit.distributions.stirling import HALF_LOG_TWO_PI, stirling_remainder
+from vaekit.distributions.special import HALF_LOG_TWO_PI, stirling_remainder
 
 
 class StudentT(TorchStudentT):

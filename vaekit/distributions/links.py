@@ -1,0 +1,171 @@
+"""From raw numbers to what distributions take: positive numbers, scales, Cholesky factors, a diagonal Gaussian."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaekit.distributions.normal import Normal
+from vaekit.distributions.product import Product
+from vaekit.errors import ConfigError
+
+_SHIFT = math.log(math.e - 1)  # softplus of it is 1
+_SMALLEST = 1e-6
+BELOW_ONE = 1 - 1e-6  # keeps what must stay above -1 away from it, where rounding would make a determinant 0
+
+
+def softplus_from_one(raw: Tensor) -> Tensor:
+    """softplus, shifted so that 0 becomes 1: raw parameters of 0 then stand for a scale of 1."""
+    return F.softplus(raw + _SHIFT)
+
+
+def positive_of(raw: Tensor) -> Tensor:
+    """`softplus_from_one`, kept off 0."""
+    return softplus_from_one(raw).clamp(min=_SMALLEST)
+
+
+def above_minus_one(raw: Tensor) -> Tensor:
+    """Any numbers to numbers above -1, with 0 at 0."""
+    return BELOW_ONE * (softplus_from_one(raw) - 1)
+
+
+def raw_of(positive: Tensor) -> Tensor:
+    """The inverse of `positive_of`."""
+    positive = positive.clamp(min=_SMALLEST)
+    return positive + torch.log(-torch.expm1(-positive)) - _SHIFT
+
+
+def normal_of(params: Tensor) -> Product:
+    """N(mean, diag scale^2) from (mean, raw scale) side by side, shape (..., 2 D): zeros give N(0, I)."""
+    loc, raw = params.chunk(2, -1)
+    return Product(Normal(loc, positive_of(raw), validate_args=False), 1)
+
+
+def normal_of_maps(params: Tensor) -> Product:
+    """The flat N(mean, diag scale^2) from maps (mean, raw scale) side by side, shape (..., 2 C, H, W)."""
+    loc, raw = (part.flatten(-3) for part in params.chunk(2, -3))
+    return Product(Normal(loc, positive_of(raw), validate_args=False), 1)
+
+
+def num_entries(size: int) -> int:
+    """Entries of a lower triangle of `size` rows."""
+    return size * (size + 1) // 2
+
+
+def tril_of(entries: Tensor, size: int) -> Tensor:
+    """A lower triangular L from its rows: the entries below the diagonal as they are, those on it made positive.
+
+    Args:
+        entries: shape (..., D (D + 1) / 2); zeros give the identity.
+        size: D.
+
+    Returns:
+        Shape (..., D, D).
+    """
+    rows, columns = torch.tril_indices(size, size, device=entries.device)
+    lower = entries.new_zeros(*entries.shape[:-1], size, size)
+    lower[..., rows, columns] = entries
+    return lower.tril(-1) + torch.diag_embed(positive_of(lower.diagonal(dim1=-2, dim2=-1)))
+
+
+def entries_of(tril: Tensor) -> Tensor:
+    """The entries that `tril_of` makes a given L of, shape (..., D (D + 1) / 2)."""
+    size = tril.shape[-1]
+    rows, columns = torch.tril_indices(size, size, device=tril.device)
+    diagonal = torch.diag_embed(raw_of(tril.diagonal(dim1=-2, dim2=-1)))
+    return (tril.tril(-1) + diagonal)[..., rows, columns]
+
+
+def check_scale(family: str, scale: str, kinds: Sequence[str]) -> None:
+    """Raise a `ConfigError` unless `scale` is one of `kinds`."""
+    if scale not in kinds:
+        raise ConfigError(f"{family} expects scale in {', '.join(kinds)}; got {scale!r}")
+
+
+def to_scale(raw: Tensor, kind: str) -> Tensor:
+    r"""The scale of v: "log-variance" \( e^{v/2} \), "exp" \( e^v \), "softplus" \( \log(1 + e^v) \), or
+    "softplus-variance" \( \sqrt{\log(1 + e^v)} \).
+    """
+    if kind == "log-variance":
+        return torch.exp(0.5 * raw)
+    if kind == "exp":
+        return torch.exp(raw)
+    # Below this floor softplus rounds to 0, whose logarithm is no number.
+    scale = F.softplus(raw).clamp(min=torch.finfo(raw.dtype).tiny ** 0.5)
+    return scale.sqrt() if kind == "softplus-variance" else scale
+
+
+PositiveKind = float | Literal["learned", "per-dimension", "network"]
+
+_KINDS = ("learned", "per-dimension", "network")
+_LINEAR = 16.0  # above it the exponential goes on as a straight line: 9 million, where float32 stops counting
+
+
+def log_positive(raw: Tensor) -> Tensor:
+    r"""\( \log \mathrm{positive}(r) \): r up to 16, the logarithm of a straight line above."""
+    return raw.clamp(max=_LINEAR) + torch.log1p((raw - _LINEAR).clamp(min=0))
+
+
+def positive(raw: Tensor) -> Tensor:
+    r"""\( e^r \) up to r = 16, continued as a straight line: one step of an optimiser changes it by a factor.
+
+    The exponential of a network's output overflows before the first step has taken effect; the line keeps values and
+    gradients finite and never flat.
+    """
+    return raw.clamp(max=_LINEAR).exp() * (1 + (raw - _LINEAR).clamp(min=0))
+
+
+class PositiveParameter(nn.Module):
+    r"""\( \theta = \theta_{min} + f(r) \) with a positive link f, or a fixed number.
+
+    Args:
+        event_shape: shape of x.
+        value: a number (fixed), "learned" (one value), "per-dimension" (one per element) or "network" (r from the
+            decoder).
+        name: what the parameter is called in messages.
+        floor: \( \theta_{min} > 0 \), of parameters that are not fixed.
+        initial: f(0), where the default link starts.
+        link: f; None is \( f(r) = \) `positive`\( (r + \log \) initial).
+
+    Attributes:
+        num_params: how many parameters per element the network has to give: 1 or 0.
+
+    Raises:
+        ConfigError: for another word, or a number that is not positive.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        value: PositiveKind,
+        *,
+        name: str,
+        floor: float,
+        initial: float = 1.0,
+        link: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        if not floor > 0:
+            raise ConfigError(f"min_{name} is positive; got {floor}")
+        if isinstance(value, str):
+            if value not in _KINDS:
+                raise ConfigError(f'{name} is a number, "learned", "per-dimension" or "network"; got {value!r}')
+        elif not 0 < value < math.inf:
+            raise ConfigError(f"a fixed {name} is positive; got {value}")
+        self.kind, self.floor, self.initial, self.link = value, float(floor), float(initial), link
+        self.num_params = 1 if value == "network" else 0
+        if isinstance(value, str) and value != "network":
+            self.raw = nn.Parameter(torch.zeros(event_shape if value == "per-dimension" else ()))
+        elif not isinstance(value, str):
+            # Not a buffer: a fixed value is configuration, and follows the dtype of what it is used with.
+            self.fixed = float(value)
+
+    def forward(self, like: Tensor, raw: Tensor | None) -> Tensor:
+        """The parameter, broadcastable to `like`; `raw` are the network's values where the kind is "network"."""
+        if not isinstance(self.kind, str):
+            return like.new_full((), self.fixed)
+        raw = self.raw if raw is None else raw
+        return self.floor + (positive(raw + math.log(self.initial)) if self.link is None else self.link(raw))
