@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 
 import vaekit as vk
 from vaekit import bounds, engine, kl
-from vaekit.distributions import Mixture, Product, mixture
+from vaekit.distributions import Mixture, Product, mixtures
 from vaekit.errors import ConfigError, DataError, ShapeError
 
 F64 = torch.float64
@@ -68,7 +68,7 @@ def test_chunks_change_neither_densities_nor_gradients_nor_the_law_of_draws(monk
         z = torch.randn(50, 3, dtype=F64, requires_grad=True)
         d = Mixture(logits, components)
         whole_, (gradient,) = d.log_prob(z), torch.autograd.grad(d.log_prob(z).sum(), z)
-        monkeypatch.setattr(mixture, "_VALUES", 64)
+        monkeypatch.setattr(mixtures, "_VALUES", 64)
         torch.testing.assert_close(d.log_prob(z), whole_)
         torch.testing.assert_close(torch.autograd.grad(d.log_prob(z).sum(), z)[0], gradient)
         with engine.seeded(1):

@@ -97,15 +97,11 @@ def _plain(text: str) -> str:
     return text.replace("`", "")
 
 
-def _first_sentence(thing: Any) -> str:
-    paragraph = " ".join(_introduction(thing).split("\n\n")[0].split())
-    return _SENTENCE_END.split(paragraph)[0].rstrip(".")
-
-
 def summary(thing: Any) -> str:
-    """What it is: the first sentence of its docstring, or of its module's where that one is a formula."""
-    sentence = _first_sentence(thing)
-    return _plain(_first_sentence(inspect.getmodule(thing)) if "\\(" in sentence else sentence)
+    """What it is: the first sentence of its docstring; empty where that one is a formula."""
+    paragraph = " ".join(_introduction(thing).split("\n\n")[0].split())
+    sentence = _SENTENCE_END.split(paragraph)[0].rstrip(".")
+    return "" if "\\(" in sentence else _plain(sentence)
 
 
 def advice(thing: Any) -> str:

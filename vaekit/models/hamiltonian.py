@@ -18,7 +18,9 @@ _VALUES = 2**22  # parameters of p(x|z) per gradient where nothing is recorded: 
 
 
 class Hamiltonian(OfWrapped, GenerativeModel):
-    r"""A model whose latents are \( (z, \rho) \): \( q \) is the law of \( (z_K, \rho_K) \) after K tempered leapfrog
+    r"""Hamiltonian refinement: draws of the encoder follow the gradient of log p(x, z) for a few leapfrog steps.
+
+    A model whose latents are \( (z, \rho) \): \( q \) is the law of \( (z_K, \rho_K) \) after K tempered leapfrog
     steps on \( \log p(x, z) \) from \( z_0 \sim q(z|x), \rho_0 \sim N(0, I / \beta_0) \).
 
     The prior is \( p(z) N(\rho; 0, I) \) and the likelihood ignores the momentum, so that p(x) is that of the wrapped

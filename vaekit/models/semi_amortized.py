@@ -13,7 +13,9 @@ from vaekit.models.vae import VAE
 
 
 class SemiAmortized(OfWrapped, GenerativeModel):
-    r"""A `VAE` whose \( q(z|x) \) is refined for each x: \( \lambda_0 \) from the encoder, then K steps
+    r"""Semi-amortised inference: the encoder's answer, improved for each point by a few gradient steps.
+
+    A `VAE` whose \( q(z|x) \) is refined for each x: \( \lambda_0 \) from the encoder, then K steps
     \( \lambda_{k+1} = \lambda_k + \eta\, \mathrm{clip}(\nabla_\lambda \mathrm{ELBO}(x; \lambda_k)) \).
 
     \( \lambda \) are the raw parameters of the posterior head, so that every head can be refined and q stays in its

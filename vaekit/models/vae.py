@@ -25,7 +25,9 @@ def _event_shape(prior: nn.Module) -> tuple[int, ...]:
 
 
 class VAE(GenerativeModel):
-    r"""A latent-variable model \( p(x, z) = p(x|z) p(z) \) with an inference network \( q(z|x) \).
+    r"""The variational autoencoder: an encoder q(z|x), a decoder p(x|z) and a prior p(z).
+
+    A latent-variable model \( p(x, z) = p(x|z) p(z) \) with an inference network \( q(z|x) \).
 
     Equation 13.2 of chapter 13 of "Neural Networks and Deep Learning". `posterior`, `prior` and `likelihood` take and
     give model-space values; `sample`, `encode`, `reconstruct` and `interpolate` take and give data in the units handed

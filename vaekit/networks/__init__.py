@@ -5,28 +5,12 @@ from typing import TYPE_CHECKING
 from vaekit.lazy import attributes
 
 if TYPE_CHECKING:
+    from vaekit.networks.autoregressive import MaskedMLP
     from vaekit.networks.conv import ConvDecoder, ConvEncoder
-    from vaekit.networks.gru import GRUEncoder
-    from vaekit.networks.masked import MaskedMLP
+    from vaekit.networks.inputs import LogInput, Parts, RescaleInput
     from vaekit.networks.mlp import MLP
-    from vaekit.networks.parts import Parts
-    from vaekit.networks.pyramid import ConvPyramid, ConvTopDown
-    from vaekit.networks.rescale import LogInput, RescaleInput
-
-_WHERE = {
-    "ConvDecoder": "conv",
-    "ConvEncoder": "conv",
-    "ConvPyramid": "pyramid",
-    "ConvTopDown": "pyramid",
-    "GRUEncoder": "gru",
-    "LogInput": "rescale",
-    "MLP": "mlp",
-    "MaskedMLP": "masked",
-    "Parts": "parts",
-    "RescaleInput": "rescale",
-}
-
-__getattr__, __dir__ = attributes(__name__, _WHERE)
+    from vaekit.networks.residual import ConvPyramid, ConvTopDown
+    from vaekit.networks.sequence import GRUEncoder
 
 __all__ = [
     "ConvDecoder",
@@ -40,3 +24,13 @@ __all__ = [
     "Parts",
     "RescaleInput",
 ]
+
+_FILES = {
+    "autoregressive": ["MaskedMLP"],
+    "conv": ["ConvDecoder", "ConvEncoder"],
+    "inputs": ["LogInput", "Parts", "RescaleInput"],
+    "mlp": ["MLP"],
+    "residual": ["ConvPyramid", "ConvTopDown"],
+    "sequence": ["GRUEncoder"],
+}
+__getattr__, __dir__ = attributes(__name__, {name: file for file, names in _FILES.items() for name in names})

@@ -1,4 +1,4 @@
-"""Multi-layer perceptron."""
+"""Multi-layer perceptrons."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +15,9 @@ Initialization = Literal["he", "torch"]
 
 
 class MLP(nn.Module):
-    r"""Fully connected hidden layers \( h_{l+1} = a(W_l h_l + b_l) \) on the flattened input; no output layer.
+    r"""Multi-layer perceptron.
+
+    Fully connected hidden layers \( h_{l+1} = a(W_l h_l + b_l) \) on the flattened input; no output layer.
 
     Use it for tables and small images. With `hidden=()` it only flattens, so that a `Conditional` around it is linear.
 
@@ -70,3 +72,23 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) to (B, width of the last layer)."""
         return self.layers(x)
+
+
+class Dense(nn.Module):
+    """(..., in_size) to (..., out_size): hidden layers, and one linear layer more.
+
+    Args:
+        in_size: width of the input.
+        hidden: widths of the hidden layers; none leave one linear map.
+        out_size: width of the output.
+        activation: see `MLP`.
+    """
+
+    def __init__(self, in_size: int, hidden: Sequence[int], out_size: int, activation: str = "relu") -> None:
+        super().__init__()
+        self.mlp = MLP(in_size, hidden, activation)
+        self.linear = nn.Linear(self.mlp.out_shape[0], out_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x of shape (..., in_size)."""
+        return self.linear(self.mlp(x.reshape(-1, x.shape[-1]))).reshape(*x.shape[:-1], -1)

@@ -16,7 +16,9 @@ Weighting = Literal["stratified", "weighted"]
 
 
 class BetaTC(Objective):
-    r"""Minimises \( -\mathrm{ELBO} + (\alpha-1) I_q(x; z) + (\beta-1)\, TC + (\gamma-1) \sum_j KL(q(z_j), p(z_j)) \).
+    r"""The KL split into information, total correlation and the rest, each with a weight of its own.
+
+    Minimises \( -\mathrm{ELBO} + (\alpha-1) I_q(x; z) + (\beta-1)\, TC + (\gamma-1) \sum_j KL(q(z_j), p(z_j)) \).
 
     The mean KL is the sum of three parts: the information of z about x, \( TC = KL(q(z), \prod_j q(z_j)) \) of the
     aggregate posterior \( q(z) = \frac1N \sum_n q(z|x_n) \), and what its marginals differ from the prior. beta > 1

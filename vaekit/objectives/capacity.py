@@ -12,7 +12,9 @@ from vaekit.objectives.base import Loss, Objective, average
 
 
 class Capacity(Objective):
-    r"""Minimises \( -\frac1B \sum_b E_q[\log p(x_b|z)] + \gamma\, \lvert \frac1B \sum_b KL(q(z|x_b), p(z)) - C \rvert
+    r"""A KL held at a capacity that grows while training.
+
+    Minimises \( -\frac1B \sum_b E_q[\log p(x_b|z)] + \gamma\, \lvert \frac1B \sum_b KL(q(z|x_b), p(z)) - C \rvert
     \).
 
     The rate is held at C nats; with a schedule such as `capacity=schedules.Linear(0, 25, 100_000)` the code opens

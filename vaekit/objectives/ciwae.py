@@ -10,7 +10,9 @@ from vaekit.objectives.iwae import terms_of, validation_terms_of
 
 
 class CIWAE(Objective):
-    r"""Minimises \( -\gamma\, \mathrm{ELBO} - (1 - \gamma)\, \mathrm{IWAE}_K \), both of the same K draws.
+    r"""A mixture of the ELBO and the importance-weighted bound.
+
+    Minimises \( -\gamma\, \mathrm{ELBO} - (1 - \gamma)\, \mathrm{IWAE}_K \), both of the same K draws.
 
     The ELBO keeps a signal for the encoder that the tighter bound lacks, the tighter bound the better decoder. Use it
     as a cheap compromise; the weight \( \gamma \) (beta in the paper) has to be found by trial.

@@ -14,7 +14,9 @@ _KINDS = ("normal", "mask", "flip")
 
 
 class Denoising(Objective):
-    r"""Minimises \( -E_{\tilde x}[ E_{q(z|\tilde x)}[\log p(x|z)] - KL(q(z|\tilde x), p(z)) ] \), \( \tilde x \) a
+    r"""An ELBO whose posterior sees corrupted data.
+
+    Minimises \( -E_{\tilde x}[ E_{q(z|\tilde x)}[\log p(x|z)] - KL(q(z|\tilde x), p(z)) ] \), \( \tilde x \) a
     corruption of x.
 
     What is bounded: for each \( \tilde x \) the bracket is an ELBO of the clean x, with \( q(z|\tilde x) \) as its

@@ -14,7 +14,9 @@ from vaekit.objectives.factorized import as_factorized
 
 
 class DIPVAE(Objective):
-    r"""Minimises \( -\mathrm{ELBO} + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2 \).
+    r"""Moments of the aggregate posterior drawn to those of independent unit variables.
+
+    Minimises \( -\mathrm{ELBO} + \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2 \).
 
     C is, over a batch, the covariance of the means E[z|x] ("i"), or that of z itself under the aggregate posterior,
     \( E[\mathrm{Var}(z|x)] + \mathrm{Cov}(E[z|x]) \) ("ii"). The diagonal draws the variances to 1: use it with a

@@ -11,7 +11,9 @@ from vaekit.objectives.pathwise import with_pathwise_gradient
 
 
 class DReG(Objective):
-    r"""Minimises the bound of `IWAE`; the gradient of q is \( \sum_k \tilde w_k^2 \frac{\partial \log w_k}{\partial
+    r"""The importance-weighted bound with a doubly reparameterised gradient.
+
+    Minimises the bound of `IWAE`; the gradient of q is \( \sum_k \tilde w_k^2 \frac{\partial \log w_k}{\partial
     z_k} \nabla_\phi z_k \).
 
     \( \tilde w_k = w_k / \sum_j w_j \). The expectation is that of the plain gradient, and the noise falls as

@@ -14,7 +14,9 @@ from vaekit.objectives.base import Loss, Objective, average
 
 
 class ELBO(Objective):
-    r"""Minimises \( -\frac1B \sum_b E_q[\log p(x_b|z)] - \beta\, KL(q(z|x_b), p(z)) \) with M draws of z per point.
+    r"""The evidence lower bound.
+
+    Minimises \( -\frac1B \sum_b E_q[\log p(x_b|z)] - \beta\, KL(q(z|x_b), p(z)) \) with M draws of z per point.
 
     Equations 13.21, 13.22 and 13.27; beta = 1 is the bound on log p(x), another beta trades rate for distortion and its
     value bounds nothing (the reported term `elbo` is the bound at beta = 1 all the same). KL warm-up is a schedule:

@@ -21,7 +21,9 @@ def _by_weight(z: Tensor, weight: Tensor | None) -> Tensor:
 
 
 class FactorVAE(Objective):
-    r"""Minimises \( -\mathrm{ELBO} + \gamma\, E_{q(z)}[\log D(z) - \log(1 - D(z))] \), an estimate of gamma times the
+    r"""Total correlation estimated by a discriminator between codes and codes with shuffled dimensions.
+
+    Minimises \( -\mathrm{ELBO} + \gamma\, E_{q(z)}[\log D(z) - \log(1 - D(z))] \), an estimate of gamma times the
     total correlation.
 
     D tells draws of the aggregate posterior q(z) from draws whose dimensions are shuffled over the batch, that is from

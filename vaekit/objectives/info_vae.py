@@ -14,7 +14,9 @@ from vaekit.objectives.base import Loss, Objective, average
 
 
 class InfoVAE(Objective):
-    r"""Minimises \( -E_q[\log p(x|z)] + (1-\alpha)\, KL(q(z|x), p(z)) + (\alpha+\lambda-1)\, \mathrm{MMD}^2(q(z), p(z))
+    r"""An ELBO whose KL is partly replaced by the distance of the aggregate posterior from the prior.
+
+    Minimises \( -E_q[\log p(x|z)] + (1-\alpha)\, KL(q(z|x), p(z)) + (\alpha+\lambda-1)\, \mathrm{MMD}^2(q(z), p(z))
     \).
 
     The KL holds each q(z|x) near the prior and so costs information about x; the discrepancy asks it of the aggregate

@@ -8,7 +8,9 @@ from vaekit.objectives.base import Loss, Objective, average
 
 
 class IWAE(Objective):
-    r"""Minimises \( -\frac1B \sum_b \log \frac1K \sum_k w_{bk} \).
+    r"""The importance-weighted bound.
+
+    Minimises \( -\frac1B \sum_b \log \frac1K \sum_k w_{bk} \).
 
     A tighter bound than the ELBO, at K times the decoder's cost. The signal-to-noise ratio of the encoder's gradient
     falls with K (Rainforth et al. 2018), which `DReG` mends; 5 to 50 are usual.

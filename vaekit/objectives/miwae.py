@@ -10,7 +10,9 @@ from vaekit.objectives.iwae import terms_of, validation_terms_of
 
 
 class MIWAE(Objective):
-    r"""Minimises \( -\frac1M \sum_m \log \frac1K \sum_k w_{mk} \): T = M K draws in M groups of K.
+    r"""Several importance-weighted bounds, averaged.
+
+    Minimises \( -\frac1M \sum_m \log \frac1K \sum_k w_{mk} \): T = M K draws in M groups of K.
 
     Averaging over groups raises the signal-to-noise ratio of the encoder's gradient by \( \sqrt M \), where more draws
     in one group would lower it; the bound is that of K draws. M = 1 is `IWAE`, K = 1 the `ELBO` with a sampled KL. Use

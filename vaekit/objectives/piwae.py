@@ -14,7 +14,9 @@ from vaekit.objectives.miwae import check_groups, mean_over_groups
 
 
 class PIWAE(Objective):
-    r"""Moves p(x, z) by the gradient of \( \mathrm{IWAE}_T \) and q by that of `MIWAE` with M groups, of the same
+    r"""The tighter bound for the decoder, the better signal for the encoder.
+
+    Moves p(x, z) by the gradient of \( \mathrm{IWAE}_T \) and q by that of `MIWAE` with M groups, of the same
     draws.
 
     The generative model gains from a tight bound, its posterior loses by it: each half of the parameters

@@ -12,7 +12,9 @@ from vaekit.objectives.iwae import terms_of, validation_terms_of
 
 
 class Renyi(Objective):
-    r"""Minimises \( -\frac{1}{1-\alpha} \log \frac1K \sum_k w_k^{1-\alpha} \).
+    r"""The variational Renyi bound.
+
+    Minimises \( -\frac{1}{1-\alpha} \log \frac1K \sum_k w_k^{1-\alpha} \).
 
     alpha = 0 is `IWAE`, alpha = 1 the `ELBO` with a sampled KL. For the same draws the value falls with alpha, so that
     for every alpha >= 0 it bounds log p(x) from below in expectation. For alpha < 0 the exact quantity lies above

@@ -14,7 +14,9 @@ from vaekit.objectives.pathwise import with_pathwise_gradient
 
 
 class STL(Objective):
-    r"""Minimises the ELBO (or the bound of `IWAE`) with \( \sum_k \tilde w_k \frac{\partial \log w_k}{\partial z_k}
+    r"""Sticking the landing: a bound whose gradient leaves out the score of q.
+
+    Minimises the ELBO (or the bound of `IWAE`) with \( \sum_k \tilde w_k \frac{\partial \log w_k}{\partial z_k}
     \nabla_\phi z_k \) as the gradient of q.
 
     Left out is the score \( \nabla_\phi \log q(z|x) \) at fixed z. For the ELBO, where every share is 1/K, its

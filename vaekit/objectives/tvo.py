@@ -11,7 +11,9 @@ from vaekit.objectives.iwae import terms_of, validation_terms_of
 
 
 class TVO(Objective):
-    r"""Minimises \( -\sum_j (\beta_{j+1} - \beta_j)\, E_{\pi_{\beta_j}}[\log w] \), \( \pi_\beta \propto q^{1-\beta}
+    r"""The thermodynamic variational objective.
+
+    Minimises \( -\sum_j (\beta_{j+1} - \beta_j)\, E_{\pi_{\beta_j}}[\log w] \), \( \pi_\beta \propto q^{1-\beta}
     p(x, z)^\beta \).
 
     The integral of \( E_{\pi_\beta}[\log w] \) over beta from 0 to 1 is log p(x), and the integrand rises: the sum over

@@ -1,20 +1,13 @@
 """Priors p(z): modules whose call, without an argument, returns a distribution of z. One file per family."""
 
-from vaekit.priors.affine_coupling import AffineCoupling
-from vaekit.priors.autoregressive_categorical import AutoregressiveCategorical
-from vaekit.priors.bernoulli import Bernoulli
-from vaekit.priors.categorical import Categorical
-from vaekit.priors.conv_hierarchical import ConvHierarchical
-from vaekit.priors.hierarchical import Hierarchical
-from vaekit.priors.masked_autoregressive import MaskedAutoregressive
-from vaekit.priors.normal_mixture import NormalMixture
-from vaekit.priors.relaxed_bernoulli import RelaxedBernoulli
-from vaekit.priors.relaxed_categorical import RelaxedCategorical
-from vaekit.priors.spline import Spline
-from vaekit.priors.standard_normal import StandardNormal
-from vaekit.priors.uniform_sphere import UniformSphere
-from vaekit.priors.vamp_prior import VampPrior
-from vaekit.priors.wrapped_normal import WrappedNormal
+from vaekit.priors.ball import WrappedNormal
+from vaekit.priors.discrete import AutoregressiveCategorical, Bernoulli, Categorical
+from vaekit.priors.flows import AffineCoupling, MaskedAutoregressive, Spline
+from vaekit.priors.hierarchies import ConvHierarchical, Hierarchical
+from vaekit.priors.mixtures import NormalMixture, VampPrior
+from vaekit.priors.normal import StandardNormal
+from vaekit.priors.relaxed import RelaxedBernoulli, RelaxedCategorical
+from vaekit.priors.sphere import UniformSphere
 
 __all__ = [
     "AffineCoupling",

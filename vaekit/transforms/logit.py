@@ -11,7 +11,9 @@ from vaekit.transforms.base import Transform, as_floating
 
 
 class Logit(Transform):
-    r"""\( y = \mathrm{logit}(\epsilon + (1 - 2\epsilon) x) \) for x in [0, 1]. Use it before a Normal likelihood of
+    r"""The logit transform: from the unit interval to the real line.
+
+    \( y = \mathrm{logit}(\epsilon + (1 - 2\epsilon) x) \) for x in [0, 1]. Use it before a Normal likelihood of
     images.
 
     References:
