@@ -113,7 +113,7 @@ def test_formulas_are_left_out():
 
 
 def test_every_component_says_in_words_what_it_is():
-    """Lists, tables and reports read the first sentence: of ours, none is a formula and no two of an axis are the same."""
+    """Lists, tables and reports read the first sentence: no formula, and no two of an axis are the same."""
     for axis in spec.AXES:
         words = [references.summary(kind) for kind in spec.components(axis).values()]
         assert all(words), axis
