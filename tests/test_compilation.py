@@ -10,7 +10,8 @@ import torch
 
 import vaekit as vk
 from vaekit import engine
-from vaekit.engine import PayingCompilation, compilation
+from vaekit.engine import PayingCompilation
+from vaekit.engine.speed import compilation
 from vaekit.evaluation import log_marginal
 from vaekit.models import draws
 from vaekit.training import gradients

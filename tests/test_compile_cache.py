@@ -12,7 +12,8 @@ import torch
 
 import vaekit as vk
 from vaekit import cli, engine
-from vaekit.engine import caches, compilation
+from vaekit.engine import caches
+from vaekit.engine.speed import compilation
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,8 @@ import torch
 
 import vaekit as vk
 from vaekit import engine
-from vaekit.engine import devices, threads
+from vaekit.engine import devices
+from vaekit.engine.speed import threads
 from vaekit.training.gradients import OneGraph
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

@@ -11,7 +11,8 @@ import torch
 
 import vaekit as vk
 from vaekit import engine
-from vaekit.engine import devices, threads
+from vaekit.engine import devices
+from vaekit.engine.speed import threads
 from vaekit.evaluation import log_marginal
 
 

@@ -15,7 +15,7 @@ from vaekit import VAE, Conditional, bounds, engine, likelihoods, networks, post
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError
 from vaekit.objectives import DIPVAE, ELBO, BetaTC, Capacity, Denoising, FactorVAE, InfoVAE
-from vaekit.objectives.beta_tc import log_batch_weights
+from vaekit.objectives.total_correlation import log_batch_weights
 
 F64 = torch.float64
 X = torch.linspace(-2, 2, 30, dtype=F64).reshape(6, 5)

@@ -13,7 +13,7 @@ convert, permute = torch.ops.prims.convert_element_type.default, torch.ops.aten.
 
 @pytest.fixture
 def matrices_first():
-    return pytest.importorskip("vaekit.engine.passes").ConvertBeforeTransposing()
+    return pytest.importorskip("vaekit.engine.speed.graph_passes").ConvertBeforeTransposing()
 
 
 def targets(graph):

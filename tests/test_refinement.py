@@ -13,7 +13,7 @@ from vaekit import bounds, engine, networks
 from vaekit.distributions import Flow, Normal, Product, Stacked
 from vaekit.errors import ConfigError, SupportError
 from vaekit.models import Hamiltonian, SemiAmortized
-from vaekit.models.leapfrog import TemperedLeapfrog
+from vaekit.models.refined import TemperedLeapfrog
 from vaekit.testing.distributions import check_draws
 
 F64 = torch.float64
@@ -443,7 +443,7 @@ def test_force_in_parts_is_the_force(monkeypatch):
     with torch.no_grad():
         z = torch.randn(6, 7, 2, dtype=F64, generator=seeded(0))
         whole = model._force(x)(z)
-        monkeypatch.setattr("vaekit.models.hamiltonian._VALUES", 80)
+        monkeypatch.setattr("vaekit.models.refined._VALUES", 80)
         torch.testing.assert_close(model._force(x)(z), whole)
     torch.testing.assert_close(model._force(x)(z).detach(), whole)
 

@@ -12,7 +12,8 @@ from torch import nn
 
 import vaekit as vk
 from vaekit import engine
-from vaekit.engine import compilation, streams, threads
+from vaekit.engine import streams
+from vaekit.engine.speed import compilation, threads
 from vaekit.errors import BusyError
 from vaekit.evaluation import ais, log_marginal
 

@@ -14,7 +14,7 @@ import vaekit as vk
 from vaekit.distributions.base import from_noise, noise_shape
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.models import view as view_module
-from vaekit.models.keyed import content_keys
+from vaekit.models.draws import content_keys
 from vaekit.models.rows import chosen
 from vaekit.models.view import View
 from vaekit.objectives import Loss, Objective
@@ -265,7 +265,7 @@ def test_a_row_of_weight_zero_changes_nothing():
 
 def test_weights_of_the_aggregate_posterior_by_enumeration():
     """q(z) from whole-batch weights is the weighted average, whatever the row's own share."""
-    from vaekit.objectives.beta_tc import log_batch_weights
+    from vaekit.objectives.total_correlation import log_batch_weights
 
     weight = torch.tensor([0.5, 2.0, 1.0, 4.0])
     shares = log_batch_weights(4, float(weight.sum()), "stratified", weight).exp()

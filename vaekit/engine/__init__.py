@@ -5,18 +5,8 @@ The one package that touches global state, of torch (its random streams, denorma
 """
 
 from vaekit.engine import world
-from vaekit.engine.adam import Adam
 from vaekit.engine.caches import cache_dir
-from vaekit.engine.compilation import (
-    Compile,
-    PayingCompilation,
-    can_compile,
-    check_compile,
-    compile_cache,
-    compiled,
-    compiled_once,
-    compiler,
-)
+from vaekit.engine.description import describe, describe_run
 from vaekit.engine.devices import (
     NetworkDtype,
     Precision,
@@ -31,10 +21,20 @@ from vaekit.engine.devices import (
     resolve_device,
 )
 from vaekit.engine.memory import keeping_memory
-from vaekit.engine.models import evaluating, model_device, model_dtype, training
-from vaekit.engine.report import describe, describe_run
+from vaekit.engine.modes import evaluating, model_device, model_dtype, training
+from vaekit.engine.speed.adam import Adam
+from vaekit.engine.speed.compilation import (
+    Compile,
+    PayingCompilation,
+    can_compile,
+    check_compile,
+    compile_cache,
+    compiled,
+    compiled_once,
+    compiler,
+)
+from vaekit.engine.speed.threads import calls_matter, in_notebook, is_small_step, run_flushing_denormals, threads_for
 from vaekit.engine.streams import Stream, block_seed, draw_seed, fork_rng, seeded
-from vaekit.engine.threads import calls_matter, in_notebook, is_small_step, run_flushing_denormals, threads_for
 
 __all__ = [
     "Adam",

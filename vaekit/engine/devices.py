@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.engine.memory import keeping_memory
-from vaekit.engine.models import evaluating, model_device, model_dtype
+from vaekit.engine.modes import evaluating, model_device, model_dtype
 from vaekit.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bf16"]

@@ -5,19 +5,12 @@ from typing import TYPE_CHECKING
 from vaekit.lazy import attributes
 
 if TYPE_CHECKING:
-    from vaekit.models.hamiltonian import Hamiltonian
+    from vaekit.models.refined import Hamiltonian, SemiAmortized
     from vaekit.models.rows import Batch
-    from vaekit.models.semi_amortized import SemiAmortized
     from vaekit.models.vae import VAE
     from vaekit.models.view import View
 
-_WHERE = {
-    "Batch": "rows",
-    "Hamiltonian": "hamiltonian",
-    "SemiAmortized": "semi_amortized",
-    "VAE": "vae",
-    "View": "view",
-}
+_WHERE = {"Batch": "rows", "Hamiltonian": "refined", "SemiAmortized": "refined", "VAE": "vae", "View": "view"}
 
 __all__ = [
     "Batch",

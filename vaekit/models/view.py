@@ -20,8 +20,7 @@ from vaekit.distributions import check_support
 from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import checks
-from vaekit.models.draws import Block, Sampling, blocks
-from vaekit.models.keyed import Key, RowNoise, transformed
+from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks, transformed
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, read, slices, taken
 from vaekit.traits import ModelTraits, told
 from vaekit.transforms.base import as_floating, as_transform

@@ -1,6 +1,6 @@
-"""The gradient of an objective: by a backward pass, or as one compiled graph of loss, gradient and norm."""
+"""Losses and their gradients: backward, compiled, of an adversary, and what happens where one is not finite."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
 from vaekit import engine
+from vaekit.errors import TrainingError
 from vaekit.models.rows import Batch
 from vaekit.objectives import Loss, Objective
 
@@ -145,3 +146,97 @@ class OneGraph:
         if self.is_replayed:  # the next replay writes into the same memory, and totals of an epoch are kept for longer
             loss = Loss(loss.value.clone(), {name: term.clone() for name, term in loss.terms.items()})
         return loss, norm
+
+
+MAX_SKIPPED = 3
+"""So many moves in a row that were not finite end training."""
+
+
+class Guard:
+    """Decides whether an update is made, and puts back what its forward pass changed where it is not.
+
+    Args:
+        buffers: what a forward pass may change, such as running statistics.
+
+    Attributes:
+        num_skipped: how many updates were left out.
+        in_a_row: how many of them were the last ones.
+    """
+
+    def __init__(self, buffers: list[Tensor]) -> None:
+        self.buffers = buffers
+        self.num_skipped = self.in_a_row = 0
+
+    def keep(self) -> list[Tensor]:
+        """The buffers before the forward pass."""
+        return [buffer.clone() for buffer in self.buffers]
+
+    def passes(self, kept: list[Tensor], value: Tensor, why: Callable[[], str]) -> bool:
+        """Whether `value`, shape (), is finite; elsewhere the kept buffers are put back, and the update is counted.
+
+        Raises:
+            TrainingError: with the words of `why`, after three updates in a row that were not finite.
+        """
+        if bool(torch.isfinite(value)):
+            self.in_a_row = 0
+            return True
+        for buffer, before in zip(self.buffers, kept, strict=True):
+            buffer.copy_(before)
+        self.num_skipped += 1
+        self.in_a_row += 1
+        if self.in_a_row >= MAX_SKIPPED:
+            raise TrainingError(why())
+        return False
+
+
+class Adversary:
+    """Moves `objective.adversary_parameters()` by Adam; skips the move where the loss or its gradient is not finite.
+
+    Args:
+        objective: an objective, whose adversary has parameters.
+        model: the model; only its buffers may change here.
+        buffers: those of model and objective that a forward pass may change, put back where a move is skipped.
+    """
+
+    def __init__(self, objective: Objective, model: Any, buffers: list[Tensor]) -> None:
+        self.objective, self.model, self.guard = objective, model, Guard(buffers)
+        self.parameters = list(objective.adversary_parameters())
+        # The betas of Kim & Mnih (2018): an opponent that moves calls for a short memory.
+        self.optimizer = engine.Adam(self.parameters, lr=objective.adversary_learning_rate, betas=(0.5, 0.9))
+
+    @property
+    def num_skipped(self) -> int:
+        """How many moves were left out."""
+        return self.guard.num_skipped
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """One step on a batch; returns the terms of the adversary's loss, none if the step was skipped."""
+        kept = self.guard.keep()
+        model, weighted = given(self.model, batch.context), () if batch.weight is None else (batch.weight,)
+        loss = self.objective.adversary(model, batch.x, *weighted)
+        gradients = torch.autograd.grad(loss.value, self.parameters, allow_unused=True)
+        squares = [g.square().sum() for g in gradients if g is not None]
+        value = loss.value.detach()
+        if not self.guard.passes(kept, value + torch.stack(squares).sum(), lambda: self._diagnosis(value)):
+            return {}
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.terms
+
+    @staticmethod
+    def _diagnosis(value: Tensor) -> str:
+        return (
+            f"{MAX_SKIPPED} steps of the adversary in a row were not finite (loss {float(value):g}). "
+            "Lower the objective's adversary_learning_rate."
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser and counts."""
+        return {"optimizer": self.optimizer.state_dict(), "counts": (self.guard.num_skipped, self.guard.in_a_row)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.guard.num_skipped, self.guard.in_a_row = state["counts"]

@@ -20,10 +20,9 @@ from vaekit.saving import spec
 from vaekit.training.callbacks import Callback
 from vaekit.training.checkpoint import load_checkpoint, save_checkpoint
 from vaekit.training.gradients import given
-from vaekit.training.history import History
+from vaekit.training.history import History, Totals
 from vaekit.training.settings import INITIAL, NOISE, ORDER, VALID, TrainerSettings
 from vaekit.training.step import Step
-from vaekit.training.totals import Totals
 
 _VALID_ROWS = 1024
 _CHECKPOINT_SECONDS = 10.0

@@ -10,9 +10,7 @@ from vaekit.errors import ConfigError
 from vaekit.models.rows import Batch
 from vaekit.models.view import View, require
 from vaekit.objectives import Loss, Objective
-from vaekit.training.adversary import Adversary
-from vaekit.training.gradients import Backward, OneGraph, norm_of
-from vaekit.training.guard import MAX_SKIPPED, Guard
+from vaekit.training.gradients import MAX_SKIPPED, Adversary, Backward, Guard, OneGraph, norm_of
 from vaekit.training.settings import TrainerSettings
 from vaekit.traits import ModuleTraits, told
 

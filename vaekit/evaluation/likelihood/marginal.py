@@ -12,8 +12,7 @@ from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_f
 from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation.estimate import MANY_UNRELIABLE, Estimate
 from vaekit.evaluation.weights import RunningMoments, TailIndex, WeightSums
-from vaekit.models.draws import Sampling
-from vaekit.models.keyed import Key
+from vaekit.models.draws import Key, Sampling
 from vaekit.models.view import View
 
 

@@ -74,7 +74,7 @@ def compiled(
         return function
     os.environ[_CACHE_VARIABLE] = str(compile_cache())
     if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # since then torch takes a filter and such passes
-        from vaekit.engine.passes import ConvertBeforeTransposing
+        from vaekit.engine.speed.graph_passes import ConvertBeforeTransposing
 
         options = {"post_grad_custom_pre_pass": ConvertBeforeTransposing(), **(options or {})}
         options["guard_filter_fn"] = _guards_that_can_fail

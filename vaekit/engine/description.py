@@ -2,9 +2,9 @@
 
 import torch
 
-from vaekit.engine.compilation import can_compile, compile_cache, compiler
 from vaekit.engine.devices import has_fast_bf16, memory_format, resolve_device
-from vaekit.engine.threads import flushes_denormals, is_flushing
+from vaekit.engine.speed.compilation import can_compile, compile_cache, compiler
+from vaekit.engine.speed.threads import flushes_denormals, is_flushing
 
 About = dict[str, str | int | bool | None]
 

@@ -1,0 +1,1 @@
+"""What makes steps fast without changing what they compute."""
