@@ -75,3 +75,11 @@ def distance_chunks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.nd
     """Slices of the rows of a, each with its squared distances to all of b, 32 MiB at a time."""
     for rows in slices(len(a), max(1, _VALUES // len(b))):
         yield rows, squared_distances(a[rows], b)
+
+
+def seeded_copy(classifier: Any, rng: np.random.Generator) -> Any:
+    """A copy whose unset random states, those of its parts included, are drawn: no global stream is touched."""
+    from sklearn.base import clone
+
+    states = [k for k, v in classifier.get_params().items() if k.split("__")[-1] == "random_state" and v is None]
+    return clone(classifier).set_params(**{name: int(rng.integers(2**31)) for name in states})

@@ -11,8 +11,7 @@ from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError
 from vaekit.kernels import gaussian_kernel, unbiased_mmd, weighted_mmd
-from vaekit.objectives.base import Loss, Objective, average
-from vaekit.objectives.total_correlation import as_factorized
+from vaekit.objectives.base import Loss, Objective, as_factorized, average
 
 
 class DIPVAE(Objective):

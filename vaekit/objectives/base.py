@@ -1,4 +1,4 @@
-"""What an objective is."""
+"""What an objective is, and what several of them share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
+from vaekit.distributions import Product
+from vaekit.errors import ConfigError
 
 
 class Loss(NamedTuple):
@@ -101,3 +104,38 @@ class Objective(nn.Module, ABC):
     def adversary(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss of the adversary on the same batch; only objectives with `adversary_parameters` have one."""
         raise RuntimeError(f"{type(self).__name__} has no adversary")
+
+
+def terms_of(draws: bounds.Draw) -> dict[str, Tensor]:
+    """The bounds of K draws, per point: `iwae`, and the `elbo` with its two parts; the KL is a sampled one."""
+    return {
+        "iwae": bounds.log_mean_exp(draws.log_weights),
+        "elbo": draws.log_weights.mean(0),
+        "log_likelihood": draws.log_likelihood.mean(0),
+        "kl": (draws.log_posterior - draws.log_prior).mean(0),
+    }
+
+
+def validation_terms_of(model: LatentVariableModel, x: Tensor, num_samples: int) -> dict[str, Tensor]:
+    """`terms_of` fresh draws: what objectives over several draws are validated by."""
+    return terms_of(bounds.draw(model, x, num_samples))
+
+
+def as_factorized(q: Distribution, what: str) -> Product:
+    """q itself, a product over the dimensions of z that can be reparameterised.
+
+    Args:
+        q: the posterior of a batch.
+        what: what is defined for such posteriors only, for the message.
+
+    Raises:
+        ConfigError: if q is something else.
+    """
+    if not isinstance(q, Product):
+        raise ConfigError(
+            f"{what} is defined for a factorised posterior, such as DiagonalNormal; got {type(q).__name__}, whose "
+            "dimensions are correlated given x. Use such a posterior, or another objective."
+        )
+    if not q.has_rsample:
+        raise ConfigError(f"the gradient of {what} needs a posterior that can be reparameterised; {q} cannot")
+    return q

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaekit import bounds
 from vaekit.bounds import Draw, LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective, average
+from vaekit.objectives.base import Loss, Objective, average, terms_of, validation_terms_of
 
 
 class IWAE(Objective):
@@ -52,21 +52,6 @@ class IWAE(Objective):
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound with the K of training chooses the weights: a model fitted by IWAE has a loose ELBO."""
         return validation_terms_of(model, x, self.num_samples)
-
-
-def terms_of(draws: bounds.Draw) -> dict[str, Tensor]:
-    """The bounds of K draws, per point: `iwae`, and the `elbo` with its two parts; the KL is a sampled one."""
-    return {
-        "iwae": bounds.log_mean_exp(draws.log_weights),
-        "elbo": draws.log_weights.mean(0),
-        "log_likelihood": draws.log_likelihood.mean(0),
-        "kl": (draws.log_posterior - draws.log_prior).mean(0),
-    }
-
-
-def validation_terms_of(model: LatentVariableModel, x: Tensor, num_samples: int) -> dict[str, Tensor]:
-    """`terms_of` fresh draws: what objectives over several draws are validated by."""
-    return terms_of(bounds.draw(model, x, num_samples))
 
 
 class MIWAE(Objective):

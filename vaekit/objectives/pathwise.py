@@ -8,8 +8,7 @@ from torch import Tensor
 from vaekit import bounds
 from vaekit.bounds import Draw, LatentVariableModel
 from vaekit.errors import ConfigError
-from vaekit.objectives.base import Loss, Objective, average
-from vaekit.objectives.importance import terms_of, validation_terms_of
+from vaekit.objectives.base import Loss, Objective, average, terms_of, validation_terms_of
 
 
 def with_pathwise_gradient(value: Tensor, z: Tensor, draws: Draw, path: Tensor, generative: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Training: one loop, callbacks, history and checkpoints; a prior fitted afterwards."""
 
 from vaekit.engine import Adam
-from vaekit.training.callbacks import Callback, CollapseWarning
+from vaekit.training.callbacks import Callback
+from vaekit.training.collapse import CollapseWarning
 from vaekit.training.history import History
 from vaekit.training.second_stage import fit_prior
 from vaekit.training.trainer import Trainer

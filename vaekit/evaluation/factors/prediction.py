@@ -9,8 +9,7 @@ import torch
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.factors.codes import Table, as_table, bootstrap_stderr, gap_to_second
-from vaekit.evaluation.rows import noise
-from vaekit.evaluation.samples.classifier import seeded_copy
+from vaekit.evaluation.rows import noise, seeded_copy
 
 
 def above_chance(hits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -8,21 +8,13 @@ import torch
 
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.rows import as_pair, noise
+from vaekit.evaluation.rows import as_pair, noise, seeded_copy
 
 
 def _default_classifier() -> Any:
     from sklearn.ensemble import ExtraTreesClassifier
 
     return ExtraTreesClassifier(100, min_samples_leaf=2)
-
-
-def seeded_copy(classifier: Any, rng: np.random.Generator) -> Any:
-    """A copy whose unset random states, those of its parts included, are drawn: no global stream is touched."""
-    from sklearn.base import clone
-
-    states = [k for k, v in classifier.get_params().items() if k.split("__")[-1] == "random_state" and v is None]
-    return clone(classifier).set_params(**{name: int(rng.integers(2**31)) for name in states})
 
 
 def _scores(classifier: Any, rows: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Whether codes tell the factors of variation apart: scores of disentanglement."""
