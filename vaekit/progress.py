@@ -8,11 +8,10 @@ T = TypeVar("T")
 
 
 def track(items: Sequence[T], label: str) -> Iterator[T]:
-    """Yield the items, with a bar where stderr is a terminal and silently elsewhere."""
+    """The items in turn, with a bar where stderr is a terminal and silently elsewhere."""
     if not sys.stderr.isatty():
-        yield from items
-        return
+        return iter(items)
     from rich.console import Console
     from rich.progress import track as rich_track
 
-    yield from rich_track(items, description=label, console=Console(stderr=True), transient=True)
+    return iter(rich_track(items, description=label, console=Console(stderr=True), transient=True))

@@ -6,7 +6,7 @@ Distributions have `distributions.base.Hooks`, heads `conditional.ConditionalDis
 `transforms.Transform`, objectives `objectives.Objective`, callbacks `training.Callback`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -17,6 +17,11 @@ def told(kind: type[T], thing: object) -> T:
     """What a thing says of itself: an instance of one of the classes below, made of its attributes."""
     said: dict[str, Any] = {field.name: getattr(thing, field.name, field.default) for field in fields(kind)}  # type: ignore[arg-type]
     return kind(**said)
+
+
+def all_told(kind: type[T], things: Iterable[object]) -> list[T]:
+    """What each of several things says of itself."""
+    return [told(kind, thing) for thing in things]
 
 
 @dataclass(frozen=True)

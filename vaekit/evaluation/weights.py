@@ -161,3 +161,26 @@ def _index(largest: Tensor) -> Tensor:
     if bool(usable.any()):
         result[usable] = generalized_pareto_index(excesses[:, usable])
     return result
+
+
+class Weights:
+    """The importance weights of K draws of each row, which arrive in blocks: their sums, and the tail of each row.
+
+    Args:
+        num_rows: N.
+        num_samples: K.
+    """
+
+    def __init__(self, num_rows: int, num_samples: int) -> None:
+        self.num_samples = num_samples
+        self.sums, self.tails = WeightSums(num_rows), TailIndex(num_rows, num_samples)
+
+    def add(self, rows: slice, log_weights: Tensor) -> None:
+        """Add draws of some rows: log w of shape (K', B)."""
+        log_weights = log_weights.double().cpu()
+        self.sums.add(rows, log_weights)
+        self.tails.add(rows, log_weights)
+
+    def summary(self) -> dict[str, Tensor]:
+        """`ess` and `max_weight` of each row, shape (N,) each, by the names that an `Estimate` has for them."""
+        return {"ess": self.sums.ess, "max_weight": self.sums.max_weight}

@@ -225,11 +225,13 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
     rows_at_once = min(num_rows, block_rows, chunk)
     passes = _Passes(model, rows_at_once, max(1, chunk // rows_at_once), pays)
     row_blocks = slices(num_rows, block_rows)
+    prior: Distribution | None = None
     for i, rows in enumerate(track(row_blocks, "evaluating") if how.progress else row_blocks):
         with engine.seeded(engine.block_seed(seed, i)):
             batch = source.batch(rows, noise)
             # Seeded, too: a posterior that is refined draws noise.
-            q, prior = model.posterior(batch.x) if noise is None else noise.posterior(model, batch), model.prior()
+            q = model.posterior(batch.x) if noise is None else noise.posterior(model, batch)
+            prior = model.prior() if prior is None else prior
         draw = _BlockDraws(q, seed, i) if noise is None else KeyedDraws(q, model, batch, seed)
         for first in range(0, num_samples, _TOGETHER * BLOCK_SAMPLES):
             num_together = min(_TOGETHER * BLOCK_SAMPLES, num_samples - first)
@@ -284,6 +286,8 @@ class _Passes:
 
     def log_likelihood(self, z: Tensor, y: Tensor) -> Tensor:
         """log p(y|z) for z of shape (K, B, *Z) and y of shape (B, *X): shape (K, B)."""
+        if len(z) <= self.num_samples and len(y) <= self.num_rows:
+            return self._pass(z, y)
         columns = [
             torch.cat([self._pass(z[samples, rows], y[rows]) for samples in slices(len(z), self.num_samples)])
             for rows in slices(len(y), self.num_rows)

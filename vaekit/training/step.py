@@ -12,7 +12,7 @@ from vaekit.models.view import View, require
 from vaekit.objectives import Loss, Objective
 from vaekit.training.gradients import MAX_SKIPPED, Adversary, Backward, Guard, OneGraph, norm_of
 from vaekit.training.settings import TrainerSettings
-from vaekit.traits import ModuleTraits, told
+from vaekit.traits import ModuleTraits, all_told
 
 
 class Step:
@@ -52,8 +52,8 @@ class Step:
         buffers = [b for b in _saved_buffers(model, objective) if id(b) not in constants and b is not objective.step]
         self.guard = Guard(buffers)
         self.adversary = Adversary(objective, model, buffers) if apart else None
-        parts = (part for module in (model, objective) for part in module.modules())
-        can_compile = all(told(ModuleTraits, part).can_compile for part in parts)
+        parts = [part for module in (model, objective) for part in module.modules()]
+        can_compile = all(part.can_compile for part in all_told(ModuleTraits, parts))
         self.num_rows = num_rows or settings.batch_size
         self.plain = Backward(model, objective, self.parameters)
         self.gradients = self._gradients(settings.compile if can_compile else "off", num_steps)

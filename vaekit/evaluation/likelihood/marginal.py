@@ -11,7 +11,7 @@ from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
 from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation.estimate import MANY_UNRELIABLE, Estimate
-from vaekit.evaluation.weights import RunningMoments, TailIndex, WeightSums
+from vaekit.evaluation.weights import RunningMoments, Weights
 from vaekit.models.draws import Key, Sampling
 from vaekit.models.view import View
 
@@ -110,26 +110,24 @@ def iwae(
     """
     check_arguments(num_samples)
     view = View.of(model, x)
-    weights, tails = WeightSums(len(view)), TailIndex(len(view), num_samples)
+    weights = Weights(len(view), num_samples)
     offset = torch.zeros(len(view), dtype=torch.float64)
     with engine.evaluating_in(model, precision):
         for block in view.blocks(Sampling(num_samples, generator, compile, chunk_size, progress, key)):
             weights.add(block.rows, block.draws.log_weights)
-            tails.add(block.rows, block.draws.log_weights)
             offset[block.rows] = block.log_det.cpu()
-    return _from_weights(weights, tails, offset, num_samples, view.quantity)
+    return _from_weights(weights, offset, view.quantity)
 
 
-def _from_weights(weights: WeightSums, tails: TailIndex, offset: Tensor, num_samples: int, quantity: str) -> Estimate:
+def _from_weights(weights: Weights, offset: Tensor, quantity: str) -> Estimate:
     return Estimate(
-        value=weights.log_mean(num_samples) + offset,
-        stderr=weights.log_mean_stderr(num_samples),
-        ess=weights.ess,
-        max_weight=weights.max_weight,
-        num_samples=num_samples,
+        value=weights.sums.log_mean(weights.num_samples) + offset,
+        stderr=weights.sums.log_mean_stderr(weights.num_samples),
+        num_samples=weights.num_samples,
         method="iwae",
         quantity=quantity,
-        terms={"tail_index": tails.index},
+        terms={"tail_index": weights.tails.index},
+        **weights.summary(),
     )
 
 
@@ -169,9 +167,8 @@ def elbo_and_iwae(
     """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
     check_arguments(num_samples, kl)
     view = View.of(model, x)
-    weights, values = WeightSums(len(view)), RunningMoments(len(view))
+    weights, values = Weights(len(view), num_samples), RunningMoments(len(view))
     log_likelihoods, divergences = RunningMoments(len(view)), RunningMoments(len(view))
-    tails = TailIndex(len(view), num_samples)
     offset = torch.zeros(len(view), dtype=torch.float64)
     with engine.evaluating_in(model, precision):
         how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
@@ -183,11 +180,9 @@ def elbo_and_iwae(
             log_likelihoods.add(rows, draws.log_likelihood)
             divergences.add(rows, divergence)
             weights.add(rows, draws.log_weights)
-            tails.add(rows, draws.log_weights)
             offset[rows] = log_det.cpu()
-    common: dict[str, Any] = {"ess": weights.ess, "max_weight": weights.max_weight}
-    common |= {"num_samples": num_samples, "quantity": view.quantity}
+    common: dict[str, Any] = {"num_samples": num_samples, "quantity": view.quantity, **weights.summary()}
     terms = {"log_likelihood": log_likelihoods.mean + offset, "kl": divergences.mean}
     value = values.mean + offset
     lower = Estimate(value=value, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
-    return lower, _from_weights(weights, tails, offset, num_samples, view.quantity)
+    return lower, _from_weights(weights, offset, view.quantity)

@@ -12,7 +12,7 @@ from vaekit import engine
 from vaekit.bounds import LatentVariableModel, log_mean_exp
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Estimate
-from vaekit.evaluation.weights import TailIndex, WeightSums
+from vaekit.evaluation.weights import Weights
 from vaekit.models.draws import Sampling
 from vaekit.models.view import View
 
@@ -61,7 +61,7 @@ def bias_trend(
     view = View.of(model, x)
     values = {k: torch.zeros(len(view), dtype=torch.float64) for k in counts}
     errors = {k: torch.full((len(view),), math.nan, dtype=torch.float64) for k in counts}
-    weights, tails = WeightSums(len(view)), TailIndex(len(view), largest)
+    weights = Weights(len(view), largest)
     with engine.evaluating_in(model, precision):
         blocks = view.blocks(Sampling(largest, generator, compile, chunk_size, progress))
         for _, same_rows in groupby(blocks, key=lambda block: block.rows.start):
@@ -69,14 +69,13 @@ def bias_trend(
             rows = parts[0].rows
             log_weights = torch.cat([block.draws.log_weights.double().cpu() for block in parts])
             weights.add(rows, log_weights)
-            tails.add(rows, log_weights)
             for k in counts:
                 values[k][rows], errors[k][rows] = _grouped(log_weights, k)
                 values[k][rows] += parts[0].log_det.cpu()
     # One group tells nothing of its own error; the delta method does.
-    errors[largest] = weights.log_mean_stderr(largest)
-    common: dict[str, Any] = {"ess": weights.ess, "max_weight": weights.max_weight, "quantity": view.quantity}
-    terms = {largest: {"tail_index": tails.index}}
+    errors[largest] = weights.sums.log_mean_stderr(largest)
+    common: dict[str, Any] = {"quantity": view.quantity, **weights.summary()}
+    terms = {largest: {"tail_index": weights.tails.index}}
     return {
         k: Estimate(value=values[k], stderr=errors[k], num_samples=k, method="iwae", terms=terms.get(k, {}), **common)
         for k in counts
