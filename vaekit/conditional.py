@@ -83,7 +83,8 @@ class _PerElementConv(nn.Module):
         self.conv = nn.Conv2d(channels, prod(param_shape[:-2]), 1)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.conv(h)
+        result: Tensor = self.conv(h)
+        return result
 
 
 class _FlatLinear(nn.Module):
@@ -94,7 +95,8 @@ class _FlatLinear(nn.Module):
         self.linear = nn.Linear(prod(out_shape), prod(param_shape))
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.linear(h.flatten(1))
+        result: Tensor = self.linear(h.flatten(1))
+        return result
 
 
 def _adapter(out_shape: tuple[int, ...], head: ConditionalDistribution) -> nn.Module:
@@ -180,7 +182,8 @@ class Conditional(nn.Module):
     def _run_network(self, probe: Tensor) -> Tensor:
         try:
             with engine.evaluating(self.network):
-                return self.network(probe)
+                result: Tensor = self.network(probe)
+                return result
         except Exception as error:
             raise ShapeError(
                 f"{type(self.network).__name__} fails on a batch of shape {tuple(probe.shape)} "
@@ -208,8 +211,10 @@ class Conditional(nn.Module):
             h = self.network(flat)
         low_params = low if self.head.autocast_params else None
         with engine.autocast(flat.device, low_params):
-            return self.adapter(h if low_params else h.to(flat.dtype)).to(flat.dtype)
+            result: Tensor = self.adapter(h if low_params else h.to(flat.dtype)).to(flat.dtype)
+            return result
 
     def forward(self, x: Tensor) -> Distribution:
         """The distribution given x of shape (..., *in_shape); batch shape (...)."""
-        return self.head(self.params(x))
+        result: Distribution = self.head(self.params(x))
+        return result

@@ -66,7 +66,8 @@ def gaussian_kl(loc_q: Tensor, tril_q: Tensor, loc_p: Tensor, tril_p: Tensor) ->
     shift = torch.linalg.solve_triangular(tril_p, (loc_p - loc_q).expand(shape[:-1]).unsqueeze(-1), upper=False)
     log_det = 2 * (tril_p.diagonal(dim1=-2, dim2=-1).log() - tril_q.diagonal(dim1=-2, dim2=-1).log()).sum(-1)
     trace = ratio.square().sum((-2, -1))
-    return 0.5 * (trace + shift.square().sum((-2, -1)) - shape[-1] + log_det)
+    result: Tensor = 0.5 * (trace + shift.square().sum((-2, -1)) - shape[-1] + log_det)
+    return result
 
 
 def _gaussians(q: Distribution, p: Distribution) -> Tensor | None:

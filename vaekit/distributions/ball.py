@@ -114,6 +114,8 @@ class WrappedNormal(Base):
         "scale": constraints.independent(constraints.positive, 1),
     }
     has_rsample = True
+    loc: Tensor
+    scale: Tensor
 
     def __init__(self, loc: Tensor, scale: Tensor, curvature: float = 1.0) -> None:
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
@@ -146,7 +148,8 @@ class WrappedNormal(Base):
         """log p(z) in nats with respect to the Riemannian measure, shape (*batch)."""
         v, scale = log_map(self.loc.double(), value.double(), self.curvature), self.scale.double()
         normal = -0.5 * (v / scale).square() - scale.log() - HALF_LOG_TWO_PI
-        return (normal.sum(-1) - log_volume(v, self.curvature)).to(self.loc.dtype)
+        result: Tensor = (normal.sum(-1) - log_volume(v, self.curvature)).to(self.loc.dtype)
+        return result
 
 
 def check_curvature(curvature: float) -> float:

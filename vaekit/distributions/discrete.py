@@ -54,7 +54,8 @@ def _sum_log1p(values: Tensor) -> Tensor:
     if not length:
         return rest
     products = values.add_(1)[..., : length * width].unflatten(-1, (length, width)).prod(-2)
-    return products.log_().sum(-1).add_(rest)
+    result: Tensor = products.log_().sum(-1).add_(rest)
+    return result
 
 
 class Bernoulli(Hooks, TorchBernoulli):
@@ -77,7 +78,8 @@ class Bernoulli(Hooks, TorchBernoulli):
         if torch.compiler.is_compiling():  # the compiler fuses the plain formula
             return _log_mass(self.logits, value)
         try:
-            return _LogMass.apply(self.logits, value)
+            result: Tensor = _LogMass.apply(self.logits, value)  # type: ignore[no-untyped-call]
+            return result
         except RuntimeError:  # within a transform of torch.func; an error of another kind comes out again
             return _log_mass(self.logits, value)
 

@@ -84,7 +84,8 @@ class Ancestral(Base):
 
     def layers(self, value: Tensor) -> tuple[Tensor, ...]:
         """The layers z_1, ..., z_L of a flat z of shape (..., sum of sizes)."""
-        return value.split(self.sizes, -1)
+        result: tuple[Tensor, ...] = value.split(self.sizes, -1)
+        return result
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, sum of sizes)."""

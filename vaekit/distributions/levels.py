@@ -45,7 +45,8 @@ class OrdinalCategorical(Categorical):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws as integers in the dtype of the parameters, as every other likelihood of numbers returns them."""
-        return super().sample(torch.Size(sample_shape)).to(self.logits.dtype)
+        result: Tensor = super().sample(torch.Size(sample_shape)).to(self.logits.dtype)  # type: ignore[no-untyped-call]
+        return result
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats; x holds integers of any dtype."""

@@ -145,7 +145,8 @@ class LowRankNormal(Base):
         """Draws made of given normal noise, shape (*sample, *batch, *event)."""
         own, common = noise.to(self.loc).split((math.prod(self.event_shape), self.factor.shape[-1]), -1)
         common = common.reshape(*common.shape[:-1], *[1] * self.event_ndims, -1)
-        return self.loc + self.scale * own.unflatten(-1, self.event_shape) + (self.factor * common).sum(-1)
+        result: Tensor = self.loc + self.scale * own.unflatten(-1, self.event_shape) + (self.factor * common).sum(-1)
+        return result
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z) in nats, shape (*batch,)."""

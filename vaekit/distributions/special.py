@@ -138,4 +138,5 @@ def normalizer(concentration: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
     Returns:
         Two tensors of the shape of `concentration`, differentiable once.
     """
-    return _Normalizer.apply(concentration, dimension)
+    result: tuple[Tensor, Tensor] = _Normalizer.apply(concentration, dimension)  # type: ignore[no-untyped-call]
+    return result

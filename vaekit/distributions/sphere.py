@@ -159,7 +159,7 @@ class VonMisesFisher(Base):
         shape = torch.Size(sample_shape) + self.batch_shape
         kappa, length = self._kappa.expand(shape), self._length.detach().expand(shape)
         angle = draw_angle(kappa.detach(), self.dimension)
-        angle = _ImplicitAngle.apply(kappa, angle, length, self.dimension).unsqueeze(-1)
+        angle = _ImplicitAngle.apply(kappa, angle, length, self.dimension).unsqueeze(-1)  # type: ignore[no-untyped-call]
         around = torch.randn(*shape, self.dimension - 1, dtype=self.loc.dtype, device=self.loc.device).double()
         around = around / around.norm(dim=-1, keepdim=True)
         z = torch.cat([torch.cos(angle), torch.sin(angle) * around], -1)

@@ -15,7 +15,7 @@ class _OpenUnitInterval(constraints.interval):
     """0 < x < 1."""
 
     def __init__(self) -> None:
-        super().__init__(0.0, 1.0)
+        super().__init__(0.0, 1.0)  # type: ignore[no-untyped-call]
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each element lies strictly inside."""
@@ -39,12 +39,13 @@ class _UnitSphere(Support):
     """|z| = 1, up to the rounding of a vector's entries."""
 
     event_dim = 1
-    words = "the unit sphere"  # type: ignore[assignment]
+    words = "the unit sphere"
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each vector lies on the sphere."""
         tolerance = 10 * torch.finfo(value.dtype).eps
-        return (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
+        result: Tensor = (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
+        return result
 
     def nearest(self, value: Tensor) -> Tensor:
         """The point of the sphere in the direction of each vector."""
@@ -91,7 +92,8 @@ def element_support(distribution: Distribution) -> constraints.Constraint:
     support: Any = distribution.support
     while isinstance(support, constraints.independent):
         support = support.base_constraint
-    return support
+    result: constraints.Constraint = support
+    return result
 
 
 def describe_support(distribution: Distribution) -> str:
@@ -134,7 +136,8 @@ def centre(distribution: Distribution) -> Tensor:
 def elements(distribution: Distribution) -> Distribution:
     """The elementwise distribution behind a product, ours or torch's; any other one itself."""
     if isinstance(distribution, Independent):
-        return distribution.base_dist
+        result: Distribution = distribution.base_dist
+        return result
     return distribution.base if isinstance(distribution, Product) else distribution
 
 

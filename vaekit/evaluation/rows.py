@@ -68,7 +68,8 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     norms = np.square(a).sum(1)[:, None] + np.square(b).sum(1)
     distances = norms - 2 * (a @ b.T)
     distances[distances < 1e-12 * norms] = 0
-    return distances
+    result: np.ndarray = distances
+    return result
 
 
 def distance_chunks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -85,7 +85,8 @@ class SequenceCategorical(ConditionalDistribution):
             hidden[:, 0] = False
             read = torch.where(hidden, self.num_tokens + 1, read)
         states, _ = self.gru(self._inputs(read, context), torch.tanh(context).unsqueeze(0).contiguous())
-        return self.output(states)
+        result: Tensor = self.output(states)
+        return result
 
     def step(self, token: Tensor | None, state: Tensor | None, context: Tensor) -> tuple[Tensor, Tensor]:
         """The last token (N,), None at the start, and the state to logits (N, V) and the next state."""

@@ -109,7 +109,8 @@ class MaskedMLP(nn.Module):
         h = self.layers[0](x.flatten(-2))
         if self.of_context is not None:
             h = h + self.of_context(context)
-        return self.layers[1:](h).unflatten(-1, self.out_shape)
+        result: Tensor = self.layers[1:](h).unflatten(-1, self.out_shape)
+        return result
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -149,7 +150,7 @@ class MaskedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H, W)."""
-        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)  # type: ignore[arg-type]
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
 
 
 class PixelCNN(nn.Module):
@@ -200,4 +201,5 @@ class PixelCNN(nn.Module):
         h = self.first(2 * x / (self.num_levels - 1) - 1) + contexts[0]
         for layer, shift in zip(self.layers, contexts[1:], strict=True):
             h = h + F.elu(layer(F.elu(h)) + shift)
-        return self.last(F.elu(h)).unflatten(1, (-1, self.num_levels))
+        result: Tensor = self.last(F.elu(h)).unflatten(1, (-1, self.num_levels))
+        return result

@@ -32,10 +32,13 @@ def _run(blocks: nn.Sequential, x: Tensor, bears_low_precision: bool) -> Tensor:
     On maps with a side of 1, taps of a 3 x 3 kernel meet nothing but padding, and torch's bfloat16 kernels for CPUs
     leave the gradients of such taps as they find the memory.
     """
+    out: Tensor
     if bears_low_precision or not torch.is_autocast_enabled(x.device.type):
-        return blocks(_channels_last(x))
-    with torch.autocast(x.device.type, enabled=False):
-        return blocks(_channels_last(x.to(next(blocks.parameters()).dtype)))
+        out = blocks(_channels_last(x))
+    else:
+        with torch.autocast(x.device.type, enabled=False):
+            out = blocks(_channels_last(x.to(next(blocks.parameters()).dtype)))
+    return out
 
 
 def default_channels(sides: tuple[int, int]) -> tuple[int, ...]:
@@ -92,7 +95,8 @@ class ConvEncoder(nn.Module):
             layers += [nn.BatchNorm2d(outgoing)] if self.batch_norm else []
             layers.append(activation(self.activation))
             incoming = outgoing
-        return _channels_last(nn.Sequential(*layers))
+        result: nn.Sequential = _channels_last(nn.Sequential(*layers))
+        return result
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) to (B, channels[-1], H', W')."""
@@ -156,7 +160,8 @@ class ConvDecoder(nn.Module):
             )
             layers += [nn.BatchNorm2d(outgoing)] if self.batch_norm else []
             layers.append(activation(self.activation))
-        return _channels_last(nn.Sequential(*layers))
+        result: nn.Sequential = _channels_last(nn.Sequential(*layers))
+        return result
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, *in_shape) to (B, channels[-1], H, W)."""

@@ -36,7 +36,8 @@ class RescaleInput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for the scaled input."""
-        return self.network((x - self.low) / (self.high - self.low))
+        result: Tensor = self.network((x - self.low) / (self.high - self.low))
+        return result
 
 
 class LogInput(nn.Module):
@@ -65,7 +66,8 @@ class LogInput(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for the logarithms."""
         # The zeros of a dry run have no logarithm where the offset is 0.
-        return self.network((self.offset + x).clamp(min=torch.finfo(x.dtype).tiny).log())
+        result: Tensor = self.network((self.offset + x).clamp(min=torch.finfo(x.dtype).tiny).log())
+        return result
 
 
 class Parts(nn.Module):
@@ -100,4 +102,5 @@ class Parts(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """The network's output for the chosen parts of z, shape (B, sum of sizes)."""
         parts = z.split(self.sizes, -1)
-        return self.network(torch.cat([parts[i] for i in self.chosen], -1))
+        result: Tensor = self.network(torch.cat([parts[i] for i in self.chosen], -1))
+        return result

@@ -71,7 +71,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) to (B, width of the last layer)."""
-        return self.layers(x)
+        result: Tensor = self.layers(x)
+        return result
 
 
 class Dense(nn.Module):
@@ -91,4 +92,5 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x of shape (..., in_size)."""
-        return self.linear(self.mlp(x.reshape(-1, x.shape[-1]))).reshape(*x.shape[:-1], -1)
+        result: Tensor = self.linear(self.mlp(x.reshape(-1, x.shape[-1]))).reshape(*x.shape[:-1], -1)
+        return result

@@ -53,7 +53,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """h of shape (B, C, H, W)."""
-        return h + self.second(F.silu(self.first(F.silu(h))))
+        result: Tensor = h + self.second(F.silu(self.first(F.silu(h))))
+        return result
 
 
 class Descent(nn.Module):

@@ -62,7 +62,8 @@ class GRUEncoder(nn.Module):
         tokens = x.reshape(len(x), prod(self.in_shape)).long()
         with torch.autocast(x.device.type, enabled=False):
             states, _ = self.gru(self.embedding(tokens))
-        return states[torch.arange(len(x), device=x.device), self._last(tokens)]
+        result: Tensor = states[torch.arange(len(x), device=x.device), self._last(tokens)]
+        return result
 
     def _last(self, tokens: Tensor) -> Tensor:
         """The place of the first end token, or the last place, shape (B,)."""

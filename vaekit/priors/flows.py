@@ -31,7 +31,8 @@ class HalfNetwork(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(..., D // 2) to (..., D - D // 2, 2)."""
-        return self.dense(z).unflatten(-1, (-1, 2))
+        result: Tensor = self.dense(z).unflatten(-1, (-1, 2))
+        return result
 
 
 class AffineCoupling(nn.Module):

@@ -124,7 +124,8 @@ class ConvHierarchical(nn.Module):
 
     def descend(self, layer: int, above: Tensor, state: Tensor) -> Tensor:
         """The state at the layer at place `layer`, from the draw and the state of the layer above."""
-        return self.steps[layer](state, above)
+        result: Tensor = self.steps[layer](state, above)
+        return result
 
     def _step(self, layer: int, above: Tensor, state: Tensor | None) -> tuple[Distribution, Tensor]:
         state = self.descend(layer, above, self.start if state is None else state)

@@ -274,7 +274,8 @@ def _in_eval_mode(encoder: nn.Module, x: Tensor) -> Distribution:
     for module in restless:
         module.training = False
     try:
-        return encoder(x)
+        result: Distribution = encoder(x)
+        return result
     finally:
         for module in restless:
             module.training = True

@@ -219,9 +219,9 @@ def constructor(name: str) -> Callable[..., Any]:
     Raises:
         ArtifactError: if there is none.
     """
-    if name in _CORE:
-        return getattr(import_module(_CORE[name]), name)
     axis, _, member = name.partition(".")
-    if axis not in AXES or member not in components(axis):
+    known = components(axis) if axis in AXES else {}
+    if name not in _CORE and member not in known:
         raise ArtifactError(f"unknown component {name!r}: was the run saved by a newer vaekit?")
-    return components(axis)[member]
+    found: Callable[..., Any] = getattr(import_module(_CORE[name]), name) if name in _CORE else known[member]
+    return found

@@ -83,16 +83,19 @@ class _Foreign(Transform):
             setattr(self, flag, bool(getattr(transform, flag, False)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.own(x)
+        result: Tensor = self.own(x)
+        return result
 
     def inverse(self, y: Tensor) -> Tensor:
-        return self.own.inverse(y)
+        result: Tensor = self.own.inverse(y)
+        return result
 
     def with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.own.with_log_det(x) if hasattr(self.own, "with_log_det") else super().with_log_det(x)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.own.log_abs_det_jacobian(x, y)
+        result: Tensor = self.own.log_abs_det_jacobian(x, y)
+        return result
 
     def check(self, x: Tensor) -> None:
         if hasattr(self.own, "check"):

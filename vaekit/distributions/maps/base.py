@@ -113,6 +113,7 @@ class TorchTransform(Map):
 
 def _with_log_det(transform: Any, z: Tensor) -> tuple[Tensor, Tensor]:
     if hasattr(transform, "call_and_ladj"):
-        return transform.call_and_ladj(z)
+        result: tuple[Tensor, Tensor] = transform.call_and_ladj(z)
+        return result
     y = transform(z)
     return y, transform.log_abs_det_jacobian(z, y)

@@ -146,4 +146,5 @@ def spline_network(size: int, num_flows: int, num_bins: int, hidden: Sequence[in
             last = [layer for layer in step.modules() if isinstance(layer, nn.Linear)][-1]
             last.weight.mul_(0.1)
             last.bias.zero_()
-    return flow.transform
+    result: nn.Module = flow.transform
+    return result

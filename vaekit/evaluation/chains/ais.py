@@ -288,7 +288,8 @@ def _exact_draws(model: LatentVariableModel, z: Any, num_rows: int, quantity: st
         raise ShapeError(f"expected z of shape {expected}, one exact posterior draw per row of x; got {tuple(z.shape)}")
     if not bool(z.isfinite().all()):
         raise DataError("z has values that are NaN or infinite; it holds one exact posterior draw per row of x.")
-    return z
+    result: Tensor = z
+    return result
 
 
 def bdmc(

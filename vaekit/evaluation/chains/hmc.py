@@ -102,7 +102,8 @@ def effective_sample_size(draws: Tensor) -> Tensor:
     positive = (pairs > 0).cumprod(0)
     monotone = pairs.cummin(0).values
     tau = (2 * (positive * monotone).sum(0) - 1).clamp(min=1 / math.log10(total))
-    return total / tau
+    result: Tensor = total / tau
+    return result
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ def as_table(codes: Any, factors: Any, *, min_factors: int = 1) -> Table:
 
 def varies(codes: np.ndarray) -> np.ndarray:
     """Which columns of (N, D) are more than one number up to rounding, shape (D,)."""
-    return np.ptp(codes, axis=0) > 1e-9 * np.abs(codes).max(axis=0)
+    result: np.ndarray = np.ptp(codes, axis=0) > 1e-9 * np.abs(codes).max(axis=0)
+    return result
 
 
 def binned(codes: np.ndarray, num_bins: int) -> np.ndarray:
@@ -69,11 +70,13 @@ def binned(codes: np.ndarray, num_bins: int) -> np.ndarray:
     if num_bins < 2:
         raise ConfigError(f"num_bins is at least 2; got {num_bins}")
     low, width = codes.min(axis=0), np.where(varies(codes), np.ptp(codes, axis=0), np.inf)
-    return np.minimum(((codes - low) / width * num_bins).astype(np.int64), num_bins - 1)
+    result: np.ndarray = np.minimum(((codes - low) / width * num_bins).astype(np.int64), num_bins - 1)
+    return result
 
 
 def _entropy(p: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    return -(p * np.log(np.where(p > 0, p, 1))).sum(axis)
+    result: np.ndarray = -(p * np.log(np.where(p > 0, p, 1))).sum(axis)
+    return result
 
 
 def mutual_information(
@@ -107,7 +110,8 @@ def mutual_information(
 def gap_to_second(scores: np.ndarray) -> np.ndarray:
     """How far the best code of each factor is ahead of the next one: (D, F) to (F,). A single code has no rival."""
     ranked = np.sort(np.concatenate([scores, np.zeros((1, scores.shape[1]))]), axis=0)
-    return ranked[-1] - ranked[-2]
+    result: np.ndarray = ranked[-1] - ranked[-2]
+    return result
 
 
 def bootstrap_stderr(

@@ -61,6 +61,6 @@ def disentanglement(
     rows = torch.randperm(len(view), generator=own)[:max_rows]
     codes, factors = view.encode(generator=own, indices=rows).flatten(1), factors[rows.numpy()]
     return {
-        score.__name__: score(codes, factors, generator=own)  # type: ignore[operator]
+        score.__name__: score(codes, factors, generator=own)
         for score in (mig, sap, dci, factor_vae_score, beta_vae_score, modularity)
     }

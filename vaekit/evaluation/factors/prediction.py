@@ -29,7 +29,8 @@ def above_chance(hits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> n
         return np.zeros(hits.shape[1])
     recall = (members / members.sum(0)).T @ hits
     chance = 1 / members.shape[1]
-    return ((recall.mean(0) - chance) / (1 - chance)).clip(0, 1)
+    result: np.ndarray = ((recall.mean(0) - chance) / (1 - chance)).clip(0, 1)
+    return result
 
 
 def halves(table: Table, rng: np.random.Generator) -> tuple[Table, Table]:

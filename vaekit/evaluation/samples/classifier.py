@@ -19,11 +19,14 @@ def _default_classifier() -> Any:
 
 def _scores(classifier: Any, rows: np.ndarray) -> np.ndarray:
     """What orders the rows, from the surest of class 0 to the surest of class 1."""
+    scores: np.ndarray
     if hasattr(classifier, "predict_proba"):
-        return classifier.predict_proba(rows)[:, 1]
-    if hasattr(classifier, "decision_function"):
-        return classifier.decision_function(rows)
-    return classifier.predict(rows)
+        scores = classifier.predict_proba(rows)[:, 1]
+    elif hasattr(classifier, "decision_function"):
+        scores = classifier.decision_function(rows)
+    else:
+        scores = classifier.predict(rows)
+    return scores
 
 
 def _exact_p_value(predicted: np.ndarray, labels: np.ndarray) -> float:

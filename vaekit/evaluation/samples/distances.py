@@ -194,7 +194,8 @@ def transport_costs(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
     steps = np.union1d(np.arange(1, m + 1) * n, np.arange(1, n + 1) * m)
     widths = np.diff(steps, prepend=0) / (m * n)
     gaps = np.sort(x, axis=0)[(steps - 1) // n] - np.sort(y, axis=0)[(steps - 1) // m]
-    return widths @ np.abs(gaps) ** order
+    result: np.ndarray = widths @ np.abs(gaps) ** order
+    return result
 
 
 def _sliced(x: np.ndarray, y: np.ndarray, directions: np.ndarray, order: int) -> tuple[float, float]:
