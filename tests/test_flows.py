@@ -16,6 +16,7 @@ from vaekit import bounds, engine, kl, posteriors, priors
 from vaekit.distributions import Flow, Normal, Product, maps
 from vaekit.distributions.maps.vectors import solve_tanh
 from vaekit.errors import ConfigError, OwnDrawsOnlyError
+from vaekit.evaluation.health.aggregate import aggregate
 from vaekit.networks import MaskedMLP
 
 F64 = torch.float64
@@ -344,8 +345,8 @@ def test_a_collapsed_flow_has_no_active_units():
 
     model = Collapsed()
     with torch.no_grad(), engine.seeded(0):
-        code = vk.evaluation.aggregate.aggregate(model, model.sample(400), num_samples=64)
-        informed = vk.evaluation.aggregate.aggregate(LinearGaussian(), model.sample(400))
+        code = aggregate(model, model.sample(400), num_samples=64)
+        informed = aggregate(LinearGaussian(), model.sample(400))
     assert code.active_units == 0
     assert informed.active_units == 2
 

@@ -8,9 +8,15 @@ Distributions have `distributions.base.Hooks`, heads `conditional.ConditionalDis
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Data: TypeAlias = object
+"""Rows in their own units, shape (N, *X): a tensor, an array, a data frame, a data set, or a view of one.
+
+Of any library's type: whether they are numbers, and as many as a model takes, is found out where they meet it.
+"""
 
 
 def told(kind: type[T], thing: object) -> T:

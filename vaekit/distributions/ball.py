@@ -10,7 +10,7 @@ References:
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -123,7 +123,7 @@ class WrappedNormal(Base):
         super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=False)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """The open ball."""
         return PoincareBall(self.curvature)
 
@@ -137,7 +137,7 @@ class WrappedNormal(Base):
         r"""\( \mu \), shape (*batch, D)."""
         return self.loc
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch, D)."""
         shape = self._extended_shape(torch.Size(sample_shape))
         v = self.scale * torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)

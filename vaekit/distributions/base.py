@@ -1,7 +1,8 @@
 """What vaekit may ask of a distribution beside torch's own interface, with the answer of one that says nothing."""
 
 import copy
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import torch
 from torch import Size, Tensor
@@ -75,7 +76,7 @@ class Base(Hooks, Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (the name torch prescribes)
     parameters: ClassVar[tuple[str, ...]] = ()
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """The same distribution, repeated over `batch_shape`."""
         new, shape, ndims = copy.copy(self), Size(batch_shape), len(self.batch_shape)
         new._batch_shape = shape
@@ -86,10 +87,10 @@ class Base(Hooks, Distribution):
                 vars(new)[name] = value.expand(shape + own[ndims:])
         return new
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *event)."""
         with torch.no_grad():
-            return self.rsample(sample_shape)
+            return self.rsample(Size(sample_shape))
 
 
 _NOTHING = Hooks()

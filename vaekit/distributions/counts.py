@@ -1,6 +1,6 @@
 """Counts: Poisson, negative binomial, and either with more zeros."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ class Poisson(TorchPoisson):
         self.log_rate = log_rate
         super().__init__(log_rate.exp(), validate_args=validate_args)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Poisson":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Poisson":
         """The same distribution, repeated over `batch_shape`."""
         return Poisson(self.log_rate.expand(torch.Size(batch_shape)), validate_args=False)
 
@@ -82,7 +82,7 @@ class NegativeBinomial(Base):
         "log_mean": constraints.real,
         "dispersion": constraints.positive,
     }
-    support: Any = constraints.nonnegative_integer
+    support: constraints.Constraint = constraints.nonnegative_integer
     has_rsample = False
 
     def __init__(self, log_mean: Tensor, dispersion: Tensor, validate_args: bool | None = None) -> None:
@@ -99,7 +99,7 @@ class NegativeBinomial(Base):
         r"""\( \mu + \alpha \mu^2 \), shape (*batch)."""
         return self.mean + self.dispersion * self.mean**2
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws, integers in the dtype of the parameters, shape (*sample_shape, *batch)."""
         with torch.no_grad():
             gamma = Gamma(1 / self.dispersion, torch.ones_like(self.dispersion), validate_args=False)
@@ -149,7 +149,7 @@ class ZeroInflated(Base):
         super().__init__(base.batch_shape, validate_args=validate_args)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint | None:
         """That of `base`."""
         return self.base.support
 
@@ -164,7 +164,7 @@ class ZeroInflated(Base):
         extra = torch.sigmoid(self.logits) * self.base.mean**2
         return torch.sigmoid(-self.logits) * (self.base.variance + extra)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws, shape (*sample_shape, *batch)."""
         with torch.no_grad():
             x = self.base.sample(torch.Size(sample_shape))

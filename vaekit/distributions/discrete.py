@@ -1,6 +1,7 @@
 """Bits and one-hot codes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class _LogMass(torch.autograd.Function):
         return (value * logits).sub_(F.softplus(logits))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         logits, value = ctx.saved_tensors
         of_logits = (value - torch.sigmoid(logits)) * gradient
@@ -69,7 +70,7 @@ class Bernoulli(Hooks, TorchBernoulli):
         self.logits = self._param = logits
         Distribution.__init__(self, logits.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Bernoulli":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Bernoulli":
         """The same distribution, repeated over `batch_shape`."""
         return type(self)(self.logits.expand(batch_shape), validate_args=False)
 
@@ -133,7 +134,7 @@ class OneHotCategorical(Base):
         super().__init__(logits.shape[:split], logits.shape[split:], validate_args=False)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """One-hot vectors."""
         return constraints.independent(constraints.one_hot, self.event_ndims)
 
@@ -152,7 +153,7 @@ class OneHotCategorical(Base):
         """The most probable event, shape (*batch, *codes, C)."""
         return F.one_hot(self.log_probs.argmax(-1), self.log_probs.shape[-1]).to(self.log_probs.dtype)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *codes, C)."""
         return draw_one_hot(self.log_probs.expand(self._extended_shape(torch.Size(sample_shape))))
 

@@ -1,7 +1,7 @@
 """A distribution pushed through a chain of invertible maps."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class Flow(Base):
         names = ", ".join(type(map_).__name__ for map_ in self.maps)
         return f"Flow([{names}], batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)})"
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Flow":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Flow":
         """The same distribution, repeated over `batch_shape`."""
         return Flow(self.base.expand(torch.Size(batch_shape)), self.maps)
 
@@ -71,7 +71,7 @@ class Flow(Base):
         return self.base.has_rsample
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Real events."""
         return constraints.independent(constraints.real, len(self.event_shape))
 
@@ -89,12 +89,12 @@ class Flow(Base):
         """The image of the base's mean, shape (*batch, *event)."""
         return self._push(self.base.mean)[0]
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *event)."""
         with torch.no_grad():
             return self._draw(self.base.sample(torch.Size(sample_shape)))
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws by reparameterisation, shape (*sample_shape, *batch, *event)."""
         return self._draw(self.base.rsample(torch.Size(sample_shape)))
 

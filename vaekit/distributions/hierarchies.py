@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from vaekit.distributions.base import Base, hooks
 from vaekit.errors import ConfigError, ShapeError
@@ -73,7 +73,7 @@ class Ancestral(Base):
         return len(self.sizes) == 1 and hooks(self.first).has_exact_mean
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint | None:
         """That of the first layer, which the others share."""
         return self.first.support
 
@@ -87,12 +87,12 @@ class Ancestral(Base):
         result: tuple[Tensor, ...] = value.split(self.sizes, -1)
         return result
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, sum of sizes)."""
         with torch.no_grad():
             return self._draws(lambda i, d: d.sample(torch.Size(sample_shape) if i == 0 else torch.Size()))
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws by reparameterisation, shape (*sample_shape, *batch, sum of sizes)."""
         return self._draws(lambda i, d: d.rsample(torch.Size(sample_shape) if i == 0 else torch.Size()))
 

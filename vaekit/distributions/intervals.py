@@ -1,7 +1,7 @@
 """Numbers between 0 and 1: beta and continuous Bernoulli."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ class Beta(Base):
         "logits": constraints.real,
         "concentration": constraints.positive,
     }
-    support: Any = open_unit_interval
+    support: constraints.Constraint = open_unit_interval
     has_rsample = True
 
     def __init__(self, logits: Tensor, concentration: Tensor, validate_args: bool | None = None) -> None:
@@ -73,7 +73,7 @@ class Beta(Base):
         info = torch.finfo(value.dtype)
         return value.clamp(info.tiny, 1 - 0.5 * info.eps)
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch), strictly inside (0, 1)."""
         log_a, log_b = self._log_shapes()
         return self._inside(TorchBeta(log_a.exp(), log_b.exp(), validate_args=False).rsample(torch.Size(sample_shape)))
@@ -108,7 +108,7 @@ class ContinuousBernoulli(TorchContinuousBernoulli):
         tensor(3.4012)
     """
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "ContinuousBernoulli":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "ContinuousBernoulli":
         """The same distribution, repeated over `batch_shape`."""
         return ContinuousBernoulli(logits=self.logits.expand(torch.Size(batch_shape)), validate_args=False)
 

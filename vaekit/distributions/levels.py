@@ -1,6 +1,6 @@
 """Levels in their order: categories by number, and logistic distributions cut into levels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ class OrdinalCategorical(Categorical):
         tensor(1.)
     """
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "OrdinalCategorical":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "OrdinalCategorical":
         """The same distribution, repeated over `batch_shape`."""
         logits = self.logits.expand(torch.Size(batch_shape) + self.logits.shape[-1:])
         return OrdinalCategorical(logits=logits, validate_args=False)
@@ -43,7 +43,7 @@ class OrdinalCategorical(Categorical):
         """Var[x], shape (*batch)."""
         return (self.probs * (self._levels - self.mean.unsqueeze(-1)) ** 2).sum(-1)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws as integers in the dtype of the parameters, as every other likelihood of numbers returns them."""
         result: Tensor = super().sample(torch.Size(sample_shape)).to(self.logits.dtype)  # type: ignore[no-untyped-call]
         return result
@@ -127,7 +127,7 @@ class DiscretizedLogistic(Base):
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """The integers 0..L-1."""
         return constraints.integer_interval(0, self.num_levels - 1)
 
@@ -135,7 +135,7 @@ class DiscretizedLogistic(Base):
         """log P(x) in nats; x holds integers of any dtype."""
         return log_mass(value.to(self.loc.dtype), self.loc, self.scale, self.num_levels)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws, integers in the dtype of the parameters, shape (*sample_shape, *batch)."""
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
@@ -197,18 +197,18 @@ class DiscretizedLogisticMixture(MixtureSameFamily):
         components = DiscretizedLogistic(loc, scale, num_levels, validate_args=validate_args)
         super().__init__(Categorical(logits=logits, validate_args=validate_args), components, validate_args)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "DiscretizedLogisticMixture":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "DiscretizedLogisticMixture":
         """The same distribution, repeated over `batch_shape`."""
         own = (self.mixture_distribution.logits, self.loc, self.scale)
         logits, loc, scale = (part.expand(*batch_shape, part.shape[-1]) for part in own)
         return DiscretizedLogisticMixture(logits, loc, scale, self.num_levels, validate_args=False)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint | None:
         """The integers 0..L-1."""
         return self.component_distribution.support
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws, integers in the dtype of the parameters, shape (*sample_shape, *batch): component, then level."""
         with torch.no_grad():
             index = self.mixture_distribution.sample(torch.Size(sample_shape))
@@ -249,7 +249,7 @@ class CoupledDiscretizedLogisticMixture(Base):
         return f"{type(self).__name__}(batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)})"
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Events of the integers 0..L-1."""
         return constraints.independent(constraints.integer_interval(0, self.num_levels - 1), 3)
 
@@ -274,7 +274,7 @@ class CoupledDiscretizedLogisticMixture(Base):
             before.append(centred(level, self.num_levels))
         return total.logsumexp(-1).sum((-1, -2))
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws, integers in the dtype of the parameters, shape (*sample_shape, *batch, C, H, W)."""
         with torch.no_grad():
             index = Categorical(logits=self.logits, validate_args=False).sample(torch.Size(sample_shape))

@@ -1,7 +1,7 @@
 """Mixtures of distributions over one event, for many components and many points at once."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ class Mixture(Base):
     arg_constraints: dict[str, constraints.Constraint] = {"logits": constraints.real_vector}  # noqa: RUF012
     has_rsample = False
 
-    def __init__(self, logits: Tensor, components: Distribution, batch_shape: Any = ()) -> None:
+    def __init__(self, logits: Tensor, components: Distribution, batch_shape: Sequence[int] = ()) -> None:
         if logits.ndim != 1 or tuple(components.batch_shape) != tuple(logits.shape):
             raise ShapeError(
                 "a mixture expects weights of shape (K,) and components of batch shape (K,); "
@@ -69,7 +69,7 @@ class Mixture(Base):
         return hooks(self.components).has_exact_mean
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint | None:
         """That of the components."""
         return self.components.support
 
@@ -90,7 +90,7 @@ class Mixture(Base):
         weights = self.logits.exp().reshape(-1, *[1] * len(self.event_shape))
         return (weights * values).sum(0)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *event)."""
         shape = torch.Size(sample_shape) + self.batch_shape
         with torch.no_grad():

@@ -1,7 +1,7 @@
 """Normal distributions: fast, standard, and with a covariance of a diagonal plus a few columns."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class Normal(TorchNormal):
         self.loc, self.scale = loc, scale
         Distribution.__init__(self, loc.shape, validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Normal":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Normal":
         """The same distribution, repeated over `batch_shape`."""
         return type(self)(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
 
@@ -84,7 +84,7 @@ class LowRankNormal(Base):
         return f"LowRankNormal(batch_shape={batch}, event_shape={event}, rank={rank})"
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Real events."""
         return constraints.independent(constraints.real, self.event_ndims)
 
@@ -129,7 +129,7 @@ class LowRankNormal(Base):
         """Entropy in nats, shape (*batch,)."""
         return 0.5 * self.log_det + math.prod(self.event_shape) * (0.5 + HALF_LOG_TWO_PI)
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch, *event)."""
         shape = self._extended_shape(torch.Size(sample_shape))
         rank = (*shape[: len(shape) - self.event_ndims], *[1] * self.event_ndims, self.factor.shape[-1])

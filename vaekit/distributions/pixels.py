@@ -1,7 +1,6 @@
 """Images of integers, each element of which depends on those before it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -54,9 +53,9 @@ class AutoregressiveImage(Base):
         return self.batch_shape.numel() * self.event_shape.numel() * self.num_levels
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Bits, or the integers 0..L-1."""
-        element: Any = constraints.boolean
+        element: constraints.Constraint = constraints.boolean
         if self.num_levels > 2:
             element = constraints.integer_interval(0, self.num_levels - 1)
         return constraints.independent(element, len(self.event_shape))
@@ -74,7 +73,7 @@ class AutoregressiveImage(Base):
         chosen = torch.log_softmax(logits, 2).gather(2, x.long().unsqueeze(2))
         return chosen.flatten(1).sum(1).reshape(batch)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, element by element, shape (*sample_shape, *batch, *event)."""
         batch = torch.Size(sample_shape) + self.batch_shape
         num_channels, height, width = self.image_shape

@@ -1,6 +1,7 @@
 """A product of independent elements that can leave out unobserved ones."""
 
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class Product(Base):
         return self.base.has_rsample
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """The set of events of positive probability."""
         return constraints.independent(self.base.support, self.event_ndims)
 
@@ -90,11 +91,11 @@ class Product(Base):
         """Var[x] per element, shape (*batch, *event)."""
         return self.base.variance
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, *event)."""
         return self.base.sample(torch.Size(sample_shape))
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws by reparameterisation, shape (*sample_shape, *batch, *event)."""
         return self.base.rsample(torch.Size(sample_shape))
 

@@ -1,7 +1,7 @@
 """Concrete distributions: bits and categories relaxed to the open interval and to the inside of the simplex."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ class RelaxedBernoulli(Base):
 
     parameters = ("logits",)
     arg_constraints: dict[str, constraints.Constraint] = {"logits": constraints.real}  # noqa: RUF012
-    support: Any = open_unit_interval
+    support: constraints.Constraint = open_unit_interval
     has_rsample = True
 
     def __init__(self, logits: Tensor, temperature: float) -> None:
@@ -57,7 +57,7 @@ class RelaxedBernoulli(Base):
         r"""The median \( \sigma(l/\tau) \), shape (*batch)."""
         return _inside(torch.sigmoid(self.logits / self.temperature))
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch), strictly inside (0, 1)."""
         shape, info = self._extended_shape(torch.Size(sample_shape)), torch.finfo(self.logits.dtype)
         uniform = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
@@ -111,7 +111,7 @@ class RelaxedOneHotCategorical(Base):
         super().__init__(logits.shape[:split], logits.shape[split:], validate_args=False)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Points of the simplex."""
         return constraints.independent(constraints.simplex, self.event_ndims)
 
@@ -120,7 +120,7 @@ class RelaxedOneHotCategorical(Base):
         r"""The point without noise, \( \mathrm{softmax}(l/\tau) \), shape (*batch, *codes, C)."""
         return self._relaxed(self.logits)
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch, *codes, C), strictly between 0 and 1."""
         shape, dtype = self._extended_shape(torch.Size(sample_shape)), self.logits.dtype
         waiting = torch.empty(shape, dtype=dtype, device=self.logits.device).exponential_()

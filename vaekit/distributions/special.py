@@ -121,7 +121,7 @@ class _Normalizer(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         of_log, of_ratio = gradients
         ratio, slope = ctx.saved_tensors
         return of_log * (ratio - 1) + of_ratio * slope, None

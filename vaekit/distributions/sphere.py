@@ -1,6 +1,7 @@
 """Distributions on the unit sphere: uniform, and von Mises-Fisher around a direction."""
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -32,7 +33,7 @@ class UniformSphere(Base):
     """
 
     parameters = ("zeros",)
-    support: Any = unit_sphere
+    support: constraints.Constraint = unit_sphere
     has_rsample = False
 
     def __init__(self, zeros: Tensor) -> None:
@@ -49,7 +50,7 @@ class UniformSphere(Base):
         """1/D, shape (*batch, D)."""
         return torch.full_like(self.zeros, 1 / self.zeros.shape[-1])
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws, shape (*sample_shape, *batch, D)."""
         shape = self._extended_shape(torch.Size(sample_shape))
         z = torch.randn(shape, dtype=self.zeros.dtype, device=self.zeros.device)
@@ -97,7 +98,7 @@ class VonMisesFisher(Base):
         "loc": constraints.real_vector,
         "concentration": constraints.positive,
     }
-    support: Any = unit_sphere
+    support: constraints.Constraint = unit_sphere
     has_rsample = True
 
     def __init__(self, loc: Tensor, concentration: Tensor) -> None:
@@ -154,7 +155,7 @@ class VonMisesFisher(Base):
         """Entropy in nats, shape (*batch)."""
         return log_area(self.dimension) - self.kl_to_uniform()
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch, D)."""
         shape = torch.Size(sample_shape) + self.batch_shape
         kappa, length = self._kappa.expand(shape), self._length.detach().expand(shape)
@@ -253,6 +254,6 @@ class _ImplicitAngle(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         concentration, angle, length = ctx.saved_tensors
         return gradients[0] * angle_slope(concentration, angle, length, ctx.dimension), None, None, None

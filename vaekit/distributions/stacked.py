@@ -1,7 +1,6 @@
 """Independent events of one shape as one event."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +37,7 @@ class Stacked(Base):
         return all(part.has_rsample for part in self.parts)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Events whose parts lie in the support of the first part."""
         return constraints.independent(self.parts[0].support, 1)
 
@@ -52,15 +51,15 @@ class Stacked(Base):
         """Var[v] per element, shape (*batch, M, *Z)."""
         return self._stack([part.variance for part in self.parts])
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Stacked":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "Stacked":
         """The same distribution, repeated over `batch_shape`."""
         return Stacked([part.expand(torch.Size(batch_shape)) for part in self.parts])
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, shape (*sample_shape, *batch, M, *Z)."""
         return self._stack([part.sample(torch.Size(sample_shape)) for part in self.parts])
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws by reparameterisation, shape (*sample_shape, *batch, M, *Z)."""
         return self._stack([part.rsample(torch.Size(sample_shape)) for part in self.parts])
 

@@ -1,7 +1,7 @@
 """Sequences of codes and of tokens, each of which depends on those before it."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -39,11 +39,11 @@ class AutoregressiveOneHot(Base):
         super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """One-hot vectors."""
         return constraints.independent(constraints.one_hot, len(self.event_shape) - 1)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, code by code, shape (*sample_shape, *batch, *codes, C)."""
         shape = self._extended_shape(torch.Size(sample_shape))
         num_classes, num_codes = shape[-1], self.event_shape[:-1].numel()
@@ -152,7 +152,7 @@ class TokenSequence(Base):
         return self.batch_shape.numel() * self.event_shape.numel() * (self.num_tokens + self.context.shape[-1])
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         """Sequences of tokens that are padded by the end token."""
         return PaddedTokens(self.num_tokens, self.end_token, len(self.event_shape))
 
@@ -174,12 +174,12 @@ class TokenSequence(Base):
         chosen = torch.log_softmax(logits, -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
         return torch.where(counted(tokens, self.end_token), chosen, 0.0).sum(-1).reshape(batch)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws without gradients, token by token, shape (*sample_shape, *batch, *event)."""
         batch = torch.Size(sample_shape) + self.batch_shape
         return self._generate(batch, lambda logits: torch.multinomial(logits.softmax(-1), 1).squeeze(-1))
 
-    def _generate(self, batch: torch.Size, choose: Any) -> Tensor:
+    def _generate(self, batch: torch.Size, choose: Callable[[Tensor], Tensor]) -> Tensor:
         with torch.no_grad():
             context, state, token = self._contexts(batch), None, None
             tokens = []

@@ -25,6 +25,7 @@ from vaekit.evaluation.likelihood.trend import bias_trend
 from vaekit.evaluation.results import DETAILS, Result, Results, missing, nested, of_estimate, of_score, result
 from vaekit.evaluation.samples.two_sample import two_sample
 from vaekit.models.view import View
+from vaekit.traits import Data
 
 _TREND_ROWS, _ANNEALED_ROWS, _POSTERIOR_ROWS = 256, 32, 16
 _ANNEALING: dict[str, Any] = {"num_chains": 16, "num_steps": 300}
@@ -70,7 +71,7 @@ class Metric:
 
 def evaluate(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     num_samples: int = 100,
     full: bool = False,

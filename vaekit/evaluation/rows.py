@@ -9,11 +9,12 @@ import torch
 from vaekit import engine
 from vaekit.errors import DataError, ShapeError
 from vaekit.models.rows import as_tensor, slices
+from vaekit.traits import Data
 
 _VALUES = 2**22  # distances per chunk: 32 MiB of float64
 
 
-def as_rows(x: Any, *, where: str = "x", min_rows: int = 1) -> np.ndarray:
+def as_rows(x: Data, *, where: str = "x", min_rows: int = 1) -> np.ndarray:
     """Rows of any event shape as a float64 array (N, D); (N,) becomes (N, 1).
 
     Raises:
@@ -34,7 +35,7 @@ def as_rows(x: Any, *, where: str = "x", min_rows: int = 1) -> np.ndarray:
     return rows
 
 
-def as_pair(x: Any, y: Any, *, names: tuple[str, str] = ("x", "y"), min_rows: int) -> tuple[np.ndarray, np.ndarray]:
+def as_pair(x: Data, y: Data, *, names: tuple[str, str] = ("x", "y"), min_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Two sets of rows (m, D) and (n, D) of the same event shape.
 
     Raises:

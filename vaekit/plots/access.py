@@ -11,7 +11,7 @@ from vaekit.distributions import nearest as nearest_in_support
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View, require
-from vaekit.traits import RowTraits, told
+from vaekit.traits import Data, RowTraits, told
 
 _NEEDS = ("prior", "likelihood")
 
@@ -21,7 +21,7 @@ def fixed(generator: torch.Generator | None, seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed) if generator is None else generator
 
 
-def view_of(model: Any, x: Any = None) -> View:
+def view_of(model: Any, x: Data = None) -> View:
     """The model with rows of shape (N, *X), or without any; a single row may come without the batch dimension."""
     require(model, _NEEDS if x is None else ("posterior", *_NEEDS), "this picture")
     if x is None or isinstance(x, View):
@@ -65,7 +65,7 @@ def base_point(view: View) -> Tensor:
     with torch.no_grad():
         prior = view.model.prior()
         try:
-            mean = prior.mean
+            mean: Tensor = prior.mean
         except NotImplementedError:
             mean = torch.zeros(view.latent_shape)
     mean = mean.detach().cpu().flatten()
@@ -97,7 +97,7 @@ def check_unconfined(view: View, picture: str) -> None:
         )
 
 
-def column_names(columns: Any, x: Any, num_columns: int) -> list[str]:
+def column_names(columns: Any, x: Data, num_columns: int) -> list[str]:
     """The names handed in, those that x brings (a data set, a data frame), or x1, x2, ..."""
     found = columns if columns is not None else told(RowTraits, x).columns
     names = [f"x{i + 1}" for i in range(num_columns)] if found is None else [str(name) for name in found]

@@ -16,7 +16,7 @@ from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.plots import style
 from vaekit.saving.files import check_suffix, write_atomically
-from vaekit.traits import RowTraits, told
+from vaekit.traits import Data, RowTraits, told
 
 Range = tuple[float, float]
 _SEPARATOR = 160  # grey between tiles: visible beside black and beside white
@@ -31,7 +31,7 @@ def is_image(event_shape: Sequence[int]) -> bool:
     return len(event_shape) == 2 and min(event_shape) >= 4
 
 
-def data_range(x: Any) -> Range:
+def data_range(x: Data) -> Range:
     """Black and white for images about which nothing else is known.
 
     (0, 255) for 8-bit images that use the upper half of it, (0, 1) for reals within it, else the smallest and largest
@@ -54,7 +54,7 @@ def data_range(x: Any) -> Range:
     return (min(low, 0.0), max(high, 0.0)) if low else (0.0, 1.0)
 
 
-def model_range(view: View, x: Any = None, decoded: Any = None) -> Range:
+def model_range(view: View, x: Data = None, decoded: Any = None) -> Range:
     """Black and white in the units of the data: the bounds of what the likelihood can explain, or what the data show.
 
     The data win where they fill less than half of the bounds (digits of 16 grey levels under a likelihood of 256).
@@ -81,7 +81,7 @@ def _support_range(view: View) -> Range | None:
     return (first, last) if math.isfinite(first) and math.isfinite(last) and first < last else None
 
 
-def to_bytes_range(x: Any, value_range: Range | None = None) -> np.ndarray:
+def to_bytes_range(x: Data, value_range: Range | None = None) -> np.ndarray:
     """Images as uint8, channels last: (N, H, W) for grey, (N, H, W, 3) for colour; the range becomes 0 to 255.
 
     Raises:
@@ -100,7 +100,7 @@ def to_bytes_range(x: Any, value_range: Range | None = None) -> np.ndarray:
     return np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)
 
 
-def image_grid(x: Any, ncols: int | None = None, value_range: Range | None = None, gap: int = 1) -> np.ndarray:
+def image_grid(x: Data, ncols: int | None = None, value_range: Range | None = None, gap: int = 1) -> np.ndarray:
     """Images side by side, tile k in row k // ncols and column k % ncols, with grey lines between and around them.
 
     Args:
@@ -141,7 +141,7 @@ def _square_columns(num: int, height: int, width: int) -> int:
     return max(1, min(num, math.ceil(math.sqrt(num * height / width) - 1e-9)))
 
 
-def save_grid(path: str | Path, x: Any, ncols: int | None = None, value_range: Range | None = None) -> None:
+def save_grid(path: str | Path, x: Data, ncols: int | None = None, value_range: Range | None = None) -> None:
     """Write images as one PNG; small tiles are enlarged by a whole factor, so that every pixel stays a sharp square.
 
     Args:
@@ -162,7 +162,7 @@ def save_grid(path: str | Path, x: Any, ncols: int | None = None, value_range: R
     write_atomically(path, buffer.getvalue())
 
 
-def _enlarged_grid(x: Any, ncols: int | None, value_range: Range | None, gap: int = _GAP) -> np.ndarray:
+def _enlarged_grid(x: Data, ncols: int | None, value_range: Range | None, gap: int = _GAP) -> np.ndarray:
     """`image_grid` of tiles enlarged to about 56 pixels, so that the lines stay thin beside the pixels."""
     factor = max(1, round(56 / min(as_tensor(x).shape[-2:])))
     tiles = to_bytes_range(x, value_range).repeat(factor, 1).repeat(factor, 2)
@@ -170,7 +170,7 @@ def _enlarged_grid(x: Any, ncols: int | None, value_range: Range | None, gap: in
 
 
 def tiles_figure(
-    x: Any,
+    x: Data,
     ncols: int,
     title: str,
     value_range: Range,
@@ -180,6 +180,7 @@ def tiles_figure(
     gap: int = _GAP,
 ) -> Figure:
     """A figure of image tiles whose size follows from their number, with labels beside rows and above columns."""
+    x = as_tensor(x)
     grid = _enlarged_grid(x, ncols, value_range, gap)
     nrows = -(-len(x) // ncols)
     height, width = (grid.shape[0] - gap) / nrows, (grid.shape[1] - gap) / ncols

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 
 from vaekit.errors import ShapeError
 from vaekit.plots import access, style
-from vaekit.traits import RowTraits, told
+from vaekit.traits import Data, RowTraits, told
 
 _MAX_POINTS = 20_000
 _MAX_CLASSES = 20
 
 
-def latent(model: Any, x: Any, labels: Any = None) -> Figure:
+def latent(model: Any, x: Data, labels: Data = None) -> Figure:
     """E[z|x] coloured by label; principal components beyond two dimensions.
 
     Args:
@@ -65,7 +65,8 @@ def _plane(axes: Axes, codes: np.ndarray) -> np.ndarray:
         explained = np.nan_to_num(pca.explained_variance_ratio_)
     for axis, name, share in zip((axes.xaxis, axes.yaxis), ("first", "second"), explained, strict=True):
         axis.set_label_text(f"{name} principal component of {codes.shape[1]} dimensions ({share:.0%} of the variance)")
-    return pca.transform(codes)
+    result: np.ndarray = pca.transform(codes)
+    return result
 
 
 def _classes(labels: np.ndarray) -> list[tuple[str, np.ndarray]] | None:
@@ -99,7 +100,7 @@ def _points(made: Figure, axes: Axes, places: np.ndarray, labels: np.ndarray | N
         drawn = axes.scatter(places[:, 0], places[:, 1], c=labels.astype(float), cmap="viridis", **options)
         bar = made.colorbar(drawn, ax=axes, label="label", shrink=0.85)
         bar.solids.set_alpha(1)  # type: ignore[union-attr]
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         return
     palette = _colours(len(classes))
     colours = np.zeros((len(places), 3))
@@ -118,7 +119,5 @@ def _histogram(axes: Axes, codes: np.ndarray, labels: np.ndarray | None) -> None
     else:
         for colour, (name, mask) in zip(_colours(len(classes)), classes, strict=False):
             axes.hist(codes[mask], bins=bins, histtype="step", lw=1.6, color=colour, label=style.shortened(name, 24))
-        axes.figure.legend(  # type: ignore[union-attr]
-            *axes.get_legend_handles_labels(), title="label", loc="outside right upper"
-        )
+        axes.figure.legend(*axes.get_legend_handles_labels(), title="label", loc="outside right upper")
     axes.set(xlabel="z1", ylabel="points")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from vaekit.errors import ConfigError
 from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
-from vaekit.traits import RowTraits, told
+from vaekit.traits import Data, RowTraits, told
 
 
 def grid(n: int) -> torch.Tensor:
@@ -36,7 +36,7 @@ def manifold(
     model: Any,
     n: int = 20,
     *,
-    x: Any = None,
+    x: Data = None,
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
 ) -> Figure:
@@ -80,7 +80,7 @@ def manifold(
     return made
 
 
-def _kept(x: Any) -> Any:
+def _kept(x: Data) -> Any:
     return x if told(RowTraits, x).value_range else as_tensor(x)
 
 
@@ -114,7 +114,7 @@ def _maps(values: np.ndarray, names: Sequence[str]) -> Figure:
             panel.set_yticks(places, labels)
             panel.set_title(style.shortened(names[i]))
             bar = made.colorbar(image, ax=panel, shrink=0.85)
-            bar.outline.set_visible(False)  # type: ignore[operator]
+            bar.outline.set_visible(False)
             bar.ax.locator_params(nbins=4)
             style.label_outside(panel, "z1", "z2")
         more = f" (the first {len(axes)} of {num_columns} columns)" if num_columns > len(axes) else ""

@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.plots import access, images, style, tables
+from vaekit.traits import Data
 
 _MAX_POINTS = 1000
 
 
 def reconstructions(
     model: Any,
-    x: Any,
+    x: Data,
     n: int = 10,
     *,
     columns: Sequence[str] | None = None,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from vaekit.errors import ShapeError
 from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
+from vaekit.traits import Data
 
 _TABLE_SAMPLES = 2000
 
@@ -20,7 +21,7 @@ def samples(
     mean: bool = False,
     generator: torch.Generator | None = None,
     *,
-    x: Any = None,
+    x: Data = None,
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
 ) -> Figure:

@@ -46,11 +46,13 @@ def _bins(samples: np.ndarray, data: np.ndarray | None) -> list[float]:
     both = both[np.isfinite(both)]
     unique = np.unique(both)
     if len(unique) <= 25 and (unique == np.round(unique)).all():
-        return np.arange(unique[0] - 0.5, unique[-1] + 1).tolist()
+        edges: list[float] = np.arange(unique[0] - 0.5, unique[-1] + 1).tolist()
+        return edges
     reference = both if data is None else data[np.isfinite(data)]
     low, high = np.quantile(both, (0.005, 0.995))
     low, high = min(low, reference.min()), max(high, reference.max())
-    return np.linspace(low, high if high > low else low + 1, 31).tolist()
+    result: list[float] = np.linspace(low, high if high > low else low + 1, 31).tolist()
+    return result
 
 
 def scatter(original: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> Figure:

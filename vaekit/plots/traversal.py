@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from vaekit.errors import ConfigError
 from vaekit.models.rows import as_tensor
 from vaekit.plots import access, images, style, tables
+from vaekit.traits import Data
 
 _MAX_DIMS = 10
 _REACH = 3.0
@@ -17,7 +18,7 @@ _REACH = 3.0
 
 def traversal(
     model: Any,
-    x: Any = None,
+    x: Data = None,
     n_steps: int = 9,
     dims: Sequence[int] | None = None,
     *,

@@ -68,14 +68,16 @@ def number(value: float, digits: int = 2) -> str:
 def headline(results: Results) -> list[tuple[str, str]]:
     """The few numbers on top of the page."""
     names = {"iwae": "IWAE bound", "elbo": "ELBO", "kl": "KL"}
-    found = [(label, results[name]) for name, label in names.items() if name in results]
-    return [(label, number(row.value)) for label, row in found if row.value is not None]
+    values = {row.name: row.value for row in results}
+    found = [(label, values.get(name)) for name, label in names.items()]
+    return [(label, number(value)) for label, value in found if value is not None]
 
 
 def about_weights(results: Results) -> str:
     """Whether the importance weights can be believed; empty where it is not known."""
     names = ("ess_median", "num_samples", "unreliable_fraction")
-    ess, k, bad = (results[name].value if name in results else None for name in names)
+    values = {row.name: row.value for row in results}
+    ess, k, bad = (values.get(name) for name in names)
     if ess is None or k is None or bad is None:
         return ""
     verdict = "the weights are even enough for the value to be log p(x) within its error"

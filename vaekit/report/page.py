@@ -80,7 +80,7 @@ def build(
     bars, sentence = gallery.divergence(evaluation)
     health = [row for row in evaluation.table if row.name.startswith("diagnostics.")]
     table = [row for row in evaluation.table if not row.name.startswith("diagnostics.")]
-    return _template().render(
+    result: str = _template().render(
         title=title,
         version=__version__,
         parts=words.parts(model),
@@ -99,6 +99,7 @@ def build(
         two_dimensional=access.num_latents(view) == 2,
         **gallery.all(records),
     )
+    return result
 
 
 def write(path: str | Path, html: str) -> None:

@@ -45,6 +45,7 @@ from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.weights import WeightSums
 from vaekit.models.rows import as_tensor, slices
 from vaekit.models.view import View
+from vaekit.traits import Data
 
 _MOST_PILOTS = 4  # their mean acceptance is noisy, but the rule that follows it averages over some ten transitions
 _SETTLING = 20  # transitions of the pilots close to the prior, before the annealing
@@ -197,7 +198,7 @@ class Sandwich:
 
 def ais(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     num_chains: int = 16,
     num_steps: int = 500,

@@ -12,7 +12,6 @@ References:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +36,7 @@ from vaekit.evaluation.chains.dynamics import (
 )
 from vaekit.models.rows import slices
 from vaekit.models.view import View
+from vaekit.traits import Data
 
 
 def _halves(draws: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class PosteriorSamples:
 
 def hmc_posterior(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     num_samples: int = 500,
     num_warmup: int = 300,

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation.rows import as_rows
 from vaekit.models.rows import as_tensor
+from vaekit.traits import Data
 
 MIN_ROWS = 20
 
@@ -24,7 +25,7 @@ class Table(NamedTuple):
     """How many values each factor takes."""
 
 
-def as_labels(factors: Any, num_rows: int) -> np.ndarray:
+def as_labels(factors: Data, num_rows: int) -> np.ndarray:
     """Integer factors as an array (num_rows, F).
 
     Raises:
@@ -40,7 +41,7 @@ def as_labels(factors: Any, num_rows: int) -> np.ndarray:
     return table
 
 
-def as_table(codes: Any, factors: Any, *, min_factors: int = 1) -> Table:
+def as_table(codes: Data, factors: Data, *, min_factors: int = 1) -> Table:
     """Codes (N, *Z), flattened, and integer factors (N, F), checked.
 
     Raises:

@@ -1,7 +1,5 @@
 """Disentanglement where the factors behind the data are known: every score of a model's codes, in one call."""
 
-from typing import Any
-
 import torch
 
 from vaekit import engine
@@ -12,12 +10,13 @@ from vaekit.evaluation.factors.information import mig, modularity
 from vaekit.evaluation.factors.interventions import beta_vae_score, factor_vae_score
 from vaekit.evaluation.factors.prediction import dci, sap
 from vaekit.models.view import View
+from vaekit.traits import Data
 
 
 def disentanglement(
     model: LatentVariableModel,
-    x: Any,
-    factors: Any,
+    x: Data,
+    factors: Data,
     *,
     max_rows: int = 10_000,
     generator: torch.Generator | None = None,

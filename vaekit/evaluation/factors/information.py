@@ -1,7 +1,6 @@
 """Disentanglement by mutual information: the gap between codes (MIG), and modularity."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ import torch
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.factors.codes import as_table, binned, bootstrap_stderr, gap_to_second, mutual_information
 from vaekit.evaluation.rows import noise
+from vaekit.traits import Data
 
 
 def _gap(information: np.ndarray, entropies: np.ndarray) -> float:
@@ -25,8 +25,8 @@ def _modularity(information: np.ndarray, entropies: np.ndarray) -> float:
 
 def _score(
     statistic: Callable[[np.ndarray, np.ndarray], float],
-    codes: Any,
-    factors: Any,
+    codes: Data,
+    factors: Data,
     num_bins: int,
     num_bootstrap: int,
     generator: torch.Generator | None,
@@ -46,8 +46,8 @@ def _score(
 
 
 def mig(
-    codes: Any,
-    factors: Any,
+    codes: Data,
+    factors: Data,
     *,
     num_bins: int = 20,
     num_bootstrap: int = 50,
@@ -93,8 +93,8 @@ def mig(
 
 
 def modularity(
-    codes: Any,
-    factors: Any,
+    codes: Data,
+    factors: Data,
     *,
     num_bins: int = 20,
     num_bootstrap: int = 50,

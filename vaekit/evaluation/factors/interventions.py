@@ -1,6 +1,6 @@
 """Disentanglement by holding one factor fixed: the scores of beta-VAE and FactorVAE, from groups of matching rows."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.factors.codes import Table, as_table, binomial_stderr, varies
 from vaekit.evaluation.rows import noise
+from vaekit.traits import Data
 
 
 class _Groups(NamedTuple):
@@ -53,8 +54,8 @@ def _check(num_points: int, size: int, num_factors: int) -> int:
 
 
 def beta_vae_score(
-    codes: Any,
-    factors: Any,
+    codes: Data,
+    factors: Data,
     *,
     num_points: int = 1000,
     batch_size: int = 64,
@@ -114,8 +115,8 @@ def beta_vae_score(
 
 
 def factor_vae_score(
-    codes: Any,
-    factors: Any,
+    codes: Data,
+    factors: Data,
     *,
     num_points: int = 1000,
     batch_size: int = 64,

@@ -10,6 +10,7 @@ from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.factors.codes import Table, as_table, bootstrap_stderr, gap_to_second
 from vaekit.evaluation.rows import noise, seeded_copy
+from vaekit.traits import Data
 
 
 def above_chance(hits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -47,7 +48,7 @@ def halves(table: Table, rng: np.random.Generator) -> tuple[Table, Table]:
     return fitted, held_out
 
 
-def sap(codes: Any, factors: Any, *, num_bootstrap: int = 50, generator: torch.Generator | None = None) -> Score:
+def sap(codes: Data, factors: Data, *, num_bootstrap: int = 50, generator: torch.Generator | None = None) -> Score:
     r"""Separated attribute predictability: by how much the best code predicts a factor better than the second-best.
 
     \( \frac1F \sum_k S_{(1)k} - S_{(2)k} \), with \( S_{jk} \) the balanced accuracy on held-out rows of thresholds
@@ -170,8 +171,8 @@ def _importance(classifier: Any) -> np.ndarray:
 
 
 def dci(
-    codes: Any,
-    factors: Any,
+    codes: Data,
+    factors: Data,
     *,
     classifier: Any = None,
     num_bootstrap: int = 50,

@@ -18,7 +18,7 @@ from vaekit.evaluation.results import Result, nested, of_score, result
 from vaekit.kl import kl_per_dimension
 from vaekit.models.rows import slices
 from vaekit.models.view import View
-from vaekit.traits import ModelTraits, told
+from vaekit.traits import Data, ModelTraits, told
 
 HEALTHY = "healthy"
 _EMPTY_RATE = 0.05  # nats: a code that carries less says nothing about x
@@ -227,7 +227,7 @@ class Diagnostics:
 
 def diagnostics(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     max_rows: int = 2000,
     num_gap_rows: int = 64,

@@ -14,6 +14,7 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.likelihood.marginal import log_marginal
 from vaekit.models.view import View
+from vaekit.traits import Data
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Comparison:
 
 def compare(
     models: Mapping[str, LatentVariableModel] | Sequence[LatentVariableModel],
-    x: Any,
+    x: Data,
     *,
     num_samples: int = 1000,
     generator: torch.Generator | None = None,

@@ -14,11 +14,12 @@ from vaekit.evaluation.estimate import MANY_UNRELIABLE, Estimate
 from vaekit.evaluation.weights import RunningMoments, Weights
 from vaekit.models.draws import Key, Sampling
 from vaekit.models.view import View
+from vaekit.traits import Data
 
 
 def log_marginal(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     num_samples: int,
     generator: torch.Generator | None = None,
@@ -82,7 +83,7 @@ def _warn_if_unreliable(estimate: Estimate) -> None:
 
 def iwae(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     num_samples: int,
     generator: torch.Generator | None = None,
@@ -131,7 +132,7 @@ def _from_weights(weights: Weights, offset: Tensor, quantity: str) -> Estimate:
     )
 
 
-def elbo(model: LatentVariableModel, x: Any, *, num_samples: int = 1, kl: KLMode = "auto", **options: Any) -> Estimate:
+def elbo(model: LatentVariableModel, x: Data, *, num_samples: int = 1, kl: KLMode = "auto", **options: Any) -> Estimate:
     """The evidence lower bound per point, at beta = 1, in the units of x; `terms` holds `log_likelihood` and `kl`.
 
     Args:
@@ -153,7 +154,7 @@ def elbo(model: LatentVariableModel, x: Any, *, num_samples: int = 1, kl: KLMode
 
 def elbo_and_iwae(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     num_samples: int,
     kl: KLMode = "auto",

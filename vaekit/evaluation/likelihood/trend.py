@@ -15,11 +15,12 @@ from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.weights import Weights
 from vaekit.models.draws import Sampling
 from vaekit.models.view import View
+from vaekit.traits import Data
 
 
 def bias_trend(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     num_samples: Sequence[int] = (1, 10, 100, 1000),
     generator: torch.Generator | None = None,

@@ -9,6 +9,7 @@ import torch
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.rows import as_pair, noise, seeded_copy
+from vaekit.traits import Data
 
 
 def _default_classifier() -> Any:
@@ -38,8 +39,8 @@ def _exact_p_value(predicted: np.ndarray, labels: np.ndarray) -> float:
 
 
 def classifier_two_sample_test(
-    x: Any,
-    y: Any,
+    x: Data,
+    y: Data,
     *,
     classifier: Any = None,
     num_folds: int = 5,

@@ -11,6 +11,7 @@ from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.rows import as_pair, noise, squared_distances
 from vaekit.kernels import gaussian_kernel, unbiased_mmd
 from vaekit.models.rows import slices
+from vaekit.traits import Data
 
 _GROUPS = 10  # of each sample, left out in turn by the jackknife of the Frechet distance
 _MAX_FEATURES = 512  # beyond it 20 more decompositions are no longer cheap
@@ -114,8 +115,8 @@ def _jackknife_stderr(kernel: np.ndarray, m: int) -> float:
 
 
 def mmd(
-    x: Any,
-    y: Any,
+    x: Data,
+    y: Data,
     *,
     bandwidth: float | None = None,
     num_permutations: int = 200,
@@ -210,8 +211,8 @@ def _sliced(x: np.ndarray, y: np.ndarray, directions: np.ndarray, order: int) ->
 
 
 def sliced_wasserstein(
-    x: Any,
-    y: Any,
+    x: Data,
+    y: Data,
     *,
     num_projections: int = 500,
     order: int = 2,

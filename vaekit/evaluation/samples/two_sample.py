@@ -18,6 +18,7 @@ from vaekit.evaluation.samples.distances import frechet_distance, mmd, sliced_wa
 from vaekit.evaluation.samples.neighbors import precision_recall_density_coverage
 from vaekit.models.rows import as_tensor, slices
 from vaekit.models.view import View
+from vaekit.traits import Data
 
 _CHUNK = 256  # rows per pass of the model
 
@@ -80,7 +81,7 @@ def _check_counts(num_rows: int, num_samples: int | None, max_rows: int, num_nei
 
 def two_sample(
     model: LatentVariableModel,
-    x: Any,
+    x: Data,
     *,
     num_samples: int | None = None,
     max_rows: int = 1000,
