@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit import cli, plots, runs
+from vaekit.cli import app
 
 FAST = ["max_epochs=3", "hidden=16", "latent_dim=2"]
 
@@ -55,6 +57,28 @@ def test_evaluate_prints_what_the_library_computes(run, capsys):
     assert "ELBO" in out
     assert "log p is a mass" in out
     assert "\x1b" not in out
+
+
+def test_what_log_p_is_leaves_the_name_of_the_data_alone(run, tmp_path, capsys):
+    """The article depends on the quantity: "a mass", "no density"."""
+    x = vk.data.load("digits:test").x[:20]
+    np.save(tmp_path / "a not so noisy a no.npy", x)
+    for words in (["evaluate", run], ["compare", run, tmp_path / "twin"]):
+        if words[0] == "compare":
+            shutil.copytree(run, tmp_path / "twin")
+        assert vaekit(*words, tmp_path / "a not so noisy a no.npy", "--num-samples", 2) == 0
+        out = capsys.readouterr().out
+        assert "20 rows of a not so noisy a no" in out
+        assert "log p is a mass." in out
+    grey = vk.VAE(
+        vk.Conditional(vk.networks.MLP((1, 8, 8), (4,)), vk.posteriors.DiagonalNormal(2)),
+        vk.Conditional(vk.networks.MLP(2, (4,)), vk.likelihoods.Bernoulli((1, 8, 8), grey=True)),
+        vk.priors.StandardNormal(2),
+        transform=vk.transforms.Scale(0, 16),
+    )
+    vk.save(grey, tmp_path / "grey")
+    assert vaekit("evaluate", tmp_path / "grey", tmp_path / "a not so noisy a no.npy", "--num-samples", 2) == 0
+    assert "20 rows of a not so noisy a no; log p is no density." in capsys.readouterr().out
 
 
 def test_score_writes_three_columns_that_repeat(run, tmp_path):
@@ -302,21 +326,41 @@ def test_help_is_quick_and_imports_no_torch():
 
 
 def test_every_command_has_help_with_an_example(capsys):
-    for command in (
-        "fit",
-        "evaluate",
-        "score",
-        "sample",
-        "reconstruct",
-        "encode",
-        "plot",
-        "report",
-        "info",
-        "cite",
-        "list",
-    ):
+    for about in app.app.registered_commands:
+        command = about.name or about.callback.__name__
         assert vaekit(command, "--help") == 0
         assert f"Example: vaekit {command}" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_command_costs_a_function(run, tmp_path, monkeypatch, capsys):
+    """The options of the data come with its argument, behind the command's own; the suffix is checked first."""
+    monkeypatch.setattr(app.app, "registered_commands", list(app.app.registered_commands))
+
+    @app.command("vaekit count runs/digits -o rows.txt", writes=(".txt",))
+    def count(run: app.Run, data: app.KeyedData, output: app.Output, seed: app.Seed = 0, json_: app.Json = False):
+        """Count rows."""
+        output.write_text(f"{len(data.of(app.open_run(run)))} {seed} {json_}")
+
+    assert vaekit("count", "--help") == 0
+    text = capsys.readouterr().out
+    names = [
+        "Count rows.",
+        "RUN",
+        "[DATA]",
+        "--output",
+        "--seed",
+        "--label",
+        "--key",
+        "--data-dir",
+        "--json",
+        "Example:",
+    ]
+    places = [text.index(name, text.index("Count rows.")) for name in names]
+    assert places == sorted(places)
+    assert vaekit("count", run, "digits:test", "-o", tmp_path / "n.txt", "--seed", 3) == 0
+    assert (tmp_path / "n.txt").read_text() == "360 3 False"
+    assert vaekit("count", run, "digits:test", "-o", tmp_path / "n.csv") == 2
+    assert "one of .txt; got .csv" in error(capsys)
 
 
 def test_import_costs_little_beyond_torch():

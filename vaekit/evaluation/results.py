@@ -24,6 +24,7 @@ _DETAILS = (
     "ais.num_points",
     "hmc.num_points",
 )
+_COUNTS = ("rows", "units", "draws")
 _FINDINGS = "diagnostics.findings."
 DETAILS = ".details."  # within the name of such a row of any metric
 
@@ -163,6 +164,22 @@ class Results(Sequence[Result]):
 def nested(prefix: str, rows: Iterable[Result]) -> list[Result]:
     """Rows whose names begin with that of the part that they belong to."""
     return [replace(row, name=f"{prefix}.{row.name}") for row in rows]
+
+
+def written(row: Result, number: float | None, digits: int = 4, separator: str = "") -> str:
+    """One of the numbers of a row as text, by the one rule of all tables: "" where there is none, counts whole.
+
+    Args:
+        row: the row.
+        number: its value or one of its errors.
+        digits: decimals of what is no count; bits have four at least, for their differences are small.
+        separator: "," sets thousands apart.
+    """
+    if number is None:
+        return ""
+    if row.unit in _COUNTS:
+        return format(number, f"{separator}.0f" if number == int(number) else f"{separator}g")
+    return format(number, f"{separator}.{max(4, digits) if row.unit == 'bits' else digits}f")
 
 
 def title(finding: Result) -> str:
