@@ -32,6 +32,7 @@ _MODULES = frozenset(
         "artifact",
         "bounds",
         "conditional",
+        "contrib",
         "data",
         "distributions",
         "engine",
