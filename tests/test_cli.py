@@ -1,12 +1,16 @@
 """The command line as a user meets it: files, numbers, exit codes, one-line errors."""
 
 import json
+import mmap
 import os
+import platform
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ import vaekit as vk
 from vaekit import cli, plots, runs
 from vaekit.cli import app
 
+ROOT = Path(__file__).parents[1]
 FAST = ["max_epochs=3", "hidden=16", "latent_dim=2"]
 
 
@@ -405,3 +410,63 @@ def test_packages_list_the_names_that_they_import_on_demand():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["True", "True"]
+
+
+# --- Memory ----------------------------------------------------------------------------------------------------------
+
+BLOCKS = """
+import resource, sys, torch
+import vaekit as vk
+from vaekit import engine
+from vaekit.cli import main
+
+def new_pages(number):
+    "Pages that `number` blocks of 48 MiB, one after the other, got from the system."
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(number):
+        torch.ones(12 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+class Count(vk.training.Callback):
+    def on_epoch_end(self, loop, record):
+        print(new_pages(30))
+
+torch.ones(8), new_pages(1)
+print(new_pages(30))
+if sys.argv.pop() == "program":
+    sys.argv = ["vaekit", "frobnicate"]
+    try:
+        main()
+    except SystemExit:
+        pass
+new_pages(10)
+model, objective = vk.presets.vae((3,), hidden=(4,), likelihood="bernoulli")
+vk.Trainer(max_epochs=1, progress=False, callbacks=[Count()]).fit(model, objective, torch.ones(4, 3))
+print(new_pages(30))
+"""
+IN_THE_DOCS = re.search(
+    r"^(MALLOC_\S+) (MALLOC_\S+) python", (ROOT / "docs" / "performance.md").read_text(), re.M
+).groups()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or mmap.PAGESIZE != 4096, reason="counts pages of 4 KiB")
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="settings of glibc")
+@pytest.mark.parametrize(
+    ("who", "variables", "kept"),
+    [
+        ("program", [], [False, True, True]),
+        ("program", ["MALLOC_ARENA_TEST=8"], [False, False, False]),
+        ("library", [], [False, False, False]),
+        ("library", IN_THE_DOCS, [True, True, True]),
+    ],
+)
+def test_the_program_keeps_freed_memory_and_the_library_does_not(who, variables, kept):
+    """Before, in training, and after; the settings of a user count. A block of 48 MiB has 12,288 pages."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    environment |= dict(variable.split("=") for variable in variables)
+    command = [sys.executable, "-c", BLOCKS, who]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
+    blocks = [int(number) / 12_288 for number in answer]
+    assert len(blocks) == 3
+    for number, is_kept in zip(blocks, kept, strict=True):
+        assert number < 10 if is_kept else number > 29, blocks

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
+from vaekit.cli.memory import keep_freed_memory
 from vaekit.cli.output import check_output
 from vaekit.errors import ConfigError, VaekitError
 
@@ -179,7 +180,8 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the program `vaekit`."""
+    """Entry point of the program `vaekit`, which has its process to itself."""
+    keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 
 
