@@ -115,6 +115,19 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def job_of(rows: Any, model: nn.Module | None = None, **settings: Any) -> Iterator[dict[str, Any]]:
+    """What contestants are told: `settings`, and the files of the rows and of the weights of `model`, if there is one.
+
+    The files are there until the body is over.
+    """
+    with scratch() as folder:
+        job = {"data": save_rows(folder / "x.npy", rows), **settings}
+        if model is not None:
+            job["weights"] = save_weights(folder / "weights.npz", model)
+        yield job
+
+
 def bits(num_rows: int, data_dir: str | Path | None = None, part: str = "train") -> tuple[Tensor, str]:
     """Rows of shape (N, 1, 28, 28), 0 or 1 in uint8, and what they are: thresholded MNIST, or random bits.
 

@@ -6,7 +6,7 @@ its `ConvEncoder`; the bare loop runs the same modules eagerly. pythae's decoder
 logits. Value: ms per step; roofline as for the MLP. Not here: `compile="auto"`, which decides after a hundred steps.
 """
 
-from benchmarks.common import CONV, MODES, Options, bits, save_rows, scratch
+from benchmarks.common import CONV, MODES, Options, bits, job_of
 from benchmarks.report import Result
 from benchmarks.training import race_steps
 
@@ -19,7 +19,6 @@ def run(options: Options) -> Result:
     net = options.size(CONV, {**CONV, "width": 4})
     x, data = bits(batch * num_steps, options.data_dir)
     modes = [name for name in MODES if name != "vaekit auto"]
-    with scratch() as folder:
-        job = {"task": "train", "net": net, "batch": batch, "data": save_rows(folder / "x.npy", x)}
+    with job_of(x, task="train", net=net, batch=batch) as job:
         rows = race_steps(options, f"convolutions, batch {batch}", job, rounds, BARS, modes, peer=not options.quick)
     return Result("b", rows, {"data": data, "batch": batch, "steps_per_turn": num_steps, "rounds": rounds})

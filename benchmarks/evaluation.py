@@ -10,18 +10,7 @@ import statistics
 import torch
 
 import vaekit as vk
-from benchmarks.common import (
-    MLP,
-    Options,
-    Start,
-    bits,
-    contestant,
-    library,
-    library_model,
-    save_rows,
-    save_weights,
-    scratch,
-)
+from benchmarks.common import MLP, Options, Start, bits, contestant, job_of, library, library_model
 from benchmarks.race import Turn, race
 from benchmarks.report import Result, Row, rows_of_race
 
@@ -46,10 +35,7 @@ def run(options: Options) -> Result:
     """All contestants, in turns of one evaluation of a few rows."""
     (num_rows, num_samples), rounds = options.size((32, NUM_SAMPLES), (4, 200)), options.num_rounds(5)
     x, data = bits(num_rows, options.data_dir, "test")
-    with scratch() as folder:
-        weights = save_weights(folder / "weights.npz", fitted(options))
-        rows_file = save_rows(folder / "x.npy", x)
-        job = {"task": "evaluate", "net": MLP, "data": rows_file, "weights": weights, "num_samples": num_samples}
+    with job_of(x, fitted(options), task="evaluate", net=MLP, num_samples=num_samples) as job:
         starters: dict[str, Start] = {
             **contestant(options, "pythae", "pythae_peer", **job),
             **contestant(options, "bare", "bare", **job),

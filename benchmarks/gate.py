@@ -14,18 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import vaekit as vk
-from benchmarks.common import (
-    MLP,
-    Options,
-    Start,
-    bits,
-    contestant,
-    library,
-    library_model,
-    save_rows,
-    save_weights,
-    scratch,
-)
+from benchmarks.common import MLP, Options, Start, bits, contestant, job_of, library, library_model
 from benchmarks.race import costs, race, times_faster
 from benchmarks.startup import import_seconds
 from benchmarks.tables import PYOD_NET, table
@@ -60,9 +49,7 @@ class Check:
 def training(options: Options, rounds: int) -> Check:
     """vaekit's eager epochs beside the bare loop's; 1 is as fast."""
     x, _ = bits(options.size(128 * 40, 256), options.data_dir)
-    with scratch() as folder:
-        weights = save_weights(folder / "weights.npz", library_model())
-        job = {"task": "train", "net": MLP, "batch": 128, "data": save_rows(folder / "x.npy", x), "weights": weights}
+    with job_of(x, library_model(), task="train", net=MLP, batch=128) as job:
         ratio = _ratio(_pair(options, EAGER, job), "steps", rounds)
     return Check("training, rate over the bare loop's", ratio, TRAINING)
 
@@ -70,8 +57,7 @@ def training(options: Options, rounds: int) -> Check:
 def small_training(options: Options, rounds: int) -> Check:
     """vaekit's compiled epochs of a table beside the bare loop's, where most of a step is not arithmetic."""
     x, _ = table(options, "satellite", options.size(3_200, 96))
-    with scratch() as folder:
-        job = {"task": "train", "net": PYOD_NET, "batch": 32, "data": save_rows(folder / "x.npy", x)}
+    with job_of(x, task="train", net=PYOD_NET, batch=32) as job:
         own, bare = {"likelihood": "normal-1"}, {"net": {**PYOD_NET, "width": x.shape[1]}, "squared": True}
         ratio = _ratio(_pair(options, options.size(COMPILED, EAGER), job, own, bare), "steps", rounds)
     return Check("small training, compiled, rate over the bare loop's", ratio, SMALL)
@@ -90,10 +76,7 @@ def compiled_evaluation(options: Options, rounds: int) -> Check:
 
 def _evaluation(options: Options, name: str, num_rows: int, rounds: int) -> float:
     x, _ = bits(options.size(num_rows, 2), options.data_dir)
-    with scratch() as folder:
-        weights, data = save_weights(folder / "weights.npz", library_model()), save_rows(folder / "x.npy", x)
-        draws = options.size(5_000, 100)
-        job = {"task": "evaluate", "net": MLP, "num_samples": draws, "data": data, "weights": weights}
+    with job_of(x, library_model(), task="evaluate", net=MLP, num_samples=options.size(5_000, 100)) as job:
         return _ratio(_pair(options, name, job), "samples", rounds)
 
 

@@ -23,20 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import (
-    CONV,
-    MLP,
-    MODES,
-    Options,
-    Start,
-    bits,
-    contestant,
-    library,
-    library_model,
-    save_rows,
-    save_weights,
-    scratch,
-)
+from benchmarks.common import CONV, MLP, MODES, Options, Start, bits, contestant, job_of, library, library_model
 from benchmarks.evaluation import add_gaps
 from benchmarks.race import ROOT, Contestant, Turn, Unavailable, race
 from benchmarks.report import Result, Row, rows_of_race, table, to_record, write_record
@@ -121,9 +108,7 @@ def tests(budget: Budget) -> Row:
 def training(options: Options, budget: Budget, net: dict[str, Any], case: str) -> list[Row]:
     """A step of each contestant in turns of an epoch."""
     x, _ = bits(128 * options.size(200 if net is MLP else 40, 2), options.data_dir)
-    with scratch() as folder:
-        job = {"task": "train", "net": net, "batch": 128, "device": options.device}
-        job["data"] = save_rows(folder / "x.npy", x)
+    with job_of(x, task="train", net=net, batch=128, device=options.device) as job:
         starters = _contestants(options, budget, job, compiled={"compile": True})
         return _raced(options, starters, case, per="steps", unit="ms/step", scale=1e3, show=("elbo",))[0]
 
@@ -132,10 +117,9 @@ def evaluation(options: Options, budget: Budget) -> list[Row]:
     """log p of some rows; the weights are those of a new model, which all contestants share."""
     num_samples = options.size(5_000, 200)
     x, _ = bits(options.size(256, 4), options.data_dir, "test")
-    with scratch() as folder:
-        weights, data = save_weights(folder / "weights.npz", library_model()), save_rows(folder / "x.npy", x)
-        job = {"task": "evaluate", "net": MLP, "data": data, "weights": weights, "device": options.device}
-        starters = _contestants(options, budget, {**job, "num_samples": num_samples})
+    settings = {"net": MLP, "num_samples": num_samples, "device": options.device}
+    with job_of(x, library_model(), task="evaluate", **settings) as job:
+        starters = _contestants(options, budget, job)
         case = f"log p, K = {num_samples}"
         rows, turns = _raced(options, starters, case, per="samples", unit="us/sample", scale=1e6)
     add_gaps(rows, turns)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Options, Start, contestant, library, save_rows, scratch
+from benchmarks.common import Options, Start, contestant, job_of, library
 from benchmarks.race import race
 from benchmarks.report import Result, Row, rows_of_race
 
@@ -49,8 +49,7 @@ def _race(
     every: int,
     extra: dict[str, Any],
 ) -> list[Row]:
-    with scratch() as folder:
-        job = {"task": "train", "data": save_rows(folder / "x.npy", x), "batch": batch}
+    with job_of(x, task="train", batch=batch) as job:
         bare_net = {**net, "width": x.shape[1]}
         starters: dict[str, Start] = {
             **contestant(options, peer, f"{peer}_peer", **job, net=net, every=every),

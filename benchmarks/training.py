@@ -13,20 +13,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.common import (
-    MLP,
-    MODES,
-    Options,
-    Start,
-    bits,
-    contestant,
-    library,
-    library_model,
-    save_rows,
-    save_weights,
-    scratch,
-    step_flops,
-)
+from benchmarks.common import MLP, MODES, Options, Start, bits, contestant, job_of, library, library_model, step_flops
 from benchmarks.race import costs, race
 from benchmarks.report import Result, Row, rows_of_race
 
@@ -40,9 +27,7 @@ def run(options: Options) -> Result:
     """All contestants, in turns."""
     num_steps, rounds = options.size(200, 2), options.num_rounds(6)
     x, data = bits(BATCH * num_steps, options.data_dir)
-    with scratch() as folder:
-        weights = save_weights(folder / "weights.npz", library_model())
-        job = {"task": "train", "net": MLP, "batch": BATCH, "data": save_rows(folder / "x.npy", x), "weights": weights}
+    with job_of(x, library_model(), task="train", net=MLP, batch=BATCH) as job:
         rows = race_steps(options, f"MLP 784-512-20, batch {BATCH}", job, rounds, BARS)
     for row in rows:
         if row.value is not None:

@@ -1,11 +1,16 @@
 """The command line as a user meets it: files, numbers, exit codes, one-line errors."""
 
 import json
+import mmap
 import os
+import platform
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +19,9 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit import cli, plots, runs
+from vaekit.cli import app
 
+ROOT = Path(__file__).parents[1]
 FAST = ["max_epochs=3", "hidden=16", "latent_dim=2"]
 
 
@@ -55,6 +62,28 @@ def test_evaluate_prints_what_the_library_computes(run, capsys):
     assert "ELBO" in out
     assert "log p is a mass" in out
     assert "\x1b" not in out
+
+
+def test_what_log_p_is_leaves_the_name_of_the_data_alone(run, tmp_path, capsys):
+    """The article depends on the quantity: "a mass", "no density"."""
+    x = vk.data.load("digits:test").x[:20]
+    np.save(tmp_path / "a not so noisy a no.npy", x)
+    for words in (["evaluate", run], ["compare", run, tmp_path / "twin"]):
+        if words[0] == "compare":
+            shutil.copytree(run, tmp_path / "twin")
+        assert vaekit(*words, tmp_path / "a not so noisy a no.npy", "--num-samples", 2) == 0
+        out = capsys.readouterr().out
+        assert "20 rows of a not so noisy a no" in out
+        assert "log p is a mass." in out
+    grey = vk.VAE(
+        vk.Conditional(vk.networks.MLP((1, 8, 8), (4,)), vk.posteriors.DiagonalNormal(2)),
+        vk.Conditional(vk.networks.MLP(2, (4,)), vk.likelihoods.Bernoulli((1, 8, 8), grey=True)),
+        vk.priors.StandardNormal(2),
+        transform=vk.transforms.Scale(0, 16),
+    )
+    vk.save(grey, tmp_path / "grey")
+    assert vaekit("evaluate", tmp_path / "grey", tmp_path / "a not so noisy a no.npy", "--num-samples", 2) == 0
+    assert "20 rows of a not so noisy a no; log p is no density." in capsys.readouterr().out
 
 
 def test_score_writes_three_columns_that_repeat(run, tmp_path):
@@ -302,21 +331,41 @@ def test_help_is_quick_and_imports_no_torch():
 
 
 def test_every_command_has_help_with_an_example(capsys):
-    for command in (
-        "fit",
-        "evaluate",
-        "score",
-        "sample",
-        "reconstruct",
-        "encode",
-        "plot",
-        "report",
-        "info",
-        "cite",
-        "list",
-    ):
+    for about in app.app.registered_commands:
+        command = about.name or about.callback.__name__
         assert vaekit(command, "--help") == 0
         assert f"Example: vaekit {command}" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_command_costs_a_function(run, tmp_path, monkeypatch, capsys):
+    """The options of the data come with its argument, behind the command's own; the suffix is checked first."""
+    monkeypatch.setattr(app.app, "registered_commands", list(app.app.registered_commands))
+
+    @app.command("vaekit count runs/digits -o rows.txt", writes=(".txt",))
+    def count(run: app.Run, data: app.KeyedData, output: app.Output, seed: app.Seed = 0, json_: app.Json = False):
+        """Count rows."""
+        output.write_text(f"{len(data.of(app.open_run(run)))} {seed} {json_}")
+
+    assert vaekit("count", "--help") == 0
+    text = capsys.readouterr().out
+    names = [
+        "Count rows.",
+        "RUN",
+        "[DATA]",
+        "--output",
+        "--seed",
+        "--label",
+        "--key",
+        "--data-dir",
+        "--json",
+        "Example:",
+    ]
+    places = [text.index(name, text.index("Count rows.")) for name in names]
+    assert places == sorted(places)
+    assert vaekit("count", run, "digits:test", "-o", tmp_path / "n.txt", "--seed", 3) == 0
+    assert (tmp_path / "n.txt").read_text() == "360 3 False"
+    assert vaekit("count", run, "digits:test", "-o", tmp_path / "n.csv") == 2
+    assert "one of .txt; got .csv" in error(capsys)
 
 
 def test_import_costs_little_beyond_torch():
@@ -361,3 +410,63 @@ def test_packages_list_the_names_that_they_import_on_demand():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["True", "True"]
+
+
+# --- Memory ----------------------------------------------------------------------------------------------------------
+
+BLOCKS = """
+import resource, sys, torch
+import vaekit as vk
+from vaekit import engine
+from vaekit.cli import main
+
+def new_pages(number):
+    "Pages that `number` blocks of 48 MiB, one after the other, got from the system."
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(number):
+        torch.ones(12 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+class Count(vk.training.Callback):
+    def on_epoch_end(self, loop, record):
+        print(new_pages(30))
+
+torch.ones(8), new_pages(1)
+print(new_pages(30))
+if sys.argv.pop() == "program":
+    sys.argv = ["vaekit", "frobnicate"]
+    try:
+        main()
+    except SystemExit:
+        pass
+new_pages(10)
+model, objective = vk.presets.vae((3,), hidden=(4,), likelihood="bernoulli")
+vk.Trainer(max_epochs=1, progress=False, callbacks=[Count()]).fit(model, objective, torch.ones(4, 3))
+print(new_pages(30))
+"""
+IN_THE_DOCS = re.search(
+    r"^(MALLOC_\S+) (MALLOC_\S+) python", (ROOT / "docs" / "performance.md").read_text(), re.M
+).groups()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or mmap.PAGESIZE != 4096, reason="counts pages of 4 KiB")
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="settings of glibc")
+@pytest.mark.parametrize(
+    ("who", "variables", "kept"),
+    [
+        ("program", [], [False, True, True]),
+        ("program", ["MALLOC_ARENA_TEST=8"], [False, False, False]),
+        ("library", [], [False, False, False]),
+        ("library", IN_THE_DOCS, [True, True, True]),
+    ],
+)
+def test_the_program_keeps_freed_memory_and_the_library_does_not(who, variables, kept):
+    """Before, in training, and after; the settings of a user count. A block of 48 MiB has 12,288 pages."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    environment |= dict(variable.split("=") for variable in variables)
+    command = [sys.executable, "-c", BLOCKS, who]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
+    blocks = [int(number) / 12_288 for number in answer]
+    assert len(blocks) == 3
+    for number, is_kept in zip(blocks, kept, strict=True):
+        assert number < 10 if is_kept else number > 29, blocks

@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import vaekit as vk
-from vaekit.engine import convolutions
-from vaekit.engine.convolutions import adopt
+from vaekit.contrib import adopt, convolutions
+from vaekit.models.rows import Batch
 from vaekit.training.gradients import Backward, OneGraph
 
 CONV, TRANSPOSED = nn.Conv2d, nn.ConvTranspose2d
@@ -155,7 +155,7 @@ def test_layers_of_other_classes_are_not_adopted():
         pass
 
     network = nn.Sequential(Mine(1, 2, 3), nn.Conv2d(2, 3, 3), nn.Conv1d(1, 2, 3), nn.LazyConv2d(4, 3))
-    adopt(network)
+    assert adopt(network) is network
     assert [type(module) for module in network] == [Mine, convolutions.Conv2d, nn.Conv1d, nn.LazyConv2d]
     assert repr(network[1]) == repr(nn.Conv2d(2, 3, 3))
     assert list(network[1].state_dict()) == ["weight", "bias"]
@@ -180,19 +180,47 @@ def bound(model, x):
     return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
 
-def test_users_networks_run_with_them(taken):
-    """The same bound and gradients as by torch's layers."""
-    with vk.engine.seeded(0):
-        model, x = dcgan().double(), (torch.rand(5, 1, 8, 8) > 0.5).double()
-    taken.clear()  # of the dry runs that measure the networks
-    own = bound(model, x)
-    assert taken == [False, True, True, False]
-    for module in model.modules():
-        if type(module) in (convolutions.Conv2d, convolutions.ConvTranspose2d):
-            module.__class__ = type(module).__base__
-    for value, torchs in zip(own, bound(model, x), strict=True):
+def test_users_networks_run_with_them_where_they_say_so(taken):
+    """The same bound and gradients as by torch's layers, which stay torch's in a model that nobody adopted."""
+    x = draw((5, 1, 8, 8)).gt(0).double()
+    bounds = []
+    for wrap in (adopt, lambda network: network):
+        with vk.engine.seeded(0):
+            model = dcgan(wrap).double()
+        taken.clear()  # of the dry runs that measure the networks
+        bounds.append(bound(model, x))
+        assert taken == ([False, True, True, False] if wrap is adopt else [])
+    networks = (*model.encoder.network.modules(), *model.decoder.network.modules())
+    assert {type(m) for m in networks if "Conv" in type(m).__name__} == {nn.Conv2d, nn.ConvTranspose2d}
+    for value, torchs in zip(*bounds, strict=True):
         torch.testing.assert_close(value, torchs)
-    assert len(taken) == 4
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "products"),
+    [
+        ("conv_mnist", (1, 8, 8), 4),
+        ("conv_mnist", (1, 16, 16), 2),
+        ("conv_mnist", (1, 28, 28), 0),
+        ("conv_vae", (8, 8), 0),
+    ],
+)
+def test_presets_that_gain_have_them_and_keep_them(taken, tmp_path, preset, shape, products):
+    """Also in a saved run, with the same bits; networks of larger maps consist of torch's own layers."""
+    with vk.engine.seeded(0):
+        model, _ = getattr(vk.presets, preset)(shape)
+    vk.save(model.eval(), tmp_path)
+    loaded = vk.load(tmp_path)
+    x = (torch.rand(3, *shape, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    answers = []
+    for each in (model, loaded):
+        taken.clear()
+        with torch.no_grad():
+            answers.append((each.encoder.params(x), each.decoder.params(torch.ones(3, *each.latent_shape))))
+        assert sum(taken) == products
+        assert bool(taken) == bool(products)
+    for one, other in zip(*answers, strict=True):
+        assert torch.equal(one, other)
 
 
 class Recomputed(nn.Module):
@@ -210,9 +238,9 @@ def test_networks_that_recompute_export_and_batch_their_weights():
     """What torch does to modules works on adopted ones."""
     x = (torch.rand(5, 1, 8, 8) > 0.5).double()
     with vk.engine.seeded(0):
-        plain = dcgan().double()
+        plain = dcgan(adopt).double()
     with vk.engine.seeded(0):
-        recomputed = dcgan(Recomputed).double()
+        recomputed = dcgan(lambda network: Recomputed(adopt(network))).double()
     for value, expected in zip(bound(recomputed, x), bound(plain, x), strict=True):
         torch.testing.assert_close(value, expected)
     network = plain.decoder.network
@@ -231,13 +259,14 @@ def test_networks_that_recompute_export_and_batch_their_weights():
 @pytest.mark.skipif(not vk.engine.can_compile(), reason="needs a C++ compiler")
 def test_a_compiled_step_is_a_graph_all_the_same():
     """The compiler sees the products, too."""
-    model, x = dcgan(), (torch.rand(16, 1, 8, 8) > 0.5).float()
+    model, x = dcgan(adopt), (torch.rand(16, 1, 8, 8) > 0.5).float()
+    batch = Batch(x, torch.zeros(len(x), dtype=torch.float64))
     objective = vk.objectives.ELBO()
     objective.build(model)
     parameters = list(model.parameters())
     losses = []
     for step in (Backward(model, objective, parameters), OneGraph(model, objective, parameters, [])):
         with vk.engine.seeded(1):
-            losses.append(step(x)[0].value.detach())
+            losses.append(step(batch)[0].value.detach())
     assert step.otherwise is None
     torch.testing.assert_close(*losses)

@@ -1,10 +1,4 @@
-"""Precision, random streams, memory and threads: what is chosen, and that it changes no number."""
-
-import mmap
-import os
-import platform
-import subprocess
-import sys
+"""Precision, random streams and threads: what is chosen, and that it changes no number."""
 
 import pytest
 import torch
@@ -120,58 +114,6 @@ def test_a_seeded_stream_is_that_of_torch():
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(5)
         assert torch.equal(torch.rand(3), own)
-
-
-# --- Memory ----------------------------------------------------------------------------------------------------------
-
-BLOCKS = """
-import resource, torch
-from vaekit import engine
-from vaekit.engine import memory
-
-def new_pages(number):
-    "Pages that `number` blocks of 48 MiB, one after the other, got from the system."
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(number):
-        torch.ones(12 * 2**20)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-def resident():
-    return int(open("/proc/self/statm").read().split()[1])
-
-torch.ones(8), new_pages(1)
-start = resident()
-outside = new_pages(30)
-with engine.keeping_memory(give_back=True):
-    with engine.keeping_memory():
-        new_pages(10)
-    inside = new_pages(30)
-    in_training = engine.run_flushing_denormals(lambda: new_pages(30))
-    kept = resident() - start
-print(memory._glibc() is not None, outside, inside, in_training, kept, resident() - start)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux" or mmap.PAGESIZE != 4096, reason="counts pages of 4 KiB")
-@pytest.mark.parametrize("variable", ["", "MALLOC_ARENA_TEST"])
-def test_freed_memory_is_kept_where_the_user_has_no_settings(variable):
-    """A block of 48 MiB has 12,288 pages; glibc itself gives blocks of more than 32 MiB back one by one."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
-    environment |= {variable: "8"} if variable else {}
-    command = [sys.executable, "-c", BLOCKS]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
-    block = 12_288
-    outside, inside, in_training, kept, given_back = (int(number) / block for number in answer[1:])
-    if answer[0] == "False":
-        assert variable or "glibc" not in platform.libc_ver()
-        assert inside == pytest.approx(outside, abs=1)
-    else:
-        assert not variable
-        assert outside > 29
-        assert inside < 10, "only a block whose place a small one has taken is new"
-        assert in_training < 10
-        assert kept > 0.9
-        assert given_back < 0.5
 
 
 # --- Threads ---------------------------------------------------------------------------------------------------------

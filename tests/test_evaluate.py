@@ -14,10 +14,12 @@ from torch.distributions import Independent, Normal
 import vaekit as vk
 from vaekit import cli, engine
 from vaekit.evaluation import Result, evaluate
-from vaekit.evaluation.results import result
+from vaekit.evaluation.results import of_score, result, written
 from vaekit.plots import trend
+from vaekit.report import numbers
 
 _evaluate = sys.modules["vaekit.evaluation.evaluate"]  # the module; the package has the function under its name
+SCORE = vk.evaluation.Score(3.0, 0.5)
 METRICS, Metric = _evaluate.METRICS, _evaluate.Metric
 
 
@@ -185,6 +187,41 @@ def test_a_metric_costs_a_function_and_a_line(runs, monkeypatch, tmp_path, capsy
     assert vaekit("report", runs / "short", "-o", tmp_path / "r.html", "--num-samples", 2) == 0
     assert "trial metric" in (tmp_path / "r.html").read_text()
     assert "360.12" in (tmp_path / "r.html").read_text()
+
+
+def test_a_row_says_itself_that_it_is_a_detail(small, monkeypatch):
+    """Under any name it is in files and JSON, which do not hold the flag, and in no table."""
+
+    def trial(view, how):
+        return [
+            result("shown", "a", 1.0),
+            result("part", "b", 2.0, detail=True),
+            of_score("s", "c", SCORE, detail=True),
+        ]
+
+    monkeypatch.setitem(METRICS, "trial", Metric(trial))
+    found = evaluate(*small, num_samples=2, generator=seeded())
+    assert [row.name for row in found.table if row.name.startswith("trial")] == ["trial.shown"]
+    rows = [row for row in found.to_dicts() if row["name"].startswith("trial")]
+    assert [row["name"] for row in rows] == ["trial.shown", "trial.part", "trial.s"]
+    keys = ["name", "label", "value", "stderr", "sampling_stderr", "unit", "reason"]
+    assert all(list(row) == keys for row in rows)
+    assert not any(name in row.name for row in found.table for name in ("num_points", "num_units", "per_dimension"))
+
+
+def test_one_rule_writes_the_numbers_of_all_tables():
+    """Counts whole, bits with four decimals at least; pages set thousands apart and give errors one decimal more."""
+    nats = Result("a", "a", -1234.56789, 0.123456, None)
+    assert [written(nats, n) for n in (nats.value, nats.stderr, nats.sampling_stderr)] == ["-1234.5679", "0.1235", ""]
+    assert [numbers.cell(nats, n) for n in (nats.value, nats.stderr, None)] == ["−1,234.57", "0.123", "–"]
+    for unit, value, text, typeset in [
+        ("rows", 2_000_000.0, "2000000", "2,000,000"),
+        ("draws", 4.21487, "4.21487", "4.21487"),
+        ("bits", 1.5, "1.5000", "1.5000"),
+        ("", 0.25, "0.2500", "0.25"),
+    ]:
+        row = Result("b", "b", value, unit=unit)
+        assert (written(row, row.value), numbers.cell(row, row.value)) == (text, typeset)
 
 
 def test_evaluate_prints_a_verdict_and_writes_files(runs, tmp_path, capsys):

@@ -31,6 +31,7 @@ _MODULES = frozenset(
     [
         "bounds",
         "conditional",
+        "contrib",
         "data",
         "distributions",
         "engine",

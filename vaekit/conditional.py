@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import engine
-from vaekit.engine import convolutions
 from vaekit.errors import ShapeError
 from vaekit.shapes import Shape, as_shape
 from vaekit.traits import NetworkTraits, told
@@ -118,9 +117,6 @@ class Conditional(nn.Module):
     from `network.out_shape`, or from one dry run in eval mode. A network that tells neither its `out_shape` nor its
     `in_shape` is measured by the `VAE` that it becomes part of, or at its first call.
 
-    torch's 2-D convolutions in the network become those of `engine.convolutions`, which compute the same, some of it
-    faster on a CPU.
-
     Args:
         network: any module from (B, *in_shape) to (B, *out_shape).
         head: what makes a distribution of the parameters.
@@ -142,7 +138,6 @@ class Conditional(nn.Module):
         self.network, self.head = network, head
         self.network_dtype = engine.NetworkDtype()
         self.adapter: nn.Module | None = None
-        convolutions.adopt(network)
         known = told(NetworkTraits, network)
         shape = in_shape if in_shape is not None else known.in_shape
         self.in_shape = None if shape is None else as_shape(shape)

@@ -21,6 +21,8 @@ def make_model(net: dict[str, Any], event_shape: tuple[int, ...], likelihood: nn
             # The decoder returns logits as the head wants them, (B, 1, *event): nothing is added behind it.
             decoder: nn.Module = nn.Sequential(conv_logits(latent, width), nn.Unflatten(1, (1, 1)))
             encoder: nn.Module = conv_features(width)
+            vk.contrib.adopt(encoder)
+            vk.contrib.adopt(decoder)
         else:
             latent, hidden, dropout = net["latent"], tuple(net["hidden"]), net.get("dropout", 0.0)
             encoder = vk.networks.MLP(event_shape, hidden, dropout=dropout)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vaekit.cli.common import DataDir, Json, Key, Label, print_json
+from vaekit.cli.app import DataDir, Json, Key, Label, command
+from vaekit.cli.output import print_json
 from vaekit.errors import ConfigError
 
 
@@ -40,11 +41,7 @@ def _file(path: Path | None) -> dict[str, Any]:
     return values
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: vaekit fit mnist -o runs/mnist latent_dim=40 max_epochs=50")(fit)
-
-
+@command("vaekit fit mnist -o runs/mnist latent_dim=40 max_epochs=50")
 def fit(
     data: Annotated[str, typer.Argument(metavar="DATA", help="NAME (training part), or a path.", show_default=False)],
     pairs: Annotated[

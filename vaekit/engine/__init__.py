@@ -1,7 +1,7 @@
 """Where numbers are computed: random streams, device, precision, compilation, threads.
 
-The one package that touches global state, of torch (its random streams, denormals of a thread) and of the C library
-(what becomes of freed memory), and restores it; threads take turns where the state is that of the whole process.
+The one package that touches global state of torch (its random streams, denormals of a thread), and restores it; threads
+take turns where the state is that of the whole process.
 """
 
 from vaekit.engine import world
@@ -20,7 +20,6 @@ from vaekit.engine.devices import (
     resident,
     resolve_device,
 )
-from vaekit.engine.memory import keeping_memory
 from vaekit.engine.modes import evaluating, model_device, model_dtype, training
 from vaekit.engine.speed.adam import Adam
 from vaekit.engine.speed.compilation import (
@@ -65,7 +64,6 @@ __all__ = [
     "has_fast_bf16",
     "in_notebook",
     "is_small_step",
-    "keeping_memory",
     "model_device",
     "model_dtype",
     "network_precision",

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vaekit.engine.memory import keeping_memory
 from vaekit.engine.modes import evaluating, model_device, model_dtype
 from vaekit.errors import ConfigError
 
@@ -154,8 +153,8 @@ def network_precision(model: object, precision: Precision, batch_size: int = 0) 
 
 @contextmanager
 def evaluating_in(model: object, precision: Precision) -> Iterator[None]:
-    """`evaluating` for a long computation: with networks in `precision`, and freed memory kept for what comes next."""
-    with keeping_memory(), evaluating(model), network_precision(model, precision):
+    """`evaluating` for a long computation: with networks in `precision`."""
+    with evaluating(model), network_precision(model, precision):
         yield
 
 

@@ -22,7 +22,7 @@ from vaekit.evaluation.health.aggregate import posterior_moments
 from vaekit.evaluation.health.diagnostics import diagnostics
 from vaekit.evaluation.likelihood.marginal import elbo_and_iwae, iwae
 from vaekit.evaluation.likelihood.trend import bias_trend
-from vaekit.evaluation.results import DETAILS, Result, Results, missing, nested, of_estimate, of_score, result
+from vaekit.evaluation.results import Result, Results, missing, nested, of_estimate, of_score, result
 from vaekit.evaluation.samples.two_sample import two_sample
 from vaekit.models.view import View
 from vaekit.traits import Data
@@ -139,8 +139,8 @@ def _bounds(view: View, how: How) -> list[Result]:
         value, stderr, sampling_stderr = (n / math.log(2) / math.prod(view.event_shape) for n in numbers)
         label = "bits per dimension (IWAE)"
         rows.append(result("bits_per_dimension", label, value, stderr, sampling_stderr, "bits"))
-    counts = {"num_points": ("rows", len(view), "rows"), "num_samples": ("draws of z per row, K", k, "draws")}
-    rows += [result(name, label, count, unit=unit) for name, (label, count, unit) in counts.items()]
+    rows.append(result("num_points", "rows", len(view), unit="rows", detail=True))
+    rows.append(result("num_samples", "draws of z per row, K", k, unit="draws"))
     ess, unreliable = float(tighter.ess.median()), float(tighter.unreliable.double().mean())
     rows.append(result("ess_median", f"median effective sample size of {k:,}", ess, unit="draws"))
     rows.append(result("unreliable_fraction", "share of rows with unreliable weights", unreliable, unit=""))
@@ -169,7 +169,7 @@ def _annealed(view: View, how: How) -> list[Result]:
         of_score("difference", "AIS - importance sampling", Score.of_mean(annealed.value - weighted.value)),
         of_score("simulated_gap", f"upper - lower bound by AIS, {_POSTERIOR_ROWS} simulated rows", gap),
         result("acceptance", "acceptance of HMC in AIS", float(annealed.terms["acceptance"].mean()), unit=""),
-        result("num_points", "rows of AIS", len(some), unit="rows"),
+        result("num_points", "rows of AIS", len(some), unit="rows", detail=True),
     ]
 
 
@@ -183,7 +183,7 @@ def _posterior(view: View, how: How) -> list[Result]:
         result("ess_min", f"ess of p(z|x) by HMC, least of {rows}", float(samples.ess.min()), unit="draws"),
         result("acceptance", "acceptance of HMC", float(samples.acceptance.mean()), unit=""),
         result("mean_distance", "E[z|x] of q beside HMC, in standard deviations", distance, unit=""),
-        result("num_points", "rows of HMC", len(samples), unit="rows"),
+        result("num_points", "rows of HMC", len(samples), unit="rows", detail=True),
     ]
 
 
@@ -207,7 +207,7 @@ def _two_sample(view: View, how: How) -> list[Result]:
         details = {key: value for key, value in score.details.items() if isinstance(value, int | float)}
         for key, value in details.items():
             label = f"{name}, {key}".replace("_", " ")
-            rows.append(result(f"{name}{DETAILS}{key}", label, value, unit=""))
+            rows.append(result(f"{name}.details.{key}", label, value, unit="", detail=True))
     return rows
 
 

@@ -2,30 +2,14 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, overload
 
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.frames import to_frame
 
-# Rows for files and JSON that would crowd a table: the parts that the others are made of.
-_DETAILS = (
-    "num_points",
-    "diagnostics.num_units",
-    "diagnostics.mutual_information.limit",
-    "diagnostics.kl_per_dimension.",
-    "diagnostics.inference_gap.elbo",
-    "diagnostics.inference_gap.best_",
-    "diagnostics.inference_gap.log_marginal",
-    "diagnostics.inference_gap.num_points",
-    "diagnostics.inference_gap.rate",
-    "diagnostics.num_points",
-    "ais.importance_",
-    "ais.num_points",
-    "hmc.num_points",
-)
+_COUNTS = ("rows", "units", "draws")
 _FINDINGS = "diagnostics.findings."
-DETAILS = ".details."  # within the name of such a row of any metric
 
 
 @dataclass(frozen=True)
@@ -40,6 +24,8 @@ class Result:
         sampling_stderr: standard error over the rows of data, or None.
         unit: "nats", "bits", "rows", ... or "" for a number without one.
         reason: why there is no value.
+        detail: whether the row is for files and JSON alone, as a part that others are made of, which would crowd a
+            table. The metric says so; no file holds it.
 
     An error that is NaN or infinite becomes None.
 
@@ -54,6 +40,7 @@ class Result:
     sampling_stderr: float | None = None
     unit: str = "nats"
     reason: str | None = None
+    detail: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.reason is None):
@@ -73,11 +60,13 @@ def result(
     unit: str = "nats",
     *,
     nan: str = "it came out as nan",
+    detail: bool = False,
 ) -> Result:
     """A row of a number that may be NaN or infinite; the reason then is what `nan` says NaN means, or the infinity."""
     if not math.isfinite(value):
-        return Result(name, label, None, unit=unit, reason=nan if math.isnan(value) else f"it came out as {value}")
-    return Result(name, label, float(value), stderr, sampling_stderr, unit)
+        reason = nan if math.isnan(value) else f"it came out as {value}"
+        return Result(name, label, None, unit=unit, reason=reason, detail=detail)
+    return Result(name, label, float(value), stderr, sampling_stderr, unit, detail=detail)
 
 
 def missing(name: str, reason: str) -> Result:
@@ -85,9 +74,9 @@ def missing(name: str, reason: str) -> Result:
     return Result(name, name.replace("_", " "), None, unit="", reason=reason)
 
 
-def of_score(name: str, label: str, score: Score, unit: str = "nats") -> Result:
+def of_score(name: str, label: str, score: Score, unit: str = "nats", *, detail: bool = False) -> Result:
     """A row of a scalar; its standard error counts as one over the rows."""
-    return result(name, label, score.value, None, score.stderr, unit)
+    return result(name, label, score.value, None, score.stderr, unit, detail=detail)
 
 
 def of_estimate(name: str, label: str, estimate: Estimate) -> Result:
@@ -137,8 +126,8 @@ class Results(Sequence[Result]):
     @property
     def table(self) -> list[Result]:
         """The rows with a value that a page has room for."""
-        shown = (row for row in self.rows if row.value is not None and not row.name.startswith(_FINDINGS))
-        return [row for row in shown if not row.name.startswith(_DETAILS) and DETAILS not in row.name]
+        shown = (row for row in self.rows if row.value is not None and not row.detail)
+        return [row for row in shown if not row.name.startswith(_FINDINGS)]
 
     @property
     def findings(self) -> list[Result]:
@@ -151,11 +140,11 @@ class Results(Sequence[Result]):
         return [row for row in self.rows if row.reason is not None]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Plain rows, for JSON."""
-        return [asdict(row) for row in self.rows]
+        """Plain rows, for JSON: the attributes of `Result` from name to reason."""
+        return [{key: value for key, value in asdict(row).items() if key != "detail"} for row in self.rows]
 
     def to_frame(self, backend: str | None = None) -> Any:
-        """A data frame, a column for each attribute of `Result`; see `vaekit.frames.to_frame`."""
+        """A data frame with the keys of `to_dicts` as columns; see `vaekit.frames.to_frame`."""
         rows = self.to_dicts()
         return to_frame({key: [row[key] for row in rows] for key in rows[0]}, backend)
 
@@ -163,6 +152,22 @@ class Results(Sequence[Result]):
 def nested(prefix: str, rows: Iterable[Result]) -> list[Result]:
     """Rows whose names begin with that of the part that they belong to."""
     return [replace(row, name=f"{prefix}.{row.name}") for row in rows]
+
+
+def written(row: Result, number: float | None, digits: int = 4, separator: str = "") -> str:
+    """One of the numbers of a row as text, by the one rule of all tables: "" where there is none, counts whole.
+
+    Args:
+        row: the row.
+        number: its value or one of its errors.
+        digits: decimals of what is no count; bits have four at least, for their differences are small.
+        separator: "," sets thousands apart.
+    """
+    if number is None:
+        return ""
+    if row.unit in _COUNTS:
+        return format(number, f"{separator}.0f" if number == int(number) else f"{separator}g")
+    return format(number, f"{separator}.{max(4, digits) if row.unit == 'bits' else digits}f")
 
 
 def title(finding: Result) -> str:

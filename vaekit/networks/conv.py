@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit import contrib
 from vaekit.shapes import Shape, activation, as_image_shape, as_shape
 
 _CHANNELS = (32, 64, 128, 256)
@@ -85,6 +86,8 @@ class ConvEncoder(nn.Module):
         self.blocks = self._build()
         steps = _halved(sides, len(self.channels))
         self.out_shape = (self.channels[-1], *steps[-1])
+        if contrib.can_gain(self.channels[-1], steps[-1]):
+            contrib.adopt(self.blocks)
         self.bears_low_precision = min(map(min, steps[:-1])) >= 2
 
     def _build(self) -> nn.Sequential:
@@ -145,6 +148,8 @@ class ConvDecoder(nn.Module):
         self.bears_low_precision = min(steps[0]) >= 2
         self.linear = nn.Linear(prod(self.in_shape), prod(self._start))
         self.blocks = self._build(steps)
+        if contrib.can_gain(self.channels[0], steps[0]):
+            contrib.adopt(self.blocks)
 
     def _build(self, steps: list[tuple[int, int]]) -> nn.Sequential:
         layers: list[nn.Module] = []

@@ -7,7 +7,7 @@ import torch
 
 from vaekit import evaluation
 from vaekit.evaluation.estimate import MANY_UNRELIABLE
-from vaekit.evaluation.results import Result, Results, title
+from vaekit.evaluation.results import Result, Results, title, written
 
 QUANTITIES = {
     "density": "log p(x) is the logarithm of a probability density in the units of the data. It can be above zero, "
@@ -52,17 +52,17 @@ def cells(rows: Sequence[Result]) -> list[dict[str, str]]:
 
 
 def cell(row: Result, value: float | None) -> str:
-    """A number of a row as text: counts whole, errors with a digit more than values, bits with four."""
-    if value is None:
-        return "–"
-    if row.unit in ("rows", "units") or (row.unit == "draws" and value == int(value)):
-        return number(value, 0)
-    return number(value, 4 if row.unit == "bits" else 2 if value is row.value else 3)
+    """A number of a row as text: values with two decimals, errors with one more, "–" where there is none."""
+    return _typeset(written(row, value, 2 if value is row.value else 3, ",")) or "–"
 
 
 def number(value: float, digits: int = 2) -> str:
     """A number with a true minus sign and thousands apart."""
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return _typeset(f"{value:,.{digits}f}")
+
+
+def _typeset(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def headline(results: Results) -> list[tuple[str, str]]:

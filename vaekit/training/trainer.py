@@ -120,7 +120,7 @@ class Trainer(TrainerSettings):
         with engine.training(model):
             loop = Loop(self, objective, view.resident(), held_out, folder, self._callbacks(folder))
             try:
-                with _signals(loop), engine.keeping_memory(give_back=True):
+                with _signals(loop):
                     num_threads = engine.threads_for(model, self.batch_size)
                     engine.run_flushing_denormals(partial(loop, resume), num_threads, loop.device)
             finally:

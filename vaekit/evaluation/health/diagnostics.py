@@ -204,9 +204,9 @@ class Diagnostics:
             of_score("rate", "rate, E KL(q(z|x), p(z))", self.rate),
             of_score("distortion", "distortion, -E log p(x|z), in model space", self.distortion),
             result("active_units", f"active units of {units}", code.active_units, unit="units"),
-            result("num_units", "units", units, unit="units"),
+            result("num_units", "units", units, unit="units", detail=True),
             of_score("mutual_information", f"I(x; z), {limit}", code.mutual_information),
-            result("mutual_information.limit", "limit of I(x; z), log N", code.limit),
+            result("mutual_information.limit", "limit of I(x; z), log N", code.limit, detail=True),
             of_score("aggregate_gap", "KL(q(z), p(z))", code.gap),
             *([] if self.inference_gap is None else nested("inference_gap", self.inference_gap.results())),
         ]
@@ -217,8 +217,9 @@ class Diagnostics:
             rows.append(result("scale.at_floor", label, self.scale.at_floor, unit="", nan=no_floor))
         if self.kl_per_dimension is not None:
             values = self.kl_per_dimension.flatten().tolist()
-            rows += [result(f"kl_per_dimension.{i}", f"KL of z{i}", value) for i, value in enumerate(values, 1)]
-        rows.append(result("num_points", "rows of the diagnostics", self.num_points, unit="rows"))
+            numbered = enumerate(values, 1)
+            rows += [result(f"kl_per_dimension.{i}", f"KL of z{i}", value, detail=True) for i, value in numbered]
+        rows.append(result("num_points", "rows of the diagnostics", self.num_points, unit="rows", detail=True))
         return rows + [
             Result(f"findings.{found.name.replace(' ', '_')}", f"{found.evidence} {found.remedy}", 1.0, unit="")
             for found in self.findings

@@ -61,19 +61,20 @@ class InferenceGap:
     def results(self) -> list[Result]:
         """The numbers as rows, named as the attributes."""
         rows = f"{self.num_points} rows"
-        labels = {
-            "approximation": f"approximation gap, {rows}",
-            "amortization": f"amortisation gap, {rows}",
+        gaps = {"approximation": f"approximation gap, {rows}", "amortization": f"amortisation gap, {rows}"}
+        parts = {
             "log_marginal": f"log p(x) for the gaps, {rows}",
             "elbo": f"ELBO of q, {rows}",
             "best_elbo": f"ELBO of the best q per point, {rows}",
             "rate": f"rate of q, {rows}",
             "best_rate": f"rate of the best q per point, {rows}",
         }
-        found = [of_score(name, label, getattr(self, name)) for name, label in labels.items()]
+        found = [of_score(name, label, getattr(self, name)) for name, label in gaps.items()]
+        found += [of_score(name, label, getattr(self, name), detail=True) for name, label in parts.items()]
         label = f"agreement of the means of q and the best q, {rows}"
         agreement = result("agreement", label, self.agreement, unit="", nan="the means do not vary over the rows")
-        return [*found, agreement, result("num_points", "rows of the gaps", self.num_points, unit="rows")]
+        num_points = result("num_points", "rows of the gaps", self.num_points, unit="rows", detail=True)
+        return [*found, agreement, num_points]
 
 
 Local = tuple[Tensor, Callable[[Tensor], Distribution]]

@@ -1,12 +1,14 @@
 """Convolutions that are faster as one matrix product: to or from a single pixel, or from a few of many channels."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _MOST_PIXELS, _LEAST_CHANNELS = 16, 512  # of an input whose transposed convolution is taken apart
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Conv2d(nn.Conv2d):
@@ -33,13 +35,34 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return super().forward(input, output_size) if y is None else y
 
 
-def adopt(network: nn.Module) -> None:
-    """Let torch's convolutions in `network` be the layers above: the same objects, parameters and hooks."""
+def adopt(network: Network) -> Network:
+    """Let torch's convolutions in `network` be the layers above: the same objects, parameters and hooks.
+
+    It changes the class of layers whose class is exactly torch's; a user's own classes do what they say. Use it for
+    encoders that end in a single pixel and decoders that begin with one; no other layer gets faster.
+
+    Args:
+        network: any module; its values and gradients stay the same up to rounding.
+
+    Returns:
+        The network itself.
+
+    Example:
+        >>> adopt(nn.Sequential(nn.Conv2d(1, 8, 4), nn.Flatten()))(torch.zeros(5, 1, 4, 4)).shape
+        torch.Size([5, 8])
+    """
     for module in network.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = Conv2d
         elif type(module) is nn.ConvTranspose2d:
             module.__class__ = ConvTranspose2d
+    return network
+
+
+def can_gain(channels: int, sides: tuple[int, int]) -> bool:
+    """Whether a layer to or from a map of these channels and sides may be faster adopted."""
+    pixels = sides[0] * sides[1]
+    return pixels == 1 or (pixels <= _MOST_PIXELS and channels >= _LEAST_CHANNELS)
 
 
 def _is_plain(layer: Any, x: Tensor) -> bool:

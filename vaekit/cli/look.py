@@ -1,21 +1,62 @@
-"""vaekit list."""
+"""Commands that look something up: what a run holds, what to cite for it, what there is to choose from."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.common import Json, print_json, print_table
+from vaekit.cli.app import Json, Run, command, open_run
+from vaekit.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from vaekit.catalog import Entry
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("list", epilog="Example: vaekit list preset")(list_)
+@command("vaekit info runs/digits")
+def info(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="Folder of a fitted model; default: this machine.", show_default=False),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Print what a run holds: model, settings, data, best epoch; and how this machine computes."""
+    if run is None:
+        from vaekit import engine
+
+        about: dict[str, Any] = {"engine": engine.describe()}
+    else:
+        about = open_run(run).describe()
+    if json_:
+        print_json(about)
+        return
+    from vaekit.runs import flattened
+
+    rows = [(key, str(value)) for key, value in flattened(about).items() if value is not None]
+    print_table(rows, ("what", "value"))
 
 
+@command("vaekit cite runs/digits > references.bib")
+def cite(run: Run, json_: Json = False) -> None:
+    """Print what to cite for a run, as BibTeX: its preset, model, components and objective."""
+    from vaekit import references, runs
+
+    citations = runs.cite(run)
+    if not json_:
+        print(runs.bibtex(citations))
+        return
+    keys = references.keys([citation.reference for citation in citations])
+    sources = [
+        {"key": key, "author": c.reference.author}
+        | {name: getattr(c.reference, name) for name in ("title", "year", "url")}
+        | {"used_for": list(c.used_for)}
+        for key, c in zip(keys, citations, strict=True)
+    ]
+    print_json({"run": str(run), "references": sources, "bibtex": runs.bibtex(citations)})
+
+
+@command("vaekit list preset", name="list")
 def list_(
     kind: Annotated[
         str | None, typer.Argument(metavar="[KIND]", help="preset, likelihood, ...; default: all.", show_default=False)

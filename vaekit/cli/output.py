@@ -1,54 +1,18 @@
-"""What commands share: arguments, output, and data for a run."""
+"""What commands print and write."""
 
 import json
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from vaekit.errors import ConfigError
+from vaekit.saving.files import check_suffix, write_atomically
 
 if TYPE_CHECKING:
-    import torch
-
     from vaekit.runs import Run as FittedRun
     from vaekit.runs import Table
-
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted model.", show_default=False)]
-Data = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[DATA]",
-        help="NAME, NAME:train, NAME:test or a path; default: what RUN was fitted to.",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="FILE", help="File to write; its suffix picks the format.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Source of all noise.")]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder with named data sets, looked at before $VAEKIT_DATA.")
-]
-NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
-Key = Annotated[str | None, typer.Option("--key", help="Column of a table that names the rows, and is no data.")]
-Label = Annotated[str | None, typer.Option("--label", help="Column of a table that holds labels, not data.")]
-
-
-def generator(seed: int) -> "torch.Generator":
-    """A generator for the library's `generator=` arguments."""
-    import torch
-
-    return torch.Generator().manual_seed(seed)
-
-
-def open_run(folder: Path) -> "FittedRun":
-    """The run in a folder."""
-    from vaekit import runs
-
-    return runs.open(folder)
 
 
 def without_nan(value: Any) -> Any:
@@ -97,8 +61,6 @@ def write_numbers(path: Path, document: dict[str, Any], header: Sequence[str], r
     import csv
     import io
 
-    from vaekit.saving.files import write_atomically
-
     if path.suffix.lower() == ".json":
         content = json.dumps(without_nan(document), indent=2) + "\n"
     else:
@@ -112,9 +74,6 @@ def write_numbers(path: Path, document: dict[str, Any], header: Sequence[str], r
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
     """Refuse an unknown suffix or a missing folder before the work starts."""
-    from vaekit.errors import ConfigError
-    from vaekit.saving.files import check_suffix
-
     check_suffix(path, suffixes)
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist; create it first")

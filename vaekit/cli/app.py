@@ -1,0 +1,212 @@
+"""The program: how a function becomes a command, the options that commands share, and what an error looks like."""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+
+import typer
+
+from vaekit.cli.memory import keep_freed_memory
+from vaekit.cli.output import check_output
+from vaekit.errors import ConfigError, VaekitError
+
+if TYPE_CHECKING:
+    import torch
+
+    from vaekit.data.sources import Part
+    from vaekit.recipes import AnyDataset
+    from vaekit.runs import Run as FittedRun
+
+app = typer.Typer(
+    name="vaekit",
+    help="Fit variational autoencoders: densities, samples, scores and pictures from one fit.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    epilog="Example: vaekit fit digits -o runs/digits, then vaekit report runs/digits -o report.html. "
+    "Every command takes --debug to show tracebacks.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# --- What commands share ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows that a command is asked about: the argument DATA with the options that say how they are read.
+
+    Attributes:
+        name: NAME, NAME:train, NAME:test or a path; None is what the run was fitted to.
+        options: keywords of `Run.rows`.
+    """
+
+    name: str | None
+    options: Mapping[str, Any]
+
+    def of(self, run: "FittedRun", part: "Part" = "test") -> "AnyDataset":
+        """The rows, read and checked as the training data of `run` were; `part` is that of a set without one."""
+        return run.rows(self.name, part, **self.options)
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted model.", show_default=False)]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="FILE", help="File to write; its suffix picks the format.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Source of all noise.")]
+NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder with named data sets, looked at before $VAEKIT_DATA.")
+]
+Key = Annotated[str | None, typer.Option("--key", help="Column of a table that names the rows, and is no data.")]
+Label = Annotated[str | None, typer.Option("--label", help="Column of a table that holds labels, not data.")]
+_DATA = typer.Argument(
+    metavar="[DATA]",
+    help="NAME, NAME:train, NAME:test or a path; default: what RUN was fitted to.",
+    show_default=False,
+)
+Data = Annotated[Source, _DATA, {"label": Label, "data_dir": DataDir}]
+KeyedData = Annotated[Source, _DATA, {"label": Label, "key": Key, "data_dir": DataDir}]
+
+
+def open_run(folder: Path) -> "FittedRun":
+    """The run in a folder."""
+    from vaekit import runs
+
+    return runs.open(folder)
+
+
+def generator(seed: int) -> "torch.Generator":
+    """A generator for the library's `generator=` arguments."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+# --- Commands --------------------------------------------------------------------------------------------------------
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def command(example: str, *, name: str | None = None, writes: Sequence[str] = ()) -> Callable[[_Command], _Command]:
+    """Make a function a command: its signature is the arguments and options, its docstring the help.
+
+    Args:
+        example: how the command is called, the last line of its help.
+        name: its name; None takes that of the function.
+        writes: suffixes that the option `output` may have, checked before the work starts.
+    """
+
+    def register(function: _Command) -> _Command:
+        app.command(name, epilog=f"Example: {example}")(_spelled_out(function, writes))
+        return function
+
+    return register
+
+
+def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callable[..., None]:
+    """The function as typer reads it: a `Source` is an argument, and its options stand behind all others but --json."""
+    parameters: list[inspect.Parameter] = []
+    sources: dict[str, dict[str, Any]] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.annotation in (Data, KeyedData):
+            _, argument, sources[parameter.name] = get_args(parameter.annotation)
+            parameter = _optional(parameter.name, Annotated[str | None, argument])
+        parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    behind = [_optional(*option) for options in sources.values() for option in options.items()]
+    place = len(parameters) - any(parameter.annotation is Json for parameter in parameters[-1:])
+    parameters[place:place] = behind
+
+    @wraps(function)
+    def called(**given: Any) -> None:
+        if writes and given.get("output") is not None:
+            check_output(given["output"], tuple(writes))
+        for name, options in sources.items():
+            given[name] = Source(given[name], {option: given.pop(option) for option in options})
+        function(**given)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
+def _optional(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from vaekit import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options before the command."""
+
+
+# --- Running them ----------------------------------------------------------------------------------------------------
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code: 0, 1 for failure, 2 for misuse, 130 and 143 for signals."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return int(app(arguments, standalone_mode=False, prog_name="vaekit") or 0)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # the reader went away; nothing is left to flush
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+
+
+def main() -> None:
+    """Entry point of the program `vaekit`, which has its process to itself."""
+    keep_freed_memory()
+    sys.exit(run(sys.argv[1:]))
+
+
+def _show_warning(message: Any, category: Any, *place: Any, **options: Any) -> None:
+    print(f"vaekit: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, VaekitError):
+        return _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    if hasattr(error, "format_message"):  # the command line could not be parsed
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return 2
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "vaekit"
+        return _fail(f"{error.format_message()} See {command} --help.", getattr(error, "exit_code", 2))
+    if type(error).__name__ == "Abort":
+        return _fail("interrupted", 130)
+    if isinstance(error, OSError):
+        return _fail(str(error), 1)
+    return _fail(f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where.", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    text = " ".join(str(message).split())
+    print(f"vaekit: {text}", file=sys.stderr)
+    return code

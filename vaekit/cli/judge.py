@@ -1,0 +1,122 @@
+"""Commands that judge fitted models: one by its bounds and its health, several on the same rows."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaekit.cli.app import Data, DataDir, Json, Label, NumSamples, Run, Seed, command, generator, open_run
+from vaekit.cli.output import print_json, print_table, write_numbers
+from vaekit.errors import ConfigError
+
+_QUICK_ROWS = 2000
+
+
+@command("vaekit evaluate runs/digits digits:test --num-samples 500", writes=(".json", ".csv"))
+def evaluate(
+    run: Run,
+    data: Data,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the numbers too: .json or .csv.")
+    ] = None,
+    num_samples: NumSamples = 100,
+    quick: Annotated[bool, typer.Option("--quick", help=f"Look at no more than {_QUICK_ROWS:,} rows.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Add the trend over K, AIS, HMC and two-sample checks (minutes on images).")
+    ] = False,
+    seed: Seed = 0,
+    json_: Json = False,
+) -> None:
+    """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
+    from vaekit import evaluation
+    from vaekit.evaluation.results import title, written
+
+    fitted = open_run(run)
+    dataset = data.of(fitted)
+    results = evaluation.evaluate(
+        fitted.model,
+        dataset,
+        num_samples=num_samples,
+        full=full,
+        max_rows=_QUICK_ROWS if quick else None,
+        generator=generator(seed),
+        progress=True,
+    )
+    rows = results.to_dicts()
+    document = {"run": str(run), "data": dataset.name, "results": rows}
+    if output is not None:
+        write_numbers(output, document, list(rows[0]), [list(row.values()) for row in rows])
+    if json_:
+        print_json(document)
+        return
+    cells = [(r.label, *(written(r, n) for n in (r.value, r.stderr, r.sampling_stderr))) for r in results.table]
+    print_table(cells, ("nats per row", "mean", "Monte Carlo error", "error over rows"))
+    num_rows = results["num_points"].value or 0
+    print(f"{num_rows:.0f} rows of {dataset.name}; log p is {_with_article(results.quantity)}.")
+    for row in results.reasons:
+        print(f"not done: {row.name}: {row.reason}")
+    for finding in results.findings:
+        print(f"{title(finding)}: {finding.label}")
+
+
+Arguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN RUN ... [DATA]",
+        help="Folders of fitted models, then NAME, NAME:train, NAME:test or a path; default: what the first was "
+        "fitted to.",
+        show_default=False,
+    ),
+]
+
+
+@command("vaekit compare runs/vae runs/iwae digits:test --num-samples 1000")
+def compare(
+    arguments: Arguments,
+    num_samples: NumSamples = 1000,
+    seed: Seed = 0,
+    label: Label = None,
+    data_dir: DataDir = None,
+    json_: Json = False,
+) -> None:
+    """Print which run has the higher log p(x) on the same rows: paired differences with standard errors, in nats."""
+    from vaekit import evaluation
+
+    folders, source = _split(arguments)
+    if len(folders) < 2:
+        raise ConfigError(f"compare takes at least two runs; got {len(folders)}")
+    names = [str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"a run is named twice: {', '.join(names)}")
+    fitted = [open_run(folder) for folder in folders]
+    models = {name: run.model for name, run in zip(names, fitted, strict=True)}
+    dataset = fitted[0].rows(source, "test", data_dir=data_dir, label=label)
+    found = evaluation.compare(models, dataset, num_samples=num_samples, generator=generator(seed), progress=True)
+    if json_:
+        print_json({"data": dataset.name, "num_samples": num_samples, **found.summary()})
+        return
+    rows = [
+        (n, f"{e.mean:.4f}", f"{e.mean_stderr:.4f}", f"{e.sampling_stderr:.4f}") for n, e in found.estimates.items()
+    ]
+    print_table(rows, ("log p(x), nats per row", "mean", "Monte Carlo error", "error over rows"))
+    print()
+    pairs = [
+        (f"{d.first} - {d.second}", f"{d.value:.4f}", f"{d.stderr:.4f}", f"{d.p_value:.3g}", d.better or "neither")
+        for d in found.differences
+    ]
+    print_table(pairs, ("paired difference", "mean", "standard error", "p-value", "better"))
+    quantity = next(iter(found.estimates.values())).quantity
+    print(f"{len(dataset)} rows of {dataset.name}, K = {num_samples}; log p is {_with_article(quantity)}.")
+
+
+def _with_article(quantity: str) -> str:
+    """The quantity in a sentence: "a density", "no density"."""
+    return quantity if quantity.startswith("no ") else f"a {quantity}"
+
+
+def _split(arguments: list[str]) -> tuple[list[Path], str | None]:
+    """Runs, and the data: the last argument where that is no run."""
+    from vaekit import runs
+
+    *first, last = arguments
+    return ([Path(a) for a in arguments], None) if runs.is_run(last) else ([Path(a) for a in first], last)
