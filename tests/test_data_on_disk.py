@@ -18,7 +18,7 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit import recipes, runs
-from vaekit.data import StoredDataset, holdout, load, room, rows, spool
+from vaekit.data import StoredDataset, disk_cache, disk_rows, holdout, load, room
 from vaekit.data.ahead import ahead
 from vaekit.errors import DataError
 from vaekit.models.rows import as_tensor
@@ -177,7 +177,7 @@ def test_evaluation_takes_rows_from_disk(folder, keeping, monkeypatch):
         for x in (load(folder), on_disk(folder))
     ]
     assert torch.equal(*values)
-    monkeypatch.setattr(rows.StoredRows, "in_memory", lambda self: pytest.fail("all rows at once"))
+    monkeypatch.setattr(disk_rows.StoredRows, "in_memory", lambda self: pytest.fail("all rows at once"))
     for method in (model.encode, model.reconstruct):
         assert torch.equal(method(load(folder)), method(on_disk(folder)))
 
@@ -276,8 +276,8 @@ def _runs(pid):
 
 @pytest.mark.parametrize("mapped", [True, False])
 def test_kept_rows_in_any_order_and_nothing_left_behind(folder, monkeypatch, mapped):
-    monkeypatch.setattr(spool, "_MAPPED", 2**28 if mapped else 0)
-    monkeypatch.setattr(rows, "_BLOCK_BYTES", 500)
+    monkeypatch.setattr(disk_cache, "_MAPPED", 2**28 if mapped else 0)
+    monkeypatch.setattr(disk_rows, "_BLOCK_BYTES", 500)
     data, memory = load(folder, in_memory=False), load(folder)
     assert (data.rows.source._rows is not None) == mapped
     np.testing.assert_array_equal(data.x, memory.x)
@@ -287,7 +287,7 @@ def test_kept_rows_in_any_order_and_nothing_left_behind(folder, monkeypatch, map
 
 
 def test_large_files_do_not_count_as_memory_of_the_process():
-    source = spool.Spool((600, 2**20), np.dtype(np.uint8), (np.full((20, 2**20), i, np.uint8) for i in range(30)))
+    source = disk_cache.Spool((600, 2**20), np.dtype(np.uint8), (np.full((20, 2**20), i, np.uint8) for i in range(30)))
     before = _resident()
     for i in RNG.permutation(600).reshape(-1, 8):
         np.testing.assert_array_equal(source.read(i)[:, :: 2**18], np.repeat(i[:, None] // 20, 4, axis=1))
@@ -302,7 +302,7 @@ def test_a_full_disk_is_an_error_before_anything_is_written(folder, monkeypatch)
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool, "_reserve", full)
+    monkeypatch.setattr(disk_cache, "_reserve", full)
     with pytest.raises(DataError, match="Cannot keep decoded rows in .*No space left"):
         load(folder, in_memory=False)
 

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from vaekit.data.dataset import Dataset, warn_constant_columns
-from vaekit.data.idx import read_idx
+from vaekit.data.readers.idx import read_idx
+from vaekit.data.readers.tables import from_frame, from_records
 from vaekit.data.sources import available, load
 from vaekit.data.splits import holdout, split
-from vaekit.data.tables import from_frame, from_records
 
 if TYPE_CHECKING:
     from vaekit.data.stored import StoredDataset

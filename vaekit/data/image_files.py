@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.ahead import ahead
-from vaekit.data.pixels import different_sizes, look_at, read_image
+from vaekit.data.disk_cache import Spool
+from vaekit.data.disk_rows import Source
+from vaekit.data.readers.pixels import different_sizes, look_at, read_image
 from vaekit.data.room import has_disk_room, no_room
-from vaekit.data.rows import Source
-from vaekit.data.spool import Spool
 from vaekit.errors import DataError
 from vaekit.progress import track
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.idx import read_idx
+from vaekit.data.readers.idx import read_idx
 from vaekit.errors import DataError
 
 SYSTEM_FOLDER = Path("/usr/share/datasets")  # where Debian packages such as dataset-fashion-mnist put theirs

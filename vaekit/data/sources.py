@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.files import read
 from vaekit.data.named import NAMED
+from vaekit.data.readers import read
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:

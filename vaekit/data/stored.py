@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.dataset import Kind, part_of
-from vaekit.data.rows import StoredRows
+from vaekit.data.disk_rows import StoredRows
 
 
 @dataclass(frozen=True, eq=False)

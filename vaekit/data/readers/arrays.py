@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 
 from vaekit.data.dataset import Dataset, Kind
-from vaekit.data.guards import reading, refuse_bomb
+from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.errors import DataError
 
 X_NAMES = ("x", "data", "X")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.guards import reading
-from vaekit.data.pixels import different_sizes, known_formats, look_at, read_image
+from vaekit.data.readers.pixels import different_sizes, known_formats, look_at, read_image
+from vaekit.data.readers.safe_reading import reading
 from vaekit.data.room import stays_in_memory
 from vaekit.errors import DataError
 
@@ -62,8 +62,8 @@ def folder_dataset(
 
 
 def _stored(folder: Path, files: list[Path], shape: tuple[int, int] | None, about: dict[str, Any]) -> "StoredDataset":
+    from vaekit.data.disk_rows import StoredRows
     from vaekit.data.image_files import ImageFiles, kept_decoded
-    from vaekit.data.rows import StoredRows
     from vaekit.data.stored import StoredDataset
 
     source = kept_decoded(ImageFiles(folder, files, shape))

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.guards import BoundedGzip, reading, refuse_bomb
+from vaekit.data.readers.safe_reading import BoundedGzip, reading, refuse_bomb
 from vaekit.errors import DataError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.guards import reading, refuse_bomb
+from vaekit.data.readers.safe_reading import reading, refuse_bomb
+from vaekit.data.readers.tables import annotations, from_frame, numbers, without
 from vaekit.data.room import has_disk_room, no_room, stays_in_memory
-from vaekit.data.tables import annotations, from_frame, numbers, without
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str
     import narwhals as nw
     import pyarrow as pa
 
-    from vaekit.data.rows import StoredRows
-    from vaekit.data.spool import Spool
+    from vaekit.data.disk_cache import Spool
+    from vaekit.data.disk_rows import StoredRows
     from vaekit.data.stored import StoredDataset
 
     first = pa.Table.from_batches([next(file.iter_batches(2, columns=names))])

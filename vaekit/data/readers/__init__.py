@@ -5,13 +5,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaekit.data.arrays import npy_dataset, npz_dataset
 from vaekit.data.dataset import Dataset
-from vaekit.data.guards import reading
-from vaekit.data.idx import idx_dataset
-from vaekit.data.images import folder_dataset
-from vaekit.data.parquet import parquet_dataset
-from vaekit.data.tables import csv_dataset
+from vaekit.data.readers.arrays import npy_dataset, npz_dataset
+from vaekit.data.readers.idx import idx_dataset
+from vaekit.data.readers.images import folder_dataset
+from vaekit.data.readers.parquet import parquet_dataset
+from vaekit.data.readers.safe_reading import reading
+from vaekit.data.readers.tables import csv_dataset
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.guards import BoundedGzip, reading
+from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.errors import DataError
 
 
