@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.dataset import Dataset
+from vaekit.data.kinds import TABLES
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.errors import DataError
 
@@ -64,7 +65,7 @@ def from_frame(
     labels, keys = annotations(table.select([columns[i] for i in chosen]), label, key, name)
     x = numbers([table[:, i] for i in indices], name)
     about: dict[str, Any] = {"source": source, "keys": keys, "key": key or "row"}
-    return Dataset(x, labels, name, tuple(columns[i] for i in indices), kind="table", **about)
+    return Dataset(x, labels, name, tuple(columns[i] for i in indices), kind=TABLES.name, **about)
 
 
 def without(columns: list[str], label: str | None, key: str | None, name: str) -> tuple[list[int], list[int]]:
