@@ -8,8 +8,8 @@ from typing import IO
 
 import numpy as np
 
-from vaekit.data import kinds
 from vaekit.data.dataset import Dataset
+from vaekit.data.kinds import described
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.errors import DataError
 
@@ -84,7 +84,7 @@ def _choose(members: list[str], label: str | None, path: Path) -> tuple[str, str
 
 
 def _dataset(x: np.ndarray, labels: np.ndarray | None, path: Path) -> Dataset:
-    return Dataset(x, labels, path.stem, source=str(path), **kinds.described(x))
+    return Dataset(x, labels, path.stem, source=str(path), **described(x))
 
 
 def _read_array(stream: IO[bytes], num_bytes: int, where: str) -> np.ndarray:

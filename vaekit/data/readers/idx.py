@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vaekit.data import kinds
 from vaekit.data.dataset import Dataset
+from vaekit.data.kinds import IMAGES, described
 from vaekit.data.readers.safe_reading import BoundedGzip, reading, refuse_bomb
 from vaekit.errors import DataError
 
@@ -68,8 +68,8 @@ def idx_dataset(path: Path) -> Dataset:
         The data set, without labels.
     """
     x = read_idx(path)
-    about = kinds.described(x)
-    if about["kind"] == kinds.IMAGES.name and x.ndim == 3:
+    about = described(x)
+    if about["kind"] == IMAGES.name and x.ndim == 3:
         x = x[:, None]
     return Dataset(x, name=path.name, source=str(path), **about)
 
