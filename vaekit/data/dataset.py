@@ -155,7 +155,7 @@ class StoredDataset(Dataset):
         return f"StoredDataset({self.name!r}, {len(self)} rows of shape {self.event_shape}, {self.dtype})"
 
     @property
-    def x(self) -> np.ndarray:  # type: ignore[override]
+    def x(self) -> np.ndarray:
         """All rows in memory, read anew each time.
 
         Raises:
@@ -179,7 +179,7 @@ class StoredDataset(Dataset):
     def __getitem__(self, index: Any) -> np.ndarray:
         """Rows of x at `index` (an integer, a slice, integers or a mask), without their labels."""
         if isinstance(index, int | np.integer):
-            return self.rows[np.asarray([index])].numpy()[0]
+            return np.asarray(self.rows[np.asarray([index])].numpy()[0])
         return self.rows[index if isinstance(index, slice) else np.asarray(index)].numpy()
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -190,9 +190,9 @@ class StoredDataset(Dataset):
         object.__setattr__(self, "rows", self.rows.take(indices))
 
 
-def _checked_rows(x: Any, name: str) -> np.ndarray:
+def _checked_rows(rows: Any, name: str) -> np.ndarray:
     try:
-        x = np.asarray(x)
+        x: np.ndarray = np.asarray(rows)
     except ValueError as error:  # rows of unequal lengths
         raise DataError(f"x of {name!r} must be a numeric array of shape (N, ...): {error}.") from error
     if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
@@ -214,8 +214,8 @@ def _checked_rows(x: Any, name: str) -> np.ndarray:
     return x.astype(x.dtype.newbyteorder("="), copy=False)  # torch reads native byte order only
 
 
-def _checked_labels(labels: Any, num_rows: int, name: str, what: str = "labels") -> np.ndarray:
-    labels = np.asarray(labels)
+def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndarray:
+    labels: np.ndarray = np.asarray(values)
     if labels.shape != (num_rows,):
         raise DataError(f"{what} of {name!r} must have shape ({num_rows},), one for each row of x; got {labels.shape}.")
     if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):

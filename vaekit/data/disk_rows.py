@@ -71,7 +71,7 @@ class StoredRows:
         return torch.from_numpy(self.source.read(self._at(index)))
 
     def _at(self, index: Any) -> np.ndarray:
-        return self.index[index.numpy() if isinstance(index, Tensor) else index]
+        return np.asarray(self.index[index.numpy() if isinstance(index, Tensor) else index])
 
     def take(self, indices: Any) -> "StoredRows":
         """Some of the rows, still on disk."""

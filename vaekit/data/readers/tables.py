@@ -175,7 +175,8 @@ def _numbers(column: Any, name: str) -> np.ndarray:
         return np.full(len(column), np.nan)
     whole = not has_missing and (column.dtype.is_integer() or column.dtype == nw.Boolean)
     try:
-        return column.cast(nw.Int64 if whole else nw.Float64).to_numpy().astype(np.int64 if whole else np.float64)
+        values = column.cast(nw.Int64 if whole else nw.Float64).to_numpy()
+        return np.array(values, np.int64 if whole else np.float64)
     except (ValueError, OverflowError, nw.exceptions.NarwhalsError) as error:
         kind = "int64" if whole else "float64"
         raise DataError(f"Column {column.name!r} of {name!r} cannot be held as {kind}: {error}. Rescale it.") from error
@@ -190,7 +191,7 @@ def _label_values(column: Any, name: str) -> np.ndarray:
         return _numbers(column, name)
     if column.dtype in (nw.Categorical, nw.Enum):
         column = column.cast(nw.String)
-    values = column.to_numpy()
+    values: np.ndarray = column.to_numpy()
     return values.astype(np.str_) if column.dtype in (nw.String, nw.Object) else values
 
 
