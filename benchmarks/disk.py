@@ -84,18 +84,18 @@ def load_timed(path: Path, **options: Any) -> Any:
 
 
 def main() -> None:
-    from vaekit.data import room
+    from vaekit.data import disk_cache
 
     with tempfile.TemporaryDirectory() as folder:
         table = make_table(Path(folder, "table.parquet"))
         race("table", {"memory": load_timed(table, in_memory=True), "disk": load_timed(table, in_memory=False)})
         images = make_images(Path(tempfile.mkdtemp(dir=folder)))
         variants = {"memory": load_timed(images, in_memory=True), "disk": load_timed(images, in_memory=False)}
-        share, room.DISK_SHARE = room.DISK_SHARE, 0  # as if the disk had no room for decoded rows
+        share, disk_cache.DISK_SHARE = disk_cache.DISK_SHARE, 0  # as if the disk had no room for decoded rows
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             variants["decoded each time"] = load_timed(images, in_memory=False)
-        room.DISK_SHARE = share
+        disk_cache.DISK_SHARE = share
         race("images", variants)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaekit.data import guards as guards_module
 from vaekit.data import load
+from vaekit.data.readers import safe_reading
 from vaekit.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -154,7 +154,7 @@ def test_a_flipped_bit_in_an_npz_is_seen(tmp_path):
 
 
 def test_a_decompression_bomb_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(guards_module, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(safe_reading, "MAX_BYTES", 2**20)
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros((2**12, 2**11)))  # 64 MiB in 64 KiB
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("the archive was read"))
     with pytest.raises(DataError, match=r"decompression bomb: .* bytes on disk would become at least 67,"):

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from vaekit.data import guards as guards_module
 from vaekit.data import load
+from vaekit.data.readers import safe_reading
 from vaekit.errors import DataError
 
 
@@ -36,7 +36,7 @@ def test_files_without_the_right_to_read(tmp_path):
     ],
 )
 def test_errors_of_the_system_become_data_errors(error, message, tmp_path):
-    with pytest.raises(DataError, match=message), guards_module.reading(tmp_path):
+    with pytest.raises(DataError, match=message), safe_reading.reading(tmp_path):
         raise error
 
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays_of
 from pyarrow import parquet
 
 from vaekit.data import Dataset, load
-from vaekit.data.idx import DTYPES
+from vaekit.data.readers.idx import DTYPES
 from vaekit.errors import DataError
 
 SUFFIXES = [".npy", ".npz", ".idx", ".idx.gz", ".csv", ".tsv", ".csv.gz", ".parquet"]

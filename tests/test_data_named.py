@@ -4,14 +4,14 @@ import gzip
 import hashlib
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from vaekit.data import available, load
-from vaekit.data import mnist as mnist_module
+from vaekit.data import available, load, named
 from vaekit.errors import DataError
 
 REAL_DATA = os.environ.get("VAEKIT_DATA", "")
@@ -94,15 +94,15 @@ def write_set(folder: Path, num_train: int = 6, num_test: int = 3, zipped: bool 
 
 @pytest.fixture
 def nothing_installed(tmp_path, monkeypatch):
-    """No data anywhere, and a pooch that must not be asked."""
+    """No data anywhere, and no network."""
 
     def refuse(*_args, **_kwargs):
         raise ConnectionError("no network in tests")
 
     monkeypatch.delenv("VAEKIT_DATA", raising=False)
-    monkeypatch.setattr(mnist_module, "SYSTEM_FOLDER", tmp_path / "system")
-    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setattr("pooch.retrieve", refuse)
+    monkeypatch.setattr(named, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", refuse)
     return tmp_path
 
 
@@ -143,9 +143,9 @@ def test_a_truncated_file_is_named(nothing_installed):
 def test_one_set_is_not_taken_for_another_with_the_same_file_names(nothing_installed, monkeypatch):
     write_set(nothing_installed)
     labels = np.arange(6, dtype=np.uint8)
-    foreign = mnist_module.MnistLike("other", (), {}, (hashlib.sha256(labels.tobytes()).hexdigest(),))
+    foreign = named.MnistLike("other", (), {}, (hashlib.sha256(labels.tobytes()).hexdigest(),))
     assert len(load("mnist:train", data_dir=nothing_installed)) == 6
-    monkeypatch.setattr(mnist_module, "SETS", (*mnist_module.SETS, foreign))
+    monkeypatch.setattr(named, "SETS", (*named.SETS, foreign))
     with pytest.raises(DataError, match="'mnist' is not on this machine"):
         load("mnist:train", data_dir=nothing_installed)
 
@@ -162,29 +162,42 @@ def test_an_absent_set_says_which_files_to_put_where(nothing_installed):
 
 
 def test_a_download_goes_through_the_mirrors_and_checks_the_hash(nothing_installed, monkeypatch):
-    images = write_set(nothing_installed / "remote")
+    remote = nothing_installed / "remote"
+    images = write_set(remote)
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in remote.iterdir()}
+    assert hashes.keys() == named.MNIST.sha256.keys()
+    monkeypatch.setattr(named, "MNIST", replace(named.MNIST, sha256=hashes))
     calls = []
 
-    def retrieve(url, known_hash, fname, path):
-        calls.append((url, known_hash))
-        if "ossci" in url:
-            raise ValueError("SHA256 hash of downloaded file does not match")
-        path.mkdir(parents=True, exist_ok=True)
-        (path / fname).write_bytes((nothing_installed / "remote" / fname).read_bytes())
+    def download(self, url, output_file, pooch):
+        calls.append(url)
+        content = (remote / url.rpartition("/")[2]).read_bytes()
+        Path(output_file).write_bytes(b"other" if "ossci" in url else content)
 
-    monkeypatch.setattr("pooch.retrieve", retrieve)
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", download)
     data = load("mnist:test")
     np.testing.assert_array_equal(data.x, images[6:])
-    assert data.source == str(nothing_installed / "cache" / "vaekit" / "mnist")
-    assert [url for url, _ in calls] == [
+    assert data.source == str(nothing_installed / "cache" / "mnist")
+    assert calls == [
         mirror + file
         for file in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
-        for mirror in mnist_module.MNIST.mirrors
+        for mirror in named.MNIST.mirrors
     ]
-    assert calls[0][1] == "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+    load("mnist:test")
+    assert len(calls) == 4, "what is in the cache is not fetched again"
+    images_of_train = "train-images-idx3-ubyte.gz"
+    hashes[images_of_train] = named.FASHION_MNIST.sha256[images_of_train]
+    with pytest.raises(DataError, match=r"ossci.*ValueError SHA256 hash.*cvdf.*ValueError SHA256 hash"):
+        load("mnist:train")
 
 
-@pytest.mark.parametrize("known", mnist_module.SETS, ids=lambda known: known.name)
+def test_the_hash_of_a_file_is_that_of_the_mirrors():
+    assert named.MNIST.sha256["t10k-images-idx3-ubyte.gz"].startswith(
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584"
+    )
+
+
+@pytest.mark.parametrize("known", named.SETS, ids=lambda known: known.name)
 def test_each_set_has_four_hashes_and_two_mirrors(known):
     assert len(set(known.sha256.values())) == 4
     assert all(len(digest) == 64 and int(digest, 16) for digest in (*known.sha256.values(), *known.label_sha256))

@@ -18,8 +18,8 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit import recipes, runs
-from vaekit.data import StoredDataset, holdout, load, room, rows, spool
-from vaekit.data.ahead import ahead
+from vaekit.data import StoredDataset, disk_cache, disk_rows, holdout, load
+from vaekit.data.disk_rows import ahead
 from vaekit.errors import DataError
 from vaekit.models.rows import as_tensor
 
@@ -59,12 +59,12 @@ def table(tmp_path):
 def keeping(request, monkeypatch):
     """Whether the disk has room for decoded images."""
     if request.param == "decoded each time":
-        monkeypatch.setattr(room, "DISK_SHARE", 0)
+        monkeypatch.setattr(disk_cache, "DISK_SHARE", 0)
     return request.param
 
 
 def on_disk(path, **options):
-    if room.DISK_SHARE:
+    if disk_cache.DISK_SHARE:
         return load(path, in_memory=False, **options)
     with pytest.warns(UserWarning, match=r"images is decoded again in each epoch: .*Set VAEKIT_CACHE to a folder"):
         return load(path, in_memory=False, **options)
@@ -122,16 +122,16 @@ def test_large_data_stay_on_disk_by_themselves(folder, table, monkeypatch):
     num_bytes = {folder: IMAGES[:, 0].size, table: 8 * 90 * 4}
     for path, label in ((folder, None), (table, "kind")):
         for free, kept in ((4 * 3 * num_bytes[path], False), (3.9 * num_bytes[path], True)):
-            monkeypatch.setattr(room, "free_memory", lambda free=free: free)
+            monkeypatch.setattr(disk_cache, "free_memory", lambda free=free: free)
             assert isinstance(load(path, label=label), StoredDataset) == kept
 
 
 def test_no_room_for_a_table_and_none_in_memory(folder, table, monkeypatch):
     disk = load(folder, in_memory=False)
-    monkeypatch.setattr(room, "free_memory", lambda: 100)
+    monkeypatch.setattr(disk_cache, "free_memory", lambda: 100)
     with pytest.raises(DataError, match=r"'images' is on disk, and this needs all of it in memory.*take\(indices\)"):
         as_tensor(disk)
-    monkeypatch.setattr(room, "DISK_SHARE", 0)
+    monkeypatch.setattr(disk_cache, "DISK_SHARE", 0)
     with pytest.raises(DataError, match="too large for memory, and there is no room to keep it.*Set VAEKIT_CACHE"):
         load(table, label="kind")
     with pytest.raises(DataError, match="Only folders of images and parquet files can stay on disk; 'digits'"):
@@ -139,14 +139,14 @@ def test_no_room_for_a_table_and_none_in_memory(folder, table, monkeypatch):
 
 
 def test_free_memory_heeds_the_limit_of_a_container(tmp_path, monkeypatch):
-    free = room.free_memory()
+    free = disk_cache.free_memory()
     assert 2**20 < free < 2**46
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
-    monkeypatch.setattr(room, "_CGROUP", tmp_path)
-    assert room.free_memory() == 600_000
+    monkeypatch.setattr(disk_cache, "_CGROUP", tmp_path)
+    assert disk_cache.free_memory() == 600_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert room.free_memory() > 2**20
+    assert disk_cache.free_memory() > 2**20
 
 
 def test_training_gives_the_same_weights_bit_for_bit(folder, keeping):
@@ -177,7 +177,7 @@ def test_evaluation_takes_rows_from_disk(folder, keeping, monkeypatch):
         for x in (load(folder), on_disk(folder))
     ]
     assert torch.equal(*values)
-    monkeypatch.setattr(rows.StoredRows, "in_memory", lambda self: pytest.fail("all rows at once"))
+    monkeypatch.setattr(disk_rows.StoredRows, "in_memory", lambda self: pytest.fail("all rows at once"))
     for method in (model.encode, model.reconstruct):
         assert torch.equal(method(load(folder)), method(on_disk(folder)))
 
@@ -209,7 +209,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_weights(folder, keepi
 
 @pytest.mark.parametrize("damage", ["truncated", "other size", "missing"])
 def test_a_broken_image_is_named(folder, damage, monkeypatch):
-    monkeypatch.setattr(room, "DISK_SHARE", 0)
+    monkeypatch.setattr(disk_cache, "DISK_SHARE", 0)
     data = on_disk(folder)
     broken = folder / "042.png"
     if damage == "truncated":
@@ -221,7 +221,7 @@ def test_a_broken_image_is_named(folder, damage, monkeypatch):
     with pytest.raises(DataError, match=r"042\.png"):
         fitted(data)
     assert active_children() == []
-    monkeypatch.setattr(room, "DISK_SHARE", 0.5)
+    monkeypatch.setattr(disk_cache, "DISK_SHARE", 0.5)
     if damage != "missing":
         with pytest.raises(DataError, match=r"042\.png"):
             load(folder, in_memory=False)
@@ -252,7 +252,7 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path):
     code = """
         import os, signal, numpy as np
         from multiprocessing import active_children
-        from vaekit.data.ahead import ahead
+        from vaekit.data.disk_rows import ahead
         batches = ahead(lambda i: i, (np.arange(3) for _ in range(10**9)))
         next(batches)
         print(*(child.pid for child in active_children()), flush=True)
@@ -276,8 +276,8 @@ def _runs(pid):
 
 @pytest.mark.parametrize("mapped", [True, False])
 def test_kept_rows_in_any_order_and_nothing_left_behind(folder, monkeypatch, mapped):
-    monkeypatch.setattr(spool, "_MAPPED", 2**28 if mapped else 0)
-    monkeypatch.setattr(rows, "_BLOCK_BYTES", 500)
+    monkeypatch.setattr(disk_cache, "_MAPPED", 2**28 if mapped else 0)
+    monkeypatch.setattr(disk_rows, "_BLOCK_BYTES", 500)
     data, memory = load(folder, in_memory=False), load(folder)
     assert (data.rows.source._rows is not None) == mapped
     np.testing.assert_array_equal(data.x, memory.x)
@@ -287,7 +287,9 @@ def test_kept_rows_in_any_order_and_nothing_left_behind(folder, monkeypatch, map
 
 
 def test_large_files_do_not_count_as_memory_of_the_process():
-    source = spool.Spool((600, 2**20), np.dtype(np.uint8), (np.full((20, 2**20), i, np.uint8) for i in range(30)))
+    source = disk_cache.DecodedRows(
+        (600, 2**20), np.dtype(np.uint8), (np.full((20, 2**20), i, np.uint8) for i in range(30))
+    )
     before = _resident()
     for i in RNG.permutation(600).reshape(-1, 8):
         np.testing.assert_array_equal(source.read(i)[:, :: 2**18], np.repeat(i[:, None] // 20, 4, axis=1))
@@ -302,7 +304,7 @@ def test_a_full_disk_is_an_error_before_anything_is_written(folder, monkeypatch)
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool, "_reserve", full)
+    monkeypatch.setattr(disk_cache, "_reserve", full)
     with pytest.raises(DataError, match="Cannot keep decoded rows in .*No space left"):
         load(folder, in_memory=False)
 
@@ -310,7 +312,7 @@ def test_a_full_disk_is_an_error_before_anything_is_written(folder, monkeypatch)
 def test_a_run_is_the_same_whether_its_data_fit_into_memory(folder, tmp_path, monkeypatch):
     given = {"max_epochs": 2, "hidden": "8", "latent_dim": 2, "compile": "off"}
     runs.fit(str(folder), tmp_path / "a", given, progress=False)
-    monkeypatch.setattr(room, "MEMORY_SHARE", 0)
+    monkeypatch.setattr(disk_cache, "MEMORY_SHARE", 0)
     runs.fit(str(folder), tmp_path / "b", given, progress=False)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]

@@ -13,7 +13,7 @@ from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
 from vaekit.data import from_frame, load
-from vaekit.data import guards as guards_module
+from vaekit.data.readers import safe_reading
 from vaekit.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -149,8 +149,8 @@ def test_truncated_tables(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".parquet"])
 def test_tables_that_are_bombs(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(guards_module, "MAX_BYTES", 2**16)
-    monkeypatch.setattr(guards_module, "MAX_RATIO", 100)
+    monkeypatch.setattr(safe_reading, "MAX_BYTES", 2**16)
+    monkeypatch.setattr(safe_reading, "MAX_RATIO", 100)
     path = tmp_path / f"t{suffix}"
     write_table(pa.table({"a": np.zeros(2_000_000, np.int64)}), path)
     with pytest.raises(DataError, match="looks like a decompression bomb"):

@@ -18,8 +18,8 @@ from vaekit.errors import ConfigError, VaekitError
 if TYPE_CHECKING:
     import torch
 
+    from vaekit.data import Dataset
     from vaekit.data.sources import Part
-    from vaekit.recipes import AnyDataset
     from vaekit.runs import Run as FittedRun
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ class Source:
     name: str | None
     options: Mapping[str, Any]
 
-    def of(self, run: "FittedRun", part: "Part" = "test") -> "AnyDataset":
+    def of(self, run: "FittedRun", part: "Part" = "test") -> "Dataset":
         """The rows, read and checked as the training data of `run` were; `part` is that of a set without one."""
         return run.rows(self.name, part, **self.options)
 
@@ -171,7 +171,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # the reader went away; nothing is left to flush
+        sys.stdout = None  # the reader went away; nothing is left to flush
         return 0
     except Exception as error:
         if debug:

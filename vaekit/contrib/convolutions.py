@@ -81,7 +81,8 @@ def _is_plain(layer: Any, x: Tensor) -> bool:
 
 def _is_recorded() -> bool:
     is_exporting = getattr(torch.compiler, "is_exporting", None)  # torch has it since 2.7
-    return torch.jit.is_tracing() or (is_exporting is not None and is_exporting())
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return bool(tracing or (is_exporting is not None and is_exporting()))
 
 
 def _to_pixel(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
@@ -120,7 +121,8 @@ def _from_pixel(layer: Any, x: Tensor) -> Tensor | None:
             return None
         window.append(slice(pad, stop))
     w = weight[..., window[0], window[1]]
-    return (x.flatten(1) @ w.flatten(1)).unflatten(1, w.shape[1:])
+    out: Tensor = (x.flatten(1) @ w.flatten(1)).unflatten(1, w.shape[1:])
+    return out
 
 
 def _by_columns(layer: Any, x: Tensor) -> Tensor | None:

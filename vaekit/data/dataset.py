@@ -1,20 +1,19 @@
-"""A data set in memory: rows in their own dtype, with labels and what is known about the values."""
+"""A data set: rows in memory or on disk, in their own dtype, with labels and what is known about the values."""
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from vaekit.data.kinds import KINDS
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:
-    from vaekit.data.stored import StoredDataset
+    from vaekit.data.disk_rows import StoredRows
 
-Kind = Literal["image", "table", "array"]
-D = TypeVar("D")
+D = TypeVar("D", bound="Dataset")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +29,7 @@ class Dataset:
         name: What to call the set in tables and titles.
         columns: Names of the columns of a table, one per column of x.
         value_range: Least and greatest value that can occur: (0, 255) for 8-bit images, None for real numbers.
-        kind: "image" (event shape (C, H, W) or (H, W)), "table" (rows are (D,)) or "array".
+        kind: "image" (event shape (C, H, W) or (H, W)), "table" (rows are (D,)), "bits" or "array"; see `data.kinds`.
         source: Where the rows were found, for people to read.
         keys: What each row is called, shape (N,), integers or strings; None numbers the rows from 0.
         key: What the keys are: "row", "file", or the name of the column with identifiers.
@@ -50,26 +49,29 @@ class Dataset:
     name: str = "data"
     columns: tuple[str, ...] | None = None
     value_range: tuple[float, float] | None = None
-    kind: Kind = "array"
+    kind: str = "array"
     source: str = "memory"
     keys: np.ndarray | None = None
     key: str = "row"
 
     def __post_init__(self) -> None:
-        x = _checked_rows(self.x, self.name)
-        object.__setattr__(self, "x", x)
-        if self.labels is not None:
-            object.__setattr__(self, "labels", _checked_labels(self.labels, len(x), self.name))
-        if self.keys is not None:
-            object.__setattr__(self, "keys", _checked_labels(self.keys, len(x), self.name, "keys"))
-        if self.kind not in ("image", "table", "array"):
-            raise DataError(f"kind of {self.name!r} must be 'image', 'table' or 'array'; got {self.kind!r}.")
+        object.__setattr__(self, "x", _checked_rows(self.x, self.name))
+        self._check_annotations()
+
+    def _check_annotations(self) -> None:
+        for what in ("labels", "keys"):
+            values = getattr(self, what)
+            if values is not None:
+                object.__setattr__(self, what, _checked_labels(values, len(self), self.name, what))
+        if self.kind not in KINDS:
+            *most, last = map(repr, KINDS)
+            raise DataError(f"kind of {self.name!r} must be {', '.join(most)} or {last}; got {self.kind!r}.")
         if self.columns is not None:
             object.__setattr__(self, "columns", tuple(self.columns))
-            if x.ndim != 2 or len(self.columns) != x.shape[1]:
+            if self.event_shape != (len(self.columns),):
                 raise DataError(
                     f"columns of {self.name!r} must name each column of x; got {len(self.columns)} names "
-                    f"for x of shape {x.shape}."
+                    f"for x of shape {(len(self), *self.event_shape)}."
                 )
 
     @property
@@ -95,11 +97,11 @@ class Dataset:
         return np.asarray(self.x[index])
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All rows in their order; one block here, many where they are on disk."""
+        """All rows in their order: one block where they are in memory, blocks of bounded size where they are not."""
         yield self.x
 
-    def take(self, indices: Any) -> "Dataset":
-        """Choose rows, in the order given.
+    def take(self: D, indices: Any) -> D:
+        """Choose rows, in the order given; rows on disk stay there.
 
         Args:
             indices: Integers or a mask of shape (N,).
@@ -110,31 +112,87 @@ class Dataset:
         Raises:
             DataError: No row is chosen, or an index lies outside 0 ... N - 1.
         """
-        return part_of(self, "x", self.x.__getitem__, indices)
+        indices = np.asarray(indices)
+        part = copy.copy(self)  # the rows are checked already
+        try:
+            part._keep_rows(indices)
+            object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
+            object.__setattr__(part, "keys", self.row_keys[indices])
+        except IndexError as error:
+            raise DataError(f"Cannot take rows of {self.name!r}, which has {len(self)}: {error}.") from error
+        if indices.ndim != 1 or len(part) == 0:
+            raise DataError(f"take expects a list of at least one row of {self.name!r}; got shape {indices.shape}.")
+        return part
+
+    def _keep_rows(self, indices: np.ndarray) -> None:
+        object.__setattr__(self, "x", self.x[indices])
 
 
-def part_of(dataset: D, field: str, choose: Callable[[np.ndarray], Any], indices: Any) -> D:
-    """A copy of a data set with some of its rows, which `choose` takes from where they are, their labels and keys."""
-    about: Any = dataset
-    indices = np.asarray(indices)
+class StoredDataset(Dataset):
+    """N rows x_1 ... x_N that are read from disk in batches; made by `load` where data are too large for memory.
+
+    `Trainer.fit`, bounds on log p(x) and whatever else goes through the rows in blocks never hold all of them; what
+    needs all of them at once (`x`) reads them into memory, or says that they do not fit. The results are those of the
+    same rows in memory, bit for bit.
+
+    Args:
+        rows: The rows.
+        about: All else that a `Dataset` takes, by name; in memory.
+    """
+
+    rows: "StoredRows"
+
+    def __init__(self, rows: "StoredRows", **about: Any) -> None:
+        object.__setattr__(self, "rows", rows)
+        for field in fields(Dataset):
+            if field.name != "x":
+                object.__setattr__(self, field.name, about.pop(field.name, field.default))
+        if about:
+            raise TypeError(f"StoredDataset takes no {', '.join(about)}")
+        self._check_annotations()
+
+    def __repr__(self) -> str:
+        return f"StoredDataset({self.name!r}, {len(self)} rows of shape {self.event_shape}, {self.dtype})"
+
+    @property
+    def x(self) -> np.ndarray:
+        """All rows in memory, read anew each time.
+
+        Raises:
+            DataError: They do not fit.
+        """
+        return self.rows.in_memory().numpy()
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape X of one row."""
+        return tuple(self.rows.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the rows."""
+        return self.rows.source.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Rows of x at `index` (an integer, a slice, integers or a mask), without their labels."""
+        if isinstance(index, int | np.integer):
+            return np.asarray(self.rows[np.asarray([index])].numpy()[0])
+        return self.rows[index if isinstance(index, slice) else np.asarray(index)].numpy()
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All rows in their order, a bounded number at a time."""
+        return (block.numpy() for block in self.rows.blocks())
+
+    def _keep_rows(self, indices: np.ndarray) -> None:
+        object.__setattr__(self, "rows", self.rows.take(indices))
+
+
+def _checked_rows(rows: Any, name: str) -> np.ndarray:
     try:
-        rows = choose(indices)
-        labels = None if about.labels is None else about.labels[indices]
-        keys = about.row_keys[indices]
-    except IndexError as error:
-        raise DataError(f"Cannot take rows of {about.name!r}, which has {len(about)}: {error}.") from error
-    if indices.ndim != 1 or len(rows) == 0:
-        raise DataError(f"take expects a list of at least one row of {about.name!r}; got shape {indices.shape}.")
-    part = copy.copy(dataset)  # the rows are checked already
-    object.__setattr__(part, field, rows)
-    object.__setattr__(part, "labels", labels)
-    object.__setattr__(part, "keys", keys)
-    return part
-
-
-def _checked_rows(x: Any, name: str) -> np.ndarray:
-    try:
-        x = np.asarray(x)
+        x: np.ndarray = np.asarray(rows)
     except ValueError as error:  # rows of unequal lengths
         raise DataError(f"x of {name!r} must be a numeric array of shape (N, ...): {error}.") from error
     if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
@@ -156,8 +214,8 @@ def _checked_rows(x: Any, name: str) -> np.ndarray:
     return x.astype(x.dtype.newbyteorder("="), copy=False)  # torch reads native byte order only
 
 
-def _checked_labels(labels: Any, num_rows: int, name: str, what: str = "labels") -> np.ndarray:
-    labels = np.asarray(labels)
+def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndarray:
+    labels: np.ndarray = np.asarray(values)
     if labels.shape != (num_rows,):
         raise DataError(f"{what} of {name!r} must have shape ({num_rows},), one for each row of x; got {labels.shape}.")
     if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
@@ -171,37 +229,3 @@ def _checked_labels(labels: Any, num_rows: int, name: str, what: str = "labels")
             f"{what} of {name!r} must be integers or strings, without missing ones; got dtype {labels.dtype}."
         )
     return labels
-
-
-def warn_constant_columns(dataset: "Dataset | StoredDataset") -> None:
-    """Warn about the columns of a table that have the same value in each row; images and arrays are not looked at.
-
-    A constant column carries no information, and a density with a learned scale can grow without bound on it.
-
-    Args:
-        dataset: The set to look at.
-    """
-    if dataset.kind != "table":
-        return
-    indices = np.flatnonzero(_constant_columns(dataset.blocks(), dataset.event_shape[0]))
-    if len(indices) == 0:
-        return
-    names = [repr(dataset.columns[i]) if dataset.columns else str(i) for i in indices[:5]]
-    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
-    warnings.warn(
-        f"{dataset.name!r} has {len(indices)} constant column(s): {', '.join(names)}{more}. "
-        "They carry no information; consider leaving them out.",
-        UserWarning,
-        stacklevel=2,
-    )
-
-
-def _constant_columns(blocks: Iterator[np.ndarray], num_columns: int) -> np.ndarray:
-    """Which columns never change, holes aside."""
-    first, constant = None, np.full(num_columns, True)
-    for x in blocks:
-        missing = np.isnan(x)
-        here = x[np.argmin(missing, axis=0), np.arange(num_columns)]  # the first value that is there
-        first = here if first is None else np.where(np.isnan(first), here, first)
-        constant &= ((x == first) | missing).all(axis=0)
-    return constant

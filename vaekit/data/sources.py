@@ -3,15 +3,12 @@
 import difflib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.files import read
 from vaekit.data.named import NAMED
+from vaekit.data.readers import read, refuse_option
 from vaekit.errors import DataError
-
-if TYPE_CHECKING:
-    from vaekit.data.stored import StoredDataset
 
 Part = Literal["train", "test", "all"]
 MAX_PATH = 4096
@@ -36,7 +33,7 @@ def load(
     key: str | None = None,
     size: tuple[int, int] | int | None = None,
     in_memory: bool | None = None,
-) -> "Dataset | StoredDataset":
+) -> Dataset:
     """Load a data set by name or from a path.
 
     Args:
@@ -77,8 +74,7 @@ def load(
         raise DataError(
             f"key, label and size are for files; {name!r} has labels and images of one size already. Drop them."
         )
-    if in_memory is False:
-        raise DataError(f"Only folders of images and parquet files can stay on disk; {name!r} is read into memory.")
+    refuse_option("in_memory", in_memory, repr(name))
     return NAMED[name](suffix or part or "all", data_dir)
 
 

@@ -1,17 +1,14 @@
 """Random but fixed divisions of a data set."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.errors import DataError
 
-if TYPE_CHECKING:
-    from vaekit.data.stored import StoredDataset
-
-AnyDataset = TypeVar("AnyDataset", bound="Dataset | StoredDataset")
+D = TypeVar("D", bound=Dataset)
 
 
 def split(n: int, fractions: Sequence[float], seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -47,7 +44,7 @@ def split(n: int, fractions: Sequence[float], seed: int = 0) -> tuple[np.ndarray
     return tuple(np.split(np.random.default_rng(seed).permutation(n), cuts))
 
 
-def holdout(dataset: AnyDataset, fraction: float = 0.1, seed: int = 0) -> tuple[AnyDataset, AnyDataset]:
+def holdout(dataset: D, fraction: float = 0.1, seed: int = 0) -> tuple[D, D]:
     """Set aside a fixed part of a data set for validation.
 
     Args:
@@ -64,4 +61,4 @@ def holdout(dataset: AnyDataset, fraction: float = 0.1, seed: int = 0) -> tuple[
     if not 0 < fraction < 1:
         raise DataError(f"fraction must lie in (0, 1); got {fraction}. To validate on nothing, do not hold out rows.")
     train, valid = split(len(dataset), (1 - fraction, fraction), seed)
-    return dataset.take(train), dataset.take(valid)  # type: ignore[return-value]
+    return dataset.take(train), dataset.take(valid)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from vaekit.data.kinds import IMAGES
 from vaekit.distributions.support import bounds_of, element_support
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.rows import as_tensor
@@ -22,13 +23,6 @@ Range = tuple[float, float]
 _SEPARATOR = 160  # grey between tiles: visible beside black and beside white
 _GAP = 3  # pixels between enlarged tiles
 _MAX_WIDTH = 9.0  # inches of a figure's tiles
-
-
-def is_image(event_shape: Sequence[int]) -> bool:
-    """Whether rows of that shape can be shown as pictures: (H, W), or (C, H, W) with 1 or 3 channels."""
-    if len(event_shape) == 3:
-        return event_shape[0] in (1, 3)
-    return len(event_shape) == 2 and min(event_shape) >= 4
 
 
 def data_range(x: Data) -> Range:
@@ -92,7 +86,7 @@ def to_bytes_range(x: Data, value_range: Range | None = None) -> np.ndarray:
     if not low < high:
         raise ConfigError(f"value_range expects low < high; got {low} and {high}")
     values = np.asarray(as_tensor(x).detach().cpu(), dtype=np.float64)
-    if values.ndim < 3 or values.ndim > 4 or not is_image(values.shape[1:]) or len(values) == 0:
+    if values.ndim < 3 or values.ndim > 4 or not IMAGES.shows(values.shape[1:]) or len(values) == 0:
         raise ShapeError(f"expected images of shape (N, H, W) or (N, C, H, W) with C of 1 or 3; got {values.shape}")
     if values.ndim == 4:
         values = values[:, 0] if values.shape[1] == 1 else np.moveaxis(values, 1, -1)

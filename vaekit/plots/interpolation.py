@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.rows import as_tensor
-from vaekit.plots import access, images, style, tables
-from vaekit.plots.traversal import unit
+from vaekit.plots import access, drawers, images
 from vaekit.traits import RowTraits, told
 
 _MAX_PAIRS = 10
@@ -49,26 +48,21 @@ def interpolation(
     if len(first) != len(last):
         raise ShapeError(f"start and end need as many rows; got {len(first)} and {len(last)}")
     first, last = (view.take(slice(0, _MAX_PAIRS)) for view in (first, last))
-    is_image = images.is_image(first.event_shape)
-    t = torch.linspace(0, 1, num_steps if is_image else max(num_steps, 41))
+    look = drawers.drawer(first.event_shape, columns, value_range)
+    t = torch.linspace(0, 1, look.num_steps(num_steps))
     codes = access.encode(first).unsqueeze(1), access.encode(last).unsqueeze(1)
     z = torch.lerp(*codes, t.to(codes[0].dtype).reshape(1, -1, 1))
-    decoded = access.decode(first, access.nearest(first, z.flatten(0, 1)))
-    title = "E[x|z] on straight lines between two codes"
-    if is_image:
-        both = torch.cat([as_tensor(view.rows) for view in (first, last)])
-        known = start if told(RowTraits, start).value_range else both
-        limits = value_range or images.model_range(first, known, decoded)
-        ends = ["start", *[""] * (num_steps - 2), "end"]
-        return images.tiles_figure(decoded, num_steps, title, limits, column_labels=ends, tile_inches=0.72)
-    table = tables.as_table(decoded)
-    values = (table - table.mean(0)) / unit(None, access.sample(first, 1000, False, access.fixed(None)))
-    with style.style():
-        return tables.lines(
-            t.numpy(),
-            values.reshape(len(first), len(t), -1),
-            access.column_names(columns, start, table.shape[1]),
-            [f"pair {i + 1}" for i in range(len(first))],
-            title,
-            ("place on the line (0: start, 1: end)", "standard deviations"),
-        )
+    knows_range = told(RowTraits, start).value_range is not None
+    walk = drawers.Walk(
+        access.decode(first, access.nearest(first, z.flatten(0, 1))),
+        t,
+        "E[x|z] on straight lines between two codes",
+        "place on the line (0: start, 1: end)",
+        panels=[f"pair {i + 1}" for i in range(len(first))],
+        steps=["start", *[""] * (num_steps - 2), "end"],
+        name_rows=False,
+        x=start,
+        known=start if knows_range else torch.cat([as_tensor(view.rows) for view in (first, last)]),
+        unit=None,
+    )
+    return look.walk(first, walk)

@@ -11,7 +11,7 @@ from vaekit.models.view import View
 from vaekit.plots import interpolation, latent, losses, manifold, reconstructions, samples, traversal, trend
 
 if TYPE_CHECKING:
-    from vaekit.data import Dataset, StoredDataset
+    from vaekit.data import Dataset
 
 _LINES = 8  # rows of an interpolation
 _TREND_ROWS = 256
@@ -21,7 +21,7 @@ def draw(
     kind: str,
     model: Any,
     *,
-    data: "Dataset | StoredDataset | None" = None,
+    data: "Dataset | None" = None,
     records: list[dict[str, float]] | None = None,
     generator: torch.Generator | None = None,
 ) -> Figure:

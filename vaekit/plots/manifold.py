@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from vaekit.errors import ConfigError
-from vaekit.models.rows import as_tensor
-from vaekit.plots import access, images, style, tables
-from vaekit.traits import Data, RowTraits, told
+from vaekit.plots import access, drawers, images
+from vaekit.traits import Data
 
 
 def grid(n: int) -> torch.Tensor:
@@ -68,55 +66,5 @@ def manifold(
     access.check_unconfined(view, "manifold")
     z = grid(n)
     decoded = access.decode(view, z.reshape(-1, 2).to(torch.get_default_dtype()))
-    if not images.is_image(decoded.shape[1:]):
-        names = access.column_names(columns, x, int(decoded[0].numel()))
-        return _maps(tables.as_table(decoded).reshape(n, n, -1), names)
-    limits = value_range or images.model_range(view, None if x is None else _kept(x), decoded)
-    # Tiles of few pixels are filled to their edges and would run into each other.
-    gap = 2 if min(decoded.shape[-2:]) < 16 else 0
-    made = images.tiles_figure(decoded, n, "E[x|z] over the latent plane", limits, tile_inches=0.4, gap=gap)
-    with style.style():
-        _label_axes(made.axes[0])
-    return made
-
-
-def _kept(x: Data) -> Any:
-    return x if told(RowTraits, x).value_range else as_tensor(x)
-
-
-def _label_axes(axes: Any) -> None:
-    """A few values of z at their places: these are even in probability, not in z."""
-    places, labels = _ticks()
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    axes.tick_params(length=3, labeltop=False, labelbottom=True, bottom=True, left=True)
-    axes.set_xticks([left + place * (right - left) for place in places], labels)
-    axes.set_yticks([bottom + place * (top - bottom) for place in places], labels)
-    axes.set_xlabel("z1")
-    axes.set_ylabel("z2")
-
-
-def _ticks() -> tuple[list[float], list[str]]:
-    """Places in (0, 1), and the values of z there."""
-    values = (-1.5, -0.5, 0.0, 0.5, 1.5)
-    places = torch.special.ndtr(torch.tensor(values, dtype=torch.float64)).tolist()
-    return places, [f"{value:g}".replace("-", "−") for value in values]
-
-
-def _maps(values: np.ndarray, names: Sequence[str]) -> Figure:
-    """One map per column: probability to the right and upwards, E[x|z] as colour."""
-    num_columns = values.shape[-1]
-    places, labels = _ticks()
-    with style.style():
-        made, axes = style.panels(min(num_columns, tables.MAX_COLUMNS), height=2.6)
-        for i, panel in enumerate(axes):
-            image = panel.imshow(values[:, :, i], extent=(0, 1, 0, 1), cmap="viridis", interpolation="nearest")
-            panel.set_xticks(places, labels)
-            panel.set_yticks(places, labels)
-            panel.set_title(style.shortened(names[i]))
-            bar = made.colorbar(image, ax=panel, shrink=0.85)
-            bar.outline.set_visible(False)
-            bar.ax.locator_params(nbins=4)
-            style.label_outside(panel, "z1", "z2")
-        more = f" (the first {len(axes)} of {num_columns} columns)" if num_columns > len(axes) else ""
-        made.suptitle("E[x|z] over the latent plane" + more)
-    return made
+    look = drawers.drawer(decoded.shape[1:], columns, value_range)
+    return look.plane(view, decoded, n, x, "E[x|z] over the latent plane")

@@ -3,15 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 
-from vaekit.models.rows import as_tensor
-from vaekit.models.view import View
-from vaekit.plots import access, images, style, tables
+from vaekit.plots import access, drawers, images
 from vaekit.traits import Data
-
-_MAX_POINTS = 1000
 
 
 def reconstructions(
@@ -39,20 +34,4 @@ def reconstructions(
         The figure.
     """
     view = access.view_of(model, x)
-    if images.is_image(view.event_shape):
-        return _images(view.take(slice(0, n)), value_range or images.model_range(view, x))
-    view = view.take(slice(0, _MAX_POINTS))
-    original, other = tables.as_table(as_tensor(view.rows)), tables.as_table(view.reconstruct())
-    with style.style():
-        names = access.column_names(columns, x, original.shape[1])
-        return tables.scatter(original, other, names, f"Reconstructions of {len(view)} rows")
-
-
-def _images(view: View, limits: images.Range) -> Figure:
-    bits = access.seen_by_model(view)
-    parts = [("original", as_tensor(view.rows)), ("seen by the model", bits), ("reconstruction", view.reconstruct())]
-    shown = [(label, part.double().cpu()) for label, part in parts if part is not None]
-    tiles = torch.cat([part for _, part in shown])
-    return images.tiles_figure(
-        tiles, len(view), "Reconstructions", limits, row_labels=[label for label, _ in shown], tile_inches=0.72
-    )
+    return drawers.drawer(view.event_shape, columns, value_range).reconstructions(view, x, n)

@@ -1,18 +1,13 @@
 """Samples from the model."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
-from vaekit.errors import ShapeError
-from vaekit.models.rows import as_tensor
-from vaekit.plots import access, images, style, tables
+from vaekit.plots import access, drawers, images
 from vaekit.traits import Data
-
-_TABLE_SAMPLES = 2000
 
 
 def samples(
@@ -42,17 +37,7 @@ def samples(
         The figure.
     """
     view = access.view_of(model)
-    what = "E[x|z] at draws of z from the prior" if mean else "Samples of x from the model"
-    if images.is_image(view.event_shape):
-        drawn = access.sample(view, n, mean, access.fixed(generator))
-        limits = value_range or images.model_range(view, x, drawn)
-        ncols = min(16, max(math.ceil(math.sqrt(n)), min(n, 4)))
-        return images.tiles_figure(drawn, ncols, what, limits)
-    drawn = access.sample(view, max(n, _TABLE_SAMPLES), mean, access.fixed(generator))
-    table = tables.as_table(drawn)
-    data = None if x is None else tables.as_table(as_tensor(x))
-    if data is not None and data.shape[1] != table.shape[1]:
-        raise ShapeError(f"x has {data.shape[1]} columns, the model {table.shape[1]}")
-    with style.style():
-        names = access.column_names(columns, x, table.shape[1])
-        return tables.histograms(table, data, names, what)
+    look = drawers.drawer(view.event_shape, columns, value_range)
+    drawn = access.sample(view, look.num_samples(n), mean, access.fixed(generator))
+    title = "E[x|z] at draws of z from the prior" if mean else "Samples of x from the model"
+    return look.samples(view, drawn, x, title)

@@ -117,6 +117,23 @@ def lines(
     return made
 
 
+def maps(values: np.ndarray, names: Sequence[str], ticks: tuple[list[float], list[str]], title: str) -> Figure:
+    """One map per column over a plane, shape (n, n, D): places in (0, 1) to the right and upwards, values as colour."""
+    num_columns = values.shape[-1]
+    made, axes = style.panels(min(num_columns, MAX_COLUMNS), height=2.6)
+    for i, panel in enumerate(axes):
+        image = panel.imshow(values[:, :, i], extent=(0, 1, 0, 1), cmap="viridis", interpolation="nearest")
+        panel.set_xticks(*ticks)
+        panel.set_yticks(*ticks)
+        panel.set_title(style.shortened(names[i]))
+        bar = made.colorbar(image, ax=panel, shrink=0.85)
+        bar.outline.set_visible(False)
+        bar.ax.locator_params(nbins=4)
+        style.label_outside(panel, "z1", "z2")
+    made.suptitle(title + _suffix(num_columns))
+    return made
+
+
 def few_ticks(axes: Axes) -> None:
     """At most four ticks on each axis, the same on both."""
     axes.locator_params(axis="both", nbins=4)

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from vaekit.errors import ConfigError
 from vaekit.models.rows import as_tensor
-from vaekit.plots import access, images, style, tables
+from vaekit.plots import access, drawers, images
 from vaekit.traits import Data
 
 _MAX_DIMS = 10
@@ -51,42 +50,24 @@ def traversal(
     codes = None if x is None else access.encode(view)
     base = access.base_point(view) if codes is None else codes.mean(0)
     chosen = _dims(access.num_latents(view), dims, codes)
-    is_image = images.is_image(view.event_shape)
-    steps = torch.linspace(-_REACH, _REACH, n_steps if is_image else max(n_steps, 41), dtype=base.dtype)
+    look = drawers.drawer(view.event_shape, columns, value_range)
+    steps = torch.linspace(-_REACH, _REACH, look.num_steps(n_steps), dtype=base.dtype)
     z = base.repeat(len(chosen), len(steps), 1)
     for row, dim in enumerate(chosen):
         z[row, :, dim] = steps
-    decoded = access.decode(view, z.flatten(0, 1))
-    titles = [f"z{dim + 1}" for dim in chosen]
-    if is_image:
-        return images.tiles_figure(
-            decoded,
-            len(steps),
-            "E[x|z] along one latent at a time",
-            value_range or images.model_range(view, x, decoded),
-            row_labels=titles,
-            column_labels=_step_labels(steps),
-            tile_inches=0.72,
-        )
-    table = tables.as_table(decoded)
-    rows = None if x is None else as_tensor(view.rows)
-    values = (table - table.mean(0)) / unit(rows, access.sample(view, 1000, False, access.fixed(None)))
-    with style.style():
-        return tables.lines(
-            steps.numpy(),
-            values.reshape(len(chosen), len(steps), -1),
-            access.column_names(columns, x, table.shape[1]),
-            titles,
-            "E[x|z] along one latent at a time",
-            ("value of the latent", "standard deviations"),
-        )
-
-
-def unit(rows: torch.Tensor | None, drawn: torch.Tensor) -> np.ndarray:
-    """The standard deviation of each column of the data, or of samples where there are none; 1 where it is 0."""
-    source = drawn if rows is None or len(rows) < 2 else rows
-    scale = np.nanstd(tables.as_table(source), axis=0)
-    return np.where(scale > 0, scale, 1.0)
+    walk = drawers.Walk(
+        access.decode(view, z.flatten(0, 1)),
+        steps,
+        "E[x|z] along one latent at a time",
+        "value of the latent",
+        panels=[f"z{dim + 1}" for dim in chosen],
+        steps=_step_labels(steps),
+        name_rows=True,
+        x=x,
+        known=x,
+        unit=None if x is None else as_tensor(view.rows),
+    )
+    return look.walk(view, walk)
 
 
 def _step_labels(steps: torch.Tensor) -> list[str]:

@@ -1,7 +1,6 @@
 """From settings in words to a model, an objective and a trainer that suit the data at hand."""
 
-from vaekit.recipes.defaults import AnyDataset
 from vaekit.recipes.plan import Plan, plan
 from vaekit.recipes.settings import Settings, settings
 
-__all__ = ["AnyDataset", "Plan", "Settings", "plan", "settings"]
+__all__ = ["Plan", "Settings", "plan", "settings"]

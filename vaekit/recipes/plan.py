@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from vaekit import engine, presets
+from vaekit.data import Dataset
 from vaekit.errors import ConfigError, ShapeError, SupportError
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.presets import Preset
-from vaekit.recipes.defaults import AnyDataset, default_latent_dim, default_likelihood, make_likelihood, make_transform
+from vaekit.recipes.defaults import default_latent_dim, default_likelihood, make_likelihood, make_transform
 from vaekit.recipes.settings import Settings
 from vaekit.saving import spec
 from vaekit.training import CollapseWarning, Trainer
@@ -28,7 +29,7 @@ class Plan:
     trainer: Trainer
 
 
-def plan(settings: Settings, data: AnyDataset, *, progress: bool = True) -> Plan:
+def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
     """A model for the data with its first weights, a function of the seed; its objective; and a trainer.
 
     Args:
@@ -61,7 +62,7 @@ def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:
         )
 
 
-def _parts(settings: Settings, preset: Preset, data: AnyDataset) -> dict[str, Any]:
+def _parts(settings: Settings, preset: Preset, data: Dataset) -> dict[str, Any]:
     """The arguments of a preset."""
     head = make_likelihood(data, settings.likelihood or preset.likelihood or default_likelihood(data))
     latent_dim = settings.latent_dim or preset.latent_dim or default_latent_dim(data)

@@ -14,7 +14,7 @@ from vaekit.errors import DataError
 from vaekit.evaluation.results import Results
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
-from vaekit.plots import access, images
+from vaekit.plots import access, drawers
 from vaekit.report.numbers import kl_per_dimension
 
 
@@ -47,10 +47,8 @@ class Gallery:
 
     def __init__(self, view: View, labels: Any, options: dict[str, Any], seed: int) -> None:
         self.view, self.model, self.x, self.labels, self.seed = view, view.model, as_tensor(view.rows), labels, seed
-        self.is_image = images.is_image(view.event_shape)
-        if self.is_image and options.get("value_range") is None:
-            options = {**options, "value_range": images.model_range(view, self.x)}
-        self.options = options
+        self.look = drawers.drawer(view.event_shape, **options)
+        self.options = {**options, "value_range": self.look.limits(view, self.x)}
 
     def losses(self, records: list[dict[str, Any]]) -> list[Picture]:
         """Curves of training; none where nothing was recorded."""
@@ -82,14 +80,12 @@ class Gallery:
 
     def reconstructions(self) -> list[Picture]:
         """Originals and reconstructions."""
-        alt = "Rows of images: originals above, reconstructions below." if self.is_image else "Scatter plots by column."
+        figure = plots.reconstructions(self.model, self.x, **self.options)
         caption = "E[x'|z] at z = E[z|x]: what survives the way through the latent space."
-        return [picture(plots.reconstructions(self.model, self.x, **self.options), alt, caption)]
+        return [picture(figure, self.look.about_reconstructions, caption)]
 
     def samples(self) -> list[Picture]:
         """Draws, and means."""
-        what = "Grid of images" if self.is_image else "Histograms of columns"
-        over = None if self.is_image else self.x
         made = []
         captions = (
             "Draws of x: z from the prior, then x from p(x|z).",
@@ -97,8 +93,9 @@ class Gallery:
         )
         for mean, caption in zip((False, True), captions, strict=True):
             generator = torch.Generator().manual_seed(self.seed)
-            figure = plots.samples(self.model, 64, mean, generator, x=over, **self.options)
-            made.append(picture(figure, f"{what}: {'means' if mean else 'draws'} of the model.", caption))
+            figure = plots.samples(self.model, 64, mean, generator, x=self.x, **self.options)
+            alt = f"{self.look.about_samples}: {'means' if mean else 'draws'} of the model."
+            made.append(picture(figure, alt, caption))
         return made
 
     def latent(self) -> list[Picture]:
@@ -124,7 +121,7 @@ class Gallery:
 
     def interpolation(self) -> list[Picture]:
         """Lines between pairs of rows, of different labels where labels are known."""
-        start, end = self._pairs(5 if self.is_image else 3)
+        start, end = self._pairs(self.look.num_pairs)
         figure = plots.interpolation(self.model, self.x[start], self.x[end], **self.options)
         caption = "The straight line in z between the codes of two rows, decoded."
         return [picture(figure, "The decoder's means between two codes.", caption)]

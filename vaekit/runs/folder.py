@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vaekit import recipes
+from vaekit.data import Dataset
 from vaekit.errors import ArtifactError, ConfigError
-from vaekit.recipes import AnyDataset, Settings
+from vaekit.recipes import Settings
 from vaekit.saving import artifact
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 
@@ -75,7 +76,7 @@ class Stored(BaseModel):
     data: DataAbout
 
 
-def digest(dataset: AnyDataset) -> int:
+def digest(dataset: Dataset) -> int:
     """A checksum of the rows: a resumed run must see the same data, in memory or on disk."""
     checksum = 0
     for x in dataset.blocks():
@@ -83,7 +84,7 @@ def digest(dataset: AnyDataset) -> int:
     return checksum
 
 
-def describe_data(dataset: AnyDataset, source: str, **options: Any) -> DataAbout:
+def describe_data(dataset: Dataset, source: str, **options: Any) -> DataAbout:
     """What to remember of the data."""
     return DataAbout(
         source=source,

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from vaekit import data, evaluation
+from vaekit.data import Dataset
 from vaekit.data.sources import Part
 from vaekit.errors import ConfigError, DataError
-from vaekit.recipes import AnyDataset, Settings, settings
+from vaekit.recipes import Settings, settings
 from vaekit.runs.folder import DataAbout
 from vaekit.runs.reading import describe, records
 from vaekit.runs.table import Table, element_names
@@ -75,7 +76,7 @@ class Run:
         data_dir: str | Path | None = None,
         label: str | None = None,
         key: str | None = None,
-    ) -> AnyDataset:
+    ) -> Dataset:
         """Rows read and checked as the training data were; one row is enough.
 
         Args:
@@ -107,18 +108,18 @@ class Run:
 
     def _read(
         self, source: Any, part: Part, data_dir: str | Path | None, *, label: str | None, key: str | None
-    ) -> AnyDataset:
+    ) -> Dataset:
         if isinstance(source, str | Path):
             return data.load(source, part=part, data_dir=data_dir, size=self.data.size, label=label, key=key)
-        if isinstance(source, data.Dataset | data.StoredDataset):
+        if isinstance(source, Dataset):
             return source
         if isinstance(source, np.ndarray | torch.Tensor):
-            return data.Dataset(np.asarray(source))
+            return Dataset(np.asarray(source))
         if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
             return data.from_records(source, label, key=key)
         return data.from_frame(source, label, key=key)
 
-    def _check(self, dataset: AnyDataset) -> None:
+    def _check(self, dataset: Dataset) -> None:
         if self.data.value_range and not _is_whole(dataset):
             low, high = self.data.value_range
             raise DataError(
@@ -131,7 +132,7 @@ class Run:
 
     # --- Questions ---------------------------------------------------------------------------------------------------
 
-    def score(self, rows: AnyDataset, *, num_samples: int = 100, seed: int = 0, progress: bool = False) -> Table:
+    def score(self, rows: Dataset, *, num_samples: int = 100, seed: int = 0, progress: bool = False) -> Table:
         """log p(x) of each row in nats: columns `log_p`, `stderr` (Monte Carlo) and `ess`, float64.
 
         Args:
@@ -146,12 +147,12 @@ class Run:
         values = torch.stack([found.value, found.stderr, found.ess], dim=1).numpy()
         return Table(values, ("log_p", "stderr", "ess"), rows.key, rows.row_keys)
 
-    def encode(self, rows: AnyDataset, *, mean: bool = True, seed: int = 0) -> Table:
+    def encode(self, rows: Dataset, *, mean: bool = True, seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ..."""
         codes = self.model.encode(rows, mean=mean, generator=_generator(seed)).cpu().numpy()
         return Table(codes, element_names(codes.shape[1:], "z"), rows.key, rows.row_keys)
 
-    def reconstruct(self, rows: AnyDataset, *, mean: bool = True, seed: int = 0) -> Table:
+    def reconstruct(self, rows: Dataset, *, mean: bool = True, seed: int = 0) -> Table:
         """E[x'|z] at z = E[z|x] of each row, or draws throughout, in the units of the data, under their columns."""
         x = self.model.reconstruct(rows, mean=mean, generator=_generator(seed)).cpu().numpy()
         return Table(x, self._columns(x.shape[1:]), rows.key, rows.row_keys)
@@ -188,7 +189,7 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _leniently(read: Callable[..., AnyDataset], named: dict[str, str | None], optional: Sequence[str]) -> AnyDataset:
+def _leniently(read: Callable[..., Dataset], named: dict[str, str | None], optional: Sequence[str]) -> Dataset:
     """Read with the columns that the run remembers; new rows may come without their labels or identifiers."""
     *first, last = dict.fromkeys([(), *((name,) for name in optional), tuple(optional)])
     for dropped in first:
@@ -199,5 +200,5 @@ def _leniently(read: Callable[..., AnyDataset], named: dict[str, str | None], op
     return read(**{**named, **dict.fromkeys(last)})
 
 
-def _is_whole(dataset: AnyDataset) -> bool:
+def _is_whole(dataset: Dataset) -> bool:
     return dataset.dtype.kind in "ui" or all(np.array_equal(x, np.round(x)) for x in dataset.blocks())

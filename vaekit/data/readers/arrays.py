@@ -8,8 +8,9 @@ from typing import IO
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset, Kind
-from vaekit.data.guards import reading, refuse_bomb
+from vaekit.data.dataset import Dataset
+from vaekit.data.kinds import described
+from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.errors import DataError
 
 X_NAMES = ("x", "data", "X")
@@ -83,46 +84,35 @@ def _choose(members: list[str], label: str | None, path: Path) -> tuple[str, str
 
 
 def _dataset(x: np.ndarray, labels: np.ndarray | None, path: Path) -> Dataset:
-    is_image = x.dtype == np.uint8 and x.ndim >= 3
-    kind: Kind = "image" if is_image else "array"
-    return Dataset(x, labels, path.stem, value_range=(0, 255) if is_image else None, kind=kind, source=str(path))
+    return Dataset(x, labels, path.stem, source=str(path), **described(x))
 
 
 def _read_array(stream: IO[bytes], num_bytes: int, where: str) -> np.ndarray:
-    """Read one .npy stream of `num_bytes`, whose header is checked before anything is allocated."""
+    """Read one .npy stream of `num_bytes`, whose header is checked before numpy allocates what it declares."""
     try:
-        version = np.lib.format.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"version {version} of the format, which is for structured arrays only")
-        first = version == (1, 0)
-        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(stream)
-    except (ValueError, TypeError, LookupError, SyntaxError, TokenError) as error:  # a damaged header
+        _check_header(stream, num_bytes, where)
+        stream.seek(0)
+        return np.lib.format.read_array(stream, allow_pickle=False)
+    except DataError:
+        raise
+    except (ArithmeticError, ValueError, TypeError, LookupError, SyntaxError, TokenError) as error:  # a damaged header
         raise DataError(f"{where} is not a readable .npy file: {error}. Write it again with np.save.") from error
+
+
+def _check_header(stream: IO[bytes], num_bytes: int, where: str) -> None:
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format, which is for structured arrays only")
+    read_header = (np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0)[version[0] - 1]
+    shape, _, dtype = read_header(stream)
     if dtype.hasobject:
         raise DataError(
             f"{where} holds Python objects, which would have to be unpickled; that can run any code and is refused. "
             "Store numbers: np.save(file, x.astype('float32'))."
         )
     expected = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or expected > num_bytes:
+    if min(shape, default=0) < 0 or expected > num_bytes - stream.tell():
         raise DataError(
             f"{where} is truncated: its header declares shape {shape} of {dtype}, {expected:,} bytes, "
             f"but the whole of it has {num_bytes:,}. Copy or write it again."
         )
-    x = np.empty(math.prod(shape), dtype)
-    if x.nbytes:
-        _fill(memoryview(x.view(np.uint8)), stream, where)  # type: ignore[arg-type]
-    return x.reshape(shape, order="F" if fortran_order else "C")
-
-
-def _fill(buffer: memoryview, stream: IO[bytes], where: str) -> None:
-    position = 0
-    while position < len(buffer):
-        chunk = stream.read(min(len(buffer) - position, 2**24))
-        if not chunk:
-            raise DataError(
-                f"{where} is truncated: {position:,} of {len(buffer):,} bytes are there. Copy or write it again."
-            )
-        buffer[position : position + len(chunk)] = chunk
-        position += len(chunk)

@@ -1,5 +1,6 @@
 """A folder of images, in any format that Pillow reads."""
 
+import math
 import os
 import warnings
 from pathlib import Path
@@ -7,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset
-from vaekit.data.guards import reading
-from vaekit.data.pixels import different_sizes, known_formats, look_at, read_image
-from vaekit.data.room import stays_in_memory
+from vaekit.data.dataset import Dataset, StoredDataset
+from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
+from vaekit.data.kinds import IMAGES
+from vaekit.data.readers.pixels import different_sizes, known_formats, look_at, read_image
+from vaekit.data.readers.safe_reading import reading
 from vaekit.errors import DataError
+from vaekit.progress import track
 
 if TYPE_CHECKING:
-    from vaekit.data.stored import StoredDataset
+    from vaekit.data.disk_rows import Source
+
+_BLOCK_BYTES = 2**22
 
 
-def folder_dataset(
-    folder: Path, size: tuple[int, int] | int | None = None, in_memory: bool | None = None
-) -> "Dataset | StoredDataset":
+def folder_dataset(folder: Path, size: tuple[int, int] | int | None = None, in_memory: bool | None = None) -> Dataset:
     """Read a folder of images, subfolders included, in the order of their sorted paths.
 
     Images are turned upright as their EXIF data say; of an animation the first frame is read; transparency is
@@ -54,20 +57,17 @@ def folder_dataset(
         height, width, _ = look_at(folder / files[0], shape)
         in_memory = stays_in_memory(len(files) * height * width * 3)
     about: dict[str, Any] = {"labels": _labels(folder, files), "name": folder.resolve().name}
-    about |= {"value_range": (0, 255), "kind": "image", "source": str(folder)}
+    about |= {"value_range": IMAGES.value_range, "kind": IMAGES.name, "source": str(folder)}
     about |= {"keys": np.array([file.as_posix() for file in files]), "key": "file"}
     if in_memory or len(files) < 2:
         return Dataset(_read_all(folder, files, shape), **about)
     return _stored(folder, files, shape, about)
 
 
-def _stored(folder: Path, files: list[Path], shape: tuple[int, int] | None, about: dict[str, Any]) -> "StoredDataset":
-    from vaekit.data.image_files import ImageFiles, kept_decoded
-    from vaekit.data.rows import StoredRows
-    from vaekit.data.stored import StoredDataset
+def _stored(folder: Path, files: list[Path], shape: tuple[int, int] | None, about: dict[str, Any]) -> StoredDataset:
+    from vaekit.data.disk_rows import StoredRows
 
-    source = kept_decoded(ImageFiles(folder, files, shape))
-    return StoredDataset(StoredRows(source, name=about["name"]), **about)
+    return StoredDataset(StoredRows(_source(ImageFiles(folder, files, shape)), name=about["name"]), **about)
 
 
 def _read_all(folder: Path, files: list[Path], shape: tuple[int, int] | None) -> np.ndarray:
@@ -116,3 +116,58 @@ def _labels(folder: Path, files: list[Path]) -> np.ndarray | None:
     names = [file.parts[0] for file in files]
     subfolders = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
     return np.array(names) if len(subfolders) > 1 and subfolders == set(names) else None
+
+
+class ImageFiles:
+    """Images of one size that are decoded when they are asked for.
+
+    All files are opened once, in worker processes, for their sizes and modes; pixels are read later.
+
+    Args:
+        folder: The folder.
+        files: Paths relative to it.
+        size: Height and width to resize to; None if all have the same.
+
+    Raises:
+        DataError: A file is no image, or their sizes differ.
+    """
+
+    is_decoded = False
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, folder: Path, files: list[Path], size: tuple[int, int] | None) -> None:
+        from vaekit.data.disk_rows import ahead
+
+        self.folder, self.files, self.size = folder, files, size
+        blocks = np.array_split(np.arange(len(files)), math.ceil(len(files) / 4096))
+        looks = np.concatenate(list(ahead(self._look, track(blocks, "looking at images"))))
+        different = np.flatnonzero((looks[:, :2] != looks[0, :2]).any(1))
+        if len(different):
+            raise different_sizes(folder, files[different[0]], tuple(looks[different[0]]), files[0], tuple(looks[0]))
+        height, width, _ = looks[0].tolist()
+        self.shape: tuple[int, ...] = (len(files), int(looks[:, 2].max()), height, width)
+
+    def _look(self, indices: np.ndarray) -> np.ndarray:
+        return np.array([look_at(self.folder / self.files[i], self.size) for i in indices])
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Pixels of shape (B, C, H, W)."""
+        x = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        for row, i in zip(x, indices, strict=True):
+            pixels = read_image(self.folder / self.files[i], self.size)
+            if pixels.shape[:2] != self.shape[2:] or pixels.ndim - 1 > self.shape[1]:
+                raise DataError(f"{self.folder / self.files[i]} changed while the data were in use. Load them again.")
+            row[:] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return x
+
+
+def _source(images: ImageFiles) -> "Source":
+    """The images decoded into a file of the cache, or themselves where the disk has no room for it."""
+    from vaekit.data.disk_rows import ahead
+
+    num_bytes = math.prod(images.shape)
+    if not has_disk_room(num_bytes):
+        warnings.warn(f"{images.folder} is decoded again in each epoch: {no_room(num_bytes)}.", stacklevel=5)
+        return images
+    blocks = np.array_split(np.arange(len(images.files)), math.ceil(num_bytes / _BLOCK_BYTES))
+    return DecodedRows(images.shape, images.dtype, ahead(images.read, track(blocks, "decoding images")))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.guards import reading
+from vaekit.data.readers.safe_reading import reading
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:

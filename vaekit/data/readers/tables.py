@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.guards import BoundedGzip, reading
+from vaekit.data.kinds import TABLES
+from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.errors import DataError
 
 
@@ -64,13 +65,13 @@ def from_frame(
     labels, keys = annotations(table.select([columns[i] for i in chosen]), label, key, name)
     x = numbers([table[:, i] for i in indices], name)
     about: dict[str, Any] = {"source": source, "keys": keys, "key": key or "row"}
-    return Dataset(x, labels, name, tuple(columns[i] for i in indices), kind="table", **about)
+    return Dataset(x, labels, name, tuple(columns[i] for i in indices), kind=TABLES.name, **about)
 
 
 def without(columns: list[str], label: str | None, key: str | None, name: str) -> tuple[list[int], list[int]]:
     """Where the columns of numbers stand, and where that of the labels and that of the keys do."""
     named = {"labels": label, "keys": key}
-    chosen = [position_of(columns, column, name, what) for what, column in named.items() if column is not None]
+    chosen = [_position_of(columns, column, name, what) for what, column in named.items() if column is not None]
     return [i for i in range(len(columns)) if i not in chosen], sorted(set(chosen))
 
 
@@ -78,8 +79,8 @@ def annotations(
     table: Any, label: str | None, key: str | None, name: str
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Labels and keys of a narwhals frame that holds their columns, each as `Dataset` takes them."""
-    labels = None if label is None else label_values(table[label], label, name)
-    return labels, None if key is None else _key_values(table[key], key, name)
+    labels = None if label is None else _label_values(table[label], name)
+    return labels, None if key is None else _key_values(table[key], name)
 
 
 def numbers(columns: list[Any], name: str) -> np.ndarray:
@@ -138,7 +139,7 @@ def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
     return bool(numbers) and all(numbers != list(range(start, start + len(numbers))) for start in (0, 1))
 
 
-def position_of(columns: list[str], column: str, name: str, what: str) -> int:
+def _position_of(columns: list[str], column: str, name: str, what: str) -> int:
     """Where a column stands."""
     if column in columns:
         return columns.index(column)
@@ -174,35 +175,40 @@ def _numbers(column: Any, name: str) -> np.ndarray:
         return np.full(len(column), np.nan)
     whole = not has_missing and (column.dtype.is_integer() or column.dtype == nw.Boolean)
     try:
-        return column.cast(nw.Int64 if whole else nw.Float64).to_numpy().astype(np.int64 if whole else np.float64)
+        values = column.cast(nw.Int64 if whole else nw.Float64).to_numpy()
+        return np.array(values, np.int64 if whole else np.float64)
     except (ValueError, OverflowError, nw.exceptions.NarwhalsError) as error:
         kind = "int64" if whole else "float64"
         raise DataError(f"Column {column.name!r} of {name!r} cannot be held as {kind}: {error}. Rescale it.") from error
 
 
-def label_values(column: Any, label: str, name: str) -> np.ndarray:
+def _label_values(column: Any, name: str) -> np.ndarray:
     """The values of the column with the labels, as `Dataset` takes them."""
     import narwhals as nw
 
-    num_missing = int(column.is_null().sum())
-    if num_missing:
-        raise DataError(f"Column {label!r} of {name!r} has {num_missing} row(s) without a label. Fill or drop them.")
+    _refuse_holes(column, name, "label")
     if column.dtype.is_integer() or column.dtype == nw.Boolean:
         return _numbers(column, name)
     if column.dtype in (nw.Categorical, nw.Enum):
         column = column.cast(nw.String)
-    values = column.to_numpy()
+    values: np.ndarray = column.to_numpy()
     return values.astype(np.str_) if column.dtype in (nw.String, nw.Object) else values
 
 
-def _key_values(column: Any, key: str, name: str) -> np.ndarray:
+def _key_values(column: Any, name: str) -> np.ndarray:
     """The identifiers of the rows: integers as they are, all others as text."""
     import narwhals as nw
 
+    _refuse_holes(column, name, "key")
+    return _numbers(column, name) if column.dtype.is_integer() else column.cast(nw.String).to_numpy().astype(np.str_)
+
+
+def _refuse_holes(column: Any, name: str, what: str) -> None:
     num_missing = int(column.is_null().sum())
     if num_missing:
-        raise DataError(f"Column {key!r} of {name!r} has {num_missing} row(s) without a key. Fill or drop them.")
-    return _numbers(column, name) if column.dtype.is_integer() else column.cast(nw.String).to_numpy().astype(np.str_)
+        raise DataError(
+            f"Column {column.name!r} of {name!r} has {num_missing} row(s) without a {what}. Fill or drop them."
+        )
 
 
 def from_records(

@@ -1,6 +1,7 @@
 """IDX files, the format of MNIST: a big-endian header (type, number of dimensions, sizes), then the values."""
 
 import math
+import re
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -8,7 +9,8 @@ from typing import BinaryIO
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.guards import BoundedGzip, reading, refuse_bomb
+from vaekit.data.kinds import IMAGES, described
+from vaekit.data.readers.safe_reading import BoundedGzip, reading, refuse_bomb
 from vaekit.errors import DataError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -51,6 +53,11 @@ def read_idx(path: str | Path) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
+def with_suffix(name: str) -> str:
+    """A file's name, with .idx in the place of endings such as -idx3 and .idx1-int, of which there are many."""
+    return re.sub(r"[-.]idx\d(-\w+)?(?=(\.gz)?$)", ".idx", name)
+
+
 def idx_dataset(path: Path) -> Dataset:
     """Read an IDX file as a data set; 8-bit images (N, H, W) become (N, 1, H, W).
 
@@ -61,10 +68,10 @@ def idx_dataset(path: Path) -> Dataset:
         The data set, without labels.
     """
     x = read_idx(path)
-    if x.dtype != np.uint8 or x.ndim < 3:
-        return Dataset(x, name=path.name, source=str(path))
-    x = x[:, None] if x.ndim == 3 else x
-    return Dataset(x, name=path.name, value_range=(0, 255), kind="image", source=str(path))
+    about = described(x)
+    if about["kind"] == IMAGES.name and x.ndim == 3:
+        x = x[:, None]
+    return Dataset(x, name=path.name, source=str(path), **about)
 
 
 def _read_header(stream: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype]:

@@ -3,18 +3,16 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset
-from vaekit.data.guards import reading, refuse_bomb
-from vaekit.data.room import has_disk_room, no_room, stays_in_memory
-from vaekit.data.tables import annotations, from_frame, numbers, without
+from vaekit.data.dataset import Dataset, StoredDataset
+from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
+from vaekit.data.kinds import TABLES
+from vaekit.data.readers.safe_reading import reading, refuse_bomb
+from vaekit.data.readers.tables import annotations, from_frame, numbers, without
 from vaekit.errors import DataError
-
-if TYPE_CHECKING:
-    from vaekit.data.stored import StoredDataset
 
 _INDEX = re.compile(r"__index_level_\d+__")
 _PIECE_VALUES = 2**20
@@ -22,7 +20,7 @@ _PIECE_VALUES = 2**20
 
 def parquet_dataset(
     path: Path, label: str | None = None, in_memory: bool | None = None, key: str | None = None
-) -> "Dataset | StoredDataset":
+) -> Dataset:
     """Read a parquet file; an index that pandas stored with it is left out.
 
     A file that stays on disk is decoded once, a piece at a time, into a file of the cache from which rows are taken in
@@ -59,13 +57,11 @@ def parquet_dataset(
     return from_frame(frame.select(names), label, key=key, name=path.stem, source=str(path))
 
 
-def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str | None) -> "StoredDataset":
+def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str | None) -> StoredDataset:
     import narwhals as nw
     import pyarrow as pa
 
-    from vaekit.data.rows import StoredRows
-    from vaekit.data.spool import Spool
-    from vaekit.data.stored import StoredDataset
+    from vaekit.data.disk_rows import StoredRows
 
     first = pa.Table.from_batches([next(file.iter_batches(2, columns=names))])
     from_frame(first, label, key=key, name=path.stem)  # refuses names and types as in memory
@@ -78,9 +74,10 @@ def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str
     if not has_disk_room(num_bytes):
         raise DataError(f"{path} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
     dtype = _common_dtype(file, names, path.stem)
-    rows = StoredRows(Spool(shape, dtype, _pieces(file, names, path.stem)), name=path.stem)
-    about_rows: dict[str, Any] = {"source": str(path), "keys": keys, "key": key or "row"}
-    return StoredDataset(rows, labels, path.stem, tuple(names), kind="table", **about_rows)
+    rows = StoredRows(DecodedRows(shape, dtype, _pieces(file, names, path.stem)), name=path.stem)
+    about_keys: dict[str, Any] = {"keys": keys, "key": key or "row"}
+    about_rows: dict[str, Any] = {"name": path.stem, "columns": tuple(names), "source": str(path)}
+    return StoredDataset(rows, labels=labels, kind=TABLES.name, **about_rows, **about_keys)
 
 
 def _pieces(file: Any, names: list[str], name: str) -> Iterator[np.ndarray]:

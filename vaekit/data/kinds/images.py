@@ -1,0 +1,41 @@
+"""Images: integers in a known range, in rows of shape (C, H, W) or (H, W)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vaekit.data.kinds.base import Described, Kind, Picture
+
+
+class Images(Kind):
+    """Integers in a known range, of which the least is black and the greatest white.
+
+    Rows may have other shapes than images: how their values are modelled follows from the range. How they are shown
+    follows from the shape: reals of the shape of an image are shown as one.
+    """
+
+    name = "image"
+    value_range = (0, 255)
+    into_bits = ("scale", "binarize")
+    into_unit_interval = ("scale",)
+    into_reals = ("dequantize",)
+    picture: Picture = "tiles"
+
+    def reads(self, x: np.ndarray) -> bool:
+        """Whether x holds bytes in at least three dimensions."""
+        return x.dtype == np.uint8 and x.ndim >= 3
+
+    def recognises(self, data: Described) -> bool:
+        """Whether the range of the values is known."""
+        return data.value_range is not None
+
+    def shows(self, event_shape: Sequence[int]) -> bool:
+        """Whether rows of that shape can be shown as pictures: (H, W), or (C, H, W) with 1 or 3 channels."""
+        if len(event_shape) == 3:
+            return event_shape[0] in (1, 3)
+        return len(event_shape) == 2 and min(event_shape) >= 4
+
+    def default_likelihood(self, data: Described) -> str:
+        """Bernoulli for grey images, whose values are taken as probabilities of bits; else discretised logistic."""
+        is_grey = len(data.event_shape) == 2 or data.event_shape[0] == 1
+        return "bernoulli" if is_grey else "discretized-logistic"

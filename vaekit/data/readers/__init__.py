@@ -1,0 +1,112 @@
+"""A path to a data set: the suffix chooses the reader. To add a format: write a function, and enter it in `READERS`."""
+
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaekit.data.dataset import Dataset
+from vaekit.data.readers.arrays import npy_dataset, npz_dataset
+from vaekit.data.readers.idx import idx_dataset, with_suffix
+from vaekit.data.readers.images import folder_dataset
+from vaekit.data.readers.parquet import parquet_dataset
+from vaekit.data.readers.safe_reading import reading
+from vaekit.data.readers.tables import csv_dataset
+from vaekit.errors import DataError
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What reads one kind of file.
+
+    Attributes:
+        read: Takes the path, and its options by name.
+        options: Those of `read` below that have a meaning for such a file; the others are refused.
+    """
+
+    read: Callable[..., Dataset]
+    options: tuple[str, ...] = ()
+
+
+_CSV = Reader(csv_dataset, ("label", "key"))
+_IDX = Reader(idx_dataset)
+READERS = {
+    ".npy": Reader(npy_dataset),
+    ".npz": Reader(npz_dataset, ("label",)),
+    ".csv": _CSV,
+    ".csv.gz": _CSV,
+    ".tsv": _CSV,
+    ".tsv.gz": _CSV,
+    ".parquet": Reader(parquet_dataset, ("label", "key", "in_memory")),
+    ".idx": _IDX,
+    ".idx.gz": _IDX,
+    "-ubyte": _IDX,
+    "-ubyte.gz": _IDX,
+}
+FOLDER = Reader(folder_dataset, ("size", "in_memory"))
+
+_MEANINGS = {  # what to say where an option has none
+    "label": "label={value!r} names a column of a table or a member of an archive ({formats}); {what} has neither.",
+    "key": "key={value!r} names a column of a table; {what} is none. Drop it.",
+    "size": "size={value!r} resizes the images of a folder; {what} is not a folder.",
+    "in_memory": "Only folders of images and {formats} files can stay on disk; {what} is read into memory.",
+}
+
+
+def read(
+    path: str | Path,
+    *,
+    label: str | None = None,
+    key: str | None = None,
+    size: tuple[int, int] | int | None = None,
+    in_memory: bool | None = None,
+) -> Dataset:
+    """Read a file or a folder of images.
+
+    Args:
+        path: A file with one of the suffixes in `READERS`, or a folder of images.
+        label: The column (or the member of an .npz file) with the labels.
+        key: The column of a table with the identifiers of the rows.
+        size: Height and width to which the images of a folder are resized.
+        in_memory: Whether what can stay on disk is held in memory; None decides by size, see `load`.
+
+    Returns:
+        The whole of it, in its own dtype.
+
+    Raises:
+        DataError: It is missing, unreadable, damaged or of an unknown kind, or an option has no meaning for it.
+    """
+    path = Path(path).expanduser()
+    with reading(path):
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    if not (is_folder or path.is_file()):
+        raise DataError(f"{path} is neither a file nor a folder. Store the data in a file first.")  # pipes block
+    reader = FOLDER if is_folder else _reader_of(path)
+    options = {"label": label, "key": key, "size": size, "in_memory": in_memory}
+    for name, value in options.items():
+        if name not in (reader.options if reader else ()):
+            refuse_option(name, value, str(path))
+    if reader is None:
+        known = ", ".join([*READERS, "a folder of images"])
+        raise DataError(f"Cannot tell how to read {path}: unknown suffix {path.suffix!r}. Known: {known}.")
+    return reader.read(path, **{name: options[name] for name in reader.options})
+
+
+def refuse_option(name: str, value: Any, what: str) -> None:
+    """Refuse an option, where it was given, of something for which it has no meaning.
+
+    Raises:
+        DataError: It was given; a word on what it is for.
+    """
+    if value is None or (name == "in_memory" and value):  # to be held in memory is what happens
+        return
+    formats = [suffix for suffix, reader in READERS.items() if name in reader.options]
+    if name == "in_memory":
+        formats = [suffix.lstrip(".") for suffix in formats]
+    raise DataError(_MEANINGS[name].format(value=value, formats=", ".join(formats), what=what))
+
+
+def _reader_of(path: Path) -> Reader | None:
+    name = with_suffix(path.name.lower())
+    return next((reader for suffix, reader in READERS.items() if name.endswith(suffix)), None)
