@@ -19,7 +19,7 @@ from vaekit.data import Dataset
 from vaekit.errors import ConfigError, DataError, ShapeError, VaekitError
 from vaekit.models.view import View
 from vaekit.plots import access, images, style
-from vaekit.plots.manifold import grid
+from vaekit.plots.decoded import grid
 
 
 class Foreign:

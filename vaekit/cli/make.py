@@ -76,7 +76,7 @@ def plot(
 ) -> None:
     """Draw a picture of a fitted model (.png, .svg, .pdf)."""
     from vaekit import plots
-    from vaekit.plots.kinds import draw
+    from vaekit.plots.by_name import draw
     from vaekit.saving import spec
 
     kind = kind.lower()

@@ -3,17 +3,11 @@
 Nothing here touches matplotlib's global state: no pyplot, no settings.
 """
 
-from vaekit.plots.divergence import ACTIVE, divergence
+from vaekit.plots.curves import ACTIVE, divergence, losses, trend
+from vaekit.plots.decoded import interpolation, manifold, reconstructions, samples, traversal
 from vaekit.plots.images import image_grid, save_grid
-from vaekit.plots.interpolation import interpolation
 from vaekit.plots.latent import latent
-from vaekit.plots.losses import losses
-from vaekit.plots.manifold import manifold
-from vaekit.plots.reconstructions import reconstructions
-from vaekit.plots.samples import samples
 from vaekit.plots.style import save, to_bytes
-from vaekit.plots.traversal import traversal
-from vaekit.plots.trend import trend
 from vaekit.references import summary
 
 

@@ -1,6 +1,7 @@
-"""Curves of training: the bounds, the two terms of the ELBO."""
+"""Pictures of numbers over something: losses over epochs, the KL of each latent, bounds over K."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,69 @@ def _legend(axes: list[Axes]) -> tuple[list[Any], list[str]]:
     if len(axes) > 1 and sum(label.startswith("IWAE") for label in labels) == 0:
         labels = [label.removeprefix("ELBO ") for label in labels]
     return list(handles), list(labels)
+
+
+ACTIVE = 0.01  # nats: below this a latent tells next to nothing about x
+
+
+def divergence(values: Any) -> Figure:
+    """Bars of the mean KL of each latent dimension, the largest first, with the number of active ones in the title.
+
+    Args:
+        values: mean over the data of KL(q(z_i|x), p(z_i)), shape (D,), in nats.
+
+    Returns:
+        The figure.
+    """
+    values = np.asarray(values, dtype=float).ravel()
+    order = np.argsort(-values, kind="stable")
+    active = int((values > ACTIVE).sum())
+    with style.style():
+        made = style.figure(float(np.clip(0.34 * len(values) + 1.6, 4.2, 9.6)), 2.9)
+        axes = made.subplots()
+        colours = [style.BLUE if values[i] > ACTIVE else "#c9ced6" for i in order]
+        axes.bar(range(len(values)), values[order], color=colours, width=0.8)
+        step = max(1, -(-len(values) // 24))
+        axes.set_xticks(range(0, len(values), step), [f"z{i + 1}" for i in order[::step]])
+        axes.tick_params(axis="x", length=0, labelsize=8 if len(values) < 16 else 7)
+        margin = max(0.7, (5 - len(values)) / 2)  # few bars stay slim, in the middle
+        axes.set_xlim(-margin, len(values) - 1 + margin)
+        axes.grid(True, axis="y")
+        axes.set_ylabel("nats")
+        axes.set_title(f"KL per latent dimension: {active} of {len(values)} above {ACTIVE} nats")
+    return made
+
+
+def trend(estimates: Mapping[int, Any]) -> Figure:
+    """IWAE bound on log p(x) over the number of samples: flat where it has converged.
+
+    The mean over rows, on a logarithmic axis of K, with two Monte Carlo standard errors.
+
+    Args:
+        estimates: K to an `Estimate`, or to its `summary()`, as `evaluation.bias_trend` returns them.
+
+    Returns:
+        The figure.
+
+    Raises:
+        DataError: if there are fewer than two K.
+    """
+    if len(estimates) < 2:
+        raise DataError(f"a trend has at least two numbers of samples; got {len(estimates)}")
+    summaries = {k: e if isinstance(e, dict) else e.summary() for k, e in sorted(estimates.items())}
+    counts, means = list(summaries), np.array([s["mean"] for s in summaries.values()])
+    errors = 2 * np.nan_to_num(np.array([s["mean_stderr"] for s in summaries.values()], dtype=float))
+    with style.style():
+        made = style.figure(4.6, 3.0)
+        axes = made.subplots()
+        axes.errorbar(counts, means, errors, color=style.BLUE, marker="o", markersize=4.5, capsize=3, linewidth=1.6)
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{k:,}" for k in counts])
+        axes.minorticks_off()
+        axes.grid(True, axis="y")
+        axes.margins(y=0.12)
+        axes.set_xlabel("number of samples K")
+        axes.set_ylabel("nats per row")
+        rise = means[-1] - means[-2]
+        axes.set_title(f"IWAE bound on log p(x): {rise:+.2f} nats at the last step".replace("-", "−"))
+    return made

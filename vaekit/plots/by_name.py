@@ -13,6 +13,7 @@ from vaekit.plots import interpolation, latent, losses, manifold, reconstruction
 if TYPE_CHECKING:
     from vaekit.data import Dataset
 
+
 _LINES = 8  # rows of an interpolation
 _TREND_ROWS = 256
 
