@@ -3,6 +3,7 @@
 Nothing here touches matplotlib's global state: no pyplot, no settings.
 """
 
+from vaekit.docstrings import summary
 from vaekit.plots.divergence import ACTIVE, divergence
 from vaekit.plots.images import image_grid, save_grid
 from vaekit.plots.interpolation import interpolation
@@ -14,7 +15,6 @@ from vaekit.plots.samples import samples
 from vaekit.plots.style import save, to_bytes
 from vaekit.plots.traversal import traversal
 from vaekit.plots.trend import trend
-from vaekit.references import summary
 
 
 def _in_a_list(text: str) -> str:
