@@ -1,6 +1,8 @@
 """Every preset, as the command line and the library use it."""
 
 import inspect
+import pickle
+import re
 
 import numpy as np
 import pytest
@@ -137,6 +139,20 @@ def test_a_preset_says_what_it_takes(tmp_path, capsys):
     assert "the preset pixel-vae takes no hidden" in message
     assert "it takes beta, latent_dim, likelihood, num_samples, objective, posterior, prior, transform" in message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_a_preset_is_a_documented_function_of_its_name(name):
+    """Whether it was written as a row or as a function; ruff reads the docstrings of the latter alone."""
+    make = available()[name]
+    assert make is getattr(presets, make.__name__) is pickle.loads(pickle.dumps(make))
+    assert make.__name__ in presets.__all__
+    signature = inspect.signature(make)
+    assert next(iter(signature.parameters)) == "event_shape"
+    assert signature.return_annotation.__origin__ is tuple
+    section = re.search(r"^Args:\n((?: .*\n)+)\nReturns:\n    The model and", inspect.getdoc(make), re.M)[1]
+    described = re.findall(r"^    \**(\w+): .*\.", section, re.M)
+    assert sorted(described) == sorted(signature.parameters)
 
 
 @pytest.mark.parametrize("name", sorted(available()))

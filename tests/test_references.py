@@ -7,8 +7,8 @@ import re
 import pytest
 
 import vaekit as vk
-from vaekit import catalog, cli, data, models, objectives, presets, references, runs, schedules
-from vaekit.references import Reference
+from vaekit import catalog, cli, data, docstrings, models, objectives, presets, schedules
+from vaekit.docstrings import Reference
 from vaekit.saving import spec
 
 MEMBERS = {f"{axis}.{name}": kind for axis in spec.AXES for name, kind in spec.components(axis).items()}
@@ -32,7 +32,7 @@ WITHOUT_SOURCE = {
 @pytest.mark.parametrize("name", sorted(MEMBERS | PRESETS | MODELS))
 def test_every_member_has_sources_that_can_be_read(name):
     thing = (MEMBERS | PRESETS | MODELS)[name]
-    found = references.of(thing)
+    found = docstrings.references(thing)
     assert bool(found) != (name in WITHOUT_SOURCE), f"{name}: one readable reference, or a reason to have none"
     section = inspect.getdoc(thing).partition("References:\n")[2].partition("\n\n")[0]
     assert section.count('"') == 2 * len(found), f"{name}: a title stands outside of what was read:\n{section}"
@@ -42,9 +42,9 @@ def test_every_member_has_sources_that_can_be_read(name):
         assert 1900 < reference.year < 2030
         assert re.fullmatch(r"https?://[^\s\"]+[^\s\".,;:]", reference.url), reference
         assert reference.argument is None or reference.argument in inspect.signature(thing).parameters
-    assert references.summary(thing)
-    assert "\\(" not in references.summary(thing) + references.advice(thing)
-    assert "\n" not in references.summary(thing) + references.advice(thing)
+    assert docstrings.summary(thing)
+    assert "\\(" not in docstrings.summary(thing) + docstrings.advice(thing)
+    assert "\n" not in docstrings.summary(thing) + docstrings.advice(thing)
 
 
 CHOICES = {name for name in MEMBERS if name.startswith(("likelihoods.", "objectives.", "posteriors.", "priors."))}
@@ -52,14 +52,14 @@ CHOICES = {name for name in MEMBERS if name.startswith(("likelihoods.", "objecti
 
 @pytest.mark.parametrize("name", sorted(PRESETS.keys() | CHOICES))
 def test_whoever_has_to_choose_is_told_when_to_use_it(name):
-    assert references.advice((MEMBERS | PRESETS)[name]).startswith("Use ")
+    assert docstrings.advice((MEMBERS | PRESETS)[name]).startswith("Use ")
 
 
 def test_one_source_has_one_form():
     """The same address comes with the same authors, title and year everywhere."""
     seen = {}
     for name, thing in (MEMBERS | PRESETS | MODELS).items():
-        for reference in references.of(thing):
+        for reference in docstrings.references(thing):
             form = (reference.authors, reference.title, reference.year)
             first = seen.setdefault(reference.url, (form, name))
             assert first[0] == form, f"{name} and {first[1]} differ on {reference.url}"
@@ -93,29 +93,29 @@ SECTION = """Does something.
 
 def test_sections_are_read_over_lines_and_remarks():
     thing = documented(SECTION)
-    assert references.of(thing) == (
+    assert docstrings.references(thing) == (
         Reference("Lange, Little & Taylor", "Robust modeling", 1989, "https://doi.org/10.2307/2290063"),
         Reference("van den Oord et al.", "Pixel networks: a study", 2016, "https://arxiv.org/abs/1601.06759"),
         Reference("Limpert", "Log-normal", 2001, "https://doi.org/10.1641/0006-3568(2001)051[0341:LNDATS]2.0.CO;2"),
         Reference("Kingma", "Free", 2016, "https://arxiv.org/abs/1606.04934", "free_bits"),
     )
-    assert references.summary(thing) == "Does something"
-    assert references.advice(thing) == "Use it where Other fails, as in A"
+    assert docstrings.summary(thing) == "Does something"
+    assert docstrings.advice(thing) == "Use it where Other fails, as in A"
     for text in (None, "A line.", "References:\n", 'References:\n    Nothing, "Untitled", no year.'):
-        assert references.of(documented(text)) == ()
+        assert docstrings.references(documented(text)) == ()
 
 
 def test_formulas_are_left_out():
     thing = documented(r"\( x = y \): a formula." "\n\n" r"Use it always; the weight \( \gamma \) is found by trial.")
-    assert references.summary(thing) == ""
-    assert references.advice(thing) == "Use it always"
-    assert references.advice(documented("Reuse it.")) == ""
+    assert docstrings.summary(thing) == ""
+    assert docstrings.advice(thing) == "Use it always"
+    assert docstrings.advice(documented("Reuse it.")) == ""
 
 
 def test_every_component_says_in_words_what_it_is():
     """Lists, tables and reports read the first sentence: no formula, and no two of an axis are the same."""
     for axis in spec.AXES:
-        words = [references.summary(kind) for kind in spec.components(axis).values()]
+        words = [docstrings.summary(kind) for kind in spec.components(axis).values()]
         assert all(words), axis
         assert len(set(words)) == len(words), axis
 
@@ -138,16 +138,18 @@ def test_authors_and_keys(authors, bibtex, key):
 
 
 def test_bibtex_names_each_source_once_and_keeps_keys_apart():
-    first = Reference("Rainforth et al.", "Tighter bounds & 100 % more", 2018, "https://a.org/x_y")
-    second = Reference("Rainforth et al.", "Tighter still", 2018, "https://b.org")
-    text = references.bibtex([first, second, first], ["one", "two", "three"])
+    first = documented(
+        'A bound.\n\nReferences:\n    Rainforth et al., "Tighter bounds & 100 % more", 2018, https://a.org/x_y.'
+    )
+    second = documented('A bound.\n\nReferences:\n    Rainforth et al., "Tighter still", 2018, https://b.org.')
+    text = catalog.bibtex(catalog.cited([("one", first, {}), ("two", second, {}), ("three", first, {})]))
     assert re.findall(r"@misc\{(\w+),", text) == ["rainforth2018tighter", "rainforth2018tighterb"]
-    assert text.startswith("% one\n@misc{")
-    assert "three" not in text
+    assert re.findall("^%.*", text, re.M) == ["% one, three", "% two"]
+    assert text.startswith("% one, three\n@misc{")
     assert r"title = {{Tighter bounds \& 100 \% more}}" in text
     assert "url = {https://a.org/x_y}" in text
     assert text.count("{") == text.count("}")
-    assert references.bibtex([]) == ""
+    assert catalog.bibtex([]) == ""
 
 
 def fitted(folder, *settings, preset="vae"):
@@ -157,7 +159,7 @@ def fitted(folder, *settings, preset="vae"):
 
 
 def used_for(run):
-    return {citation.reference.short: set(citation.used_for) for citation in runs.cite(run)}
+    return {f"{c.reference.authors} {c.reference.year}": set(c.used_for) for c in catalog.cite(run)}
 
 
 def test_a_run_is_cited_by_its_parts(tmp_path, capsys):
@@ -196,7 +198,7 @@ def test_a_model_that_was_only_saved_is_cited_by_its_components(tmp_path):
     assert found["Takahashi et al. 2018"] == {"likelihood StudentT"}
     assert "Burda et al. 2016" not in found, "the objective is not saved with the model"
     with pytest.raises(vk.errors.ArtifactError, match="no saved model"):
-        runs.cite(tmp_path / "nothing")
+        catalog.cite(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from PIL import Image
 from pyarrow import parquet
 
 import vaekit as vk
-from vaekit import cli, runs
+from vaekit import catalog, cli, runs
 from vaekit.data import Dataset
 from vaekit.errors import ArtifactError, ConfigError, DataError
 from vaekit.runs import Table
@@ -202,7 +202,7 @@ def test_a_run_of_an_older_version_opens(folder, tmp_path):
     run = runs.open(tmp_path)
     assert run.rows(FRAME.drop_columns(["id"])).key == "row"
     assert run.describe()["objective"] == config["metadata"]["objective"]
-    assert runs.cite(tmp_path)
+    assert catalog.cite(tmp_path)
 
 
 def test_resume_remembers_the_key(folder, capsys):

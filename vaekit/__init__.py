@@ -30,10 +30,12 @@ _OBJECTS = {
 _MODULES = frozenset(
     [
         "bounds",
+        "catalog",
         "conditional",
         "contrib",
         "data",
         "distributions",
+        "docstrings",
         "engine",
         "errors",
         "evaluation",
@@ -47,7 +49,6 @@ _MODULES = frozenset(
         "presets",
         "priors",
         "recipes",
-        "references",
         "report",
         "runs",
         "saving",

@@ -40,20 +40,19 @@ def info(
 @command("vaekit cite runs/digits > references.bib")
 def cite(run: Run, json_: Json = False) -> None:
     """Print what to cite for a run, as BibTeX: its preset, model, components and objective."""
-    from vaekit import references, runs
+    from vaekit import catalog
 
-    citations = runs.cite(run)
+    citations = catalog.cite(run)
     if not json_:
-        print(runs.bibtex(citations))
+        print(catalog.bibtex(citations))
         return
-    keys = references.keys([citation.reference for citation in citations])
     sources = [
-        {"key": key, "author": c.reference.author}
+        {"key": c.key, "author": c.reference.author}
         | {name: getattr(c.reference, name) for name in ("title", "year", "url")}
         | {"used_for": list(c.used_for)}
-        for key, c in zip(keys, citations, strict=True)
+        for c in citations
     ]
-    print_json({"run": str(run), "references": sources, "bibtex": runs.bibtex(citations)})
+    print_json({"run": str(run), "references": sources, "bibtex": catalog.bibtex(citations)})
 
 
 @command("vaekit list preset", name="list")

@@ -3,12 +3,12 @@
 Nothing here touches matplotlib's global state: no pyplot, no settings.
 """
 
+from vaekit.docstrings import summary
 from vaekit.plots.curves import ACTIVE, divergence, losses, trend
 from vaekit.plots.decoded import interpolation, manifold, reconstructions, samples, traversal
 from vaekit.plots.images import image_grid, save_grid
 from vaekit.plots.latent import latent
 from vaekit.plots.style import save, to_bytes
-from vaekit.references import summary
 
 
 def _in_a_list(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.distributions import Distribution, Independent
 
-from vaekit import references
+from vaekit import docstrings
 from vaekit.conditional import Conditional
 from vaekit.distributions import Product
 from vaekit.models.view import View
@@ -60,7 +60,7 @@ def part(name: str, thing: Any) -> Part:
     tree = spec.describe(thing)
     if "custom" in tree:
         return Part(name, type(thing).__name__)
-    return Part(name, references.summary(type(thing)), spec.in_words(tree))
+    return Part(name, docstrings.summary(type(thing)), spec.in_words(tree))
 
 
 def _family(distribution: Distribution) -> str:
