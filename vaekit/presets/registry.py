@@ -79,7 +79,8 @@ def find(name: str) -> Preset:
     Raises:
         ConfigError: if there is none, with the nearest names.
     """
-    by_name = {spec.normalized(preset.name): preset for preset in _PRESETS}
-    if spec.normalized(name) not in by_name:
+    by_name = {preset.make.__name__.replace("_", ""): preset for preset in _PRESETS}
+    wanted = spec.normalized(name)
+    if wanted not in by_name:
         raise ConfigError(f"there is no preset {name!r}. {spec.nearest(name.lower(), available())}")
-    return by_name[spec.normalized(name)]
+    return by_name[wanted]
