@@ -35,7 +35,7 @@ class Entry:
     url: str = ""
 
 
-def describe(thing: Any) -> Entry:
+def describe(thing: object) -> Entry:
     """The entry of a class or a function, read off its docstring."""
     about = (docstrings.summary(thing), docstrings.advice(thing))
     for first in docstrings.references(thing)[:1]:

@@ -12,7 +12,6 @@ import inspect
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
 
 __all__ = ["Reference", "advice", "references", "summary"]
 
@@ -51,7 +50,7 @@ class Reference:
         return re.sub(r"[^a-z0-9]", "", plain)
 
 
-def references(thing: Any) -> tuple[Reference, ...]:
+def references(thing: object) -> tuple[Reference, ...]:
     """The references in the docstring of a class, a function or a module, in their order; empty where there are none.
 
     Example:
@@ -67,13 +66,13 @@ def references(thing: Any) -> tuple[Reference, ...]:
     )
 
 
-def summary(thing: Any) -> str:
+def summary(thing: object) -> str:
     """What it is: the first sentence of its docstring; empty where that one is a formula."""
     sentence = _SENTENCE_END.split(_prose(thing)[0])[0].rstrip(".")
     return "" if "\\(" in sentence else sentence.replace("`", "")
 
 
-def advice(thing: Any) -> str:
+def advice(thing: object) -> str:
     """When to use it: the first sentence, or half of one, that says "use it"; empty where there is none."""
     found = _ADVICE.search(" ".join(_prose(thing)))
     if found is None:
@@ -83,7 +82,7 @@ def advice(thing: Any) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _prose(thing: Any) -> list[str]:
+def _prose(thing: object) -> list[str]:
     """The paragraphs in front of the sections of a docstring, a line each."""
     introduction = re.split(r"^[A-Z]\w*:\n", inspect.getdoc(thing) or "", maxsplit=1, flags=re.M)[0]
     return [" ".join(paragraph.split()) for paragraph in introduction.strip().split("\n\n")]

@@ -136,7 +136,7 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callab
     return called
 
 
-def _optional(name: str, annotation: Any) -> inspect.Parameter:
+def _optional(name: str, annotation: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
@@ -185,7 +185,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _show_warning(message: Any, category: Any, *place: Any, **options: Any) -> None:
+def _show_warning(message: object, category: object, *place: object, **options: object) -> None:
     print(f"vaekit: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 

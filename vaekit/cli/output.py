@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaekit.runs import Table
 
 
-def without_nan(value: Any) -> Any:
+def without_nan(value: object) -> Any:
     """NaN and infinity as None: JSON has no word for them."""
     if isinstance(value, dict):
         return {key: without_nan(v) for key, v in value.items()}
@@ -24,7 +24,7 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """One JSON document on stdout."""
     print(json.dumps(without_nan(value), indent=2))
 
@@ -56,7 +56,9 @@ def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
     print(f"wrote {path}", file=sys.stderr)
 
 
-def write_numbers(path: Path, document: dict[str, Any], header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_numbers(
+    path: Path, document: dict[str, Any], header: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
     """Write numbers as a whole: .json holds the document, .csv the rows of the table."""
     import csv
     import io

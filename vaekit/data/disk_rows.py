@@ -176,7 +176,7 @@ class _Batches:
             return error
 
 
-def _as_it_is(batch: Any) -> Any:
+def _as_it_is(batch: object) -> object:
     return batch
 
 

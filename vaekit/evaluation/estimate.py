@@ -74,7 +74,7 @@ class Estimate:
         heavy = (index > threshold) & (self.stderr > _NEGLIGIBLE_STDERR)
         return heavy | (self.stderr > _LARGE_STDERR)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """The numbers of the whole set, as plain Python values."""
         return {
             "mean": self.mean,

@@ -139,7 +139,7 @@ class Results(Sequence[Result]):
         """The rows without a value."""
         return [row for row in self.rows if row.reason is not None]
 
-    def to_dicts(self) -> list[dict[str, Any]]:
+    def to_dicts(self) -> list[dict[str, object]]:
         """Plain rows, for JSON: the attributes of `Result` from name to reason."""
         return [{key: value for key, value in asdict(row).items() if key != "detail"} for row in self.rows]
 

@@ -1,7 +1,7 @@
 """What the checks on finite samples share: rows as float64 arrays, noise of their own, squared distances."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -79,7 +79,19 @@ def distance_chunks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.nd
         yield rows, squared_distances(a[rows], b)
 
 
-def seeded_copy(classifier: Any, rng: np.random.Generator) -> Any:
+class Classifier(Protocol):
+    """A classifier as scikit-learn has them, with `fit` and `predict`; its parameters say which noise it draws."""
+
+    def get_params(self) -> dict[str, Any]:
+        """Names to values of its parameters."""
+        ...
+
+    def predict(self, rows: np.ndarray, /) -> np.ndarray:
+        """The class of each row."""
+        ...
+
+
+def seeded_copy(classifier: Classifier, rng: np.random.Generator) -> Any:
     """A copy whose unset random states, those of its parts included, are drawn: no global stream is touched."""
     from sklearn.base import clone
 

@@ -1,11 +1,12 @@
 """What pictures ask of a view: flat codes, decoded means and draws on the CPU, and where the latents live."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from vaekit import engine
+from vaekit.bounds import LatentVariableModel
 from vaekit.distributions import known_support
 from vaekit.distributions import nearest as nearest_in_support
 from vaekit.errors import ConfigError, ShapeError
@@ -21,7 +22,7 @@ def fixed(generator: torch.Generator | None, seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed) if generator is None else generator
 
 
-def view_of(model: Any, x: Data = None) -> View:
+def view_of(model: LatentVariableModel, x: Data = None) -> View:
     """The model with rows of shape (N, *X), or without any; a single row may come without the batch dimension."""
     require(model, _NEEDS if x is None else ("posterior", *_NEEDS), "this picture")
     if x is None or isinstance(x, View):
@@ -97,7 +98,7 @@ def check_unconfined(view: View, picture: str) -> None:
         )
 
 
-def column_names(columns: Any, x: Data, num_columns: int) -> list[str]:
+def column_names(columns: Sequence[str] | None, x: Data, num_columns: int) -> list[str]:
     """The names handed in, those that x brings (a data set, a data frame), or x1, x2, ..."""
     found = columns if columns is not None else told(RowTraits, x).columns
     names = [f"x{i + 1}" for i in range(num_columns)] if found is None else [str(name) for name in found]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from matplotlib.figure import Figure
 
+from vaekit.bounds import LatentVariableModel
 from vaekit.errors import DataError
 from vaekit.evaluation import bias_trend
 from vaekit.models.view import View
@@ -20,7 +21,7 @@ _TREND_ROWS = 256
 
 def draw(
     kind: str,
-    model: Any,
+    model: LatentVariableModel,
     *,
     data: "Dataset | None" = None,
     records: list[dict[str, float]] | None = None,

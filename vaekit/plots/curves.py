@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vaekit.errors import DataError
 from vaekit.plots import style
+from vaekit.traits import Data
 
 _PANELS = (
     ("Bound on log p(x)", ("elbo", "iwae")),
@@ -21,7 +22,7 @@ _NAMES = {"elbo": "ELBO", "iwae": "IWAE bound", "log_likelihood": "", "kl": ""}
 _PARTS = {"train": "training", "valid": "validation"}
 
 
-def losses(records: list[dict[str, Any]], best_epoch: int | None = None) -> Figure:
+def losses(records: list[dict[str, float]], best_epoch: int | None = None) -> Figure:
     """Bounds, log-likelihood and KL per epoch.
 
     One panel each for ELBO (and IWAE bound), log-likelihood and KL, on training and validation data, in nats per datum.
@@ -53,7 +54,7 @@ def losses(records: list[dict[str, Any]], best_epoch: int | None = None) -> Figu
     return made
 
 
-def _curves(records: list[dict[str, Any]], keys: tuple[str, ...]) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+def _curves(records: list[dict[str, float]], keys: tuple[str, ...]) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
     """(part, key, epochs, values) of each curve that has at least one finite value."""
     found = []
     for key in keys:
@@ -66,7 +67,7 @@ def _curves(records: list[dict[str, Any]], keys: tuple[str, ...]) -> list[tuple[
     return found
 
 
-def _best_epoch(records: list[dict[str, Any]]) -> int | None:
+def _best_epoch(records: list[dict[str, float]]) -> int | None:
     for key in ("iwae", "elbo"):
         for part, _, epochs, values in _curves(records, (key,)):
             if part == "valid":
@@ -74,7 +75,7 @@ def _best_epoch(records: list[dict[str, Any]]) -> int | None:
     return None
 
 
-def _draw(axes: Axes, title: str, records: list[dict[str, Any]], keys: tuple[str, ...], best: int | None) -> None:
+def _draw(axes: Axes, title: str, records: list[dict[str, float]], keys: tuple[str, ...], best: int | None) -> None:
     curves = _curves(records, keys)
     for part, key, epochs, values in curves:
         label = " ".join(filter(None, (_NAMES[key], _PARTS[part])))
@@ -128,7 +129,7 @@ def _legend(axes: list[Axes]) -> tuple[list[Any], list[str]]:
 ACTIVE = 0.01  # nats: below this a latent tells next to nothing about x
 
 
-def divergence(values: Any) -> Figure:
+def divergence(values: Data) -> Figure:
     """Bars of the mean KL of each latent dimension, the largest first, with the number of active ones in the title.
 
     Args:

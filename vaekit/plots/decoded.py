@@ -1,11 +1,11 @@
 """Pictures of what a model decodes: samples, reconstructions, and walks through the latent space."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
+from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.rows import as_tensor
 from vaekit.plots import access, drawers, images
@@ -13,7 +13,7 @@ from vaekit.traits import Data, RowTraits, told
 
 
 def samples(
-    model: Any,
+    model: LatentVariableModel,
     n: int = 64,
     mean: bool = False,
     generator: torch.Generator | None = None,
@@ -46,7 +46,7 @@ def samples(
 
 
 def reconstructions(
-    model: Any,
+    model: LatentVariableModel,
     x: Data,
     n: int = 10,
     *,
@@ -77,9 +77,9 @@ _MAX_PAIRS = 10
 
 
 def interpolation(
-    model: Any,
-    start: Any,
-    end: Any,
+    model: LatentVariableModel,
+    start: Data,
+    end: Data,
     num_steps: int = 10,
     *,
     columns: Sequence[str] | None = None,
@@ -135,7 +135,7 @@ _REACH = 3.0
 
 
 def traversal(
-    model: Any,
+    model: LatentVariableModel,
     x: Data = None,
     n_steps: int = 9,
     dims: Sequence[int] | None = None,
@@ -226,7 +226,7 @@ def grid(n: int) -> torch.Tensor:
 
 
 def manifold(
-    model: Any,
+    model: LatentVariableModel,
     n: int = 20,
     *,
     x: Data = None,

@@ -47,7 +47,7 @@ class Walk:
     steps: Sequence[str]
     name_rows: bool
     x: Data
-    known: Any
+    known: Data
     unit: Tensor | None
 
 
@@ -71,7 +71,7 @@ class Drawer(ABC):
     def __init__(self, columns: Sequence[str] | None = None, value_range: images.Range | None = None) -> None:
         self.columns, self.value_range = columns, value_range
 
-    def limits(self, view: View, known: Any = None, decoded: Any = None) -> images.Range | None:
+    def limits(self, view: View, known: Data = None, decoded: Data = None) -> images.Range | None:
         """What is black and white, where that matters."""
         return self.value_range
 
@@ -107,7 +107,7 @@ class Tiles(Drawer):
     about_reconstructions = "Rows of images: originals above, reconstructions below."
     num_pairs = 5
 
-    def limits(self, view: View, known: Any = None, decoded: Any = None) -> images.Range:
+    def limits(self, view: View, known: Data = None, decoded: Data = None) -> images.Range:
         """What was handed in, or what model and rows say."""
         return self.value_range or images.model_range(view, known, decoded)
 

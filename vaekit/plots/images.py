@@ -4,7 +4,6 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +47,7 @@ def data_range(x: Data) -> Range:
     return (min(low, 0.0), max(high, 0.0)) if low else (0.0, 1.0)
 
 
-def model_range(view: View, x: Data = None, decoded: Any = None) -> Range:
+def model_range(view: View, x: Data = None, decoded: Data = None) -> Range:
     """Black and white in the units of the data: the bounds of what the likelihood can explain, or what the data show.
 
     The data win where they fill less than half of the bounds (digits of 16 grey levels under a likelihood of 256).

@@ -7,6 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ShapeError
 from vaekit.plots import access, style
 from vaekit.traits import Data, RowTraits, told
@@ -15,7 +16,7 @@ _MAX_POINTS = 20_000
 _MAX_CLASSES = 20
 
 
-def latent(model: Any, x: Data, labels: Data = None) -> Figure:
+def latent(model: LatentVariableModel, x: Data, labels: Data = None) -> Figure:
     """E[z|x] coloured by label; principal components beyond two dimensions.
 
     Args:

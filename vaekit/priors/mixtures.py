@@ -10,6 +10,7 @@ from vaekit.distributions import Ancestral, Mixture, Normal, Product, element_su
 from vaekit.distributions.links import entries_of, tril_of
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.shapes import Shape, as_shape
+from vaekit.traits import Data
 
 Covariance = Literal["diagonal", "full"]
 
@@ -110,7 +111,7 @@ class Range:
     """
 
     def __init__(self, distribution: Distribution) -> None:
-        support: Any = element_support(distribution)
+        support: constraints.Constraint = element_support(distribution)
         self.interval: tuple[float, float] | None = None
         if support is constraints.boolean:
             self.interval = (0.0, 1.0)
@@ -228,7 +229,7 @@ class VampPrior(nn.Module):
         return self._parts()[1].inside(self.pseudo_inputs)
 
     @torch.no_grad()
-    def initialize(self, x: Any) -> None:
+    def initialize(self, x: Data) -> None:
         """Let the pseudo-inputs begin at rows of data: class means, or training rows, K of which are chosen at random.
 
         Args:

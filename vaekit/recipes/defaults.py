@@ -26,7 +26,8 @@ def make_likelihood(data: Dataset, text: str) -> ConditionalDistribution:
     argument = spec.resolve("likelihoods", text.partition(":")[0]).levels_argument
     if argument is not None:
         offered[argument] = kinds.of(data).num_levels(data)
-    return spec.from_words("likelihoods", text, **offered)
+    head: ConditionalDistribution = spec.from_words("likelihoods", text, **offered)
+    return head
 
 
 def _default_chain(data: Dataset, head: ConditionalDistribution) -> str:
@@ -60,7 +61,7 @@ def make_transform(data: Dataset, head: ConditionalDistribution, text: str | Non
     low, high = data.value_range or (0.0, 1.0)
     offered = {"low": low, "high": high, "num_levels": int(high) + 1, "event_shape": data.event_shape}
     parts = [spec.from_words("transforms", part, **offered) for part in chain.split(",")]
-    transform: Any = parts[0] if len(parts) == 1 else transforms.Compose(parts)
+    transform: transforms.Transform = parts[0] if len(parts) == 1 else transforms.Compose(parts)
     with torch.no_grad():
         # Only a chain needs all rows at once, for each part sees what the last one made.
         transform.fit(as_tensor(data) if len(parts) > 1 else as_rows(data))

@@ -94,7 +94,8 @@ def _objective(default: Objective, settings: Settings) -> Objective:
                 "choose another objective"
             )
     kept = {name: getattr(default, name) for name in known} if kind is type(default) else {}
-    return spec.from_words("objectives", words, **{**kept, **given})
+    objective: Objective = spec.from_words("objectives", words, **{**kept, **given})
+    return objective
 
 
 def _trainer(settings: Settings, num_rows: int, progress: bool) -> Trainer:

@@ -16,6 +16,7 @@ from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.plots import access, drawers
 from vaekit.report.numbers import kl_per_dimension
+from vaekit.traits import Data
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class Gallery:
         seed: of the samples.
     """
 
-    def __init__(self, view: View, labels: Any, options: dict[str, Any], seed: int) -> None:
+    def __init__(self, view: View, labels: Data, options: dict[str, Any], seed: int) -> None:
         self.view, self.model, self.x, self.labels, self.seed = view, view.model, as_tensor(view.rows), labels, seed
         self.look = drawers.drawer(view.event_shape, **options)
         self.options = {**options, "value_range": self.look.limits(view, self.x)}
 
-    def losses(self, records: list[dict[str, Any]]) -> list[Picture]:
+    def losses(self, records: list[dict[str, float]]) -> list[Picture]:
         """Curves of training; none where nothing was recorded."""
         try:
             drawn = plots.losses(records)
@@ -137,7 +138,7 @@ class Gallery:
         others = [np.flatnonzero(labels[half:] != labels[i]) for i in start]
         return start, [half + int(o[i % len(o)]) if len(o) else half + i for i, o in zip(start, others, strict=True)]
 
-    def all(self, records: list[dict[str, Any]]) -> dict[str, list[Picture]]:
+    def all(self, records: list[dict[str, float]]) -> dict[str, list[Picture]]:
         """Every section's pictures but those of the KL."""
         sections: dict[str, Callable[[], list[Picture]]] = {
             "reconstructions": self.reconstructions,

@@ -1,13 +1,14 @@
 """The numbers of a report, and what each of them is, in words."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from vaekit import evaluation
+from vaekit.bounds import LatentVariableModel
 from vaekit.evaluation.estimate import MANY_UNRELIABLE
 from vaekit.evaluation.results import Result, Results, title, written
+from vaekit.traits import Data
 
 QUANTITIES = {
     "density": "log p(x) is the logarithm of a probability density in the units of the data. It can be above zero, "
@@ -22,7 +23,12 @@ QUANTITIES = {
 
 
 def evaluate(
-    model: Any, x: Any, *, num_samples: int = 100, max_rows: int = 1000, generator: torch.Generator | None = None
+    model: LatentVariableModel,
+    x: Data,
+    *,
+    num_samples: int = 100,
+    max_rows: int = 1000,
+    generator: torch.Generator | None = None,
 ) -> Results:
     """`vaekit.evaluation.evaluate` on at most `max_rows` rows of x, a fixed choice where there are more.
 

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from vaekit import __version__, engine
+from vaekit.bounds import LatentVariableModel
 from vaekit.evaluation.results import Results
 from vaekit.models.rows import chosen
 from vaekit.plots import access
 from vaekit.report import numbers, words
 from vaekit.report.figures import Gallery
 from vaekit.saving.files import write_atomically
-from vaekit.traits import RowTraits, told
+from vaekit.traits import Data, RowTraits, told
 
 _PICTURED_ROWS = 2000
 
@@ -31,13 +32,13 @@ def _template() -> Any:
 
 
 def build(
-    model: Any,
+    model: LatentVariableModel,
     *,
     title: str,
     config: dict[str, Any],
-    records: list[dict[str, Any]],
-    x: Any,
-    labels: Any = None,
+    records: list[dict[str, float]],
+    x: Data,
+    labels: Data = None,
     evaluation: Results | None = None,
     generator: torch.Generator | None = None,
     num_samples: int = 100,

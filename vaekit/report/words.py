@@ -6,6 +6,7 @@ from torch import nn
 from torch.distributions import Distribution, Independent
 
 from vaekit import docstrings
+from vaekit.bounds import LatentVariableModel
 from vaekit.conditional import Conditional
 from vaekit.distributions import Product
 from vaekit.models.view import View
@@ -23,7 +24,7 @@ class Part(NamedTuple):
     """The call that makes the part, such as StandardNormal(event_shape=2); empty where the words say everything."""
 
 
-def parts(model: Any) -> list[Part]:
+def parts(model: LatentVariableModel) -> list[Part]:
     """The model, its three distributions, its networks, transform and size."""
     view = View.of(model)
     encoder, decoder, prior = (getattr(model, name, None) for name in ("encoder", "decoder", "prior"))
@@ -53,7 +54,7 @@ def shape(event: tuple[int, ...]) -> str:
     return f"{total:,} {noun}" if len(event) < 2 else f"{' × '.join(map(str, event))} = {total:,} {noun}"
 
 
-def part(name: str, thing: Any) -> Part:
+def part(name: str, thing: object) -> Part:
     """One of vaekit's components by its docstring and its call, anything else by its class."""
     if isinstance(thing, Distribution):
         return Part(name, _family(thing))
@@ -83,7 +84,7 @@ def settings(config: dict[str, Any]) -> list[tuple[str, str]]:
     return [(key, _value(value)) for key, value in flattened(config).items()]
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value)) or None
     return "none" if value is None else str(value)

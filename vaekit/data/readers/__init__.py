@@ -4,7 +4,6 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.readers.arrays import npy_dataset, npz_dataset
@@ -93,7 +92,7 @@ def read(
     return reader.read(path, **{name: options[name] for name in reader.options})
 
 
-def refuse_option(name: str, value: Any, what: str) -> None:
+def refuse_option(name: str, value: object, what: str) -> None:
     """Refuse an option, where it was given, of something for which it has no meaning.
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.factors.codes import Table, as_table, bootstrap_stderr, gap_to_second
-from vaekit.evaluation.rows import noise, seeded_copy
+from vaekit.evaluation.rows import Classifier, noise, seeded_copy
 from vaekit.traits import Data
 
 
@@ -156,7 +156,7 @@ def dci_scores(importance: Any) -> dict[str, Any]:
     }
 
 
-def _importance(classifier: Any) -> np.ndarray:
+def _importance(classifier: Classifier) -> np.ndarray:
     """What a fitted classifier says of its inputs, shape (D,), summing to 1 unless it uses none."""
     if hasattr(classifier, "feature_importances_"):
         values = np.asarray(classifier.feature_importances_)
@@ -174,7 +174,7 @@ def dci(
     codes: Data,
     factors: Data,
     *,
-    classifier: Any = None,
+    classifier: Classifier | None = None,
     num_bootstrap: int = 50,
     generator: torch.Generator | None = None,
 ) -> Score:

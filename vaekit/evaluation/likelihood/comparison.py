@@ -55,7 +55,7 @@ class Comparison:
     estimates: dict[str, Estimate]
     differences: tuple[Difference, ...]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """The numbers as plain Python values."""
         models = {name: estimate.summary() for name, estimate in self.estimates.items()}
         return {"models": models, "differences": [vars(difference).copy() for difference in self.differences]}

@@ -8,7 +8,7 @@ import torch
 
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.rows import as_pair, noise, seeded_copy
+from vaekit.evaluation.rows import Classifier, as_pair, noise, seeded_copy
 from vaekit.traits import Data
 
 
@@ -18,7 +18,7 @@ def _default_classifier() -> Any:
     return ExtraTreesClassifier(100, min_samples_leaf=2)
 
 
-def _scores(classifier: Any, rows: np.ndarray) -> np.ndarray:
+def _scores(classifier: Classifier, rows: np.ndarray) -> np.ndarray:
     """What orders the rows, from the surest of class 0 to the surest of class 1."""
     scores: np.ndarray
     if hasattr(classifier, "predict_proba"):
@@ -42,7 +42,7 @@ def classifier_two_sample_test(
     x: Data,
     y: Data,
     *,
-    classifier: Any = None,
+    classifier: Classifier | None = None,
     num_folds: int = 5,
     generator: torch.Generator | None = None,
 ) -> Score:

@@ -45,7 +45,7 @@ def _group_jackknife(x: np.ndarray, y: np.ndarray) -> float:
     return math.sqrt((_GROUPS - 1) * sum(float(np.var([sum(t) for t in terms])) for terms in (without_x, without_y)))
 
 
-def frechet_distance(features_x: Any, features_y: Any) -> Score:
+def frechet_distance(features_x: Data, features_y: Data) -> Score:
     r"""The squared Frechet distance between Gaussians fitted to two sets of features (FID on Inception's).
 
     \[ |\mu_1 - \mu_2|^2 + tr(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1^{1/2} \Sigma_2 \Sigma_1^{1/2})^{1/2}). \]

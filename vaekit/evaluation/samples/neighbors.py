@@ -8,6 +8,7 @@ import numpy as np
 from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.rows import as_pair, distance_chunks
+from vaekit.traits import Data
 
 _TIE = 1 + 1e-9  # a neighbour at exactly the radius counts, whatever the last bit of its distance
 
@@ -27,7 +28,7 @@ def _share(hits: np.ndarray, details: dict[str, Any]) -> Score:
     return Score(float(hits.mean()), stderr, dict(details))
 
 
-def precision_recall_density_coverage(real: Any, generated: Any, *, num_neighbors: int = 5) -> dict[str, Score]:
+def precision_recall_density_coverage(real: Data, generated: Data, *, num_neighbors: int = 5) -> dict[str, Score]:
     r"""Four shares that tell the fidelity of samples (precision, density) from their diversity (recall, coverage).
 
     With \( B(a) \) the ball around a row that reaches to its k-th nearest neighbour in its own set,

@@ -13,6 +13,7 @@ from vaekit.bounds import LatentVariableModel
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.estimate import Score
+from vaekit.evaluation.rows import Classifier
 from vaekit.evaluation.samples.classifier import classifier_two_sample_test
 from vaekit.evaluation.samples.distances import frechet_distance, mmd, sliced_wasserstein
 from vaekit.evaluation.samples.neighbors import precision_recall_density_coverage
@@ -86,7 +87,7 @@ def two_sample(
     num_samples: int | None = None,
     max_rows: int = 1000,
     features: Callable[[Tensor], Any] | None = None,
-    classifier: Any = None,
+    classifier: Classifier | None = None,
     num_neighbors: int = 5,
     generator: torch.Generator | None = None,
 ) -> dict[str, Score]:
