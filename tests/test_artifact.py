@@ -10,8 +10,8 @@ from torch import nn
 
 import vaekit as vk
 from vaekit import engine
-from vaekit.errors import ArtifactError, ConfigError
-from vaekit.saving import spec
+from vaekit.errors import ArtifactError, ArtifactWarning, ConfigError
+from vaekit.saving import artifact, spec
 
 
 def make(seed=0, **parts):
@@ -193,3 +193,25 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match="cannot create the folder"):
         vk.save(make(), tmp_path / "file" / "run")
+
+
+def test_an_older_format_loads_and_says_what_differs(tmp_path, monkeypatch):
+    vk.save(make(), tmp_path)
+    monkeypatch.setattr(artifact, "FORMAT_VERSION", 3)
+    monkeypatch.setattr(artifact, "CHANGES", {1: "not this.", 2: "the scale was a variance.", 3: "so was the prior's."})
+    with pytest.warns(ArtifactWarning) as seen:
+        vk.load(tmp_path)
+    assert [str(warning.message).partition("format_version 1: ")[2] for warning in seen] == [
+        "the scale was a variance.",
+        "so was the prior's.",
+    ]
+
+
+def test_an_old_name_of_a_component_is_todays(tmp_path, monkeypatch):
+    vk.save(make(), tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(file.read_text().replace("priors.StandardNormal", "priors.Gaussian"))
+    with pytest.raises(ArtifactError, match="unknown component"):
+        vk.load(tmp_path)
+    monkeypatch.setitem(spec.RENAMED, "priors.Gaussian", "priors.StandardNormal")
+    assert isinstance(vk.load(tmp_path).prior, vk.priors.StandardNormal)

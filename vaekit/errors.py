@@ -36,6 +36,10 @@ class BusyError(VaekitError, RuntimeError):
     """A model is trained by one thread while another thread trains or evaluates it."""
 
 
+class ArtifactWarning(UserWarning):
+    """A saved run is of an older format, in which something means another thing than today."""
+
+
 class UnreliableEstimateWarning(UserWarning):
     """An estimate came with a standard error that is not to be believed."""
 

@@ -61,11 +61,12 @@ def make_transform(data: Dataset, head: ConditionalDistribution, text: str | Non
     low, high = data.value_range or (0.0, 1.0)
     offered = {"low": low, "high": high, "num_levels": int(high) + 1, "event_shape": data.event_shape}
     parts = [spec.from_words("transforms", part, **offered) for part in chain.split(",")]
-    transform: transforms.Transform = parts[0] if len(parts) == 1 else transforms.Compose(parts)
+    transform: Any = parts[0] if len(parts) == 1 else transforms.Compose(parts)
     with torch.no_grad():
         # Only a chain needs all rows at once, for each part sees what the last one made.
         transform.fit(as_tensor(data) if len(parts) > 1 else as_rows(data))
-    return transform
+    learned: transforms.Transform = transform
+    return learned
 
 
 def default_latent_dim(data: Dataset) -> int:

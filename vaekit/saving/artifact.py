@@ -1,6 +1,7 @@
 """Saved models: a folder with `config.json` and `model.safetensors`. No pickle, no code from data."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from vaekit import __version__
-from vaekit.errors import ArtifactError, VaekitError
+from vaekit.errors import ArtifactError, ArtifactWarning, VaekitError
 from vaekit.saving import spec
 from vaekit.saving.files import write_atomically
 from vaekit.saving.tensors import from_bytes, sha256, to_bytes, unshare
 
 FORMAT_VERSION = 1
+CHANGES: dict[int, str] = {}
+"""A format_version to what models of older ones mean otherwise, in a sentence: it rises where the meaning changes."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -96,6 +99,8 @@ def read_config(path: str | Path) -> Config:
         raise ArtifactError(
             f"{file} has format_version {version}; vaekit {__version__} reads up to {FORMAT_VERSION}. Upgrade vaekit."
         )
+    for changed in (text for number, text in sorted(CHANGES.items()) if version < number):
+        warnings.warn(f"{file} has format_version {version}: {changed}", ArtifactWarning, stacklevel=3)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

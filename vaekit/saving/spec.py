@@ -24,6 +24,8 @@ _CORE = {
     "SemiAmortized": "vaekit.models",
     "Conditional": "vaekit.conditional",
 }
+RENAMED: dict[str, str] = {}
+"""Names of components in runs that older versions saved, "axis.Name", to those of today."""
 _ABSTRACT = frozenset({"Objective", "Transform", "Loss"})
 REQUIRED = inspect.Parameter.empty
 
@@ -219,6 +221,7 @@ def constructor(name: str) -> Callable[..., Any]:
     Raises:
         ArtifactError: if there is none.
     """
+    name = RENAMED.get(name, name)
     axis, _, member = name.partition(".")
     known = components(axis) if axis in AXES else {}
     if name not in _CORE and member not in known:
