@@ -12,6 +12,7 @@ def test_a_process_alone_is_the_world():
     value = torch.tensor([1.0, 2.0], requires_grad=True)
     assert (world.rank(), world.size()) == (0, 1)
     assert torch.equal(world.reduce(value), value)
+    assert not world.reduce(value).requires_grad, "as with several processes"
     gathered = world.gather(value)
     assert torch.equal(gathered, value)
     (gathered * torch.tensor([3.0, 4.0])).sum().backward()

@@ -4,6 +4,7 @@ References:
     Gretton et al., "A kernel two-sample test", 2012, https://jmlr.org/papers/v13/gretton12a.html.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -39,12 +40,15 @@ def weighted_mmd(kernel: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         kernel: k between all rows of the pooled sample, the first sample in front, shape (N, N).
-        weight: of the rows of the first sample, shape (m,); equal weights give `unbiased_mmd`.
+        weight: of the rows of the first sample, shape (m,); equal weights give `unbiased_mmd`. Where a single row has
+            weight there is no pair to compare, and the term of pairs is 0.
     """
     m = len(weight)
     n = len(kernel) - m
     shares = weight / weight.sum()
     within, other = kernel[:m, :m], kernel[m:, m:]
-    first = (shares @ within @ shares - (shares.square() * within.diagonal()).sum()) / (1 - shares.square().sum())
+    pairs = 1 - shares.square().sum()
+    first = shares @ within @ shares - (shares.square() * within.diagonal()).sum()
+    first = first / torch.where(pairs > 0, pairs, torch.ones_like(pairs))
     second = (other.sum() - other.diagonal().sum()) / (n * (n - 1))
     return first + second - 2 * (shares @ kernel[:m, m:]).mean()

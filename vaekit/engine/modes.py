@@ -80,17 +80,21 @@ def evaluating(model: object) -> Iterator[None]:
 
 
 @contextmanager
-def training(model: object) -> Iterator[None]:
-    """Keep `model` for this thread while the body trains it; the body sets the modes itself.
+def training(model: object, what: str = "model") -> Iterator[None]:
+    """Keep a module for this thread while the body trains it; the body sets the modes itself.
+
+    Args:
+        model: the module: a model, or the objective that it is trained by.
+        what: what to call it in the message.
 
     Raises:
-        BusyError: if the model is being evaluated, or trained by another thread.
+        BusyError: if it is being evaluated, or trained by another thread.
     """
     modules, here = _modules(model), threading.get_ident()
     with _lock:
         if any(module in _evaluated or _trained_by.get(module, here) != here for module in modules):
             raise BusyError(
-                "the model is in use: it is being evaluated, or another thread trains it. Train it when that has "
+                f"the {what} is in use: it is being evaluated, or another thread trains it. Train it when that has "
                 "ended, or train a copy (copy.deepcopy)."
             )
         added = [module for module in modules if module not in _trained_by]

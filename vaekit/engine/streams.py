@@ -81,25 +81,28 @@ class Stream:
 
     def __enter__(self) -> None:
         _turns.__enter__()
-        streams = _global_streams()
-        self._aside = [stream.get_state() for stream in streams.values()]
+        self._aside = []
         try:
+            streams = _global_streams()
+            self._aside = [stream.get_state() for stream in streams.values()]
             for name, stream in streams.items():
                 if name in self._state:
                     stream.set_state(self._state[name])
                 else:
                     stream.manual_seed(self._seed)
-        except BaseException:  # an interrupt: there will be no __exit__
+        except BaseException:  # an interrupt, or a device that does not answer: there will be no __exit__
             self._put_back()
             raise
 
     def __exit__(self, *error: object) -> None:
-        self._state = {name: stream.get_state() for name, stream in _global_streams().items()}
-        self._put_back()
+        try:
+            self._state = {name: stream.get_state() for name, stream in _global_streams().items()}
+        finally:
+            self._put_back()
 
     def _put_back(self) -> None:
         try:
-            for stream, state in zip(_global_streams().values(), self._aside, strict=True):
+            for stream, state in zip(_global_streams().values() if self._aside else (), self._aside, strict=True):
                 stream.set_state(state)
         finally:
             _turns.__exit__()

@@ -30,7 +30,7 @@ def reduce(value: Tensor) -> Tensor:
         value: a tensor of the same shape and dtype on every process; it stays as it is.
     """
     if _alone():
-        return value
+        return value.detach()
     total = value.detach().clone()
     dist.all_reduce(total)
     return total

@@ -79,7 +79,8 @@ class DIPVAE(Objective):
             raise ConfigError(f"DIPVAE needs a posterior with a mean; {type(q).__name__} has none") from error
         centered = means - average(means, weight)
         weighted = centered if weight is None else centered * weight.to(means).unsqueeze(1)
-        covariance = weighted.T @ centered / (len(means) if weight is None else weight.sum())
+        total = means.new_tensor(len(means)) if weight is None else weight.to(means).sum()
+        covariance = weighted.T @ centered / total.clamp(min=torch.finfo(means.dtype).tiny)
         if self.kind == "i":
             return covariance
         variances = as_factorized(q, "DIPVAE of the second kind").variance

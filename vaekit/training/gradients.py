@@ -55,6 +55,11 @@ class Backward:
         return loss, None
 
 
+def _hooks(parameter: nn.Parameter) -> bool:
+    """Whether somebody waits for its gradient in the backward pass, or for the moment when it is there."""
+    return bool(parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None))
+
+
 class _Both(nn.Module):
     """Model and objective under one roof, so that the tensors of both have names."""
 
@@ -108,7 +113,7 @@ class OneGraph:
     @staticmethod
     def suits(parameters: list[nn.Parameter]) -> bool:
         """Whether gradients in the layout of plain tensors are what optimisers expect, and no hook waits for them."""
-        return all(p.is_contiguous() and not p._backward_hooks for p in parameters)
+        return all(p.is_contiguous() and not _hooks(p) for p in parameters)
 
     def _loss(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], *rows: Tensor | None

@@ -92,7 +92,7 @@ class Totals:
     def means(self) -> dict[str, float]:
         """Term to its mean over the rows so far."""
         self._sum_up()
-        return {name: total / count for name, (total, count) in self.sums.items()}
+        return {name: total / count for name, (total, count) in self.sums.items() if count}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; batches that are not summed yet stay apart, so that a resumed sum rounds alike."""

@@ -44,6 +44,10 @@ class TrainerSettings:
     checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
+        if int(self.seed) != self.seed:
+            raise ConfigError(f"seed is a whole number; got {self.seed}")
+        object.__setattr__(self, "seed", int(self.seed))
+        object.__setattr__(self, "callbacks", tuple(self.callbacks))  # the caller's own list may change
         counts = {"max_epochs": self.max_epochs, "batch_size": self.batch_size}
         for name, value in {**counts, "checkpoint_every": self.checkpoint_every}.items():
             if value is not None and value < 1:

@@ -19,7 +19,7 @@ class Step:
     """Takes a batch, moves the parameters; skips the move where the loss or its gradient is not finite.
 
     Args:
-        settings: those of the settings.
+        settings: those of the trainer.
         view: the model, as it has met the training rows.
         objective: the objective.
         num_steps: updates to come at most, for `compile="auto"`.
@@ -91,7 +91,12 @@ class Step:
         return self.gradients.compiled_at if isinstance(self.gradients, engine.PayingCompilation) else None
 
     def __call__(self, batch: Batch) -> Loss | None:
-        """One step on a batch; returns the loss, or None if the step was skipped."""
+        """One step on a batch; returns the loss, or None if the step was skipped.
+
+        A batch whose weights are all 0 says nothing: neither parameters nor schedules move.
+        """
+        if batch.weight is not None and not bool(batch.weight.any()):
+            return None
         kept = self.guard.keep()
         loss, norm = (self.gradients if len(batch) == self.num_rows else self.plain)(batch)
         self._freeze()

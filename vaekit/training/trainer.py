@@ -95,7 +95,7 @@ class Trainer(TrainerSettings):
             ConfigError: if the settings do not go together, or within torch.autocast.
             TrainingError: after three steps in a row that were not finite; the model then has its best weights.
             ArtifactError: if the checkpoint is damaged or belongs to other settings.
-            BusyError: if the model is being evaluated, or trained by another thread.
+            BusyError: if the model is being evaluated, or another thread trains it or another model by this objective.
         """
         if not isinstance(model, nn.Module):
             raise ConfigError(f"only an nn.Module can be trained; got {type(model).__name__}")
@@ -113,11 +113,11 @@ class Trainer(TrainerSettings):
         if len(view) < 2:
             raise DataError(f"train has {len(view)} rows; training needs at least 2")
         held_out = None if valid is None else view.beside(valid, "valid").resident()
-        objective.prepare(view.total_weight)
         folder = None if run is None else Path(run)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        with engine.training(model):
+        with engine.training(model), engine.training(objective, "objective"):
+            objective.prepare(view.total_weight)
             loop = Loop(self, objective, view.resident(), held_out, folder, self._callbacks(folder))
             try:
                 with _signals(loop):
