@@ -218,7 +218,7 @@ def test_auto_for_evaluation_goes_by_the_amount_of_work(monkeypatch):
 def test_padding_for_compilation_changes_nothing(monkeypatch):
     """All passes have one shape, whatever N, K and the chunk; the values are those without compilation."""
     model, shapes = vae().double(), set()
-    x = torch.bernoulli(torch.full((66, 6), 0.4, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
+    x = torch.bernoulli(torch.full((130, 6), 0.4, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
 
     def compile(function, **_):
         def call(model, z, y):
@@ -231,8 +231,8 @@ def test_padding_for_compilation_changes_nothing(monkeypatch):
     for chunk in (None, 1, 100, 700, 5000):
         noise = [torch.Generator().manual_seed(1) for _ in range(2)]
         shapes.clear()
-        on = log_marginal(model, x, num_samples=66, generator=noise[0], compile="on", chunk_size=chunk)
-        off = log_marginal(model, x, num_samples=66, generator=noise[1], compile="off", chunk_size=chunk)
+        on = log_marginal(model, x, num_samples=130, generator=noise[0], compile="on", chunk_size=chunk)
+        off = log_marginal(model, x, num_samples=130, generator=noise[1], compile="off", chunk_size=chunk)
         torch.testing.assert_close(on.value, off.value, rtol=1e-12, atol=0)
         assert len(shapes) == 1, chunk
 

@@ -64,7 +64,8 @@ def check_precision(precision: str) -> None:
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are much faster than in float32: AMX on a CPU, any CUDA that has them."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        result: bool = torch.cuda.is_bf16_supported()
+        return result
     supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return device.type == "cpu" and supported is not None and bool(supported())
 

@@ -24,12 +24,14 @@ class OfWrapped:
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape X of one row of data."""
-        return self.model.event_shape
+        result: tuple[int, ...] = self.model.event_shape
+        return result
 
     @property
     def num_likelihood_params(self) -> int:
         """How many raw parameters p(x|z) has for one z."""
-        return self.model.num_likelihood_params
+        result: int = self.model.num_likelihood_params
+        return result
 
     @property
     def decoder(self) -> Any:

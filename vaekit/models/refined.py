@@ -66,7 +66,8 @@ class TemperedLeapfrog(Map):
 
     def _parts(self, v: Tensor) -> tuple[Tensor, ...]:
         """z and momentum, shape (..., *Z) each."""
-        return v.unflatten(-1, self._shape).unbind(self._place)
+        result: tuple[Tensor, ...] = v.unflatten(-1, self._shape).unbind(self._place)
+        return result
 
     def _flat(self, z: Tensor, momentum: Tensor) -> Tensor:
         return torch.stack([z, momentum], self._place).flatten(self._place)
@@ -192,7 +193,8 @@ class Hamiltonian(OfWrapped, GenerativeModel):
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z) for (z, rho) of shape (..., 2, *Z): batch shape (...), event shape X."""
-        return self.model.likelihood(z.select(-len(self.latent_shape), 0))
+        result: Distribution = self.model.likelihood(z.select(-len(self.latent_shape), 0))
+        return result
 
     def posterior(self, x: Tensor) -> Distribution:
         """The law of (z_K, rho_K) for x of shape (B, *X) in model space: batch shape (B,), event shape (2, *Z)."""
@@ -304,24 +306,29 @@ class SemiAmortized(OfWrapped, GenerativeModel):
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape Z of one latent."""
-        return self.model.latent_shape
+        result: tuple[int, ...] = self.model.latent_shape
+        return result
 
     def prior(self) -> Distribution:
         """p(z) of the `VAE`."""
-        return self.model.prior()
+        result: Distribution = self.model.prior()
+        return result
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z) of the `VAE`."""
-        return self.model.likelihood(z)
+        result: Distribution = self.model.likelihood(z)
+        return result
 
     def posterior_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the encoder; the steps add none."""
-        return self.model.posterior_parameters()
+        result: Iterator[nn.Parameter] = self.model.posterior_parameters()
+        return result
 
     def posterior(self, x: Tensor) -> Distribution:
         """The refined q(z|x) for x of shape (B, *X) in model space: batch shape (B,), event shape Z."""
         encoder = self.model.encoder
-        return encoder.head(self._refined(encoder.params(x), x))
+        result: Distribution = encoder.head(self._refined(encoder.params(x), x))
+        return result
 
     def _refined(self, params: Tensor, x: Tensor) -> Tensor:
         """The raw parameters after K steps; they lead back to the encoder where gradients are being recorded."""
@@ -342,4 +349,5 @@ class SemiAmortized(OfWrapped, GenerativeModel):
 
     def _clipped(self, gradient: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=self.max_norm)
-        return gradient * (self.max_norm / norm).reshape(-1, *[1] * (gradient.ndim - 1))
+        result: Tensor = gradient * (self.max_norm / norm).reshape(-1, *[1] * (gradient.ndim - 1))
+        return result

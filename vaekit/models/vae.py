@@ -59,7 +59,8 @@ def check_supports(head: ConditionalDistribution, prior: nn.Module) -> None:
 
 def _of_prior(prior: nn.Module) -> Distribution:
     with torch.no_grad():
-        return prior()
+        result: Distribution = prior()
+        return result
 
 
 def _support_of_head(head: ConditionalDistribution) -> str | None:
@@ -161,11 +162,13 @@ class VAE(GenerativeModel):
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x) for x of shape (B, *X) in model space: batch shape (B,), event shape Z."""
-        return self.encoder(x)
+        result: Distribution = self.encoder(x)
+        return result
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z) for z of shape (..., *Z): batch shape (...), event shape X, in model space."""
-        return self.decoder(z)
+        result: Distribution = self.decoder(z)
+        return result
 
     def posterior_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of q(z|x): what an E step moves (13.15)."""

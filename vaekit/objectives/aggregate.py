@@ -54,10 +54,6 @@ class DIPVAE(Objective):
             raise ConfigError(f"off_diagonal and diagonal are not negative; got {off_diagonal} and {diagonal}")
         self.kind, self.off_diagonal, self.diagonal = kind, off_diagonal, diagonal
 
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"kind={self.kind!r}, off_diagonal={self.off_diagonal}, diagonal={self.diagonal}"
-
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); the terms of the ELBO, and `off_diagonal` and `diagonal`, the two sums."""
         q = model.posterior(x)
@@ -128,10 +124,6 @@ class InfoVAE(Objective):
         if bandwidth is not None and not bandwidth > 0:
             raise ConfigError(f"bandwidth is positive; got {bandwidth}")
         self.alpha, self.weight, self.bandwidth = alpha, weight, bandwidth
-
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"alpha={self.alpha}, weight={self.weight}, bandwidth={self.bandwidth}"
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); the terms of the ELBO, and `mmd` of shape ()."""

@@ -1,5 +1,6 @@
 """What an objective is, and what several of them share."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -36,7 +37,8 @@ def average(values: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return values.mean(0)
     weight = weight.to(values)
-    return torch.tensordot(weight, values, 1) / weight.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    result: Tensor = torch.tensordot(weight, values, 1) / weight.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return result
 
 
 class Objective(nn.Module, ABC):
@@ -69,6 +71,11 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.num_data: float | None = None
+
+    def extra_repr(self) -> str:
+        """The arguments, for printing; those that are modules print themselves."""
+        kept = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
+        return ", ".join(f"{name}={vars(self)[name]!r}" for name in kept)
 
     def build(self, model: LatentVariableModel) -> None:
         """Make parameters whose shapes depend on the model; the trainer calls it before training. None by default."""

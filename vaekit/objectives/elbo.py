@@ -71,10 +71,6 @@ class ELBO(Objective):
         self.latest: Tensor
         self._has_latest = False
 
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"num_samples={self.num_samples}, beta={self.beta}, kl={self.kl!r}, free_bits={self.free_bits}"
-
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `beta`."""
         q = model.posterior(x)
@@ -155,10 +151,6 @@ class Capacity(Objective):
             raise ConfigError(f"gamma is not negative; got {gamma}")
         self.capacity, self.gamma, self.num_samples, self.kl = capacity, gamma, num_samples, kl
 
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"capacity={self.capacity}, gamma={self.gamma}, num_samples={self.num_samples}, kl={self.kl!r}"
-
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `capacity`."""
         log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl)
@@ -218,10 +210,6 @@ class Denoising(Objective):
         if not level >= 0 or (corruption != "normal" and level > 1):
             raise ConfigError(f"level is not negative, and at most 1 where it is a probability; got {level}")
         self.corruption, self.level, self.num_samples, self.kl = corruption, level, num_samples, kl
-
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"corruption={self.corruption!r}, level={self.level}, num_samples={self.num_samples}, kl={self.kl!r}"
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` of the clean x with the corrupted q."""

@@ -38,10 +38,6 @@ class IWAE(Objective):
         bounds.check_arguments(num_samples)
         self.num_samples = num_samples
 
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"num_samples={self.num_samples}"
-
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `iwae`, and the ELBO of the same draws with its two parts."""
         q = model.posterior(x)
@@ -87,10 +83,6 @@ class MIWAE(Objective):
         super().__init__()
         check_groups(num_samples, num_groups)
         self.num_samples, self.num_groups = num_samples, num_groups
-
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"num_samples={self.num_samples}, num_groups={self.num_groups}"
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `miwae`, and `iwae` and the ELBO of all draws."""
@@ -153,10 +145,6 @@ class CIWAE(Objective):
             raise ConfigError(f"elbo_weight lies in [0, 1]; got {elbo_weight}")
         self.num_samples, self.elbo_weight = num_samples, elbo_weight
 
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"num_samples={self.num_samples}, elbo_weight={self.elbo_weight}"
-
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `ciwae`, `iwae`, and the ELBO with its two parts."""
         q = model.posterior(x)
@@ -207,10 +195,6 @@ class PIWAE(Objective):
         super().__init__()
         check_groups(num_samples, num_groups)
         self.num_samples, self.num_groups = num_samples, num_groups
-
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"num_samples={self.num_samples}, num_groups={self.num_groups}"
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `iwae` and `miwae`, and the ELBO of all draws."""
@@ -289,10 +273,6 @@ class Renyi(Objective):
             raise ConfigError(f"alpha is a finite number; got {alpha}")
         self.alpha, self.num_samples = alpha, num_samples
 
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"alpha={self.alpha}, num_samples={self.num_samples}"
-
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `renyi`, `iwae`, and the ELBO with its two parts."""
         q = model.posterior(x)
@@ -350,10 +330,6 @@ class TVO(Objective):
         powers = torch.linspace(1, 0, num_intervals) if num_intervals > 1 else torch.zeros(1)
         self.register_buffer("betas", torch.cat([torch.zeros(1), first**powers]), persistent=False)
         self.betas: Tensor
-
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"num_samples={self.num_samples}, num_intervals={self.num_intervals}, first={self.first}"
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `tvo`, and `iwae` and the ELBO of the draws."""

@@ -75,10 +75,6 @@ class STL(Objective):
         self.num_samples, self.bound = num_samples, bound
         self.selects = bound
 
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"num_samples={self.num_samples}, bound={self.bound!r}"
-
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` (of the draws) and `iwae` per point."""
         z, draws = bounds.draw_at_leaf(model, model.posterior(x), x, self.num_samples)
@@ -128,10 +124,6 @@ class DReG(Objective):
         super().__init__()
         bounds.check_arguments(num_samples)
         self.num_samples = num_samples
-
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"num_samples={self.num_samples}"
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); terms `iwae`, and the ELBO of the same draws with its two parts."""

@@ -67,10 +67,6 @@ class BetaTC(Objective):
             raise ConfigError(f'weighting is "stratified" or "weighted"; got {weighting!r}')
         self.beta, self.alpha, self.gamma, self.weighting = beta, alpha, gamma, weighting
 
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        return f"beta={self.beta}, alpha={self.alpha}, gamma={self.gamma}, weighting={self.weighting!r}"
-
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); the terms of the ELBO, and `information`, `total_correlation`, `marginal_kl`.
 
@@ -192,11 +188,6 @@ class FactorVAE(Objective):
             raise ConfigError("the discriminator needs at least one hidden layer; got hidden=()")
         self.gamma, self.hidden, self.adversary_learning_rate = gamma, tuple(hidden), adversary_learning_rate
         self.discriminator: nn.Sequential | None = None
-
-    def extra_repr(self) -> str:
-        """The arguments, for printing."""
-        rate = self.adversary_learning_rate
-        return f"gamma={self.gamma}, hidden={self.hidden}, adversary_learning_rate={rate}"
 
     def build(self, model: LatentVariableModel) -> None:
         """Make a discriminator for the z of this model, unless there is one."""

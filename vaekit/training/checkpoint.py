@@ -49,7 +49,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
         raise ArtifactError(f"{path} has checkpoint version {words[1]}; this vaekit reads {_VERSION}.")
     if words[2] != sha256(body):
         raise ArtifactError(f"{path} is truncated or altered. Remove it to start afresh, or restore a copy.")
-    return unpack(body, str(path))
+    result: dict[str, Any] | None = unpack(body, str(path))
+    return result
 
 
 def remove_checkpoint(folder: Path) -> None:

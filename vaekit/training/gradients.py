@@ -20,7 +20,8 @@ def given(model: Any, context: Tensor | None) -> Any:
 
 def _loss(model: nn.Module, objective: Objective, x: Tensor, weight: Tensor | None, context: Tensor | None) -> Loss:
     model = given(model, context)
-    return objective(model, x) if weight is None else objective(model, x, weight)
+    result: Loss = objective(model, x) if weight is None else objective(model, x, weight)
+    return result
 
 
 def norm_of(gradients: Sequence[Tensor]) -> Tensor:

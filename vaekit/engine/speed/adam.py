@@ -98,7 +98,7 @@ class Adam(torch.optim.Adam):
             return _torch_step(self, closure)
         group = self.param_groups[0]
         all_counts.add_(1)
-        torch._fused_adam_(  # type: ignore[call-overload]
+        torch._fused_adam_(
             parameters,
             gradients,
             first,
