@@ -131,7 +131,7 @@ def test_k_is_honoured_exactly(k):
 
 @pytest.mark.parametrize("k", [64, 512, 513, 700, 1024])
 def test_blocks_that_are_handed_over_together_hold_every_draw_once(k, monkeypatch):
-    model, x = small_vae(), torch.bernoulli(torch.full((150, 6), 0.4))
+    model, x = small_vae(), torch.bernoulli(torch.full((70, 6), 0.4))
     found = []
     for together in (1, 8):
         monkeypatch.setattr(draws, "_TOGETHER", together)
