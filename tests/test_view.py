@@ -12,6 +12,7 @@ from torch import nn
 
 import vaekit as vk
 from vaekit.distributions.base import from_noise, noise_shape
+from vaekit.distributions.normal import UnitNormal
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.models import view as view_module
 from vaekit.models.draws import content_keys
@@ -533,3 +534,63 @@ def test_given_noise_gives_draws_of_the_distribution(name, make):
     covariances = [torch.cov(z[:, 0].T) for z in (given, own)]
     torch.testing.assert_close(*covariances, atol=0.04 * float(scale.square().max()), rtol=0.05)
     assert prior_for(head) is not None
+
+
+class Half(torch.distributions.Normal):
+    """|N(loc, scale)|: draws of its own, with the fields of a normal distribution."""
+
+    def rsample(self, sample_shape=()):
+        return super().rsample(sample_shape).abs()
+
+
+class Turned(torch.distributions.Independent):
+    """Draws of its own around those of a base that is made of noise."""
+
+    def rsample(self, sample_shape=()):
+        return -super().rsample(sample_shape)
+
+
+class Shrunk(vk.distributions.LowRankNormal):
+    """Inherits a way from noise to draws, and draws in another one."""
+
+    def rsample(self, sample_shape=()):
+        return 0.5 * super().rsample(sample_shape)
+
+
+LOC, ONES = torch.zeros(2, 3), torch.ones(2, 3)
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        Half(LOC, ONES),
+        torch.distributions.Independent(Half(LOC, ONES), 1),
+        vk.distributions.Product(Half(LOC, ONES), 1),
+        Turned(torch.distributions.Normal(LOC, ONES), 1),
+        Shrunk(LOC, ONES, ONES.unsqueeze(-1), 1),
+    ],
+    ids=["normal", "independent", "product", "around", "hook"],
+)
+def test_draws_of_a_subclass_are_its_own(q):
+    """Noise that is given to the class above would pass by what the subclass does."""
+    assert noise_shape(q) is None
+
+
+def test_a_subclass_that_draws_as_the_class_above_keeps_its_noise():
+    for kind in (vk.distributions.Normal, UnitNormal):
+        q = kind(LOC, ONES, validate_args=False)
+        noise = torch.randn(5, 2, 3)
+        assert noise_shape(q) == ()
+        assert torch.equal(from_noise(q, noise), noise)
+
+
+def test_keys_do_not_pass_by_an_override():
+    """q = p = |N(0, 1)|: log p(x) with keys and without agree."""
+    half = SimpleNamespace(
+        posterior=lambda x: torch.distributions.Independent(Half(torch.zeros(len(x), 1), 1.0), 1),
+        prior=lambda: torch.distributions.Independent(Half(torch.zeros(1), 1.0), 1),
+        likelihood=lambda z: torch.distributions.Independent(torch.distributions.Normal(z, 1.0), 1),
+    )
+    x = torch.full((1, 1), 2.0)
+    plain = vk.evaluation.log_marginal(half, x, num_samples=20_000, generator=seeded()).value
+    torch.testing.assert_close(keyed(half, x, num_samples=20_000).value, plain, atol=0.03, rtol=0)
