@@ -53,6 +53,21 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
+    def part(self, rows: slice) -> "Batch":
+        """Some of the rows."""
+        beside = (None if values is None else values[rows] for values in (self.weight, self.context, self.key))
+        return Batch(self.x[rows], self.log_det[rows], *beside)
+
+
+def given(model: Any, context: Tensor | None) -> Any:
+    """The model as it is, or conditioned on the context of some rows: the one way in which a context is used.
+
+    Args:
+        model: any model; with a context one that has a method `given`.
+        context: shape (B, *C), or None.
+    """
+    return model if context is None else model.given(context)
+
 
 def as_rows(x: Any) -> Rows:
     """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks."""
