@@ -1,29 +1,28 @@
 """Rows of answers: one type that the command line, JSON, files and reports print as they are."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, overload
 
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.frames import to_frame
 
 # Rows for files and JSON that would crowd a table: the parts that the others are made of.
-_DETAILS = (
+_DETAILS = {
     "num_points",
     "diagnostics.num_units",
     "diagnostics.mutual_information.limit",
-    "diagnostics.kl_per_dimension.",
     "diagnostics.inference_gap.elbo",
-    "diagnostics.inference_gap.best_",
     "diagnostics.inference_gap.log_marginal",
     "diagnostics.inference_gap.num_points",
     "diagnostics.inference_gap.rate",
     "diagnostics.num_points",
-    "ais.importance_",
     "ais.num_points",
     "hmc.num_points",
-)
+}
+_FAMILIES_OF_DETAILS = ("diagnostics.kl_per_dimension.", "diagnostics.inference_gap.best_", "ais.importance_")
 _FINDINGS = "diagnostics.findings."
 DETAILS = ".details."  # within the name of such a row of any metric
 
@@ -106,10 +105,18 @@ class Results(Sequence[Result]):
     Attributes:
         rows: the rows; no two have one name.
         quantity: what the log p is: "density", "mass", "bound on a mass" or "no density".
+
+    Raises:
+        ValueError: if two rows have one name.
     """
 
     rows: tuple[Result, ...]
     quantity: str
+
+    def __post_init__(self) -> None:
+        twice = [name for name, count in Counter(row.name for row in self.rows).items() if count > 1]
+        if twice:
+            raise ValueError(f"each row has a name of its own; there are several of {', '.join(twice)}")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,8 +144,7 @@ class Results(Sequence[Result]):
     @property
     def table(self) -> list[Result]:
         """The rows with a value that a page has room for."""
-        shown = (row for row in self.rows if row.value is not None and not row.name.startswith(_FINDINGS))
-        return [row for row in shown if not row.name.startswith(_DETAILS) and DETAILS not in row.name]
+        return [row for row in self.rows if row.value is not None and not _is_aside(row.name)]
 
     @property
     def findings(self) -> list[Result]:
@@ -156,8 +162,14 @@ class Results(Sequence[Result]):
 
     def to_frame(self, backend: str | None = None) -> Any:
         """A data frame, a column for each attribute of `Result`; see `vaekit.frames.to_frame`."""
-        rows = self.to_dicts()
-        return to_frame({key: [row[key] for row in rows] for key in rows[0]}, backend)
+        return to_frame(
+            {field.name: [getattr(row, field.name) for row in self.rows] for field in fields(Result)}, backend
+        )
+
+
+def _is_aside(name: str) -> bool:
+    """Whether a row is for files and JSON, or a finding, and has no place in a table."""
+    return name in _DETAILS or DETAILS in name or name.startswith((*_FAMILIES_OF_DETAILS, _FINDINGS))
 
 
 def nested(prefix: str, rows: Iterable[Result]) -> list[Result]:
