@@ -1,6 +1,8 @@
 """A run as an object: what the command line, a service and a notebook call alike."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,7 @@ from vaekit import cli, runs
 from vaekit.data import Dataset
 from vaekit.errors import ArtifactError, ConfigError, DataError
 from vaekit.runs import Table
+from vaekit.runs.folder import set_aside
 from vaekit.saving import artifact
 
 FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
@@ -205,10 +208,79 @@ def test_a_run_of_an_older_version_opens(folder, tmp_path):
     assert runs.cite(tmp_path)
 
 
-def test_resume_remembers_the_key(folder, capsys):
-    arguments = ["fit", folder / "t.csv", "-o", folder / "run", "--label", "kind", "--key", "id", "--resume"]
-    assert cli.run([str(argument) for argument in arguments]) == 0
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("extra", [[], ["--label", "kind", "--key", "id"]], ids=["remembered", "repeated"])
+def test_resume_remembers_how_the_data_were_read(folder, capsys, extra):
+    before = contents(folder / "run")
+    assert cli.run(["fit", str(folder / "t.csv"), "-o", str(folder / "run"), "--resume", *extra]) == 0
     assert "finished already" in capsys.readouterr().err
+    assert contents(folder / "run") == before
+
+
+def test_resume_remembers_the_size_and_goes_on(tmp_path):
+    """A run that was stopped: what is remembered of it stays remembered."""
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (20, 6, 6)).astype(np.uint8)):
+        Image.fromarray(image).save(tmp_path / "images" / f"{i:02}.png")
+    arguments = ["fit", str(tmp_path / "images"), "-o", str(tmp_path / "run")]
+    assert cli.run([*arguments, "--size", "4", *FAST]) == 0
+    (tmp_path / "run" / "config.json").unlink()  # as if it had been killed before the end
+    settings = (tmp_path / "run" / "settings.json").read_bytes()
+    assert cli.run([*arguments, "--resume", "--quiet"]) == 0
+    assert (tmp_path / "run" / "settings.json").read_bytes() == settings
+    assert runs.open(tmp_path / "run").data.event_shape == (1, 4, 4)
+
+
+# --- Runs that are refused -------------------------------------------------------------------------------------------
+
+REFUSED = ["posterior=full-normal", "objective=beta-tc", "--quiet", "compile=off", "hidden=4"]
+
+
+@pytest.fixture
+def old(folder, tmp_path):
+    """A copy of the run, to be overwritten."""
+    return Path(shutil.copytree(folder / "run", tmp_path / "old"))
+
+
+def test_a_new_run_that_is_refused_leaves_the_old_one(folder, old, capsys):
+    """Refused by the objective, in the first step."""
+    before = contents(old)
+    data = ["fit", str(folder / "t.csv"), "-o", str(old), "--label", "kind", "--key", "id"]
+    assert cli.run([*data, "--overwrite", *REFUSED]) == 2
+    assert "factorised" in capsys.readouterr().err
+    assert contents(old) == before
+
+
+def test_a_refused_run_leaves_no_folder(folder, tmp_path):
+    """The same command, mended, needs neither --overwrite nor --resume."""
+    data = ["fit", str(folder / "t.csv"), "-o", str(tmp_path / "new"), "--label", "kind", "--key", "id"]
+    assert cli.run([*data, *REFUSED]) == 2
+    assert not (tmp_path / "new").exists()
+    assert cli.run([*data, *FAST]) == 0
+
+
+def test_a_new_run_takes_the_place_of_the_old_one(folder, old):
+    data = ["fit", str(folder / "t.csv"), "-o", str(old), "--label", "kind", "--key", "id"]
+    assert cli.run([*data, "--overwrite", *FAST, "seed=7"]) == 0
+    assert sorted(contents(old)) == sorted(contents(folder / "run"))
+    assert runs.open(old).settings.seed == 7
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_fit_that_was_killed_is_settled_by_the_next_one(folder, old, has_begun):
+    """What was set aside comes back, unless the new run has an epoch."""
+    before = contents(old)
+    set_aside(old)
+    (old / "settings.json").write_bytes(before["settings.json"])
+    (old / "metrics.jsonl").write_bytes(before["metrics.jsonl"] if has_begun else b"")
+    data = ["fit", str(folder / "t.csv"), "-o", str(old)]
+    assert cli.run([*data, "--quiet"]) == 2, "the folder holds a run"
+    assert sorted(contents(old)) == (["metrics.jsonl", "settings.json"] if has_begun else sorted(before))
+    assert cli.run([*data, "--resume", "--quiet"]) == 0
+    assert runs.is_finished(old)
 
 
 # --- Tables ----------------------------------------------------------------------------------------------------------
