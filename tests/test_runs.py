@@ -147,6 +147,67 @@ def test_the_key_may_have_another_name(folder, run):
     assert pyarrow.csv.read_csv(folder / "s.csv")["name"].to_pylist() == NAMES
     with pytest.raises(DataError, match="no column 'nam' for the keys. Nearest: 'name'"):
         run.rows(renamed, key="nam")
+    rows = run.rows(renamed, key="name")
+    assert run.score(rows, num_samples=2).keys.tolist() == run.reconstruct(rows).keys.tolist() == NAMES
+    assert vk.evaluation.evaluate(run.model, rows, num_samples=2)["num_points"].value == 60
+
+
+def test_a_fault_in_a_remembered_column_is_said(folder, run):
+    """And not dropped with the column, which ends in another message or in none."""
+    holes = FRAME.set_column(0, "id", [[None, *NAMES[1:]]])
+    with pytest.raises(DataError, match="Column 'id' .* 1 row.* without a key"):
+        run.rows(holes)
+    text = FRAME.set_column(1, "a", [["x", *["1"] * 59]])
+    with pytest.raises(DataError, match="Column 'a' of 'frame' holds String, not numbers. If"):
+        run.rows(text)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_is_read_once_where_it_has_what_the_run_remembers(folder, run, suffix, monkeypatch):
+    table, calls, load = FRAME.drop_columns(["kind"]), [], vk.data.load
+    pyarrow.csv.write_csv(table, folder / "part.csv")
+    parquet.write_table(table, folder / "part.parquet")
+    parquet.write_table(FRAME, folder / "t.parquet")
+    monkeypatch.setattr(vk.data, "load", lambda *a, **k: calls.append(k) or load(*a, **k))
+    assert run.rows(folder / f"t.{suffix}").key == "id"
+    assert len(calls) == 1
+    rows = run.rows(folder / f"part.{suffix}")
+    assert (rows.key, rows.labels, len(calls)) == ("id", None, 3)
+
+
+def test_rows_without_any_columns_need_neither_labels_nor_identifiers(folder, run):
+    np.save(folder / "x.npy", X)
+    np.savez(folder / "x.npz", data=X)
+    for file in ("x.npy", "x.npz"):
+        assert run.rows(folder / file).key == "row"
+
+
+def test_tensors_of_every_make_are_rows(run):
+    expected = run.encode(X.astype(np.float32)).values
+    for make in (lambda x: x.requires_grad_(), lambda x: x.unsqueeze(0)[0]):
+        x = make(torch.from_numpy(X.astype(np.float32)))
+        np.testing.assert_array_equal(run.encode(run.rows(x)).values, expected)
+    half = torch.ones(2, 3, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(run.rows(half).x, np.ones((2, 3), np.float32))
+    with pytest.raises(DataError, match="complex"):
+        run.rows(torch.ones(2, 3, dtype=torch.complex64))
+
+
+def test_questions_take_what_rows_takes(run):
+    for ask in (run.score, run.encode, run.reconstruct):
+        np.testing.assert_array_equal(ask(X).values, ask(run.rows(X)).values)
+        same(ask(FRAME), ask(run.rows(FRAME)))
+    with pytest.raises(DataError, match="columns differ"):
+        run.score(FRAME.select(["id", "a", "b"]))
+
+
+@pytest.mark.parametrize(("ask", "name"), [("score", "ess"), ("encode", "z1"), ("reconstruct", "b")])
+def test_a_key_called_like_a_column_of_the_answer_is_refused_at_once(run, ask, name, monkeypatch):
+    rows = Dataset(X, keys=np.array(NAMES), key=name)
+    for part in (run.model.encoder, run.model.decoder):
+        monkeypatch.setattr(part, "forward", lambda x: pytest.fail("nothing is computed"))
+    with pytest.raises(ConfigError, match=f"identifiers is called {name}, as a column of the result"):
+        getattr(run, ask)(rows)
 
 
 @pytest.mark.parametrize(

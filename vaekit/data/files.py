@@ -12,7 +12,7 @@ from vaekit.data.idx import idx_dataset
 from vaekit.data.images import folder_dataset
 from vaekit.data.parquet import parquet_dataset
 from vaekit.data.tables import csv_dataset
-from vaekit.errors import DataError
+from vaekit.errors import ColumnError, DataError
 
 if TYPE_CHECKING:
     from vaekit.data.stored import StoredDataset
@@ -54,9 +54,10 @@ def read(
     is_table = name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")) and not is_folder
     has_labels = is_table or (name.endswith(".npz") and not is_folder)
     if label is not None and not has_labels:
-        raise DataError(f"label={label!r} names a column of a table or a member of an .npz file; {path} has neither.")
+        of_what = "a column of a table or a member of an .npz file"
+        raise ColumnError(f"label={label!r} names {of_what}; {path} has neither.", "label")
     if key is not None and not is_table:
-        raise DataError(f"key={key!r} names a column of a table; {path} is none. Drop it.")
+        raise ColumnError(f"key={key!r} names a column of a table; {path} is none. Drop it.", "key")
     if size is not None and not is_folder:
         raise DataError(f"size={size!r} resizes the images of a folder; {path} is not a folder.")
     if is_folder:

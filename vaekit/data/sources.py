@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from vaekit.data.dataset import Dataset
 from vaekit.data.files import read
 from vaekit.data.named import NAMED
-from vaekit.errors import DataError
+from vaekit.errors import ColumnError, DataError
 
 if TYPE_CHECKING:
     from vaekit.data.stored import StoredDataset
@@ -74,9 +74,8 @@ def load(
             f"{source!r} asks for the part {suffix!r} of {name!r}; write {name}:train, {name}:test or {name}."
         )
     if not (label is None and key is None and size is None):
-        raise DataError(
-            f"key, label and size are for files; {name!r} has labels and images of one size already. Drop them."
-        )
+        message = f"key, label and size are for files; {name!r} has labels and images of one size already. Drop them."
+        raise ColumnError(message, "key" if label is None else "label") if size is None else DataError(message)
     if in_memory is False:
         raise DataError(f"Only folders of images and parquet files can stay on disk; {name!r} is read into memory.")
     return NAMED[name](suffix or part or "all", data_dir)
