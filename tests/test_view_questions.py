@@ -180,6 +180,13 @@ def test_a_context_that_cannot_be_used_is_refused():
         view.sample(3)
 
 
+@pytest.mark.parametrize("ask", [vk.evaluation.ais, vk.evaluation.hmc_posterior, vk.evaluation.diagnostics])
+def test_what_asks_the_model_alone_refuses_contexts(ask):
+    model, x, context = conditioned()
+    with pytest.raises(ConfigError, match=f"{ask.__name__} knows nothing of contexts"):
+        ask(model, View.of(model, x, context=context))
+
+
 def test_holes_are_tried_on_the_encoder_under_their_context():
     """A model without a context of its own is never asked for q(z|x)."""
 

@@ -83,6 +83,12 @@ def check_weight(weight: Tensor) -> None:
         raise DataError("weight holds numbers that are finite and not negative, some of them positive")
 
 
+def refuse_context(context: Tensor | None, what: str) -> None:
+    """Raise a `ConfigError` where rows have contexts, for what asks the model alone."""
+    if context is not None:
+        raise ConfigError(f"{what} knows nothing of contexts; ask it of model.given(context), for rows of one context")
+
+
 def check_shape(rows: Rows, event: tuple[int, ...], where: str) -> None:
     """Raise unless there are rows, each of the model's event shape."""
     came = tuple(rows.shape)
