@@ -84,28 +84,37 @@ def fit(
         return None
     data.warn_constant_columns(dataset)
     plan = recipes.plan(wanted, train, progress=progress)
-    model, objective, trainer = plan.model, plan.objective, plan.trainer
     engine.resolve_device(wanted.device)
-    seen = View.of(model, train, where="train")
-    views = (seen, seen.beside(held_out, "valid"))
+    seen = View.of(plan.model, train, where="train")
+    views = seen, seen.beside(held_out, "valid")
     create(folder)
     clear(folder)
-    remembered: dict[str, Any] = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
-    about = {**remembered, "finished": False, "max_epochs": trainer.max_epochs}
-    about |= {"objective": spec.describe(objective, "objective")}
+    remembered = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
     try:
         if overwrite:
             set_aside(folder)
         write_atomically(folder / SETTINGS, (json.dumps(remembered, indent=2) + "\n").encode())
-        history = trainer.fit(model, objective, *views, run=folder, resume=resume)
-        about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
-        about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
-        about |= {"computed": history.engine}
-        artifact.save(model, folder, metadata=about)
-    except (KeyboardInterrupt, SystemExit, TrainingError):
-        artifact.save(model, folder, metadata=about)
-        raise
+        history = _trained(plan, views, folder, resume, remembered)
     finally:
         settle(folder)
     remove_checkpoint(folder)
+    return history
+
+
+def _trained(
+    plan: recipes.Plan, views: tuple[View, View], folder: Path, resume: bool, remembered: dict[str, Any]
+) -> History:
+    """Train and save the model; also where training ended early, as long as there is something to save."""
+    model, objective, trainer = plan.model, plan.objective, plan.trainer
+    about = {**remembered, "finished": False, "max_epochs": trainer.max_epochs}
+    about |= {"objective": spec.describe(objective, "objective")}
+    try:
+        history = trainer.fit(model, objective, *views, run=folder, resume=resume)
+    except (KeyboardInterrupt, SystemExit, TrainingError):
+        artifact.save(model, folder, metadata=about)
+        raise
+    about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
+    about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
+    about |= {"computed": history.engine}
+    artifact.save(model, folder, metadata=about)
     return history
