@@ -210,7 +210,7 @@ def chunk_size(num_values: int, limit: int = _CHUNK_VALUES) -> int:
     return max(1, min(BLOCK_ROWS * BLOCK_SAMPLES, limit // num_values))
 
 
-def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
+def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
     return given(model, context).likelihood(z).log_prob(x)
 
 
@@ -304,12 +304,13 @@ class _Passes:
         return torch.cat(columns, dim=1)
 
     def _pass(self, z: Tensor, y: Tensor, context: Tensor | None) -> Tensor:
+        rows: tuple[Tensor, ...] = (y,) if context is None else (y, context)
         if not self.compile:
-            return self.function(self.model, z, y, context)
+            return self.function(self.model, z, *rows)
         num_samples, num_rows = z.shape[:2]
-        z, y = _padded(_padded(z, 0, self.num_samples), 1, self.num_rows), _padded(y, 0, self.num_rows)
-        context = None if context is None else _padded(context, 0, self.num_rows)
-        return self.function(self.model, z, y, context)[:num_samples, :num_rows]
+        z = _padded(_padded(z, 0, self.num_samples), 1, self.num_rows)
+        rows = tuple(_padded(part, 0, self.num_rows) for part in rows)
+        return self.function(self.model, z, *rows)[:num_samples, :num_rows]
 
 
 def _padded(values: Tensor, dim: int, size: int) -> Tensor:
