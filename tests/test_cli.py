@@ -342,7 +342,7 @@ def test_a_command_costs_a_function(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(app.app, "registered_commands", list(app.app.registered_commands))
 
     @app.command("vaekit count runs/digits -o rows.txt", writes=(".txt",))
-    def count(run: app.Run, data: app.KeyedData, output: app.Output, seed: app.Seed = 0, json_: app.Json = False):
+    def count(run: app.Run, data: app.Data, output: app.Output, seed: app.Seed = 0, json_: app.Json = False):
         """Count rows."""
         output.write_text(f"{len(data.of(app.open_run(run)))} {seed} {json_}")
 

@@ -14,7 +14,7 @@ from torch.distributions import Independent, Normal
 import vaekit as vk
 from vaekit import cli, engine
 from vaekit.evaluation import Result, evaluate
-from vaekit.evaluation.results import of_score, result, written
+from vaekit.evaluation.results import Results, of_score, result, written
 from vaekit.plots import trend
 from vaekit.report import numbers
 
@@ -101,6 +101,23 @@ def test_a_row_has_a_value_or_a_reason():
     for value, reason in ((None, None), (1.0, "why"), (math.inf, None)):
         with pytest.raises(ValueError, match="^a|of a"):
             Result("a", "A", value, reason=reason)
+
+
+def test_names_are_those_of_one_row_each():
+    with pytest.raises(ValueError, match="each row has a name of its own; there are several of a$"):
+        Results((result("a", "A", 1.0), result("b", "B", 2.0), result("a", "A again", 3.0)), "density")
+
+
+def test_no_rows_are_a_frame_without_rows():
+    """With the columns that there would be."""
+    frame = Results((), "density").to_frame("pyarrow")
+    assert (frame.num_rows, frame.column_names[:3]) == (0, ["name", "label", "value"])
+
+
+def test_a_row_is_a_detail_where_it_says_so_whatever_its_name():
+    names = ["num_points", "num_points_left", "diagnostics.inference_gap.rate", "diagnostics.inference_gap.rated"]
+    found = Results(tuple(result(name, name, 1.0, detail=i % 2 == 0) for i, name in enumerate(names)), "density")
+    assert [row.name for row in found.table] == names[1::2]
 
 
 class Idle:

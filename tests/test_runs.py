@@ -1,6 +1,8 @@
 """A run as an object: what the command line, a service and a notebook call alike."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,7 @@ from vaekit import catalog, cli, runs
 from vaekit.data import Dataset
 from vaekit.errors import ArtifactError, ConfigError, DataError
 from vaekit.runs import Table
+from vaekit.runs.folder import set_aside
 from vaekit.saving import artifact
 
 FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
@@ -135,6 +138,23 @@ def test_new_rows_may_come_without_labels_and_identifiers(run, columns):
     np.testing.assert_array_equal(rows.x, X)
 
 
+def test_every_command_takes_a_key_of_another_name(folder, capsys):
+    pyarrow.csv.write_csv(FRAME.rename_columns(["name", "a", "b", "c", "kind"]), folder / "other.csv")
+    run, file, key = folder / "run", folder / "other.csv", ["--key", "name"]
+    shutil.copytree(run, folder / "twin")
+    commands = [
+        ["evaluate", run, file, "--quick", "--num-samples", 2, "--json"],
+        ["compare", run, folder / "twin", file, "--num-samples", 2, "--json"],
+        ["reconstruct", run, file, "-o", folder / "r.csv"],
+        ["plot", run, "latent", file, "-o", folder / "l.png"],
+        ["report", run, file, "-o", folder / "r.html", "--num-samples", 2],
+    ]
+    for command in commands:
+        assert cli.run([*map(str, command), *key]) == 0, command
+        assert cli.run([*map(str, command)]) == 1, "a column of names is no number"
+    assert "name" in capsys.readouterr().err
+
+
 def test_the_key_may_have_another_name(folder, run):
     renamed = FRAME.rename_columns(["name", "a", "b", "c", "kind"])
     assert run.encode(run.rows(renamed, key="name")).key == "name"
@@ -144,6 +164,67 @@ def test_the_key_may_have_another_name(folder, run):
     assert pyarrow.csv.read_csv(folder / "s.csv")["name"].to_pylist() == NAMES
     with pytest.raises(DataError, match="no column 'nam' for the keys. Nearest: 'name'"):
         run.rows(renamed, key="nam")
+    rows = run.rows(renamed, key="name")
+    assert run.score(rows, num_samples=2).keys.tolist() == run.reconstruct(rows).keys.tolist() == NAMES
+    assert vk.evaluation.evaluate(run.model, rows, num_samples=2)["num_points"].value == 60
+
+
+def test_a_fault_in_a_remembered_column_is_said(folder, run):
+    """And not dropped with the column, which ends in another message or in none."""
+    holes = FRAME.set_column(0, "id", [[None, *NAMES[1:]]])
+    with pytest.raises(DataError, match="Column 'id' .* 1 row.* without a key"):
+        run.rows(holes)
+    text = FRAME.set_column(1, "a", [["x", *["1"] * 59]])
+    with pytest.raises(DataError, match="Column 'a' of 'frame' holds String, not numbers. If"):
+        run.rows(text)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_is_read_once_where_it_has_what_the_run_remembers(folder, run, suffix, monkeypatch):
+    table, calls, load = FRAME.drop_columns(["kind"]), [], vk.data.load
+    pyarrow.csv.write_csv(table, folder / "part.csv")
+    parquet.write_table(table, folder / "part.parquet")
+    parquet.write_table(FRAME, folder / "t.parquet")
+    monkeypatch.setattr(vk.data, "load", lambda *a, **k: calls.append(k) or load(*a, **k))
+    assert run.rows(folder / f"t.{suffix}").key == "id"
+    assert len(calls) == 1
+    rows = run.rows(folder / f"part.{suffix}")
+    assert (rows.key, rows.labels, len(calls)) == ("id", None, 3)
+
+
+def test_rows_without_any_columns_need_neither_labels_nor_identifiers(folder, run):
+    np.save(folder / "x.npy", X)
+    np.savez(folder / "x.npz", data=X)
+    for file in ("x.npy", "x.npz"):
+        assert run.rows(folder / file).key == "row"
+
+
+def test_tensors_of_every_make_are_rows(run):
+    expected = run.encode(X.astype(np.float32)).values
+    for make in (lambda x: x.requires_grad_(), lambda x: x.unsqueeze(0)[0]):
+        x = make(torch.from_numpy(X.astype(np.float32)))
+        np.testing.assert_array_equal(run.encode(run.rows(x)).values, expected)
+    half = torch.ones(2, 3, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(run.rows(half).x, np.ones((2, 3), np.float32))
+    with pytest.raises(DataError, match="complex"):
+        run.rows(torch.ones(2, 3, dtype=torch.complex64))
+
+
+def test_questions_take_what_rows_takes(run):
+    for ask in (run.score, run.encode, run.reconstruct):
+        np.testing.assert_array_equal(ask(X).values, ask(run.rows(X)).values)
+        same(ask(FRAME), ask(run.rows(FRAME)))
+    with pytest.raises(DataError, match="columns differ"):
+        run.score(FRAME.select(["id", "a", "b"]))
+
+
+@pytest.mark.parametrize(("ask", "name"), [("score", "ess"), ("encode", "z1"), ("reconstruct", "b")])
+def test_a_key_called_like_a_column_of_the_answer_is_refused_at_once(run, ask, name, monkeypatch):
+    rows = Dataset(X, keys=np.array(NAMES), key=name)
+    for part in (run.model.encoder, run.model.decoder):
+        monkeypatch.setattr(part, "forward", lambda x: pytest.fail("nothing is computed"))
+    with pytest.raises(ConfigError, match=f"identifiers is called {name}, as a column of the result"):
+        getattr(run, ask)(rows)
 
 
 @pytest.mark.parametrize(
@@ -205,10 +286,79 @@ def test_a_run_of_an_older_version_opens(folder, tmp_path):
     assert catalog.cite(tmp_path)
 
 
-def test_resume_remembers_the_key(folder, capsys):
-    arguments = ["fit", folder / "t.csv", "-o", folder / "run", "--label", "kind", "--key", "id", "--resume"]
-    assert cli.run([str(argument) for argument in arguments]) == 0
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("extra", [[], ["--label", "kind", "--key", "id"]], ids=["remembered", "repeated"])
+def test_resume_remembers_how_the_data_were_read(folder, capsys, extra):
+    before = contents(folder / "run")
+    assert cli.run(["fit", str(folder / "t.csv"), "-o", str(folder / "run"), "--resume", *extra]) == 0
     assert "finished already" in capsys.readouterr().err
+    assert contents(folder / "run") == before
+
+
+def test_resume_remembers_the_size_and_goes_on(tmp_path):
+    """A run that was stopped: what is remembered of it stays remembered."""
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (20, 6, 6)).astype(np.uint8)):
+        Image.fromarray(image).save(tmp_path / "images" / f"{i:02}.png")
+    arguments = ["fit", str(tmp_path / "images"), "-o", str(tmp_path / "run")]
+    assert cli.run([*arguments, "--size", "4", *FAST]) == 0
+    (tmp_path / "run" / "config.json").unlink()  # as if it had been killed before the end
+    settings = (tmp_path / "run" / "settings.json").read_bytes()
+    assert cli.run([*arguments, "--resume", "--quiet"]) == 0
+    assert (tmp_path / "run" / "settings.json").read_bytes() == settings
+    assert runs.open(tmp_path / "run").data.event_shape == (1, 4, 4)
+
+
+# --- Runs that are refused -------------------------------------------------------------------------------------------
+
+REFUSED = ["posterior=full-normal", "objective=beta-tc", "--quiet", "compile=off", "hidden=4"]
+
+
+@pytest.fixture
+def old(folder, tmp_path):
+    """A copy of the run, to be overwritten."""
+    return Path(shutil.copytree(folder / "run", tmp_path / "old"))
+
+
+def test_a_new_run_that_is_refused_leaves_the_old_one(folder, old, capsys):
+    """Refused by the objective, in the first step."""
+    before = contents(old)
+    data = ["fit", str(folder / "t.csv"), "-o", str(old), "--label", "kind", "--key", "id"]
+    assert cli.run([*data, "--overwrite", *REFUSED]) == 2
+    assert "factorised" in capsys.readouterr().err
+    assert contents(old) == before
+
+
+def test_a_refused_run_leaves_no_folder(folder, tmp_path):
+    """The same command, mended, needs neither --overwrite nor --resume."""
+    data = ["fit", str(folder / "t.csv"), "-o", str(tmp_path / "new"), "--label", "kind", "--key", "id"]
+    assert cli.run([*data, *REFUSED]) == 2
+    assert not (tmp_path / "new").exists()
+    assert cli.run([*data, *FAST]) == 0
+
+
+def test_a_new_run_takes_the_place_of_the_old_one(folder, old):
+    data = ["fit", str(folder / "t.csv"), "-o", str(old), "--label", "kind", "--key", "id"]
+    assert cli.run([*data, "--overwrite", *FAST, "seed=7"]) == 0
+    assert sorted(contents(old)) == sorted(contents(folder / "run"))
+    assert runs.open(old).settings.seed == 7
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_fit_that_was_killed_is_settled_by_the_next_one(folder, old, has_begun):
+    """What was set aside comes back, unless the new run has an epoch."""
+    before = contents(old)
+    set_aside(old)
+    (old / "settings.json").write_bytes(before["settings.json"])
+    (old / "metrics.jsonl").write_bytes(before["metrics.jsonl"] if has_begun else b"")
+    data = ["fit", str(folder / "t.csv"), "-o", str(old)]
+    assert cli.run([*data, "--quiet"]) == 2, "the folder holds a run"
+    assert sorted(contents(old)) == (["metrics.jsonl", "settings.json"] if has_begun else sorted(before))
+    assert cli.run([*data, "--resume", "--quiet"]) == 0
+    assert runs.is_finished(old)
 
 
 # --- Tables ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,19 @@ class DataError(VaekitError, ValueError):
     """A data source cannot be found, read or used."""
 
 
+class ColumnError(DataError):
+    """Labels or keys were asked for by a name that the data do not have.
+
+    Args:
+        message: the message.
+        option: what the name was given as: "label" or "key".
+    """
+
+    def __init__(self, message: str, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
 class ArtifactError(VaekitError):
     """A saved run is missing, truncated, altered, too new, or cannot be written."""
 

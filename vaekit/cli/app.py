@@ -71,8 +71,7 @@ _DATA = typer.Argument(
     help="NAME, NAME:train, NAME:test or a path; default: what RUN was fitted to.",
     show_default=False,
 )
-Data = Annotated[Source, _DATA, {"label": Label, "data_dir": DataDir}]
-KeyedData = Annotated[Source, _DATA, {"label": Label, "key": Key, "data_dir": DataDir}]
+Data = Annotated[Source, _DATA, {"label": Label, "key": Key, "data_dir": DataDir}]
 
 
 def open_run(folder: Path) -> "FittedRun":
@@ -115,7 +114,7 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callab
     parameters: list[inspect.Parameter] = []
     sources: dict[str, dict[str, Any]] = {}
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.annotation in (Data, KeyedData):
+        if parameter.annotation is Data:
             _, argument, sources[parameter.name] = get_args(parameter.annotation)
             parameter = _optional(parameter.name, Annotated[str | None, argument])
         parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli.app import Data, DataDir, Json, Label, NumSamples, Run, Seed, command, generator, open_run
+from vaekit.cli.app import Data, DataDir, Json, Key, Label, NumSamples, Run, Seed, command, generator, open_run
 from vaekit.cli.output import print_json, print_table, write_numbers
 from vaekit.errors import ConfigError
 
@@ -76,6 +76,7 @@ def compare(
     num_samples: NumSamples = 1000,
     seed: Seed = 0,
     label: Label = None,
+    key: Key = None,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
@@ -90,7 +91,7 @@ def compare(
         raise ConfigError(f"a run is named twice: {', '.join(names)}")
     fitted = [open_run(folder) for folder in folders]
     models = {name: run.model for name, run in zip(names, fitted, strict=True)}
-    dataset = fitted[0].rows(source, "test", data_dir=data_dir, label=label)
+    dataset = fitted[0].rows(source, "test", data_dir=data_dir, label=label, key=key)
     found = evaluation.compare(models, dataset, num_samples=num_samples, generator=generator(seed), progress=True)
     if json_:
         print_json({"data": dataset.name, "num_samples": num_samples, **found.summary()})

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli.app import Data, KeyedData, NumSamples, Output, Run, Seed, command, generator, open_run
+from vaekit.cli.app import Data, NumSamples, Output, Run, Seed, command, generator, open_run
 from vaekit.cli.output import write_table
 from vaekit.errors import ConfigError
 from vaekit.saving.files import ARRAY_SUFFIXES
 
 
 @command("vaekit score runs/digits digits:test -o scores.csv", writes=ARRAY_SUFFIXES)
-def score(run: Run, data: KeyedData, output: Output, num_samples: NumSamples = 100, seed: Seed = 0) -> None:
+def score(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, seed: Seed = 0) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats (.npy, .csv, .parquet)."""
     fitted = open_run(run)
     scores = fitted.score(data.of(fitted), num_samples=num_samples, seed=seed, progress=True)
@@ -49,7 +49,7 @@ def reconstruct(
 @command("vaekit encode runs/digits digits:train -o codes.csv", writes=ARRAY_SUFFIXES)
 def encode(
     run: Run,
-    data: KeyedData,
+    data: Data,
     output: Output,
     draw: Annotated[bool, typer.Option("--draw", help="A draw from q(z|x) instead of its mean.")] = False,
     seed: Seed = 0,

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from vaekit.data.dataset import Dataset
 from vaekit.data.named import NAMED
 from vaekit.data.readers import read, refuse_option
-from vaekit.errors import DataError
+from vaekit.errors import ColumnError, DataError
 
 Part = Literal["train", "test", "all"]
 MAX_PATH = 4096
@@ -71,9 +71,8 @@ def load(
             f"{source!r} asks for the part {suffix!r} of {name!r}; write {name}:train, {name}:test or {name}."
         )
     if not (label is None and key is None and size is None):
-        raise DataError(
-            f"key, label and size are for files; {name!r} has labels and images of one size already. Drop them."
-        )
+        message = f"key, label and size are for files; {name!r} has labels and images of one size already. Drop them."
+        raise ColumnError(message, "key" if label is None else "label") if size is None else DataError(message)
     refuse_option("in_memory", in_memory, repr(name))
     return NAMED[name](suffix or part or "all", data_dir)
 

@@ -101,21 +101,39 @@ def hooks(distribution: Distribution) -> Hooks:
     return distribution if isinstance(distribution, Hooks) else _NOTHING
 
 
+_OF_TORCH: tuple[type, ...] = (Independent, MultivariateNormal, Normal)
+
+
+def _maker(distribution: Distribution) -> type | None:
+    """The class that says how noise becomes draws of a distribution; None where none does.
+
+    None also where a class below it has a `sample` or `rsample` of its own, which given noise would pass by.
+    """
+    kind = type(distribution)
+    for owner in kind.__mro__:
+        if owner in _OF_TORCH or "from_noise" in vars(owner):
+            is_kept = all(getattr(kind, name) is getattr(owner, name, None) for name in ("sample", "rsample"))
+            return owner if is_kept else None
+    return None
+
+
 def noise_shape(distribution: Distribution) -> Size | None:
     """`Hooks.noise_shape` of any distribution; torch's normal ones have the shape of their events."""
-    if isinstance(distribution, Independent):
+    maker = _maker(distribution)
+    if maker is None:
+        return None
+    if maker is Independent and isinstance(distribution, Independent):
         return None if noise_shape(distribution.base_dist) is None else distribution.event_shape
-    if isinstance(distribution, Normal | MultivariateNormal):
-        return distribution.event_shape
-    return hooks(distribution).noise_shape
+    return distribution.event_shape if maker in _OF_TORCH else hooks(distribution).noise_shape
 
 
 def from_noise(distribution: Distribution, noise: Tensor) -> Tensor:
     """`Hooks.from_noise` of any distribution whose `noise_shape` is known."""
-    if isinstance(distribution, Independent):
+    maker = _maker(distribution)
+    if maker is Independent and isinstance(distribution, Independent):
         return from_noise(distribution.base_dist, noise)
-    if isinstance(distribution, MultivariateNormal):
+    if maker is MultivariateNormal and isinstance(distribution, MultivariateNormal):
         return distribution.loc + (distribution.scale_tril @ noise.to(distribution.loc).unsqueeze(-1)).squeeze(-1)
-    if isinstance(distribution, Normal):
+    if maker is Normal and isinstance(distribution, Normal):
         return distribution.loc + distribution.scale * noise.to(distribution.loc)
     return hooks(distribution).from_noise(noise)

@@ -1,8 +1,9 @@
 """Rows of answers: one type that the command line, JSON, files and reports print as they are."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, overload
 
 from vaekit.evaluation.estimate import Estimate, Score
@@ -95,10 +96,18 @@ class Results(Sequence[Result]):
     Attributes:
         rows: the rows; no two have one name.
         quantity: what the log p is: "density", "mass", "bound on a mass" or "no density".
+
+    Raises:
+        ValueError: if two rows have one name.
     """
 
     rows: tuple[Result, ...]
     quantity: str
+
+    def __post_init__(self) -> None:
+        twice = [name for name, count in Counter(row.name for row in self.rows).items() if count > 1]
+        if twice:
+            raise ValueError(f"each row has a name of its own; there are several of {', '.join(twice)}")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -145,8 +154,8 @@ class Results(Sequence[Result]):
 
     def to_frame(self, backend: str | None = None) -> Any:
         """A data frame with the keys of `to_dicts` as columns; see `vaekit.frames.to_frame`."""
-        rows = self.to_dicts()
-        return to_frame({key: [row[key] for row in rows] for key in rows[0]}, backend)
+        names = [field.name for field in fields(Result) if field.name != "detail"]
+        return to_frame({name: [getattr(row, name) for row in self.rows] for name in names}, backend)
 
 
 def nested(prefix: str, rows: Iterable[Result]) -> list[Result]:

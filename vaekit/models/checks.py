@@ -1,6 +1,5 @@
 """What is asked of a model and of rows when they meet: shapes, finiteness, support, and what log p is."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from vaekit.distributions import Product, centre
 from vaekit.distributions.base import hooks
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError, ShapeError
-from vaekit.models.rows import Rows, as_tensor
+from vaekit.models.rows import Rows, as_tensor, given
 from vaekit.transforms import Transform
 
 
@@ -84,6 +83,12 @@ def check_weight(weight: Tensor) -> None:
         raise DataError("weight holds numbers that are finite and not negative, some of them positive")
 
 
+def refuse_context(context: Tensor | None, what: str) -> None:
+    """Raise a `ConfigError` where rows have contexts, for what asks the model alone."""
+    if context is not None:
+        raise ConfigError(f"{what} knows nothing of contexts; ask it of model.given(context), for rows of one context")
+
+
 def check_shape(rows: Rows, event: tuple[int, ...], where: str) -> None:
     """Raise unless there are rows, each of the model's event shape."""
     came = tuple(rows.shape)
@@ -112,12 +117,15 @@ def check_finite(x: Tensor, where: str, allow_holes: bool) -> None:
         )
 
 
-def check_holes(posterior: Callable[[Tensor], Distribution], y: Tensor, where: str) -> None:
+def check_holes(model: Any, y: Tensor, context: Tensor | None, where: str) -> None:
     """A likelihood may leave holes out; the encoder has to bear them too."""
     if not y.is_floating_point():
         return
-    holes = torch.isnan(y).flatten(1).any(1)
-    if bool(holes.any()) and not _draws_are_finite(posterior(y[holes][:2])):
+    holed = torch.isnan(y).flatten(1).any(1).nonzero()[:2, 0]
+    if len(holed) == 0:
+        return
+    q = given(model, None if context is None else context[holed]).posterior(y[holed])
+    if not _draws_are_finite(q):
         raise DataError(
             f"{where} has rows with NaN. The likelihood leaves them out, but the encoder of this model has no way to: "
             "q(z|x) is not finite there. Use an encoder that fills or masks NaN."

@@ -28,7 +28,7 @@ from vaekit.bounds import Draw, LatentVariableModel
 from vaekit.distributions.base import from_noise, noise_shape
 from vaekit.errors import ConfigError
 from vaekit.models.checks import beside
-from vaekit.models.rows import Batch, slices
+from vaekit.models.rows import Batch, Index, given, slices, taken
 from vaekit.progress import track
 
 Key = Literal["row", "content"] | Tensor | Sequence[int]
@@ -80,25 +80,31 @@ class RowNoise:
     """
 
     def __init__(self, key: Key, seed: int, num_rows: int) -> None:
-        self.seed, self.key = seed, key if isinstance(key, str) else beside(key, num_rows, "key")
-        if self.key not in ("row", "content") if isinstance(self.key, str) else not _is_integers(self.key):
+        self.seed = seed
+        self.numbers: Tensor | None = None  # where the key is the content
+        if isinstance(key, str):
+            is_known = key in ("row", "content")
+            self.numbers = torch.arange(num_rows) if key == "row" else None
+        else:
+            self.numbers = beside(key, num_rows, "key").to("cpu")
+            is_known = self.numbers.ndim == 1 and not self.numbers.is_floating_point() and not _is_bool(key)
+        if not is_known:
             raise ConfigError(f'key is "row", "content" or integers, one for each row; got {key!r}')
 
-    def keys(self, rows: slice, x: Tensor) -> Tensor:
-        """Keys of the rows x, shape (B,), int64, which stand at `rows`."""
-        if isinstance(self.key, Tensor):
-            return self.key[rows].to("cpu", torch.int64)
-        return torch.arange(rows.start, rows.stop) if self.key == "row" else content_keys(x)
+    def keys(self, index: Index, x: Tensor) -> Tensor:
+        """Keys of the rows x, shape (B,), int64, which stand at `index`."""
+        return content_keys(x) if self.numbers is None else taken(self.numbers, index).to(torch.int64)
 
     def posterior(self, model: LatentVariableModel, batch: Batch) -> Distribution:
         """q(z|x) of the rows; under the seed of the row where it is a single one."""
         assert batch.key is not None
         with engine.seeded(row_seed(self.seed, int(batch.key[0]), _POSTERIOR)):
-            return model.posterior(batch.x)
+            result: Distribution = given(model, batch.context).posterior(batch.x)
+            return result
 
 
-def _is_integers(key: Tensor) -> bool:
-    return key.ndim == 1 and not key.is_floating_point()
+def _is_bool(key: Tensor | Sequence[int]) -> bool:
+    return str(key.dtype if isinstance(key, Tensor) else np.asarray(key).dtype).endswith("bool")
 
 
 class KeyedDraws:
@@ -113,7 +119,7 @@ class KeyedDraws:
 
     def __init__(self, q: Distribution, model: LatentVariableModel, batch: Batch, seed: int) -> None:
         assert batch.key is not None
-        self.q, self.model, self.x, self.keys, self.seed = q, model, batch.x, batch.key.tolist(), seed
+        self.q, self.model, self.batch, self.keys, self.seed = q, model, batch, batch.key.tolist(), seed
         self.shape = noise_shape(q)
         words = [[seed % 2**64, key % 2**64] for key in self.keys] if self.shape is not None else []
         self.alone: dict[int, Distribution] = {0: q} if len(self.keys) == 1 else {}  # posteriors of single rows
@@ -131,7 +137,8 @@ class KeyedDraws:
 
     def _of_row(self, i: int, first: int, count: int) -> Tensor:
         if i not in self.alone:
-            self.alone[i] = self.model.posterior(self.x[i : i + 1])
+            row = self.batch.part(slice(i, i + 1))
+            self.alone[i] = given(self.model, row.context).posterior(row.x)
         # A group of 64 at a time: torch's draws may depend on how many are made together.
         with engine.seeded(row_seed(self.seed, self.keys[i], _DRAWS, first // GROUP)):
             return self.alone[i].sample(torch.Size((GROUP,)))[:count]
@@ -172,6 +179,7 @@ class Block(NamedTuple):
 
     rows: slice
     posterior: Distribution
+    prior: Distribution
     draws: Draw
     log_det: Tensor
 
@@ -193,7 +201,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, rows: slice, noise: RowNoise | None = None) -> Batch:
+    def batch(self, index: slice, noise: RowNoise | None = None) -> Batch:
         """Some rows in model space."""
         ...
 
@@ -203,8 +211,9 @@ def chunk_size(num_values: int, limit: int = _CHUNK_VALUES) -> int:
     return max(1, min(BLOCK_ROWS * BLOCK_SAMPLES, limit // num_values))
 
 
-def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor) -> Tensor:
-    return model.likelihood(z).log_prob(x)
+def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+    result: Tensor = given(model, context).likelihood(z).log_prob(x)
+    return result
 
 
 def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Block]:
@@ -230,20 +239,21 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
         with engine.seeded(engine.block_seed(seed, i)):
             batch = source.batch(rows, noise)
             # Seeded, too: a posterior that is refined draws noise.
-            q = model.posterior(batch.x) if noise is None else noise.posterior(model, batch)
-            prior = model.prior() if prior is None else prior
+            conditioned = given(model, batch.context)
+            q = conditioned.posterior(batch.x) if noise is None else noise.posterior(model, batch)
+            prior = conditioned.prior() if prior is None or batch.context is not None else prior
         draw = _BlockDraws(q, seed, i) if noise is None else KeyedDraws(q, model, batch, seed)
         for first in range(0, num_samples, _TOGETHER * BLOCK_SAMPLES):
             num_together = min(_TOGETHER * BLOCK_SAMPLES, num_samples - first)
             densities: list[Tensor] = []
             for samples in slices(num_together, BLOCK_SAMPLES):
                 z = draw.sample(first + samples.start, samples.stop - samples.start)
-                parts = [passes.log_likelihood(z, batch.x), prior.log_prob(z), q.log_prob(z), *([z] if keep_z else [])]
+                parts = [passes.log_likelihood(z, batch), prior.log_prob(z), q.log_prob(z), *([z] if keep_z else [])]
                 # Room for all of them at once: small tensors between the large ones of a pass would keep those apart.
                 densities = densities or [part.new_empty(num_together, *part.shape[1:]) for part in parts]
                 for density, part in zip(densities, parts, strict=True):
                     density[samples] = part
-            yield Block(rows, q, Draw(densities[3] if keep_z else z[:0], *densities[:3]), batch.log_det)
+            yield Block(rows, q, prior, Draw(densities[3] if keep_z else z[:0], *densities[:3]), batch.log_det)
 
 
 class _BlockDraws:
@@ -284,22 +294,25 @@ class _Passes:
         shape = (num_rows, self.num_samples)
         self.function = engine.compiled_once(model, _log_likelihood, *shape) if compile else _log_likelihood
 
-    def log_likelihood(self, z: Tensor, y: Tensor) -> Tensor:
-        """log p(y|z) for z of shape (K, B, *Z) and y of shape (B, *X): shape (K, B)."""
-        if len(z) <= self.num_samples and len(y) <= self.num_rows:
-            return self._pass(z, y)
-        columns = [
-            torch.cat([self._pass(z[samples, rows], y[rows]) for samples in slices(len(z), self.num_samples)])
-            for rows in slices(len(y), self.num_rows)
-        ]
+    def log_likelihood(self, z: Tensor, batch: Batch) -> Tensor:
+        """log p(y|z) for z of shape (K, B, *Z) and B rows: shape (K, B)."""
+        if len(z) <= self.num_samples and len(batch) <= self.num_rows:
+            return self._pass(z, batch.x, batch.context)
+        columns = []
+        for rows in slices(len(batch), self.num_rows):
+            part = batch.part(rows)
+            passes = [self._pass(z[k, rows], part.x, part.context) for k in slices(len(z), self.num_samples)]
+            columns.append(torch.cat(passes))
         return torch.cat(columns, dim=1)
 
-    def _pass(self, z: Tensor, y: Tensor) -> Tensor:
+    def _pass(self, z: Tensor, y: Tensor, context: Tensor | None) -> Tensor:
+        rows: tuple[Tensor, ...] = (y,) if context is None else (y, context)
         if not self.compile:
-            return self.function(self.model, z, y)
+            return self.function(self.model, z, *rows)
         num_samples, num_rows = z.shape[:2]
         z = _padded(_padded(z, 0, self.num_samples), 1, self.num_rows)
-        return self.function(self.model, z, _padded(y, 0, self.num_rows))[:num_samples, :num_rows]
+        rows = tuple(_padded(part, 0, self.num_rows) for part in rows)
+        return self.function(self.model, z, *rows)[:num_samples, :num_rows]
 
 
 def _padded(values: Tensor, dim: int, size: int) -> Tensor:

@@ -53,6 +53,21 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
+    def part(self, rows: slice) -> "Batch":
+        """Some of the rows."""
+        beside = (None if values is None else values[rows] for values in (self.weight, self.context, self.key))
+        return Batch(self.x[rows], self.log_det[rows], *beside)
+
+
+def given(model: Any, context: Tensor | None) -> Any:
+    """The model as it is, or conditioned on the context of some rows: the one way in which a context is used.
+
+    Args:
+        model: any model; with a context one that has a method `given`.
+        context: shape (B, *C), or None.
+    """
+    return model if context is None else model.given(context)
+
 
 def as_rows(x: Any) -> Rows:
     """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks."""
@@ -70,7 +85,8 @@ def as_tensor(x: Any) -> Tensor:
         DataError: if x is not numeric, or is on disk and does not fit into memory.
     """
     if hasattr(x, "in_memory"):
-        return x.in_memory()
+        result: Tensor = x.in_memory()
+        return result
     if isinstance(x, Tensor):
         if x.is_complex() or x.is_quantized:
             raise DataError(f"expected real numbers; got a tensor of dtype {x.dtype}. Convert it first.")
@@ -106,7 +122,8 @@ def taken(values: Any, index: Index) -> Any:
 def read(x: Rows, indices: Iterable[Index]) -> Generator[Tensor, None, None]:
     """The rows of each batch in turn; those on disk are decoded ahead by worker processes, until this is closed."""
     if hasattr(x, "ahead"):
-        return x.ahead(indices)
+        result: Generator[Tensor, None, None] = x.ahead(indices)
+        return result
     return (taken(x, rows) for rows in indices)
 
 

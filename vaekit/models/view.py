@@ -5,7 +5,7 @@ own units. Training, evaluation, queries, plots and exports start from the view.
 """
 
 import copy
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property
 from typing import Any
@@ -19,14 +19,14 @@ from vaekit.bounds import METHODS, Draw
 from vaekit.distributions import check_support
 from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError, DataError
-from vaekit.models import checks
+from vaekit.models import answers, checks
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks, transformed
-from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, read, slices, taken
+from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, given, read, slices, taken
+from vaekit.models.space import Marks, ModelSpace, Whole
 from vaekit.traits import ModelTraits, told
 from vaekit.transforms.base import as_floating, as_transform
 
 _VALUES = 2**22  # parameters of p(x|z) per pass of decode and encode: bounds memory, whatever N and X
-_AT_ONCE_BYTES = 2**26  # of rows in model space that are kept for all epochs
 
 
 def require(model: object, methods: Iterable[str], what: str = "this") -> None:
@@ -43,11 +43,6 @@ def require(model: object, methods: Iterable[str], what: str = "this") -> None:
             f"{what} needs {', '.join(f'{name}()' for name in lacking)} of the model, and {type(model).__name__} has "
             "none. A latent-variable model has the methods posterior(x), prior() and likelihood(z)."
         )
-
-
-def _fixed(generator: torch.Generator | None, mean: bool) -> torch.Generator | None:
-    """A mean is asked for twice and is to be the same: without a generator its noise has a fixed seed."""
-    return torch.Generator().manual_seed(0) if generator is None and mean else generator
 
 
 class View:
@@ -69,7 +64,7 @@ class View:
         self._traits = told(ModelTraits, model)
         self.transform = as_transform(self._traits.transform)
         self.posterior_is_fixed = self._traits.posterior_is_fixed
-        self._whole: tuple[Tensor, Tensor] | None = None
+        self._met, self._whole = Marks(self._traits.transform), Whole()
 
     @classmethod
     def of(
@@ -88,7 +83,8 @@ class View:
         Args:
             model: any object with the methods in `requires`.
             rows: data in their own units, shape (N, *X): an array, a tensor, a data frame, a data set, or a view, which
-                is returned as it is where it is one of this model. Without rows, a view decodes and samples.
+                is returned as it is where it is one of this model and of its present transform. Without rows, a view
+                decodes and samples.
             where: what to call the rows in messages.
             requires: methods that the model must have; without "likelihood" nothing is known of support and density.
             max_rows: look at most at so many rows, a fixed choice; None takes all.
@@ -96,19 +92,20 @@ class View:
             context: what the model is conditioned on, shape (N, *C), or None.
 
         Raises:
-            ConfigError: if the model lacks a method.
+            ConfigError: if the model lacks a method, with a context also `given`.
             ShapeError: if the rows do not have the model's event shape.
             SupportError: if a value lies outside the support of the likelihood behind the transform.
             DataError: if there are no rows, or a value is NaN or infinite and not allowed to be.
         """
         requires = tuple(requires)
         if isinstance(rows, View):
-            if rows.model is model and weight is None and context is None and set(requires) <= set(rows.requires):
+            if weight is None and context is None and rows.holds(model, requires):
                 return rows.some(max_rows)
             weight = rows.weight if weight is None else weight
             context = rows.context if context is None else context
             rows = rows.rows
         require(model, requires)
+        require(model, () if context is None else ("given",), "a context")
         found = None if rows is None else as_rows(rows)
         if found is not None and weight is not None:
             weight = checks.beside(weight, len(found), "weight")
@@ -120,6 +117,11 @@ class View:
             view = view.some(max_rows)
             view._check(where)
         return view
+
+    def holds(self, model: object, requires: Iterable[str]) -> bool:
+        """Whether the view is one of this model, as it is now, and asked it for these methods."""
+        is_same = self._met.same(Marks(told(ModelTraits, model).transform))
+        return self.model is model and is_same and set(requires) <= set(self.requires)
 
     @property
     def rows(self) -> Rows:
@@ -209,11 +211,15 @@ class View:
 
     def _with(self, rows: Rows, weight: Tensor | None, context: Tensor | None) -> "View":
         view = copy.copy(self)
-        view._rows, view.weight, view.context, view._whole = rows, weight, context, None
+        view._rows, view.weight, view.context, view._whole = rows, weight, context, Whole()
         return view
 
     def _beside(self, index: Index) -> Iterator[Tensor | None]:
         return (None if values is None else taken(values, index) for values in (self.weight, self.context))
+
+    @cached_property
+    def _space(self) -> ModelSpace:
+        return ModelSpace(self.transform, self.has_jacobian)
 
     def _check(self, where: str) -> None:
         """Shape, finiteness, and the support of the likelihood behind the transform, of all rows."""
@@ -221,20 +227,22 @@ class View:
         allow_holes = self.has_likelihood and hooks(self.at_prior).missing == "observed-only"
         noise = engine.Stream(0)  # for one block of rows at a time: other threads get their turn in between
         with engine.evaluating(self.model):
-            for rows in read(self.rows, slices(len(self), 4096)):
+            places = slices(len(self), 4096)
+            for place, rows in zip(places, read(self.rows, places), strict=True):
                 x = rows.to(self.device)
                 checks.check_finite(x, where, allow_holes)
                 if self.has_likelihood:
                     with noise:
-                        self._check_support(x, where)
+                        self._check_support(x, place, where)
 
-    def _check_support(self, x: Tensor, where: str) -> None:
+    def _check_support(self, x: Tensor, place: slice, where: str) -> None:
         if self.transform is not None:
             self.transform.check(as_floating(x))
-        y = self._seen(x, self.dtype)
+        y = self._space.seen(x, self.dtype)
         check_support(self.at_prior, y, where=where)
         if "posterior" in self.requires:
-            checks.check_holes(self.model.posterior, y, where)
+            context = None if self.context is None else self.context[place].to(y.device)
+            checks.check_holes(self.model, y, context, where)
 
     # --- Rows in model space -----------------------------------------------------------------------------------------
 
@@ -243,14 +251,13 @@ class View:
 
         Args:
             index: which rows.
-            noise: their keys, for a slice of rows.
+            noise: the keys of all rows.
         """
-        x, key = taken(self.rows, index).to(self.device), None
-        if noise is not None and isinstance(index, slice):
-            key = noise.keys(index, x)
-        if key is None or noise is None or self.transform is None or self.transform.is_fixed:
-            return self._batch(index, *self._to_model_space(x, self.dtype), key)
-        pair = transformed(lambda row: self._to_model_space(row, self.dtype), x, key, noise.seed)
+        x = taken(self.rows, index).to(self.device)
+        key = None if noise is None else noise.keys(index, x)
+        if key is None or noise is None or self._space.is_fixed:
+            return self._batch(index, *self._space(x, self.dtype), key)
+        pair = transformed(lambda row: self._space(row, self.dtype), x, key, noise.seed)
         return self._batch(index, *pair, key)
 
     def batches(self, indices: int | Iterable[Index]) -> Generator[Batch, None, None]:
@@ -262,7 +269,7 @@ class View:
         if isinstance(indices, int):
             indices = slices(len(self), indices)
         dtype, device = self.dtype, self.device
-        whole = self._at_once(dtype, device)
+        whole = self._whole.of(self.rows, self._space, dtype, device)
         if whole is not None:
             for index in indices:
                 yield self._batch(index, *(taken(part, index) for part in whole))
@@ -277,44 +284,12 @@ class View:
         with closing(read(self.rows, noted())) as found:
             for x in found:
                 with torch.no_grad():
-                    pair = self._to_model_space(x.to(device, non_blocking=True), dtype)
+                    pair = self._space(x.to(device, non_blocking=True), dtype)
                 yield self._batch(pending.pop(0), *pair)
 
     def _batch(self, index: Index, x: Tensor, log_det: Tensor, key: Tensor | None = None) -> Batch:
         weight, context = (None if values is None else values.to(x.device) for values in self._beside(index))
         return Batch(x, log_det, weight, context, key)
-
-    def _to_model_space(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """y of shape (B, *X), and log|det dy/dx| in float64 where it is part of log p, else zeros."""
-        # In the dtype of the data: the transform may take an offset away that the model's dtype could not hold.
-        if self.transform is not None and self.has_jacobian:
-            y, log_det = self.transform.with_log_det(x)
-            return y.to(dtype), log_det.double()
-        y = self._seen(x, dtype)
-        return y, torch.zeros(len(y), dtype=torch.float64, device=y.device)
-
-    def _seen(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        return (x if self.transform is None else self.transform(x)).to(dtype)
-
-    @torch.no_grad()
-    def _at_once(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor] | None:
-        """All rows in model space and their log|det|, or None where they are drawn anew, not in memory, or many."""
-        x = self.rows
-        if not isinstance(x, Tensor) or x.device != device or not (self.transform is None or self.transform.is_fixed):
-            return None
-        if self._whole is not None and self._whole[0].dtype == dtype and self._whole[0].device == device:
-            return self._whole
-        first, _ = self._to_model_space(x[:1], dtype)
-        if len(x) * first.numel() * first.element_size() > _AT_ONCE_BYTES:
-            return None
-        log_det = torch.zeros(len(x), dtype=torch.float64, device=device)
-        if self.transform is None and dtype == x.dtype:
-            return x, log_det
-        y = first.new_empty(len(x), *first.shape[1:])
-        for rows in slices(len(x), 4096):
-            y[rows], log_det[rows] = self._to_model_space(x[rows], dtype)
-        self._whole = y, log_det
-        return self._whole
 
     # --- Codes, means and draws --------------------------------------------------------------------------------------
 
@@ -332,9 +307,13 @@ class View:
             generator: source of the noise; None is torch's own stream.
             key: see `Sampling`.
         """
-        with engine.evaluating(self.model):
-            for block in blocks(self, Sampling(num_samples, generator, key=key), keep_z=True):
-                yield block.draws
+        found = blocks(self, Sampling(num_samples, generator, key=key), keep_z=True)
+        while True:
+            with engine.evaluating(self.model):  # not around the yield: what is done with the draws is the caller's
+                block = next(found, None)
+            if block is None:
+                return
+            yield block.draws
 
     def encode(
         self, mean: bool = True, generator: torch.Generator | None = None, indices: Tensor | None = None
@@ -352,28 +331,50 @@ class View:
         Raises:
             ConfigError: if a mean is asked for and q has none.
         """
-        code: Callable[[Tensor], Tensor] = self._mean_code if mean else self._drawn_code
-        with engine.evaluating(self.model), engine.fork_rng(_fixed(generator, mean)):
-            return torch.cat([code(batch.x) for batch in self.batches(self._passes(indices))])
+        draws = not (mean and self.posterior_is_fixed and self._space.is_fixed)
+        noise = answers.noise(generator, is_fixed=mean, draws=draws)
+        with engine.evaluating(self.model):
+            batches = self.batches(self._passes(indices))
+            return answers.each(batches, lambda batch: answers.code(self.model, batch, mean), noise)
 
     def reconstruct(self, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[x'|z] at z = E[z|x], or a draw of x' at a draw of z, for each row, in the units of the rows: (N, *X)."""
-        code: Callable[[Tensor], Tensor] = self._mean_code if mean else self._drawn_code
-        with engine.evaluating(self.model), engine.fork_rng(_fixed(generator, mean)):
-            return torch.cat([self._decoded(code(batch.x), mean) for batch in self.batches(self._passes())])
+
+        def answer(batch: Batch) -> Tensor:
+            return self._decoded(answers.code(self.model, batch, mean), batch.context, mean)
+
+        with engine.evaluating(self.model):
+            return answers.each(self.batches(self._passes()), answer, answers.noise(generator, is_fixed=mean))
 
     def decode(self, z: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
-        """E[x|z], or a draw of x, for z of shape (N, *Z): shape (N, *X), in the units of the rows."""
+        """E[x|z], or a draw of x, for z of shape (N, *Z): shape (N, *X), in the units of the rows.
+
+        Raises:
+            ConfigError: if the rows have contexts, and there is not one z for each of them.
+        """
+        if self.context is not None and len(z) != len(self):
+            raise ConfigError(
+                f"{len(z)} latents are to be decoded under the contexts of {len(self)} rows; hand over one for each row"
+            )
         z = z.to(self.device, engine.model_dtype(self.model) or z.dtype)
-        with engine.evaluating(self.model), engine.fork_rng(generator):
-            return self._decode_all(z, mean)
+        with engine.evaluating(self.model):
+            return self._decode_all(z, mean, answers.noise(generator))
 
     def sample(self, n: int, mean: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """Draws from p(x), or E[x|z] at draws from p(z), in the units of the rows: shape (n, *X)."""
+        """Draws from p(x), or E[x|z] at draws from p(z), in the units of the rows: shape (n, *X).
+
+        Raises:
+            ConfigError: if n is negative, or the rows have contexts.
+        """
         if n < 0:
             raise ConfigError(f"the number of samples is not negative; got {n}")
-        with engine.evaluating(self.model), engine.fork_rng(generator):
-            return self._decode_all(self.model.prior().sample(torch.Size((n,))), mean)
+        if self.context is not None:
+            raise ConfigError("samples have no rows whose contexts they could take; sample from model.given(context)")
+        noise = answers.noise(generator)
+        with engine.evaluating(self.model):
+            with noise():
+                z = self.model.prior().sample(torch.Size((n,)))
+            return self._decode_all(z, mean, noise)
 
     def _passes(self, indices: Tensor | None = None) -> int | Iterable[Tensor]:
         """Which rows each pass has, so that the parameters of p(x|z) stay bounded."""
@@ -383,18 +384,12 @@ class View:
     def _pass_size(self) -> int:
         return max(1, min(1024, _VALUES // (self._traits.num_likelihood_params or self.num_values)))
 
-    def _decode_all(self, z: Tensor, mean: bool) -> Tensor:
-        if len(z) == 0:
-            return self._decoded(z, mean)
-        return torch.cat([self._decoded(part, mean) for part in z.split(self._pass_size)])
+    def _decode_all(self, z: Tensor, mean: bool, noise: answers.Noise) -> Tensor:
+        def answer(part: slice) -> Tensor:
+            context = None if self.context is None else self.context[part].to(z.device)
+            return self._decoded(z[part], context, mean)
 
-    def _decoded(self, z: Tensor, mean: bool) -> Tensor:
-        p = self.model.likelihood(z)
-        y = p.mean if mean else p.sample()
-        return y if self.transform is None else self.transform.inverse(y)
+        return answers.each(iter(slices(len(z), self._pass_size) or [slice(0, 0)]), answer, noise)
 
-    def _mean_code(self, x: Tensor) -> Tensor:
-        return checks.code_of(self.model.posterior(x))
-
-    def _drawn_code(self, x: Tensor) -> Tensor:
-        return self.model.posterior(x).sample()
+    def _decoded(self, z: Tensor, context: Tensor | None, mean: bool) -> Tensor:
+        return answers.decoded(given(self.model, context), self.transform, z, mean)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit import data, engine, recipes
-from vaekit.errors import TrainingError, VaekitError
+from vaekit.errors import TrainingError
 from vaekit.models.view import View
 from vaekit.runs.folder import (
     SETTINGS,
@@ -18,7 +18,9 @@ from vaekit.runs.folder import (
     is_finished,
     merge,
     read_settings,
-    withdraw,
+    recover,
+    set_aside,
+    settle,
 )
 from vaekit.saving import artifact, spec
 from vaekit.saving.files import write_atomically
@@ -47,8 +49,9 @@ def fit(
         run: folder to write; see `vaekit.saving.artifact` for what it holds.
         given: settings by key; see `recipes.Settings`.
         valid: name or path of validation data; None holds out a fixed tenth.
-        overwrite: replace a run that is there.
+        overwrite: replace a run that is there; it stays where the new one is refused before its first epoch.
         resume: go on with a run that is there; without a checkpoint from the beginning, a finished one stays as it is.
+            What the run remembers (settings, label, key, size, validation data) need not be repeated.
         label: column of a table with labels.
         key: column of a table with the identifiers of the rows.
         size: side to which the images of a folder are resized.
@@ -64,11 +67,14 @@ def fit(
     """
     folder = Path(run)
     wanted = recipes.settings(given or {})
+    recover(folder)
     claim(folder, overwrite=overwrite, resume=resume)
+    stored = read_settings(folder) if resume else None
+    if stored:
+        known = stored.data
+        valid, label, key, size = valid or known.valid, label or known.label, key or known.key, size or known.size
     read = partial(data.load, data_dir=data_dir, label=label, key=key, size=size)
     dataset = read(source, part="train")
-    stored = read_settings(folder) if resume else None
-    valid = valid or (stored.data.valid if stored else None)
     train, held_out = data.holdout(dataset) if valid is None else (dataset, read(valid, part="test"))
     valid_crc32 = None if valid is None else digest(held_out)
     described = describe_data(dataset, source, label=label, key=key, size=size, valid=valid, valid_crc32=valid_crc32)
@@ -78,14 +84,28 @@ def fit(
         return None
     data.warn_constant_columns(dataset)
     plan = recipes.plan(wanted, train, progress=progress)
-    model, objective, trainer = plan.model, plan.objective, plan.trainer
     engine.resolve_device(wanted.device)
-    seen = View.of(model, train, where="train")
-    views = (seen, seen.beside(held_out, "valid"))
+    seen = View.of(plan.model, train, where="train")
+    views = seen, seen.beside(held_out, "valid")
     create(folder)
-    clear(folder, overwrite=overwrite)
-    remembered: dict[str, Any] = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
-    write_atomically(folder / SETTINGS, (json.dumps(remembered, indent=2) + "\n").encode())
+    clear(folder)
+    remembered = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
+    try:
+        if overwrite:
+            set_aside(folder)
+        write_atomically(folder / SETTINGS, (json.dumps(remembered, indent=2) + "\n").encode())
+        history = _trained(plan, views, folder, resume, remembered)
+    finally:
+        settle(folder)
+    remove_checkpoint(folder)
+    return history
+
+
+def _trained(
+    plan: recipes.Plan, views: tuple[View, View], folder: Path, resume: bool, remembered: dict[str, Any]
+) -> History:
+    """Train and save the model; also where training ended early, as long as there is something to save."""
+    model, objective, trainer = plan.model, plan.objective, plan.trainer
     about = {**remembered, "finished": False, "max_epochs": trainer.max_epochs}
     about |= {"objective": spec.describe(objective, "objective")}
     try:
@@ -93,12 +113,8 @@ def fit(
     except (KeyboardInterrupt, SystemExit, TrainingError):
         artifact.save(model, folder, metadata=about)
         raise
-    except VaekitError:
-        withdraw(folder)
-        raise
     about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
     about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
     about |= {"computed": history.engine}
     artifact.save(model, folder, metadata=about)
-    remove_checkpoint(folder)
     return history

@@ -15,6 +15,7 @@ from vaekit.saving import artifact
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 
 SETTINGS, METRICS = "settings.json", "metrics.jsonl"
+_ASIDE = ".replaced"  # a folder within that of a run: the run that is overwritten, until the new one has begun
 _OWN_FILES = (artifact.CONFIG, artifact.WEIGHTS, CHECKPOINT, SETTINGS, METRICS)
 
 
@@ -122,10 +123,49 @@ def _leftovers(folder: Path) -> set[Path]:
     return {path for name in _OWN_FILES for path in folder.glob(f".{name}.*")}
 
 
-def clear(folder: Path, *, overwrite: bool) -> None:
-    """Remove what a killed write left, and with `overwrite` the old run; called when the new one is sure to start."""
-    for path in [*_leftovers(folder), *(_own_files(folder) if overwrite else [])]:
+def clear(folder: Path) -> None:
+    """Remove what a killed write left; called when the new run is sure to start."""
+    for path in _leftovers(folder):
         path.unlink(missing_ok=True)
+
+
+def set_aside(folder: Path) -> None:
+    """Move the run that lies in the folder out of the way of a new one; `settle` decides between the two."""
+    aside = folder / _ASIDE
+    create(aside)
+    for path in _own_files(folder):
+        path.replace(aside / path.name)
+
+
+def settle(folder: Path) -> None:
+    """Keep the new run where it got as far as an epoch or a model; otherwise put back the one that was set aside.
+
+    Without either the folder goes, unless something else lies in it.
+    """
+    aside = folder / _ASIDE
+    if not _has_begun(folder):
+        for path in _own_files(folder):
+            path.unlink()
+        for path in _own_files(aside):
+            path.replace(folder / path.name)
+    for path in _own_files(aside):
+        path.unlink()
+    for empty in (aside, folder):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def recover(folder: Path) -> None:
+    """Settle what a fit that was killed could not."""
+    if (folder / _ASIDE).is_dir():
+        settle(folder)
+
+
+def _has_begun(folder: Path) -> bool:
+    metrics = folder / METRICS
+    return any((folder / name).exists() for name in (CHECKPOINT, artifact.CONFIG)) or (
+        metrics.exists() and metrics.stat().st_size > 0
+    )
 
 
 def claim(folder: Path, *, overwrite: bool, resume: bool) -> None:
@@ -187,11 +227,3 @@ def create(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"cannot create the folder {folder}: {error.strerror or error}") from error
-
-
-def withdraw(folder: Path) -> None:
-    """Take back the folder of a run that failed before its first step; what an earlier fit left stays."""
-    if not any((folder / name).exists() for name in (CHECKPOINT, artifact.CONFIG, METRICS)):
-        (folder / SETTINGS).unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()

@@ -11,11 +11,13 @@ import torch
 from vaekit import data, evaluation
 from vaekit.data import Dataset
 from vaekit.data.sources import Part
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import ColumnError, ConfigError, DataError
+from vaekit.models.rows import as_tensor
+from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
 from vaekit.runs.folder import DataAbout
 from vaekit.runs.reading import describe, records
-from vaekit.runs.table import Table, element_names
+from vaekit.runs.table import Table, check_key, element_names
 from vaekit.saving import artifact
 
 
@@ -94,8 +96,8 @@ class Run:
         if source is None:
             source = self._own_source()
         named = {"label": label or self.data.label, "key": key or self.data.key}
-        optional = [name for name, given in (("label", label), ("key", key)) if given is None and named[name]]
-        dataset = _leniently(partial(self._read, source, part, data_dir), named, optional)
+        remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
+        dataset = _leniently(partial(self._read, source, part, data_dir), named, remembered)
         self._check(dataset)
         return dataset
 
@@ -113,8 +115,11 @@ class Run:
             return data.load(source, part=part, data_dir=data_dir, size=self.data.size, label=label, key=key)
         if isinstance(source, Dataset):
             return source
-        if isinstance(source, np.ndarray | torch.Tensor):
-            return Dataset(np.asarray(source))
+        if isinstance(source, torch.Tensor):
+            values = as_tensor(source).detach().cpu()
+            source = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+        if isinstance(source, np.ndarray):
+            return Dataset(source)
         if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
             return data.from_records(source, label, key=key)
         return data.from_frame(source, label, key=key)
@@ -132,30 +137,44 @@ class Run:
 
     # --- Questions ---------------------------------------------------------------------------------------------------
 
-    def score(self, rows: Dataset, *, num_samples: int = 100, seed: int = 0, progress: bool = False) -> Table:
+    def _asked(self, rows: Any) -> Dataset:
+        """The rows of a question: a data set as it is, or what `rows` makes of anything else."""
+        return rows if isinstance(rows, Dataset) else self.rows(rows)
+
+    def score(self, rows: Any, *, num_samples: int = 100, seed: int = 0, progress: bool = False) -> Table:
         """log p(x) of each row in nats: columns `log_p`, `stderr` (Monte Carlo) and `ess`, float64.
 
         Args:
-            rows: see `rows`.
+            rows: a data set, as `rows` gives it, or what `rows` makes one of.
             num_samples: K, draws of z per row.
             seed: source of all noise.
             progress: whether to report on stderr.
+
+        Raises:
+            ConfigError: if the rows' column of identifiers has the name of one of these, as in the other questions.
         """
+        rows, columns = self._asked(rows), ("log_p", "stderr", "ess")
+        check_key(rows.key, columns)
         found = evaluation.log_marginal(
             self.model, rows, num_samples=num_samples, generator=_generator(seed), progress=progress
         )
         values = torch.stack([found.value, found.stderr, found.ess], dim=1).numpy()
-        return Table(values, ("log_p", "stderr", "ess"), rows.key, rows.row_keys)
+        return Table(values, columns, rows.key, rows.row_keys)
 
-    def encode(self, rows: Dataset, *, mean: bool = True, seed: int = 0) -> Table:
+    def encode(self, rows: Any, *, mean: bool = True, seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ..."""
+        rows, columns = self._asked(rows), element_names(View.of(self.model).latent_shape, "z")
+        check_key(rows.key, columns)
         codes = self.model.encode(rows, mean=mean, generator=_generator(seed)).cpu().numpy()
-        return Table(codes, element_names(codes.shape[1:], "z"), rows.key, rows.row_keys)
+        return Table(codes, columns, rows.key, rows.row_keys)
 
-    def reconstruct(self, rows: Dataset, *, mean: bool = True, seed: int = 0) -> Table:
+    def reconstruct(self, rows: Any, *, mean: bool = True, seed: int = 0) -> Table:
         """E[x'|z] at z = E[z|x] of each row, or draws throughout, in the units of the data, under their columns."""
+        rows = self._asked(rows)
+        columns = self._columns(rows.event_shape)
+        check_key(rows.key, columns)
         x = self.model.reconstruct(rows, mean=mean, generator=_generator(seed)).cpu().numpy()
-        return Table(x, self._columns(x.shape[1:]), rows.key, rows.row_keys)
+        return Table(x, columns, rows.key, rows.row_keys)
 
     def sample(self, n: int, *, mean: bool = False, seed: int = 0) -> Table:
         """Draws from p(x), or means of p(x|z), in the units of the data, under their columns and without keys."""
@@ -189,15 +208,15 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _leniently(read: Callable[..., Dataset], named: dict[str, str | None], optional: Sequence[str]) -> Dataset:
+def _leniently(read: Callable[..., Dataset], named: dict[str, str | None], remembered: set[str]) -> Dataset:
     """Read with the columns that the run remembers; new rows may come without their labels or identifiers."""
-    *first, last = dict.fromkeys([(), *((name,) for name in optional), tuple(optional)])
-    for dropped in first:
+    while True:
         try:
-            return read(**{**named, **dict.fromkeys(dropped)})
-        except DataError:
-            continue
-    return read(**{**named, **dict.fromkeys(last)})
+            return read(**named)
+        except ColumnError as error:
+            if error.option not in remembered:
+                raise
+            named, remembered = {**named, error.option: None}, remembered - {error.option}
 
 
 def _is_whole(dataset: Dataset) -> bool:

@@ -40,10 +40,7 @@ class Table:
     keys: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.key in self.columns:
-            raise ConfigError(
-                f"the column of identifiers is called {self.key}, as a column of the result is; rename it in the data"
-            )
+        check_key(self.key, self.columns)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -92,6 +89,14 @@ class Table:
         else:
             pyarrow.parquet.write_table(table, buffer)
         return buffer.getvalue()
+
+
+def check_key(key: str | None, columns: Sequence[str]) -> None:
+    """Raise a `ConfigError` if a column of an answer has the name of the key's."""
+    if key in columns:
+        raise ConfigError(
+            f"the column of identifiers is called {key}, as a column of the result is; rename it in the data"
+        )
 
 
 def element_names(event_shape: Sequence[int], prefix: str) -> tuple[str, ...]:

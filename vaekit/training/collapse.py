@@ -6,6 +6,7 @@ from vaekit import bounds, engine
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.health.aggregate import aggregate
 from vaekit.evaluation.health.diagnostics import HEALTHY, Finding, verdict
+from vaekit.models.rows import given
 from vaekit.training.callbacks import Callback, Run
 from vaekit.training.settings import VALID
 
@@ -44,7 +45,8 @@ class CollapseWarning(Callback):
         if len(view) < 2 or not view.has_likelihood:
             return [], 0
         with engine.evaluating(view.model), engine.seeded(engine.block_seed(loop.settings.seed, VALID)):
-            y = view.batch(slice(0, self.max_rows)).x
-            code = aggregate(view.model, y)
-            rate = Score.of_mean(bounds.elbo_terms(view.model, y)[1])
+            batch = view.batch(slice(0, self.max_rows))
+            model = given(view.model, batch.context)
+            code = aggregate(model, batch.x)
+            rate = Score.of_mean(bounds.elbo_terms(model, batch.x)[1])
         return [finding for finding in verdict(rate, code) if finding.name != HEALTHY], code.active_units

@@ -9,13 +9,8 @@ from torch.func import functional_call, grad_and_value
 
 from vaekit import engine
 from vaekit.errors import TrainingError
-from vaekit.models.rows import Batch
+from vaekit.models.rows import Batch, given
 from vaekit.objectives import Loss, Objective
-
-
-def given(model: Any, context: Tensor | None) -> Any:
-    """The model as it is, or conditioned on the context of some rows."""
-    return model if context is None else model.given(context)
 
 
 def _loss(model: nn.Module, objective: Objective, x: Tensor, weight: Tensor | None, context: Tensor | None) -> Loss:

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from vaekit import engine
 from vaekit.errors import ArtifactError
-from vaekit.models.rows import Batch, slices
+from vaekit.models.rows import Batch, given, slices
 from vaekit.models.view import View
 from vaekit.objectives import Objective
 from vaekit.saving import spec
 from vaekit.training.callbacks import Callback
 from vaekit.training.checkpoint import load_checkpoint, save_checkpoint
-from vaekit.training.gradients import given
 from vaekit.training.history import History, Totals
 from vaekit.training.settings import INITIAL, NOISE, ORDER, VALID, TrainerSettings
 from vaekit.training.step import Step

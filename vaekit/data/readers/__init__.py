@@ -12,7 +12,7 @@ from vaekit.data.readers.images import folder_dataset
 from vaekit.data.readers.parquet import parquet_dataset
 from vaekit.data.readers.safe_reading import reading
 from vaekit.data.readers.tables import csv_dataset
-from vaekit.errors import DataError
+from vaekit.errors import ColumnError, DataError
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def refuse_option(name: str, value: object, what: str) -> None:
     formats = [suffix for suffix, reader in READERS.items() if name in reader.options]
     if name == "in_memory":
         formats = [suffix.lstrip(".") for suffix in formats]
-    raise DataError(_MEANINGS[name].format(value=value, formats=", ".join(formats), what=what))
+    message = _MEANINGS[name].format(value=value, formats=", ".join(formats), what=what)
+    raise ColumnError(message, name) if name in ("label", "key") else DataError(message)
 
 
 def _reader_of(path: Path) -> Reader | None:

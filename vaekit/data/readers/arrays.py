@@ -11,7 +11,7 @@ import numpy as np
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import described
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
-from vaekit.errors import DataError
+from vaekit.errors import ColumnError, DataError
 
 X_NAMES = ("x", "data", "X")
 LABEL_NAMES = ("y", "labels")
@@ -70,7 +70,7 @@ def _choose(members: list[str], label: str | None, path: Path) -> tuple[str, str
     """Names of the members with x and with the labels."""
     listing = ", ".join(repr(name) for name in members) or "none"
     if label is not None and label not in members:
-        raise DataError(f"{path} has no member {label!r} for the labels; its members are {listing}.")
+        raise ColumnError(f"{path} has no member {label!r} for the labels; its members are {listing}.", "label")
     label_name = label or next((name for name in LABEL_NAMES if name in members), None)
     rest = [name for name in members if name != label_name]
     x_name = next((name for name in X_NAMES if name in rest), None)

@@ -14,7 +14,7 @@ import numpy as np
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
-from vaekit.errors import DataError
+from vaekit.errors import ColumnError, DataError
 
 
 def from_frame(
@@ -70,8 +70,8 @@ def from_frame(
 
 def without(columns: list[str], label: str | None, key: str | None, name: str) -> tuple[list[int], list[int]]:
     """Where the columns of numbers stand, and where that of the labels and that of the keys do."""
-    named = {"labels": label, "keys": key}
-    chosen = [_position_of(columns, column, name, what) for what, column in named.items() if column is not None]
+    named = {"label": label, "key": key}
+    chosen = [_position_of(columns, column, name, option) for option, column in named.items() if column is not None]
     return [i for i in range(len(columns)) if i not in chosen], sorted(set(chosen))
 
 
@@ -139,12 +139,13 @@ def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
     return bool(numbers) and all(numbers != list(range(start, start + len(numbers))) for start in (0, 1))
 
 
-def _position_of(columns: list[str], column: str, name: str, what: str) -> int:
-    """Where a column stands."""
+def _position_of(columns: list[str], column: str, name: str, option: str) -> int:
+    """Where the column stands that was named as "label" or "key"."""
     if column in columns:
         return columns.index(column)
     near = difflib.get_close_matches(column, columns, n=3, cutoff=0.5) or columns[:5]
-    raise DataError(f"{name!r} has no column {column!r} for the {what}. Nearest: {', '.join(map(repr, near))}.")
+    nearest = ", ".join(map(repr, near))
+    raise ColumnError(f"{name!r} has no column {column!r} for the {option}s. Nearest: {nearest}.", option)
 
 
 def _refuse_text(columns: list[Any], name: str) -> None:

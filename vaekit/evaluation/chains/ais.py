@@ -43,6 +43,7 @@ from vaekit.evaluation.chains.dynamics import (
 )
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.weights import WeightSums
+from vaekit.models.checks import refuse_context
 from vaekit.models.rows import as_tensor, slices
 from vaekit.models.view import View
 from vaekit.traits import Data
@@ -258,6 +259,7 @@ def ais(
     """
     plan = Plan(num_chains, num_steps, num_leapfrog)
     view = View.of(model, x, requires=NEEDS)
+    refuse_context(view.context, "ais")
     check_latents(model)
     exact = None if z is None else _exact_draws(model, z, len(view), view.quantity)
     seed, device = engine.draw_seed(generator), view.device

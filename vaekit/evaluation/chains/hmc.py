@@ -34,6 +34,7 @@ from vaekit.evaluation.chains.dynamics import (
     ticking,
     transition,
 )
+from vaekit.models.checks import refuse_context
 from vaekit.models.rows import slices
 from vaekit.models.view import View
 from vaekit.traits import Data
@@ -195,6 +196,7 @@ def hmc_posterior(
     if num_samples < 4:
         raise ConfigError(f"num_samples is at least 4, two for each half of a chain; got {num_samples}")
     view = View.of(model, x, requires=NEEDS)
+    refuse_context(view.context, "hmc_posterior")
     check_latents(model)
     seed = engine.draw_seed(generator)
     blocks = slices(len(view), block_rows(view, num_chains))

@@ -16,6 +16,7 @@ from vaekit.evaluation.health.aggregate import ACTIVE, Aggregate, aggregate
 from vaekit.evaluation.health.inference_gap import InferenceGap, inference_gap
 from vaekit.evaluation.results import Result, nested, of_score, result
 from vaekit.kl import kl_per_dimension
+from vaekit.models.checks import refuse_context
 from vaekit.models.rows import slices
 from vaekit.models.view import View
 from vaekit.traits import Data, ModelTraits, told
@@ -259,6 +260,7 @@ def diagnostics(
     if max_rows < 2 or num_gap_rows < 0:
         raise ConfigError(f"max_rows is at least 2, num_gap_rows at least 0; got {max_rows} and {num_gap_rows}")
     view = View.of(model, x)
+    refuse_context(view.context, "diagnostics")
     with engine.evaluating(model), engine.seeded(engine.draw_seed(generator)):
         if len(view) < 2:
             raise DataError(f"diagnostics compare rows with each other and need at least 2; got {len(view)}")

@@ -173,9 +173,9 @@ def elbo_and_iwae(
     offset = torch.zeros(len(view), dtype=torch.float64)
     with engine.evaluating_in(model, precision):
         how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
-        for rows, q, draws, log_det in view.blocks(how):
+        for rows, q, prior, draws, log_det in view.blocks(how):
             sampled = draws.log_posterior - draws.log_prior
-            closed = closed_form_kl(q, model.prior(), kl)
+            closed = closed_form_kl(q, prior, kl)
             divergence = sampled if closed is None else closed.expand_as(sampled)
             values.add(rows, draws.log_likelihood - divergence)
             log_likelihoods.add(rows, draws.log_likelihood)

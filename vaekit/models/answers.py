@@ -1,0 +1,71 @@
+"""Codes, means and draws of many rows, a pass at a time, on noise that other threads may borrow in between."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from vaekit import engine
+from vaekit.models import checks
+from vaekit.models.rows import Batch, given
+from vaekit.transforms import Transform
+
+Item = TypeVar("Item")
+Noise = Callable[[], AbstractContextManager[object]]
+"""Gives what is entered around each pass; the noise of a pass goes on where that of the last one ended."""
+
+
+def noise(generator: torch.Generator | None, is_fixed: bool = False, draws: bool = True) -> Noise:
+    """Noise drawn from a generator, one stream for all passes of a question.
+
+    Args:
+        generator: source of the seed of the stream; None is torch's own stream.
+        is_fixed: whether None is a fixed seed, for a mean that is asked for twice.
+        draws: whether anything is drawn; otherwise nobody waits for the stream.
+    """
+    if generator is None and is_fixed:
+        generator = torch.Generator().manual_seed(0)
+    if generator is None:
+        return partial(engine.fork_rng, None) if draws else nullcontext
+    stream = engine.Stream(engine.draw_seed(generator))  # the generator moves on, whether or not anything is drawn
+    return (lambda: stream) if draws else nullcontext
+
+
+def each(items: Iterator[Item], answer: Callable[[Item], Tensor], noise: Noise) -> Tensor:
+    """The answers for all items, one after the other, shape (N, ...).
+
+    Args:
+        items: batches, or which rows; what is drawn on the way to an item counts to the noise of its answer.
+        answer: of an item, shape (B, ...).
+        noise: entered around each item.
+    """
+    parts: list[Tensor] = []
+    while True:
+        with noise():
+            item = next(items, None)
+            if item is None:
+                return torch.cat(parts)
+            parts.append(answer(item))
+
+
+def code(model: Any, batch: Batch, mean: bool) -> Tensor:
+    """E[z|x], or a draw from q(z|x), for each row: shape (B, *Z)."""
+    q = given(model, batch.context).posterior(batch.x)
+    return checks.code_of(q) if mean else q.sample()
+
+
+def decoded(model: Any, transform: Transform | None, z: Tensor, mean: bool) -> Tensor:
+    """E[x|z], or a draw of x, in the units of the rows: shape (B, *X).
+
+    Args:
+        model: the model, conditioned where it is conditioned.
+        transform: the way from data to model space, or None.
+        z: latents, shape (B, *Z).
+        mean: a mean or a draw.
+    """
+    p = model.likelihood(z)
+    y = p.mean if mean else p.sample()
+    return y if transform is None else transform.inverse(y)
