@@ -34,7 +34,7 @@ lint: $(INSTALLED)
 # Every axis once, in less than a minute: each module, each component, the saved runs, the readers, the commands
 SMOKE := docs.py::test_every_module_can_be_imported docs.py::test_readme_examples_run \
 	pairwise.py::test_a_sensible_combination_trains_evaluates_and_is_saved objectives.py::test_conformance \
-	transforms.py artifact.py data_arrays.py data_tables.py \
+	transforms.py artifact.py data_arrays.py data_tables.py data_idx.py data_images.py \
 	net.py::test_a_saved_run_answers_as_it_did net.py::test_help_and_lists_say_what_they_said \
 	cli.py::test_fit_writes_a_run cli.py::test_evaluate_prints_what_the_library_computes \
 	cli.py::test_sample_reconstruct_encode cli.py::test_report_is_one_file_without_links

@@ -40,7 +40,7 @@ def read(folder, suffix, content):
 
 
 def read_or_refuse(folder, suffix, content):
-    """A data set of at least two rows of numbers, or a `DataError`."""
+    """A data set of numbers, or a `DataError`."""
     try:
         data = read(folder, suffix, content)
     except DataError:

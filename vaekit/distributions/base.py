@@ -27,17 +27,17 @@ class Hooks:
 
     @property
     def quantity(self) -> str | None:
-        """See the class."""
+        """What `log_prob` is, or None where the support says it."""
         return None
 
     @property
     def centre(self) -> Tensor | None:
-        """See the class."""
+        """The point that stands for the distribution, or None where the mean does."""
         return None
 
     @property
     def noise_shape(self) -> Size | None:
-        """See the class."""
+        """Shape E of the normal noise behind one draw, or None."""
         return None
 
     def from_noise(self, noise: Tensor) -> Tensor:

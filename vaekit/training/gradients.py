@@ -68,13 +68,13 @@ class _Both(nn.Module):
 
 
 class OneGraph:
-    """`Backward` as one compiled graph, which a small model takes a fraction of the time for.
+    """`Backward` as one compiled graph: the step of a small model then takes a fraction of the time.
 
     Autograd, hooks and modules cost a fixed time per step, several times that of the arithmetic where networks are
     small. The loss is a function of its parameters and buffers here, its gradient another function of the same, and
     both are compiled together with the norm. Buffers keep their values where loss or gradient is not finite. A model
-    that torch cannot take as a whole (derivatives of its own, a rejection sampler) falls back to a compiled loss: of
-    this form torch would leave all as it is, without a word. On CUDA the graph is recorded and replayed as a whole,
+    that torch cannot take as a whole (derivatives of its own, a rejection sampler) falls back to a compiled loss,
+    since torch would run this form uncompiled and say nothing. On CUDA the graph is recorded and replayed as a whole,
     unless it changes buffers.
 
     Args:
