@@ -160,24 +160,6 @@ def test_fits_in_threads_repeat():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_seed_is_not_drawn_from_a_stream_that_stands_aside():
-    """While a thread runs on a stream of its own, another one that draws a seed waits for torch's stream."""
-    inside = threading.Event()
-
-    def hold():
-        with engine.seeded(5):
-            inside.set()
-            time.sleep(0.3)
-
-    thread = threading.Thread(target=hold)
-    with engine.seeded(5):
-        borrowed = int(torch.randint(2**63 - 1, ()))
-    thread.start()
-    assert inside.wait(20)
-    assert engine.draw_seed(None) != borrowed
-    thread.join(20)
-
-
 class Until(vk.training.Callback):
     """Says that training runs, and ends training when asked to."""
 
@@ -195,7 +177,7 @@ def test_a_score_does_not_wait_for_the_end_of_a_fit():
 
     def scores():
         try:
-            assert callback.runs.wait(60)
+            callback.runs.wait()
             return [log_marginal(model, X, num_samples=200, generator=noise(k)).value for k in range(5)]
         finally:
             callback.enough.set()
@@ -203,7 +185,7 @@ def test_a_score_does_not_wait_for_the_end_of_a_fit():
     (records, weights), found = together([lambda: fit(1, [callback], max_epochs=100_000), scores])
     expected = [log_marginal(model, X, num_samples=200, generator=noise(k)).value for k in range(5)]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    alone = fit(1, max_epochs=len(records))
+    alone = fit(1, [Until()], max_epochs=len(records))
     assert_same_run((records, weights), alone)
 
 
@@ -215,7 +197,7 @@ def test_a_model_in_training_is_refused_to_other_threads():
         return vk.Trainer(**settings, callbacks=[callback]).fit(model, vk.objectives.ELBO(), X)
 
     def others():
-        callback.runs.wait(10)
+        callback.runs.wait()
         try:
             with pytest.raises(BusyError, match="another thread trains this model"):
                 model.encode(X)
@@ -229,6 +211,30 @@ def test_a_model_in_training_is_refused_to_other_threads():
     history, _ = together([training, others])
     assert len(history) >= 1
     assert model.encode(X).shape == (40, 2), "free again"
+
+
+def test_an_objective_in_training_is_refused_to_other_threads():
+    """It counts the updates of one run; a refused fit leaves its count alone."""
+    callback, objective = Until(), vk.objectives.ELBO(beta=vk.schedules.Linear(0.0, 1.0, 100))
+    settings = {"max_epochs": 100_000, "batch_size": 8, "compile": "off", "progress": False}
+
+    def first():
+        vk.Trainer(**settings, callbacks=[callback]).fit(noisy_vae(), objective, X)
+        return int(objective.step)
+
+    def second():
+        callback.runs.wait()
+        try:
+            with pytest.raises(BusyError, match="objective is in use.*another thread trains"):
+                vk.Trainer(max_epochs=1, progress=False).fit(noisy_vae(), objective, X)
+        finally:
+            callback.enough.set()
+
+    num_steps, _ = together([first, second])
+    assert num_steps % 5 == 0
+    assert num_steps > 0
+    vk.Trainer(max_epochs=1, batch_size=8, progress=False).fit(noisy_vae(), objective, X)
+    assert int(objective.step) == 5, "free again"
 
 
 def test_a_model_that_is_evaluated_is_not_trained():
@@ -317,6 +323,107 @@ def test_a_forked_process_does_not_wait_for_threads_that_it_does_not_have():
     finally:
         enough.set()
         thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_forked_by_the_owner_keeps_the_stream_until_its_body_ends():
+    """The thread that waited in the old process is not there; a new one waits for the end of the body."""
+
+    def begin():
+        had = threading.Event()
+
+        def wait():
+            with streams._turns:
+                had.set()
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        while not streams._turns._queue.locked():
+            time.sleep(1e-3)
+        return thread, had
+
+    body = engine.seeded(0)
+    with body:
+        waiting, _ = begin()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(5)
+            is_free = not streams._turns._queue.locked()
+            _, had = begin()
+            waited = not had.wait(0.05)
+            body.__exit__()
+            os._exit(3 if is_free and waited and had.wait(4) else 1)
+    waiting.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+
+def assert_another_thread_has_the_stream():
+    """The lock was given back, so that nobody waits for ever."""
+    together([lambda: engine.draw_seed(None)])
+
+
+class Failing:
+    """A stream of a device whose methods fail from some call on."""
+
+    def __init__(self, method, after=0):
+        self.method, self.after = method, after
+
+    def __getattr__(self, name):
+        def call(*_):
+            if name == self.method:
+                self.after -= 1
+                if self.after < 0:
+                    raise RuntimeError("the device is gone")
+
+        return call
+
+
+@pytest.mark.parametrize("failing", [Failing("get_state"), Failing("manual_seed"), Failing("get_state", after=1)])
+def test_a_stream_that_fails_gives_back_what_it_borrowed(monkeypatch, failing):
+    """At its state before the body, at its seed, and at its state after the body."""
+    monkeypatch.setattr(streams, "_global_streams", lambda: {"cpu": torch.default_generator, "other": failing})
+    before = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="gone"), engine.seeded(0):
+        torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert_another_thread_has_the_stream()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_at_the_lock_gives_it_back(when):
+    """Before the thread has it, and right after, when nobody has noted yet who owns it."""
+
+    class Interrupted:
+        def acquire(self):
+            if when == "after":
+                lock.acquire()
+            raise KeyboardInterrupt
+
+        def release(self):
+            lock.release()
+
+    turns = streams._Turns()
+    lock, turns._lock = turns._lock, Interrupted()
+    with pytest.raises(KeyboardInterrupt), turns:
+        pass
+    assert together([lambda: lock.acquire(blocking=False)]) == [True]
+
+
+def test_a_seed_from_torchs_stream_waits_for_its_turn():
+    """While another stream stands in the place of torch's, a seed would come out of the wrong one."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(3)
+        expected = engine.draw_seed(None)
+        torch.manual_seed(3)
+        found = []
+        thread = threading.Thread(target=lambda: found.append(engine.draw_seed(None)))
+        with engine.seeded(0):
+            thread.start()
+            thread.join(0.05)
+            assert not found
+        thread.join()
+    assert found == [expected]
 
 
 def test_threads_compile_a_function_once(monkeypatch):

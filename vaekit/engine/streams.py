@@ -10,7 +10,7 @@ generator, a new layer's weights) while others borrow it does so within `fork_rn
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import numpy as np
@@ -25,15 +25,24 @@ class _Turns:
     """
 
     def __init__(self) -> None:
-        self._queue, self._lock = threading.Lock(), threading.Lock()
+        self._queue, self._lock = threading.Lock(), threading.RLock()
         self._owner, self._depth = 0, 0
 
     def __enter__(self) -> None:
-        if self._owner != threading.get_ident():
+        here = threading.get_ident()
+        if self._owner == here:
+            self._depth += 1
+            return
+        try:
             with self._queue:  # a thread that waits for the lock is in here, and its last owner cannot pass
                 self._lock.acquire()
-            self._owner = threading.get_ident()
-        self._depth += 1
+                self._owner, self._depth = here, 1
+        except BaseException:  # an interrupt: there will be no __exit__
+            if self._owner == here:
+                self._owner = 0
+            with suppress(RuntimeError):  # the interrupt came first, and this thread does not hold the lock
+                self._lock.release()
+            raise
 
     def __exit__(self, *error: object) -> None:
         self._depth -= 1
@@ -77,20 +86,19 @@ class Stream:
     def __init__(self, seed: int) -> None:
         self._seed = int(seed)
         self._state: dict[str, Tensor] = {}
-        self._aside: list[Tensor] = []
+        self._aside: list[tuple[torch.Generator, Tensor]] = []
 
     def __enter__(self) -> None:
         _turns.__enter__()
-        self._aside = []
         try:
             streams = _global_streams()
-            self._aside = [stream.get_state() for stream in streams.values()]
+            self._aside = [(stream, stream.get_state()) for stream in streams.values()]
             for name, stream in streams.items():
                 if name in self._state:
                     stream.set_state(self._state[name])
                 else:
                     stream.manual_seed(self._seed)
-        except BaseException:  # an interrupt, or a device that does not answer: there will be no __exit__
+        except BaseException:  # an interrupt: there will be no __exit__
             self._put_back()
             raise
 
@@ -102,9 +110,10 @@ class Stream:
 
     def _put_back(self) -> None:
         try:
-            for stream, state in zip(_global_streams().values() if self._aside else (), self._aside, strict=True):
+            for stream, state in self._aside:
                 stream.set_state(state)
         finally:
+            self._aside = []
             _turns.__exit__()
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ from vaekit.models.rows import Batch, given
 from vaekit.objectives import Loss, Objective
 
 
-def _loss(model: nn.Module, objective: Objective, x: Tensor, weight: Tensor | None, context: Tensor | None) -> Loss:
+def _loss(model: Any, objective: Callable[..., Loss], x: Tensor, weight: Tensor | None, context: Tensor | None) -> Loss:
+    """What an objective, or its adversary, says of rows: under their context, by their weights, where there are any."""
     model = given(model, context)
     result: Loss = objective(model, x) if weight is None else objective(model, x, weight)
     return result
@@ -213,8 +214,7 @@ class Adversary:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """One step on a batch; returns the terms of the adversary's loss, none if the step was skipped."""
         kept = self.guard.keep()
-        model, weighted = given(self.model, batch.context), () if batch.weight is None else (batch.weight,)
-        loss = self.objective.adversary(model, batch.x, *weighted)
+        loss = _loss(self.model, self.objective.adversary, batch.x, batch.weight, batch.context)
         gradients = torch.autograd.grad(loss.value, self.parameters, allow_unused=True)
         squares = [g.square().sum() for g in gradients if g is not None]
         value = loss.value.detach()
