@@ -300,8 +300,24 @@ def test_training_by_weights_fits_the_weighted_data():
     assert math.isfinite(history["train_elbo"][-1])
 
 
+class Told:
+    """A model under a context."""
+
+    def __init__(self, model, context):
+        self.model, self.context = model, context
+
+    def posterior(self, x):
+        return self.model.posterior(x)
+
+    def prior(self):
+        return self.model.prior()
+
+    def likelihood(self, z):
+        return self.model._at(z, self.context)
+
+
 class Shifted(nn.Module):
-    """p(x|z, c) = N(z + c, 1), q = N(0, 1): `given` returns an object with the three methods."""
+    """p(x|z, c) = N(0.1 z + a c, 0.1), q = N(0, 1): `given` returns an object with the three methods."""
 
     def __init__(self):
         super().__init__()
@@ -309,8 +325,7 @@ class Shifted(nn.Module):
         self.context = torch.zeros(1, 2)
 
     def given(self, context):
-        methods = {"posterior": self.posterior, "prior": self.prior}
-        return SimpleNamespace(**methods, likelihood=lambda z: self._at(z, context))
+        return Told(self, context)
 
     def posterior(self, x):
         return torch.distributions.Independent(torch.distributions.Normal(torch.zeros(len(x), 2), 1.0), 1)
