@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from vaekit.distributions import nearest
 from vaekit.errors import ShapeError
-from vaekit.traits import ModelTraits, told
+from vaekit.traits import Data, ModelTraits, told
 
 
 class OfWrapped:
@@ -118,7 +118,7 @@ class GenerativeModel(nn.Module, ABC):
 
         return View.of(self).decode(z, mean, generator)
 
-    def encode(self, x: Any, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
+    def encode(self, x: Data, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[z|x], or with `mean=False` a draw from q(z|x), for each row of x.
 
         Args:
@@ -138,7 +138,7 @@ class GenerativeModel(nn.Module, ABC):
 
         return View.of(self, x).encode(mean, generator)
 
-    def reconstruct(self, x: Any, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
+    def reconstruct(self, x: Data, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[x'|z] at z = E[z|x], or with `mean=False` a draw of x' at a draw of z, for each row of x.
 
         Args:
@@ -153,7 +153,7 @@ class GenerativeModel(nn.Module, ABC):
 
         return View.of(self, x).reconstruct(mean, generator)
 
-    def interpolate(self, start: Any, end: Any, num_steps: int = 8) -> Tensor:
+    def interpolate(self, start: Data, end: Data, num_steps: int = 8) -> Tensor:
         """Means of p(x|z) along the straight lines in z between the codes of paired rows (on a sphere, the arcs).
 
         Args:

@@ -13,6 +13,7 @@ from vaekit.distributions.base import hooks
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.models.rows import Rows, as_tensor, given
+from vaekit.traits import Data
 from vaekit.transforms import Transform
 
 
@@ -63,7 +64,7 @@ def code_of(q: Distribution) -> Tensor:
     return code
 
 
-def beside(values: Any, num_rows: int, name: str) -> Tensor:
+def beside(values: Data, num_rows: int, name: str) -> Tensor:
     """Weights, contexts or keys as a tensor with one entry for each row.
 
     Raises:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import DataError
+from vaekit.traits import Data
 
 Index = slice | Tensor
 """Which rows: a slice, or integers of shape (B,)."""
@@ -69,13 +70,13 @@ def given(model: Any, context: Tensor | None) -> Any:
     return model if context is None else model.given(context)
 
 
-def as_rows(x: Any) -> Rows:
+def as_rows(x: Data) -> Rows:
     """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks."""
-    rows = getattr(x, "rows", x)
+    rows: Any = getattr(x, "rows", x)
     return rows if hasattr(rows, "in_memory") else as_tensor(x)
 
 
-def as_tensor(x: Any) -> Tensor:
+def as_tensor(x: Data) -> Tensor:
     """Arrays, tensors, data frames and data sets as one tensor in their own dtype, without a copy where possible.
 
     Items of a torch `Dataset` that are tuples count by their first member (the second one is a label). A map-style data

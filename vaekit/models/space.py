@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.models.rows import Rows, slices
+from vaekit.traits import Data
 from vaekit.transforms import Transform
 
 _AT_ONCE_BYTES = 2**26  # of rows in model space that are kept for all epochs
@@ -86,13 +87,13 @@ class Marks:
         return len(self._marks) == len(other._marks) and all(a is b and i == j for (a, i), (b, j) in pairs)
 
 
-def _parts(thing: Any) -> Iterator[Any]:
+def _parts(thing: Data) -> Iterator[Any]:
     yield thing
     if isinstance(thing, nn.Module):
         yield from thing.parameters()
         yield from thing.buffers()
 
 
-def _version(part: Any) -> int:
+def _version(part: Data) -> int:
     """How often a tensor was written to in place."""
     return part._version if isinstance(part, Tensor) and not part.is_inference() else 0

@@ -23,7 +23,7 @@ from vaekit.models import answers, checks
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks, transformed
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, given, read, slices, taken
 from vaekit.models.space import Marks, ModelSpace, Whole
-from vaekit.traits import ModelTraits, told
+from vaekit.traits import Data, ModelTraits, told
 from vaekit.transforms.base import as_floating, as_transform
 
 _VALUES = 2**22  # parameters of p(x|z) per pass of decode and encode: bounds memory, whatever N and X
@@ -70,13 +70,13 @@ class View:
     def of(
         cls,
         model: Any,
-        rows: Any = None,
+        rows: Data = None,
         *,
         where: str = "x",
         requires: Iterable[str] = METHODS,
         max_rows: int | None = None,
-        weight: Any = None,
-        context: Any = None,
+        weight: Data = None,
+        context: Data = None,
     ) -> "View":
         """Let a model meet rows: one dry run of the decoder, and every check of the rows.
 
@@ -107,15 +107,14 @@ class View:
         require(model, requires)
         require(model, () if context is None else ("given",), "a context")
         found = None if rows is None else as_rows(rows)
-        if found is not None and weight is not None:
-            weight = checks.beside(weight, len(found), "weight")
-            checks.check_weight(weight)
-        if found is not None and context is not None:
-            context = checks.beside(context, len(found), "context")
-        view = cls(model, found, requires, weight, context)
-        if found is not None:
-            view = view.some(max_rows)
-            view._check(where)
+        if found is None:
+            return cls(model, None, requires, None, None)
+        weights = None if weight is None else checks.beside(weight, len(found), "weight")
+        if weights is not None:
+            checks.check_weight(weights)
+        contexts = None if context is None else checks.beside(context, len(found), "context")
+        view = cls(model, found, requires, weights, contexts).some(max_rows)
+        view._check(where)
         return view
 
     def holds(self, model: object, requires: Iterable[str]) -> bool:
@@ -201,7 +200,7 @@ class View:
         rows = engine.resident(self.rows, self.device)
         return self if rows is self._rows else self._with(rows, self.weight, self.context)
 
-    def beside(self, rows: Any, where: str = "x") -> "View":
+    def beside(self, rows: Data, where: str = "x") -> "View":
         """Other rows that the same model meets, checked like the first ones, without another dry run."""
         if isinstance(rows, View):
             return View.of(self.model, rows, where=where, requires=self.requires)

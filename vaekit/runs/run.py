@@ -19,6 +19,7 @@ from vaekit.runs.folder import DataAbout
 from vaekit.runs.reading import describe, records
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.saving import artifact
+from vaekit.traits import Data
 
 
 class Run:
@@ -137,11 +138,11 @@ class Run:
 
     # --- Questions ---------------------------------------------------------------------------------------------------
 
-    def _asked(self, rows: Any) -> Dataset:
+    def _asked(self, rows: Data) -> Dataset:
         """The rows of a question: a data set as it is, or what `rows` makes of anything else."""
         return rows if isinstance(rows, Dataset) else self.rows(rows)
 
-    def score(self, rows: Any, *, num_samples: int = 100, seed: int = 0, progress: bool = False) -> Table:
+    def score(self, rows: Data, *, num_samples: int = 100, seed: int = 0, progress: bool = False) -> Table:
         """log p(x) of each row in nats: columns `log_p`, `stderr` (Monte Carlo) and `ess`, float64.
 
         Args:
@@ -161,14 +162,14 @@ class Run:
         values = torch.stack([found.value, found.stderr, found.ess], dim=1).numpy()
         return Table(values, columns, rows.key, rows.row_keys)
 
-    def encode(self, rows: Any, *, mean: bool = True, seed: int = 0) -> Table:
+    def encode(self, rows: Data, *, mean: bool = True, seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ..."""
         rows, columns = self._asked(rows), element_names(View.of(self.model).latent_shape, "z")
         check_key(rows.key, columns)
         codes = self.model.encode(rows, mean=mean, generator=_generator(seed)).cpu().numpy()
         return Table(codes, columns, rows.key, rows.row_keys)
 
-    def reconstruct(self, rows: Any, *, mean: bool = True, seed: int = 0) -> Table:
+    def reconstruct(self, rows: Data, *, mean: bool = True, seed: int = 0) -> Table:
         """E[x'|z] at z = E[z|x] of each row, or draws throughout, in the units of the data, under their columns."""
         rows = self._asked(rows)
         columns = self._columns(rows.event_shape)

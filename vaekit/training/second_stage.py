@@ -20,7 +20,7 @@ from vaekit.models import VAE
 from vaekit.models.view import View
 from vaekit.priors import NormalMixture
 from vaekit.progress import track
-from vaekit.traits import PartTraits, told
+from vaekit.traits import Data, PartTraits, told
 
 _ROWS = 1024  # draws whose support is checked
 _HELD_OUT = 10  # one in so many draws chooses the best epoch
@@ -28,7 +28,7 @@ _HELD_OUT = 10  # one in so many draws chooses the best epoch
 
 def fit_prior(
     model: Any,
-    x: Any,
+    x: Data,
     prior: nn.Module | None = None,
     *,
     num_draws: int = 50_000,

@@ -19,6 +19,7 @@ from vaekit.training.callbacks import Callback, MetricsFile, progress_callback
 from vaekit.training.history import History
 from vaekit.training.loop import Loop
 from vaekit.training.settings import TrainerSettings
+from vaekit.traits import Data
 
 
 class Trainer(TrainerSettings):
@@ -63,10 +64,10 @@ class Trainer(TrainerSettings):
         self,
         model: Any,
         objective: Objective,
-        train: Any,
-        valid: Any = None,
+        train: Data,
+        valid: Data = None,
         *,
-        weight: Any = None,
+        weight: Data = None,
         run: str | Path | None = None,
         resume: bool = False,
     ) -> History:
@@ -147,7 +148,7 @@ def _signals(loop: Loop) -> Iterator[None]:
         yield
         return
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, frame: object) -> None:
         if loop.signal:
             raise KeyboardInterrupt
         loop.signal = signal.Signals(number).name
