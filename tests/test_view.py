@@ -210,6 +210,12 @@ def test_weights_that_are_none_are_refused(weight, error):
         View.of(model_with(None), table(), weight=weight)
 
 
+def test_weights_and_contexts_without_rows_are_refused():
+    for beside in ({"weight": torch.ones(3)}, {"context": torch.ones(3, 2)}):
+        with pytest.raises(ConfigError, match="belong to rows|needs given"):
+            View.of(model_with(None), **beside)
+
+
 WEIGHTED = [(name, make) for name, make in table_rows(OBJECTIVES)]
 
 

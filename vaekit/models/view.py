@@ -92,7 +92,7 @@ class View:
             context: what the model is conditioned on, shape (N, *C), or None.
 
         Raises:
-            ConfigError: if the model lacks a method, with a context also `given`.
+            ConfigError: if the model lacks a method (with a context also `given`), or weights or contexts have no rows.
             ShapeError: if the rows do not have the model's event shape.
             SupportError: if a value lies outside the support of the likelihood behind the transform.
             DataError: if there are no rows, or a value is NaN or infinite and not allowed to be.
@@ -108,6 +108,8 @@ class View:
         require(model, () if context is None else ("given",), "a context")
         found = None if rows is None else as_rows(rows)
         if found is None:
+            if weight is not None or context is not None:
+                raise ConfigError("weights and contexts belong to rows; hand the rows over as well")
             return cls(model, None, requires, None, None)
         weights = None if weight is None else checks.beside(weight, len(found), "weight")
         if weights is not None:
