@@ -233,7 +233,7 @@ def test_one_rule_writes_the_numbers_of_all_tables():
     assert [numbers.cell(nats, n) for n in (nats.value, nats.stderr, None)] == ["−1,234.57", "0.123", "–"]
     for unit, value, text, typeset in [
         ("rows", 2_000_000.0, "2000000", "2,000,000"),
-        ("draws", 4.21487, "4.21487", "4.21487"),
+        ("draws", 4.21487, "4.2", "4.2"),
         ("bits", 1.5, "1.5000", "1.5000"),
         ("", 0.25, "0.2500", "0.25"),
     ]:

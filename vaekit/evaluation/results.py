@@ -164,7 +164,7 @@ def nested(prefix: str, rows: Iterable[Result]) -> list[Result]:
 
 
 def written(row: Result, number: float | None, digits: int = 4, separator: str = "") -> str:
-    """One of the numbers of a row as text, by the one rule of all tables: "" where there is none, counts whole.
+    """One of the numbers of a row as text, by the one rule of all tables: "" for none, counts whole or with one decimal.
 
     Args:
         row: the row.
@@ -175,7 +175,7 @@ def written(row: Result, number: float | None, digits: int = 4, separator: str =
     if number is None:
         return ""
     if row.unit in _COUNTS:
-        return format(number, f"{separator}.0f" if number == int(number) else f"{separator}g")
+        return format(number, f"{separator}.{0 if number == int(number) else 1}f")
     return format(number, f"{separator}.{max(4, digits) if row.unit == 'bits' else digits}f")
 
 
