@@ -164,7 +164,7 @@ def nested(prefix: str, rows: Iterable[Result]) -> list[Result]:
 
 
 def written(row: Result, number: float | None, digits: int = 4, separator: str = "") -> str:
-    """One of the numbers of a row as text, by the one rule of all tables: "" for none, counts whole or with one decimal.
+    """One of the numbers of a row as text, by the one rule of all tables: "" for none, counts whole or to one decimal.
 
     Args:
         row: the row.
