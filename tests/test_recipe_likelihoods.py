@@ -9,6 +9,7 @@ import torch
 import vaekit as vk
 from vaekit import cli, likelihoods, networks
 from vaekit.data import Dataset
+from vaekit.errors import SupportError
 from vaekit.evaluation import log_marginal
 from vaekit.recipes import defaults
 from vaekit.saving import spec
@@ -17,8 +18,8 @@ TABLE = Dataset(np.random.default_rng(0).gamma(2.0, size=(30, 3)))
 BITS = Dataset(np.random.default_rng(0).integers(0, 2, (30, 3)).astype(np.uint8))
 IMAGES = Dataset(np.random.default_rng(0).integers(0, 256, (30, 1, 3, 3)).astype(np.uint8), value_range=(0, 255))
 
-CHAINS = [  # likelihood, and the transforms of a table, of bits and of 8-bit images
-    ("bernoulli", "Binarize", "", "Scale Binarize"),
+CHAINS = [  # likelihood, and the transforms of a table, of bits and of 8-bit images; None where the data are refused
+    ("bernoulli", None, "", "Scale Binarize"),
     ("bernoulli:grey=true", "", "", "Scale"),
     ("continuous-bernoulli", "", "", "Dequantize"),
     ("beta", "", "", "Dequantize"),
@@ -41,6 +42,11 @@ CHAINS = [  # likelihood, and the transforms of a table, of bits and of 8-bit im
 def test_the_transform_leads_into_the_support(name, table, bits, images):
     for data, expected in ((TABLE, table), (BITS, bits), (IMAGES, images)):
         head = defaults.make_likelihood(data, name)
+        if expected is None:
+            with pytest.raises(SupportError, match=r"transform=binarize .*|ContinuousBernoulli"):
+                defaults.make_transform(data, head, None)
+            assert type(defaults.make_transform(data, head, "binarize")).__name__ == "Binarize"
+            continue
         transform = defaults.make_transform(data, head, None)
         parts = [] if transform is None else getattr(transform, "transforms", [transform])
         assert " ".join(type(part).__name__ for part in parts) == expected, data
@@ -111,3 +117,42 @@ def test_counts_that_are_none_are_refused_with_the_way_out(tmp_path, capsys):
     assert "Poisson expects" in message
     assert "non-negative integers" in message
     assert "use a likelihood of real numbers: Normal" in message.replace("\n", " ")
+
+
+def test_grey_numbers_are_no_bits_unless_that_is_asked_for(tmp_path, capsys):
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).random((60, 5)))
+    arguments = ["fit", str(tmp_path / "grey.npy"), "-o", str(tmp_path / "run"), "likelihood=bernoulli"]
+    fast = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off"]
+    assert cli.run([*arguments, *fast]) == 1
+    err = capsys.readouterr().err
+    assert "transform=binarize" in err
+    assert "ContinuousBernoulli" in err
+    assert not (tmp_path / "run").exists()
+    assert cli.run([*arguments, "transform=binarize", *fast, "--quiet"]) == 0
+    chosen = "likelihood Bernoulli; transform of the data: Binarize; bits are drawn from the values"
+    assert capsys.readouterr().err == f"{chosen}; log p(x) will be a mass\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            [],
+            "likelihood Bernoulli; transform of the data: Scale, then Binarize; bits are drawn from the values; "
+            "log p(x) will be a mass",
+        ),
+        (
+            ["likelihood=normal"],
+            "likelihood Normal; transform of the data: Dequantize, then Standardize; "
+            "log p(x) will be a bound on a mass",
+        ),
+        (
+            ["likelihood=bernoulli:grey=true"],
+            "likelihood Bernoulli; transform of the data: Scale; log p(x) will be no density",
+        ),
+    ],
+)
+def test_each_fit_says_which_transform_it_chose_and_what_log_p_will_be(tmp_path, capsys, settings, line):
+    arguments = ["fit", "digits", "-o", str(tmp_path / "run"), "max_epochs=1", "hidden=4", "latent_dim=2", *settings]
+    assert cli.run([*arguments, "compile=off"]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == line

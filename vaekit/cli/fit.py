@@ -79,6 +79,7 @@ def fit(
         size=size,
         data_dir=data_dir,
         progress=not quiet,
+        announce=lambda line: print(line, file=sys.stderr),
     )
     if history is None:
         print(f"{output} is finished already; nothing to do", file=sys.stderr)

@@ -29,7 +29,7 @@ def evaluate(
 ) -> None:
     """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
     from vaekit import evaluation
-    from vaekit.evaluation.results import title, written
+    from vaekit.evaluation.results import title, with_article, written
 
     fitted = open_run(run)
     dataset = data.of(fitted)
@@ -52,7 +52,7 @@ def evaluate(
     cells = [(r.label, *(written(r, n) for n in (r.value, r.stderr, r.sampling_stderr))) for r in results.table]
     print_table(cells, ("nats per row", "mean", "Monte Carlo error", "error over rows"))
     num_rows = results["num_points"].value or 0
-    print(f"{num_rows:.0f} rows of {dataset.name}; log p is {_with_article(results.quantity)}.")
+    print(f"{num_rows:.0f} rows of {dataset.name}; log p is {with_article(results.quantity)}.")
     for row in results.reasons:
         print(f"not done: {row.name}: {row.reason}")
     for finding in results.findings:
@@ -106,13 +106,10 @@ def compare(
         for d in found.differences
     ]
     print_table(pairs, ("paired difference", "mean", "standard error", "p-value", "better"))
+    from vaekit.evaluation.results import with_article
+
     quantity = next(iter(found.estimates.values())).quantity
-    print(f"{len(dataset)} rows of {dataset.name}, K = {num_samples}; log p is {_with_article(quantity)}.")
-
-
-def _with_article(quantity: str) -> str:
-    """The quantity in a sentence: "a density", "no density"."""
-    return quantity if quantity.startswith("no ") else f"a {quantity}"
+    print(f"{len(dataset)} rows of {dataset.name}, K = {num_samples}; log p is {with_article(quantity)}.")
 
 
 def _split(arguments: list[str]) -> tuple[list[Path], str | None]:

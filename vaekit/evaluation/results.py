@@ -179,6 +179,11 @@ def written(row: Result, number: float | None, digits: int = 4, separator: str =
     return format(number, f"{separator}.{max(4, digits) if row.unit == 'bits' else digits}f")
 
 
+def with_article(quantity: str) -> str:
+    """What log p is, in a sentence: "a density", "no density"."""
+    return quantity if quantity.startswith("no ") else f"a {quantity}"
+
+
 def title(finding: Result) -> str:
     """The name of a finding in words: "posterior collapse"."""
     return finding.name.removeprefix(_FINDINGS).replace("_", " ")

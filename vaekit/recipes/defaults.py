@@ -11,6 +11,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset, kinds
 from vaekit.distributions import element_support
 from vaekit.distributions.base import hooks
+from vaekit.errors import SupportError
 from vaekit.models.rows import as_rows, as_tensor
 from vaekit.saving import spec
 
@@ -38,6 +39,12 @@ def _default_chain(data: Dataset, head: ConditionalDistribution) -> str:
     support = element_support(likelihood)
     is_density = (hooks(likelihood).quantity or "density") == "density"
     if support is constraints.boolean:
+        if kind.into_bits is None:
+            raise SupportError(
+                f"a likelihood of bits expects x in {{0, 1}}, and {data.name!r} holds other numbers. For grey values "
+                "in [0, 1] take likelihood=continuous-bernoulli (ContinuousBernoulli), a density. Or write "
+                "transform=binarize to draw bits, with the values as their probabilities; log p is then that of bits."
+            )
         chain = kind.into_bits
     elif not (support.is_discrete or is_density):  # grey values as if bits
         chain = kind.into_unit_interval

@@ -1,12 +1,14 @@
 """Fitting a model to data and saving it as a run."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vaekit import data, engine, recipes
 from vaekit.errors import TrainingError
+from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
 from vaekit.runs.folder import (
     SETTINGS,
@@ -26,6 +28,8 @@ from vaekit.saving import artifact, spec
 from vaekit.saving.files import write_atomically
 from vaekit.training import History
 from vaekit.training.checkpoint import remove_checkpoint
+from vaekit.traits import ModelTraits, told
+from vaekit.transforms import Binarize, Compose
 
 
 def fit(
@@ -41,6 +45,7 @@ def fit(
     size: int | None = None,
     data_dir: str | Path | None = None,
     progress: bool = True,
+    announce: Callable[[str], object] | None = None,
 ) -> History | None:
     """Fit a model to data and save it: what `vaekit fit` does.
 
@@ -57,6 +62,8 @@ def fit(
         size: side to which the images of a folder are resized.
         data_dir: where named sets are looked for first.
         progress: whether to report on stderr.
+        announce: called once before training with a line that says which likelihood and transform the data got, and
+            what log p will be.
 
     Returns:
         The history, or None where the run was finished already.
@@ -87,6 +94,8 @@ def fit(
     engine.resolve_device(wanted.device)
     seen = View.of(plan.model, train, where="train")
     views = seen, seen.beside(held_out, "valid")
+    if announce is not None:
+        announce(_choices(plan, seen))
     create(folder)
     clear(folder)
     remembered = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
@@ -99,6 +108,16 @@ def fit(
         settle(folder)
     remove_checkpoint(folder)
     return history
+
+
+def _choices(plan: recipes.Plan, view: View) -> str:
+    """Likelihood, transform, and what log p will be, in a line."""
+    transform = view.transform
+    steps = [] if transform is None else transform.transforms if isinstance(transform, Compose) else [transform]
+    names = ", then ".join(type(step).__name__ for step in steps) or "none"
+    words = f"likelihood {type(told(ModelTraits, plan.model).decoder.head).__name__}; transform of the data: {names}"
+    bits = "; bits are drawn from the values" if any(isinstance(step, Binarize) for step in steps) else ""
+    return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
 
 
 def _trained(

@@ -51,7 +51,7 @@ class Kind(ABC):
     Attributes:
         name: What a data set, and the settings of a run, call it.
         value_range: Least and greatest value of rows from a file that says nothing of itself; None for real numbers.
-        into_bits: Transforms before a likelihood of bits.
+        into_bits: Transforms before a likelihood of bits; None where the values are none, and no probabilities of any.
         into_unit_interval: Transforms before a likelihood of grey values that counts them as if they were bits.
         into_reals: Transforms before a density: what spreads integers over intervals.
         picture: How a row is shown: as a tile of pixels, or column by column.
@@ -59,7 +59,7 @@ class Kind(ABC):
 
     name: str
     value_range: tuple[float, float] | None = None
-    into_bits: tuple[str, ...] = ("binarize",)
+    into_bits: tuple[str, ...] | None = None
     into_unit_interval: tuple[str, ...] = ()
     into_reals: tuple[str, ...] = ()
     picture: Picture = "columns"
