@@ -517,3 +517,28 @@ def test_a_code_that_carries_something_is_not_warned_of():
         model, objective, x
     )
     assert watch.active_units[-1] == 2
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_weights_that_are_kept_are_the_best_or_the_last(keep):
+    """Without the KL the bound, which counts it, falls again after some epochs."""
+    seen = []
+
+    class Notes(Callback):
+        def on_epoch_end(self, loop, record):
+            seen.append([p.detach().clone() for p in loop.model.parameters()])
+
+    with vk.engine.seeded(0):
+        model, _ = vk.presets.vae((3,), latent_dim=2, hidden=(4,), likelihood="normal")
+        x = torch.randn(60, 3)
+    settings = {"max_epochs": 30, "batch_size": 10, "learning_rate": 0.03, "compile": "off", "progress": False}
+    trainer = Trainer(**settings, keep=keep, callbacks=[Notes()])
+    history = trainer.fit(model, vk.objectives.ELBO(beta=0.0), x[:40], x[40:])
+    assert history.best_epoch < 30
+    kept = seen[history.best_epoch - 1] if keep == "best" else seen[-1]
+    assert all(torch.equal(a, b) for a, b in zip(kept, model.parameters(), strict=True))
+
+
+def test_what_is_kept_is_one_of_two():
+    with pytest.raises(ConfigError, match="keep is one of best, last; got 'first'"):
+        Trainer(keep="first")

@@ -87,5 +87,7 @@ def fit(
     if json_:
         print_json(result)
     else:
-        best = ", ".join(f"{key} {value:.2f}" for key, value in result["best"].items() if key.startswith("valid_"))
-        print(f"{output}: {result['epochs']} epochs, best epoch {result['best_epoch']}: {best} (nats)")
+        kept = result["kept"]
+        which = f"best epoch {result['best_epoch']}" if kept == result["best"] else "weights of the last one"
+        bounds = ", ".join(f"{key} {value:.2f}" for key, value in kept.items() if key.startswith("valid_"))
+        print(f"{output}: {result['epochs']} epochs, {which}: {bounds} (nats)")

@@ -108,7 +108,8 @@ def _trainer(settings: Settings, num_rows: int, progress: bool) -> Trainer:
 
     return Trainer(
         max_epochs=max_epochs,
-        patience=settings.patience or max(10, max_epochs // 5),
+        patience=settings.patience or (None if settings.keep == "last" else max(10, max_epochs // 5)),
+        keep=settings.keep,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         precision=settings.precision,

@@ -31,8 +31,9 @@ class Settings(BaseModel):
     compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile of the loss")
     device: str = Field("auto", description="auto, cpu, cuda, ...")
     patience: int | None = Field(
-        None, ge=1, description="epochs without a better bound; default: a fifth of max_epochs"
+        None, ge=1, description="epochs without a better bound; default: a fifth of max_epochs; none with keep=last"
     )
+    keep: Literal["best", "last"] = Field("best", description="weights of the best validation bound, or the last ones")
     checkpoint_every: int | None = Field(None, ge=1, description="epochs between checkpoints; default: ten seconds")
 
     @field_validator("hidden", mode="before")

@@ -25,15 +25,14 @@ def records(run: str | Path) -> list[dict[str, float]]:
 
 
 def outcome(run: str | Path) -> dict[str, Any]:
-    """What became of a run: epochs, the best one and its record."""
+    """What became of a run: epochs, the best one and its record, and the record of the one whose weights were kept."""
     about = artifact.read_config(run).metadata
     epochs = records(run)
     best_epoch = about.get("best_epoch") or len(epochs)
     best = epochs[best_epoch - 1] if 0 < best_epoch <= len(epochs) else {}
-    keys = ("finished", "stopped_early", "seconds")
-    return {"run": str(run), "epochs": len(epochs), "best_epoch": best_epoch, "best": best} | {
-        key: about.get(key) for key in keys
-    }
+    is_last = (about.get("settings") or {}).get("keep") == "last" and epochs
+    found = {"epochs": len(epochs), "best_epoch": best_epoch, "best": best, "kept": epochs[-1] if is_last else best}
+    return {"run": str(run), **found, **{key: about.get(key) for key in ("finished", "stopped_early", "seconds")}}
 
 
 def describe(run: str | Path, config: artifact.Config) -> dict[str, Any]:

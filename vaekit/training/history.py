@@ -17,7 +17,8 @@ class History:
 
     Attributes:
         records: one dict per epoch.
-        best_epoch: the epoch whose weights were kept, counted from 1; None where no validation data were given.
+        best_epoch: the epoch of the best validation bound, counted from 1, whose weights were kept unless the last ones
+            were asked for; None where no validation data were given.
         interrupted: the name of the signal that stopped training, or None.
         stopped_early: whether patience ran out.
         engine: how it was computed: `precision` inside networks; `compile` as asked for, and `compiled_at`, the step

@@ -186,8 +186,8 @@ class Loop:
             self.stop = self.history.stopped_early = True
 
     def restore_best(self) -> None:
-        """Put the best weights back into the model; without validation data the last ones stay."""
-        if self.best_weights is not None and self.history.best_epoch is not None:
+        """Put the best weights back into the model; without validation data, or where asked, the last ones stay."""
+        if self.settings.keep == "best" and self.best_weights is not None and self.history.best_epoch is not None:
             self.model.load_state_dict(self.best_weights)
 
     # --- Checkpoints -------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from vaekit.errors import ConfigError
 from vaekit.training.callbacks import Callback
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
+Keep = Literal["best", "last"]
 SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
 
 ORDER, NOISE, VALID, INITIAL = 1, 2, 3, 4
@@ -42,6 +43,7 @@ class TrainerSettings:
     callbacks: Sequence[Callback] = ()
     progress: bool = True
     checkpoint_every: int | None = None
+    keep: Keep = "best"
 
     def __post_init__(self) -> None:
         if int(self.seed) != self.seed:
@@ -56,6 +58,7 @@ class TrainerSettings:
             raise ConfigError(f"learning_rate is positive; got {self.learning_rate}")
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"patience is at least 1, or None; got {self.patience}")
+        engine.check_choice("keep", self.keep, get_args(Keep))
         engine.check_precision(self.precision)
         engine.check_compile(self.compile)
 

@@ -47,6 +47,8 @@ class Trainer(TrainerSettings):
         progress: whether to report on stderr.
         checkpoint_every: epochs between checkpoints, for `fit(..., run=)`; None writes one at the end of an epoch when
             the last one is ten seconds old.
+        keep: whose weights the model has in the end: "best", those of the best validation bound at beta = 1, or "last",
+            for experiments that this choice would hide, such as training without the KL.
 
     Raises:
         ConfigError: for a setting that cannot be.
@@ -71,7 +73,7 @@ class Trainer(TrainerSettings):
         run: str | Path | None = None,
         resume: bool = False,
     ) -> History:
-        """Train; with `valid`, leave the model with the weights of the best validation bound (at beta = 1).
+        """Train; with `valid`, leave the model with the weights of the best validation bound (at beta = 1); see `keep`.
 
         A signal (Ctrl-C, SIGTERM) ends training after the current step: a checkpoint is written, the best weights are
         put back, and then KeyboardInterrupt or SystemExit(143) is raised; at an interactive prompt `fit` returns
