@@ -12,7 +12,7 @@ from vaekit.evaluation.weights import FEWEST_DRAWS, tail_length, widest_spread
 MANY_UNRELIABLE = 0.1
 """The share of unreliable points from which on a mean is to be read as a bound: the noise of the tail index alone marks
 one or two in a hundred."""
-_HEAVY_TAIL, _LARGE_STDERR, _NEGLIGIBLE_STDERR, _EQUAL = 0.5, 1 / 3, 1e-3, 1e-4
+_HEAVY_TAIL, _LARGE_STDERR, _NEGLIGIBLE_STDERR, _EQUAL = 0.5, 1 / 3, 1e-3, 2e-5
 _FEWEST_OF_TAIL = 100  # draws, below which the tail index marks good rows as often as bad ones
 
 NOT_A_NUMBER = "some of its numbers are NaN or infinite"
@@ -86,7 +86,7 @@ class Estimate:
         Importance weights are not believed where
 
         - `doubts` say so;
-        - they differ, and are fewer than 10;
+        - they differ, and are fewer than 12;
         - their tail is so heavy that they have no variance: k > 1/2, by more than 1.28 standard errors of k;
         - their spread is beyond `weights.widest_spread`;
         - their spread is not known, as that of chains, and the relative error of their mean exceeds 1/3.

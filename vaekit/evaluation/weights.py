@@ -168,18 +168,21 @@ def _index(largest: Tensor) -> Tensor:
     return result
 
 
-FEWEST_DRAWS = 10
+FEWEST_DRAWS = 12
 """K from which on draws can tell the standard error of their own row: chosen by its measured coverage, as are the
 constants below (`docs/evaluation.md` has the table)."""
 _MOST_KEPT = 512
+_TAPER = 10  # draws, beyond which corrections for few of them fade
 
 
-class UpperSpread:
-    r"""The variance of the log-weights above their median, per row, from at most the first 512 draws.
+class Spread:
+    r"""How widely the weights lie around their median, per row, from at most the first 512 draws.
 
-    Only the large weights matter for a mean, so that the lower half is left out: for normal log-weights
-    \( 2 E[(\log w - m)_+^2] \) is their variance. Where the tenth that is largest is spread more widely than this, the
-    result moves towards the spread of the tenth, the less the more draws there are.
+    `variance` is that of the log-weights above the median. Only the large weights matter for a mean, so that the lower
+    half is left out: for normal log-weights \( 2 E[(\log w - m)_+^2] \) is their variance. Where the tenth that is
+    largest is spread more widely than this, the result moves towards the spread of the tenth, the less the more draws
+    there are. `below` is the relative variance of the weights below the median: where most weights are about equal and
+    few are small, few draws miss those.
 
     Args:
         num_rows: N.
@@ -188,10 +191,12 @@ class UpperSpread:
     Attributes:
         variance: shape (N,), nats squared, known when the draws of that row have been added; NaN for one draw, and
             where half of the weights are 0.
+        below: shape (N,), likewise.
     """
 
     def __init__(self, num_rows: int, num_samples: int) -> None:
         self.variance = torch.full((num_rows,), math.nan, dtype=torch.float64)
+        self.below = torch.full_like(self.variance, math.nan)
         self.num_samples, self.size = num_samples, min(num_samples, _MOST_KEPT)
         self._kept: list[Tensor] = []
         self._count = 0
@@ -202,20 +207,22 @@ class UpperSpread:
         if missing and self.size > 1:
             self._kept.append(log_weights[:missing].double().cpu())
             if len(log_weights) >= missing:
-                self.variance[rows] = _upper_variance(torch.cat(self._kept), self.num_samples)
+                self.variance[rows], self.below[rows] = _spread(torch.cat(self._kept), self.num_samples)
                 self._kept = []
         self._count = (self._count + len(log_weights)) % self.num_samples
 
 
-def _upper_variance(log_weights: Tensor, num_samples: int) -> Tensor:
-    """The variance above the median, shape (B,), of log-weights of shape (K', B)."""
+def _spread(log_weights: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
+    """`variance` and `below`, shape (B,) each, of log-weights of shape (K', B)."""
     ordered = log_weights.sort(0).values
     size, median = len(ordered), _quantile(ordered, 0.5)
     variance = 2 * (ordered - median).clamp(min=0).square().sum(0) / (size - 1)
+    below = 2 * torch.expm1((ordered - median).clamp(max=0)).square().sum(0) / (size - 1)
     # The mean excess over the 90% quantile is 0.4735 standard deviations of a normal distribution.
     excess = (ordered - _quantile(ordered, 0.9)).clamp(min=0).mean(0) / 0.1
     of_tenth = (excess / 0.4735).square()
-    return variance + (of_tenth - variance).clamp(min=0) * math.sqrt(min(1.0, FEWEST_DRAWS / num_samples))
+    tapered = math.sqrt(min(1.0, _TAPER / num_samples))
+    return variance + (of_tenth - variance).clamp(min=0) * tapered, below
 
 
 def _quantile(ordered: Tensor, share: float) -> Tensor:
@@ -228,16 +235,16 @@ def log_normal_stderr(variance: Tensor, num_samples: int) -> Tensor:
     r"""Root mean square error of \( \log \bar w \), shape (N,), for K normal log-weights of an estimated variance.
 
     The mean of log-normal weights is about log-normal again (Fenton 1960): its log has the variance
-    \( s^2 = \log(1 + (e^v - 1) / K) \) and lies \( s^2 / 2 \) too low. The bias counts twice, as the median lies lower
-    still, and v grows by \( 1.75 v^2 / K \), because few draws see too little of it more often than too much.
+    \( s^2 = \log(1 + (e^v - 1) / K) \) and lies \( s^2 / 2 \) too low. That bias counts 1.8 times, as the median lies
+    lower still, and v grows by \( 25 v^2 / K^2 \), because few draws see too little of it more often than too much.
     """
-    v = (variance + 1.75 * variance.square() / num_samples).clamp(max=100)
+    v = (variance + 25 * (variance / num_samples).square()).clamp(max=100)
     s2 = torch.log1p(torch.expm1(v) / num_samples)
-    return (s2 + s2.square()).sqrt()
+    return (s2 + 0.8 * s2.square()).sqrt()
 
 
 def widest_spread(num_samples: int) -> float:
-    """The largest `UpperSpread.variance`, up to which `Weights.stderr` covers what it says.
+    """The largest `Spread.variance`, up to which `Weights.stderr` covers what it says.
 
     With few draws a wide spread makes a wide interval that covers. With many the delta method promises much, and the
     log-normal law too little; from a variance of 2.8 on neither holds up to K = 100,000.
@@ -262,7 +269,7 @@ class Weights:
     def __init__(self, num_rows: int, num_samples: int) -> None:
         self.num_samples = num_samples
         self.sums, self.tails = WeightSums(num_rows), TailIndex(num_rows, num_samples)
-        self.spreads = UpperSpread(num_rows, num_samples)
+        self.spreads = Spread(num_rows, num_samples)
 
     def add(self, rows: slice, log_weights: Tensor) -> None:
         """Add draws of some rows: log w of shape (K', B)."""
@@ -274,14 +281,16 @@ class Weights:
     def stderr(self) -> Tensor:
         """Standard error of the log of the mean weight, shape (N,); NaN for one draw.
 
-        It is that of the delta method, or of `log_normal_stderr` where that is larger, times the factor of Student's t.
-        Below 10 draws, and beyond `widest_spread`, it is that of the delta method alone, which is not to be believed.
+        It is that of the delta method, with a correction for small weights that few draws miss, or of
+        `log_normal_stderr` where that is larger, times the factor of Student's t.
+        Below 12 draws, and beyond `widest_spread`, it is that of the delta method alone, which is not to be believed.
         """
         k, variance = self.num_samples, self.spreads.variance
         delta = self.sums.log_mean_stderr(k)
         if k < FEWEST_DRAWS:
             return delta
-        both = _student(k) * torch.maximum(delta, log_normal_stderr(variance, k))
+        missed = (self.spreads.below / k - delta.square()).clamp(min=0) * min(1.0, _TAPER / k)
+        both = _student(k) * torch.maximum((delta.square() + missed).sqrt(), log_normal_stderr(variance, k))
         return torch.where(variance <= widest_spread(k), both, delta)
 
     def terms(self) -> dict[str, Tensor]:
