@@ -8,6 +8,7 @@ from torch.distributions import LowRankMultivariateNormal, MultivariateNormal
 
 from vaekit import kl, posteriors, priors
 from vaekit.distributions import LowRankNormal, Normal, Product
+from vaekit.distributions.links import to_scale
 from vaekit.errors import ConfigError
 
 F64 = torch.float64
@@ -93,3 +94,69 @@ def test_settings_that_make_no_sense_are_refused():
         posteriors.LowRankNormal(3, rank=0)
     with pytest.raises(ConfigError, match="Laplace expects scale in exp, softplus; got 'log-variance'"):
         posteriors.Laplace(3, scale="log-variance")
+
+
+LINKS = {
+    "log-variance": (lambda v: torch.exp(0.5 * v), 0.5),
+    "exp": (torch.exp, 1.0),
+    "softplus": (torch.nn.functional.softplus, 1.0),
+    "softplus-variance": (lambda v: torch.nn.functional.softplus(v).sqrt(), 0.5),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", LINKS)
+def test_scales_do_not_underflow(kind, dtype):
+    """The variance stays a normal number, log sigma keeps its slope, and ordinary scales are those of the formula."""
+    link, slope = LINKS[kind]
+    far = torch.tensor([-1e30, -3000.0, -800.0], dtype=dtype, requires_grad=True)
+    scale = to_scale(far, kind)
+    assert (scale.square() >= torch.finfo(dtype).tiny).all()
+    assert (scale < 1e-18).all()
+    (gradient,) = torch.autograd.grad(scale.log().sum(), far)
+    torch.testing.assert_close(gradient, torch.full_like(gradient, slope))
+    ordinary = torch.linspace(-40, 20, 500, dtype=dtype, requires_grad=True)
+    assert torch.equal(to_scale(ordinary, kind), link(ordinary))
+    gradients = [torch.autograd.grad(f(ordinary).sum(), ordinary)[0] for f in (link, lambda v: to_scale(v, kind))]
+    assert torch.equal(*gradients)
+    assert torch.isnan(to_scale(torch.tensor([torch.nan], dtype=dtype), kind)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(posteriors.DiagonalNormal(2, scale=kind) for kind in LINKS),
+        *(posteriors.Laplace(2, scale=kind) for kind in ("exp", "softplus")),
+        posteriors.LowRankNormal(2, rank=1),
+    ],
+    ids=str,
+)
+def test_posteriors_of_the_least_scale_have_numbers_and_gradients(head, dtype):
+    """With mean 0 the draws are exact: log q = -log sigma + const for each dimension, whatever the scale."""
+    params = torch.zeros(3, *head.param_shape, dtype=dtype)
+    params[:, 1] = -3000.0
+    params.requires_grad_()
+    q = head(params)
+    torch.manual_seed(0)
+    log_prob = q.log_prob(q.rsample())
+    divergence = kl.kl_divergence(q, _standard(dtype))
+    assert torch.isfinite(log_prob).all()
+    assert (log_prob > 2 * 40).all()
+    assert torch.isfinite(divergence).all()
+    (gradient,) = torch.autograd.grad(divergence.sum(), params)
+    assert torch.isfinite(gradient).all()
+    assert (gradient[:, 1] < -0.4).all(), "the divergence widens q again"
+
+
+def _standard(dtype):
+    return Product(Normal(torch.zeros(2, dtype=dtype), torch.ones(2, dtype=dtype)), 1)
+
+
+def test_one_row_without_numbers_leaves_the_others_theirs():
+    params = torch.zeros(2, *posteriors.LowRankNormal(3, rank=1).param_shape)
+    params[0, 2] = torch.nan
+    q = posteriors.LowRankNormal(3, rank=1)(params)
+    log_prob = q.log_prob(torch.zeros(3))
+    assert torch.isnan(log_prob[0])
+    assert torch.isfinite(log_prob[1])

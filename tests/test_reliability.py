@@ -9,8 +9,9 @@ from torch.distributions import MultivariateNormal, Normal
 
 from vaekit.distributions import Product
 from vaekit.errors import UnreliableEstimateWarning
-from vaekit.evaluation import bias_trend, iwae, log_marginal
-from vaekit.evaluation.weights import TailIndex, generalized_pareto_index, tail_length
+from vaekit.evaluation import bias_trend, elbo, iwae, log_marginal
+from vaekit.evaluation.estimate import HEAVY, LARGE, NO_MASS, NOT_A_NUMBER, SPREAD, TOO_FEW, UNRESOLVED
+from vaekit.evaluation.weights import Spread, TailIndex, Weights, generalized_pareto_index, tail_length
 
 
 class Shifted:
@@ -34,6 +35,21 @@ class Shifted:
 
     def log_prob(self, x):
         return MultivariateNormal(torch.zeros(1).double(), 2 * torch.eye(1).double()).log_prob(x)
+
+
+class Widened(Shifted):
+    """q has the exact posterior's mean and its variance times a factor: log w is a multiple of chi-squared(1)."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def posterior(self, x):
+        return Product(Normal(x / 2, torch.full_like(x, math.sqrt(0.5 * self.factor))), 1)
+
+
+SHAPES = {f"variance {variance:g}": Shifted(variance) for variance in (0.25, 1.0, 2.0, 4.0, 9.0)}
+WIDE = {f"{factor:g} times as wide": Widened(factor) for factor in (1.5, 4.0)}
+WITHIN_A_NAT = [*list(SHAPES)[:3], *WIDE]
 
 
 def seeded(seed=0):
@@ -124,3 +140,136 @@ def test_bias_trend_rises_to_log_p_like_the_variance_over_2k():
     one = iwae(model, x, num_samples=1000, generator=seeded())
     torch.testing.assert_close(trend[1000].value, one.value)
     torch.testing.assert_close(trend[1000].stderr, one.stderr)
+
+
+def judged(name, k, num_rows=2000, seed=1):
+    """Coverage of the 95% intervals of rows without a warning (NaN where those are at most 2 in 100), share warned."""
+    model, x = (SHAPES | WIDE)[name], torch.full((num_rows, 1), 0.7, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnreliableEstimateWarning)
+        estimate = log_marginal(model, x, num_samples=k, generator=seeded(seed))
+    covered = (estimate.value - model.log_prob(x[:1])).abs() < 1.96 * estimate.stderr
+    bad = estimate.unreliable
+    few = int((~bad).sum()) <= 0.02 * num_rows
+    return math.nan if few else float(covered[~bad].double().mean()), float(bad.double().mean())
+
+
+@pytest.mark.parametrize("k", [2, 5, 12, 24, 100])
+@pytest.mark.parametrize("name", ["variance 0.25", "variance 1", "variance 4", "4 times as wide"])
+def test_rows_without_a_warning_are_covered(name, k):
+    covered, warned = judged(name, k)
+    assert math.isnan(covered) or 0.92 <= covered <= 0.98
+    assert warned == (
+        pytest.approx(1, abs=0.001) if k < 12 else pytest.approx(0, abs=0.1 if name in WITHIN_A_NAT else 1)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [2, 3, 5, 10, 12, 15, 20, 24, 25, 50, 100, 1000, 10_000])
+@pytest.mark.parametrize("name", [*SHAPES, *WIDE])
+def test_rows_without_a_warning_are_covered_for_any_number_of_draws(name, k):
+    covered, warned = judged(name, k)
+    assert math.isnan(covered) or 0.925 <= covered <= 0.975  # half a percent is the error of 2,000 rows
+    assert warned <= 0.1 or k < 100 or name not in WITHIN_A_NAT
+
+
+def test_spread_does_not_depend_on_the_blocks_and_is_the_variance_of_normal_log_weights():
+    log_weights = 1.5 * torch.randn(2000, 6, generator=seeded(), dtype=torch.float64)
+    whole, parts = Spread(6, 2000), Spread(6, 2000)
+    whole.add(slice(0, 6), log_weights)
+    for rows in (slice(0, 4), slice(4, 6)):
+        for part in log_weights[:, rows].split([100, 1, 1899]):
+            parts.add(rows, part)
+    torch.testing.assert_close(whole.variance, parts.variance, rtol=0, atol=0)
+    torch.testing.assert_close(whole.below, parts.below, rtol=0, atol=0)
+    assert float(whole.variance.mean()) == pytest.approx(2.25, rel=0.1)
+    assert torch.isnan(Spread(3, 1).variance).all()
+
+
+class Broken(Shifted):
+    """log p(x|z) of each row is what `values` says, whatever z is, or of half of the draws where `half` is set."""
+
+    def __init__(self, *values, half=False):
+        super().__init__(1.0)
+        self.values, self.half = torch.tensor(values, dtype=torch.float64), half
+
+    def likelihood(self, z):
+        return Fixed(super().likelihood(z), self.values, (z[..., 0] > 0) & self.half)
+
+
+class Fixed(Product):
+    """A product of normals whose log-density is given, but for some places where it is that of the normals."""
+
+    def __init__(self, own, values, kept):
+        super().__init__(own.base, own.event_ndims)
+        self.values, self.kept = values, kept
+
+    def log_prob(self, value):
+        own = super().log_prob(value)
+        return torch.where(self.kept, own, self.values) if own.shape[-1:] == self.values.shape else own
+
+
+@pytest.mark.parametrize(("k", "half"), [(1, False), (5, False), (50, False), (200, False), (50, True), (200, True)])
+def test_rows_without_a_number_are_unreliable_and_say_why(k, half):
+    """NaN or +inf among the weights: NaN; no mass at any draw: -inf. The other rows keep their numbers."""
+    inf, x = math.inf, torch.full((4, 1), 0.7, dtype=torch.float64)
+    model = Broken(math.nan, inf, -inf, -2.0, half=half)
+    found = log_marginal(model, x, num_samples=k, generator=seeded(3))
+    assert torch.isnan(found.value[:2]).all()
+    assert math.isfinite(found.value[2]) if half else found.value[2] == -inf
+    assert math.isfinite(found.value[3])
+    lost = ~torch.isfinite(found.value)
+    assert found.unreliable[lost].all()
+    reasons = [NO_MASS if value == -inf else NOT_A_NUMBER for value in found.value[lost].tolist()]
+    assert [text for text, bad in zip(found.reason, lost.tolist(), strict=True) if bad] == reasons
+    if not half:
+        assert found.reason[:3] == (NOT_A_NUMBER, NOT_A_NUMBER, NO_MASS)
+        assert torch.isnan(found.max_weight[2])
+        lower = elbo(model, x, num_samples=k, generator=seeded())
+        assert lower.unreliable.tolist() == [True, True, True, False]
+    assert found.summary()["reasons"] == {text: int(rows.sum()) for text, rows in found.reasons.items()}
+
+
+@pytest.mark.parametrize(("model", "k", "reason"), [(Shifted(1.0), 5, TOO_FEW), (Shifted(9.0), 5000, SPREAD)])
+def test_rows_that_are_not_to_be_believed_say_why(model, k, reason):
+    found = iwae(model, torch.full((5, 1), 0.7, dtype=torch.float64), num_samples=k, generator=seeded())
+    assert reason in found.reasons
+    assert found.reasons[reason].all()
+
+
+def test_a_heavy_tail_says_so():
+    """q of a tenth of the variance: weights without a variance, since the density of q falls so fast."""
+    found = iwae(Widened(0.1), torch.full((50, 1), 0.7, dtype=torch.float64), num_samples=2000, generator=seeded())
+    assert float(found.reasons[HEAVY].double().mean()) > 0.5
+
+
+def test_half_of_the_draws_without_mass_leave_the_old_rule():
+    weights = Weights(1, 20)
+    log_weights = torch.full((20, 1), -math.inf, dtype=torch.float64)
+    log_weights[0] = 1.0
+    weights.add(slice(0, 1), log_weights)
+    found = iwae(Shifted(0.0), torch.zeros(1, 1, dtype=torch.float64), num_samples=20)
+    odd = type(found)(
+        value=weights.sums.log_mean(20),
+        stderr=weights.stderr(),
+        num_samples=20,
+        method="iwae",
+        quantity="density",
+        terms=weights.terms(),
+        **weights.summary(),
+    )
+    assert odd.reason == (LARGE,)
+    assert float(odd.stderr) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_draws_that_differ_by_rounding_alone_are_not_believed(dtype):
+    class Point(Shifted):
+        def posterior(self, x):
+            scale = torch.full_like(x, 1e-19 if x[0] > 0 else 0.5)
+            return Product(Normal(x + 1, scale.to(dtype)), 1)
+
+    x = torch.tensor([[0.5]], dtype=dtype)
+    found = log_marginal(Point(1.0), x, num_samples=100, generator=seeded())
+    assert found.reason == (UNRESOLVED,)
+    assert UNRESOLVED not in log_marginal(Point(1.0), -x, num_samples=100, generator=seeded()).reasons

@@ -155,6 +155,32 @@ def test_every_command_takes_a_key_of_another_name(folder, capsys):
     assert "name" in capsys.readouterr().err
 
 
+def test_rows_without_a_number_are_reported(folder, run, capsys):
+    """Two of 60 rows lie beyond float32: exit 0, how many and which on stderr; all of them: exit 1."""
+    far = X.copy()
+    far[[3, 50]] = 1e36
+    for name, x in (("some", far), ("all", np.full_like(X, 1e36)), ("none", X)):
+        pyarrow.csv.write_csv(pa.table({"id": NAMES, "a": x[:, 0], "b": x[:, 1], "c": x[:, 2]}), folder / f"{name}.csv")
+        arguments = ["score", folder / "run", folder / f"{name}.csv", "-o", folder / "s.npy", "--num-samples", 20]
+        code = cli.run([*map(str, arguments)])
+        said = capsys.readouterr().err
+        assert code == (1 if name == "all" else 0)
+        written = np.load(folder / "s.npy")[:, 0]
+        lost = ~np.isfinite(written)
+        assert lost.sum() == {"some": 2, "all": 60, "none": 0}[name]
+        if name == "none":
+            assert "no number" not in said
+        elif name == "some":
+            assert "2 of 60 rows have no number: 2, as " in said
+            assert "(id s3, s50)" in said
+        else:
+            assert "60 of 60 rows have no number" in said
+            assert "(id s0, s1, s2, s3, s4, ...)" in said
+    scores = run.score(run.rows(folder / "some.csv"), num_samples=20)
+    assert scores.names(scores.without_number) == ["s3", "s50"]
+    assert all(rows.shape == (60,) for rows in scores.reasons.values())
+
+
 def test_the_key_may_have_another_name(folder, run):
     renamed = FRAME.rename_columns(["name", "a", "b", "c", "kind"])
     assert run.encode(run.rows(renamed, key="name")).key == "name"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vaekit.cli.app import Data, NumSamples, Output, Run, Seed, command, generator, open_run
-from vaekit.cli.output import write_table
+from vaekit.cli.output import report_missing, write_table
 from vaekit.errors import ConfigError
 from vaekit.saving.files import ARRAY_SUFFIXES
 
@@ -17,6 +17,7 @@ def score(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, s
     fitted = open_run(run)
     scores = fitted.score(data.of(fitted), num_samples=num_samples, seed=seed, progress=True)
     write_table(output, scores, fitted)
+    report_missing(scores)
 
 
 @command("vaekit sample runs/digits -n 64 -o samples.png", writes=(".png", *ARRAY_SUFFIXES))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, DataError
 from vaekit.saving.files import check_suffix, write_atomically
 
 if TYPE_CHECKING:
@@ -54,6 +54,30 @@ def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
     else:
         table.write(path)
     print(f"wrote {path}", file=sys.stderr)
+
+
+_NAMED = 5  # rows that a message names
+
+
+def report_missing(table: "Table") -> None:
+    """Say on stderr how many rows have no number, which, and why.
+
+    Raises:
+        DataError: if no row has a number.
+    """
+    missing = table.without_number
+    if not missing.any():
+        return
+    said = []
+    for text, rows in table.reasons.items():
+        names = table.names(rows & missing)
+        if names:
+            more = ", ..." if len(names) > _NAMED else ""
+            said.append(f"{len(names)}, as {text} ({table.key or 'row'} {', '.join(names[:_NAMED])}{more})")
+    message = f"{int(missing.sum())} of {len(table)} rows have no number: {'; '.join(said)}"
+    if missing.all():
+        raise DataError(message)
+    print(message, file=sys.stderr)
 
 
 def write_numbers(

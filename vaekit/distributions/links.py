@@ -88,14 +88,22 @@ def check_scale(family: str, scale: str, kinds: Sequence[str]) -> None:
 def to_scale(raw: Tensor, kind: str) -> Tensor:
     r"""The scale of v: "log-variance" \( e^{v/2} \), "exp" \( e^v \), "softplus" \( \log(1 + e^v) \), or
     "softplus-variance" \( \sqrt{\log(1 + e^v)} \).
+
+    The variance stays a normal number of v's dtype: densities divide by it. Below, the scale keeps its least value, and
+    the gradient of its logarithm that of the link, so that v finds its way back.
     """
+    least = math.log(torch.finfo(raw.dtype).tiny) + 0.01  # beyond what rounding may take away
     if kind == "log-variance":
-        return torch.exp(0.5 * raw)
+        return torch.exp(0.5 * _at_least(raw, least))
     if kind == "exp":
-        return torch.exp(raw)
-    # Below this floor softplus rounds to 0, whose logarithm is no number.
-    scale = F.softplus(raw).clamp(min=torch.finfo(raw.dtype).tiny ** 0.5)
+        return torch.exp(_at_least(raw, 0.5 * least))
+    scale = F.softplus(_at_least(raw, least if kind == "softplus-variance" else 0.5 * least))
     return scale.sqrt() if kind == "softplus-variance" else scale
+
+
+def _at_least(raw: Tensor, least: float) -> Tensor:
+    """The larger of both, with the gradient of `raw` everywhere."""
+    return torch.where(raw < least, least + (raw - raw.detach()), raw)
 
 
 PositiveKind = float | Literal["learned", "per-dimension", "network"]

@@ -168,9 +168,10 @@ class LowRankNormal(Base):
         return self.factor.flatten(-self.event_ndims - 1, -2)
 
     def _capacitance(self) -> Tensor:
-        """The Cholesky factor of C, shape (*batch, R, R)."""
+        """The Cholesky factor of C, shape (*batch, R, R); NaN where C is not finite, so that other rows keep theirs."""
         if self._tril is None:
             columns = self._flat_factor() / self._flat(self.scale).unsqueeze(-1)
             eye = torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)
-            self._tril = torch.linalg.cholesky(eye + columns.mT @ columns)
+            tril, failed = torch.linalg.cholesky_ex(eye + columns.mT @ columns)
+            self._tril = tril.masked_fill(failed[..., None, None] != 0, math.nan)
         return self._tril

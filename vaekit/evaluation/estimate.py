@@ -7,12 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit.evaluation.weights import tail_length
+from vaekit.evaluation.weights import FEWEST_DRAWS, tail_length, widest_spread
 
 MANY_UNRELIABLE = 0.1
 """The share of unreliable points from which on a mean is to be read as a bound: the noise of the tail index alone marks
 one or two in a hundred."""
-_HEAVY_TAIL, _LARGE_STDERR, _NEGLIGIBLE_STDERR = 0.5, 1 / 3, 1e-3
+_HEAVY_TAIL, _LARGE_STDERR, _NEGLIGIBLE_STDERR, _EQUAL = 0.5, 1 / 3, 1e-3, 2e-5
+_FEWEST_OF_TAIL = 100  # draws, below which the tail index marks good rows as often as bad ones
+
+NOT_A_NUMBER = "some of its numbers are NaN or infinite"
+NO_MASS = "no draw of z gives it any mass"
+TOO_FEW = f"its weights differ, and fewer than {FEWEST_DRAWS} draws of z cannot tell its error"
+HEAVY = "its weights have a heavy tail: q(z|x) is too narrow, or far from p(z|x)"
+SPREAD = "its weights are spread too widely: q(z|x) is far from p(z|x)"
+UNRESOLVED = "q(z|x) is narrower than its floating-point numbers can tell apart"
+LARGE = "its error is so large that the logarithm is biased"
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,9 @@ class Estimate:
         method: how it was computed ("importance sampling", "elbo", ...).
         quantity: what the log p is: "density", "mass", "bound on a mass" or "no density".
         terms: parts of the value that are of interest by themselves, shape (N,) each; importance sampling adds
-            `tail_index`, the index k of the weights' tail (see `evaluation.tails`).
+            `tail_index`, the index k of the weights' tail, and `spread`, the variance of the log-weights above their
+            median (see `evaluation.weights`).
+        doubts: what is known against rows beside their weights: a text to the rows it is true of, shape (N,), bool.
     """
 
     value: Tensor
@@ -39,6 +50,7 @@ class Estimate:
     method: str
     quantity: str
     terms: dict[str, Tensor] = field(default_factory=dict)
+    doubts: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -60,19 +72,58 @@ class Estimate:
 
     @property
     def unreliable(self) -> Tensor:
-        """Where value +- stderr is not to be believed, shape (N,), bool.
+        """Where value +- stderr is not to be believed, shape (N,), bool: wherever there is one of the `reasons`."""
+        result = torch.zeros(len(self), dtype=torch.bool)
+        for rows in self.reasons.values():
+            result |= rows
+        return result
 
-        That is where the tail of the weights is so heavy that they have no variance (k > 1/2, by more than the standard
-        error of k), or where the relative error of their mean exceeds 1/3, so that its logarithm is biased and skewed;
-        an error below 0.001 nats is left in peace. An ELBO is a plain mean, whose error holds.
+    @property
+    def reasons(self) -> dict[str, Tensor]:
+        """Why rows have no number or are not to be believed: a text to the rows it is true of, shape (N,), bool.
+
+        A value that is not finite is no number, whatever the method. A finite ELBO is a plain mean, whose error holds.
+        Importance weights are not believed where
+
+        - `doubts` say so;
+        - they differ, and are fewer than 12;
+        - their tail is so heavy that they have no variance: k > 1/2, by more than 1.28 standard errors of k;
+        - their spread is beyond `weights.widest_spread`;
+        - their spread is not known, as that of chains, and the relative error of their mean exceeds 1/3.
+
+        An error below 0.001 nats is left in peace.
         """
-        if self.method == "elbo":
-            return torch.zeros_like(self.stderr, dtype=torch.bool)
-        index = self.terms.get("tail_index", torch.full_like(self.stderr, math.nan))
+        lost, massless = ~torch.isfinite(self.value), self.value == -torch.inf
+        found = {NOT_A_NUMBER: lost & ~massless, NO_MASS: massless}
+        found |= {text: rows & ~lost for text, rows in self.doubts.items()}
+        if self.method != "elbo":
+            found |= {text: rows & ~lost for text, rows in self._about_weights().items()}
+        return {text: rows for text, rows in found.items() if bool(rows.any())}
+
+    def _about_weights(self) -> dict[str, Tensor]:
+        """The reasons that lie in the weights."""
+        k = self.num_samples
+        if "spread" not in self.terms:
+            return {LARGE: self.stderr > _LARGE_STDERR}
+        if k < FEWEST_DRAWS:
+            return {TOO_FEW: self.stderr > _EQUAL}
+        spread = self.terms["spread"]
+        wide = (spread > widest_spread(k)) & (self.stderr > _NEGLIGIBLE_STDERR)
+        found = {SPREAD: wide, LARGE: torch.isnan(spread) & (self.stderr > _LARGE_STDERR)}
+        if k < _FEWEST_OF_TAIL:
+            return found
         # The standard error of k is (1 + k) / sqrt(M).
-        threshold = _HEAVY_TAIL + (1 + _HEAVY_TAIL) / math.sqrt(max(1, tail_length(self.num_samples)))
-        heavy = (index > threshold) & (self.stderr > _NEGLIGIBLE_STDERR)
-        return heavy | (self.stderr > _LARGE_STDERR)
+        threshold = _HEAVY_TAIL + 1.28 * (1 + _HEAVY_TAIL) / math.sqrt(tail_length(k))
+        return {HEAVY: (self.terms["tail_index"] > threshold) & (self.stderr > _NEGLIGIBLE_STDERR), **found}
+
+    @property
+    def reason(self) -> tuple[str | None, ...]:
+        """For each of the N rows why it has no number or is not to be believed: its first reason, or None."""
+        result: list[str | None] = [None] * len(self)
+        for text, rows in reversed(self.reasons.items()):
+            for i in rows.nonzero().flatten().tolist():
+                result[i] = text
+        return tuple(result)
 
     def summary(self) -> dict[str, object]:
         """The numbers of the whole set, as plain Python values."""
@@ -87,6 +138,7 @@ class Estimate:
             "ess_median": float(self.ess.double().median()),
             "max_weight_median": float(self.max_weight.double().median()),
             "unreliable_fraction": float(self.unreliable.double().mean()),
+            "reasons": {text: int(rows.sum()) for text, rows in self.reasons.items()},
         }
 
     def __repr__(self) -> str:

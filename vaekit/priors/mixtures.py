@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal, constraints
 
 from vaekit.distributions import Ancestral, Mixture, Normal, Product, element_support
-from vaekit.distributions.links import entries_of, tril_of
+from vaekit.distributions.links import entries_of, to_scale, tril_of
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.shapes import Shape, as_shape
 from vaekit.traits import Data
@@ -63,7 +63,7 @@ class NormalMixture(nn.Module):
     def forward(self) -> Mixture:
         """p(z), batch shape ()."""
         if self.covariance == "diagonal":
-            normal = Normal(self.loc, self.log_scale.exp(), validate_args=False)
+            normal = Normal(self.loc, to_scale(self.log_scale, "exp"), validate_args=False)
             return Mixture(self.logits, Product(normal, len(self.event_shape)))
         tril = tril_of(self.tril_entries, self.event_shape[0])
         return Mixture(self.logits, MultivariateNormal(self.loc, scale_tril=tril, validate_args=False))

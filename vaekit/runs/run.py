@@ -145,6 +145,8 @@ class Run:
     def score(self, rows: Data, *, num_samples: int = 100, seed: int = 0, progress: bool = False) -> Table:
         """log p(x) of each row in nats: columns `log_p`, `stderr` (Monte Carlo) and `ess`, float64.
 
+        A row without a number has NaN or -inf as `log_p`. `Table.reasons` says why, and which rows not to believe.
+
         Args:
             rows: a data set, as `rows` gives it, or what `rows` makes one of.
             num_samples: K, draws of z per row.
@@ -160,7 +162,8 @@ class Run:
             self.model, rows, num_samples=num_samples, generator=_generator(seed), progress=progress
         )
         values = torch.stack([found.value, found.stderr, found.ess], dim=1).numpy()
-        return Table(values, columns, rows.key, rows.row_keys)
+        reasons = {text: bad.numpy() for text, bad in found.reasons.items()}
+        return Table(values, columns, rows.key, rows.row_keys, reasons)
 
     def encode(self, rows: Data, *, mean: bool = True, seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ..."""

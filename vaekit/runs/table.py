@@ -2,8 +2,8 @@
 
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class Table:
         key: name of the key's column: that of the identifiers, "file" or "row"; None where rows have no keys, as draws
             from p(x) have none.
         keys: the key of each row, shape (N,), or None.
+        reasons: why rows have no number, or one that is not to be believed: a text to the rows it is true of, shape
+            (N,), bool. Files do not hold them.
 
     Raises:
         ConfigError: if a column of numbers has the name of the key's.
@@ -38,6 +40,7 @@ class Table:
     columns: tuple[str, ...]
     key: str | None = None
     keys: np.ndarray | None = None
+    reasons: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_key(self.key, self.columns)
@@ -62,6 +65,17 @@ class Table:
     def without_keys(self) -> "Table":
         """The numbers alone."""
         return replace(self, key=None, keys=None)
+
+    @property
+    def without_number(self) -> np.ndarray:
+        """Where the first number of a row is NaN or infinite, shape (N,), bool."""
+        result: np.ndarray = ~np.isfinite(self.values.reshape(len(self), -1)[:, 0])
+        return result
+
+    def names(self, rows: np.ndarray) -> list[str]:
+        """The keys of some rows, given as bool of shape (N,); their numbers where rows have no keys."""
+        keys = np.arange(len(self)) if self.keys is None else self.keys
+        return [str(key) for key in keys[rows]]
 
     def write(self, path: str | Path) -> None:
         """Write the table as a whole, in the format of the suffix.

@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Independent, Laplace, MultivariateNormal, Normal
 
 from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
+from vaekit.distributions import Product
 from vaekit.errors import UnreliableEstimateWarning
-from vaekit.evaluation.estimate import MANY_UNRELIABLE, Estimate
+from vaekit.evaluation.estimate import MANY_UNRELIABLE, UNRESOLVED, Estimate
 from vaekit.evaluation.weights import RunningMoments, Weights
 from vaekit.models.draws import Key, Sampling
 from vaekit.models.view import View
@@ -52,7 +54,9 @@ def log_marginal(
             in fixed blocks of rows, which is faster.
 
     Returns:
-        Per point: value, stderr (delta method), ess and the largest weight; see `Estimate`.
+        Per point: value, stderr (`evaluation.weights.Weights.stderr`), ess and the largest weight; see `Estimate`.
+        A row with NaN or +inf among its weights has the value NaN, one without mass at every draw -inf. Both are
+        `unreliable`, and `Estimate.reason` says why.
 
     Raises:
         ShapeError, DataError, SupportError: if x does not fit the model.
@@ -71,11 +75,12 @@ def _warn_if_unreliable(estimate: Estimate) -> None:
     num_bad = int(estimate.unreliable.sum())
     if num_bad <= MANY_UNRELIABLE * len(estimate):
         return
+    counts = "; ".join(f"{int(rows.sum())}: {text}" for text, rows in estimate.reasons.items())
     warnings.warn(
         f"log p(x) of {num_bad} of {len(estimate)} points is not to be believed to its standard error (median ess "
-        f"{float(estimate.ess.median()):.1f} of K = {estimate.num_samples}): q(z|x) is too far from p(z|x), and the "
-        "largest weights are missing. The values remain lower bounds in expectation. Raise num_samples, train with "
-        "IWAE or a richer posterior, or enclose log p(x) by evaluation.ais.",
+        f"{float(estimate.ess.nanmedian()):.1f} of K = {estimate.num_samples}). Of them {counts}. Finite values remain "
+        "lower bounds in expectation. Raise num_samples, train with IWAE or a richer posterior, or enclose log p(x) by "
+        "evaluation.ais.",
         UnreliableEstimateWarning,
         stacklevel=3,
     )
@@ -111,23 +116,34 @@ def iwae(
     """
     check_arguments(num_samples)
     view = View.of(model, x)
-    weights = Weights(len(view), num_samples)
+    weights, unresolved = Weights(len(view), num_samples), torch.zeros(len(view), dtype=torch.bool)
     offset = torch.zeros(len(view), dtype=torch.float64)
     with engine.evaluating_in(model, precision):
         for block in view.blocks(Sampling(num_samples, generator, compile, chunk_size, progress, key)):
             weights.add(block.rows, block.draws.log_weights)
+            unresolved[block.rows] = _unresolved(block.posterior)
             offset[block.rows] = block.log_det.cpu()
-    return _from_weights(weights, offset, view.quantity)
+    return _from_weights(weights, offset, unresolved, view.quantity)
 
 
-def _from_weights(weights: Weights, offset: Tensor, quantity: str) -> Estimate:
+def _unresolved(q: Distribution) -> Tensor | bool:
+    """Where draws from q differ by rounding alone, shape (B,): their density then is not that of q."""
+    base = q.base if isinstance(q, Product) else q.base_dist if isinstance(q, Independent) else q
+    if not isinstance(base, Normal | Laplace | MultivariateNormal):
+        return False
+    coarse = base.stddev < torch.finfo(base.mean.dtype).eps * base.mean.abs()
+    return coarse.reshape(*q.batch_shape, -1).any(-1).cpu()
+
+
+def _from_weights(weights: Weights, offset: Tensor, unresolved: Tensor, quantity: str) -> Estimate:
     return Estimate(
         value=weights.sums.log_mean(weights.num_samples) + offset,
-        stderr=weights.sums.log_mean_stderr(weights.num_samples),
+        stderr=weights.stderr(),
         num_samples=weights.num_samples,
         method="iwae",
         quantity=quantity,
-        terms={"tail_index": weights.tails.index},
+        terms=weights.terms(),
+        doubts={UNRESOLVED: unresolved},
         **weights.summary(),
     )
 
@@ -170,7 +186,7 @@ def elbo_and_iwae(
     view = View.of(model, x)
     weights, values = Weights(len(view), num_samples), RunningMoments(len(view))
     log_likelihoods, divergences = RunningMoments(len(view)), RunningMoments(len(view))
-    offset = torch.zeros(len(view), dtype=torch.float64)
+    offset, unresolved = torch.zeros(len(view), dtype=torch.float64), torch.zeros(len(view), dtype=torch.bool)
     with engine.evaluating_in(model, precision):
         how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
         for rows, q, prior, draws, log_det in view.blocks(how):
@@ -181,9 +197,10 @@ def elbo_and_iwae(
             log_likelihoods.add(rows, draws.log_likelihood)
             divergences.add(rows, divergence)
             weights.add(rows, draws.log_weights)
+            unresolved[rows] = _unresolved(q)
             offset[rows] = log_det.cpu()
     common: dict[str, Any] = {"num_samples": num_samples, "quantity": view.quantity, **weights.summary()}
     terms = {"log_likelihood": log_likelihoods.mean + offset, "kl": divergences.mean}
     value = values.mean + offset
     lower = Estimate(value=value, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
-    return lower, _from_weights(weights, offset, view.quantity)
+    return lower, _from_weights(weights, offset, unresolved, view.quantity)

@@ -73,10 +73,10 @@ def bias_trend(
             for k in counts:
                 values[k][rows], errors[k][rows] = _grouped(log_weights, k)
                 values[k][rows] += parts[0].log_det.cpu()
-    # One group tells nothing of its own error; the delta method does.
-    errors[largest] = weights.sums.log_mean_stderr(largest)
+    # One group tells nothing of its own error; the weights do.
+    errors[largest] = weights.stderr()
     common: dict[str, Any] = {"quantity": view.quantity, **weights.summary()}
-    terms = {largest: {"tail_index": weights.tails.index}}
+    terms = {largest: weights.terms()}
     return {
         k: Estimate(value=values[k], stderr=errors[k], num_samples=k, method="iwae", terms=terms.get(k, {}), **common)
         for k in counts
