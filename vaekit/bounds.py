@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaekit.distributions.support import unchecked
 from vaekit.errors import ConfigError
 from vaekit.kl import kl_divergence
 
@@ -91,7 +92,7 @@ def _sample(q: Distribution, num_samples: int) -> Tensor:
 def draw_from(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> Draw:
     """`draw` with the posterior of x already at hand."""
     z = _sample(q, num_samples)
-    return Draw(z, model.likelihood(z).log_prob(x), model.prior().log_prob(z), q.log_prob(z))
+    return Draw(z, unchecked(model.likelihood(z)).log_prob(x), model.prior().log_prob(z), q.log_prob(z))
 
 
 def draw_at_leaf(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> tuple[Tensor, Draw]:
@@ -114,7 +115,7 @@ def draw_at_leaf(model: LatentVariableModel, q: Distribution, x: Tensor, num_sam
         )
     z = _sample(q, num_samples)
     leaf = z.detach().requires_grad_()
-    return z, Draw(leaf, model.likelihood(leaf).log_prob(x), model.prior().log_prob(leaf), q.log_prob(leaf))
+    return z, Draw(leaf, unchecked(model.likelihood(leaf)).log_prob(x), model.prior().log_prob(leaf), q.log_prob(leaf))
 
 
 def draw(model: LatentVariableModel, x: Tensor, num_samples: int) -> Draw:
@@ -215,7 +216,7 @@ def elbo_terms(
     q, prior = model.posterior(x) if posterior is None else posterior, model.prior()
     divergence = closed_form_kl(q, prior, kl)
     z = _sample(q, num_samples)
-    log_likelihood = model.likelihood(z).log_prob(x)
+    log_likelihood = unchecked(model.likelihood(z)).log_prob(x)
     if divergence is not None and q.has_rsample:
         return _mean(log_likelihood), divergence
     log_posterior = q.log_prob(z)

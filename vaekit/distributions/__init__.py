@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         OrdinalCategorical,
     )
     from vaekit.distributions.mixtures import Mixture
-    from vaekit.distributions.normal import LowRankNormal, Normal, UnitNormal
+    from vaekit.distributions.normal import LogNormal, LowRankNormal, Normal, UnitNormal
     from vaekit.distributions.pixels import AutoregressiveImage
     from vaekit.distributions.product import Product
     from vaekit.distributions.reals import StudentT
@@ -49,7 +49,7 @@ _FAMILIES = {
         "OrdinalCategorical",
     ],
     "mixtures": ["Mixture"],
-    "normal": ["LowRankNormal", "Normal", "UnitNormal"],
+    "normal": ["LogNormal", "LowRankNormal", "Normal", "UnitNormal"],
     "pixels": ["AutoregressiveImage"],
     "product": ["Product"],
     "reals": ["StudentT"],
@@ -71,6 +71,7 @@ __all__ = [
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Flow",
+    "LogNormal",
     "LowRankNormal",
     "Mixture",
     "NegativeBinomial",

@@ -1,6 +1,7 @@
 """Counts: Poisson, negative binomial, and either with more zeros."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +11,48 @@ from torch.distributions import Poisson as TorchPoisson
 from torch.distributions.utils import broadcast_all
 
 from vaekit.distributions.base import Base
-from vaekit.distributions.special import HALF_LOG_TWO_PI, stirling_remainder
+from vaekit.distributions.special import HALF_LOG_TWO_PI, deviance, stirling_remainder
+
+_MOST = 1e15  # rate of a draw; the sampler counts in 64-bit integers
+
+
+def _poisson(log_rate: Tensor, value: Tensor) -> Tensor:
+    """log P(x) of a Poisson from its log-rate and x."""
+    rate, x = log_rate.exp(), value.clamp(min=1)
+    log_x = x.log()
+    some = -x * deviance((rate - x) / x, log_rate - log_x) - HALF_LOG_TWO_PI - 0.5 * log_x - stirling_remainder(x)
+    return torch.where(value < 1, -rate, some)
+
+
+class _PoissonLogMass(torch.autograd.Function):
+    r"""`_poisson` with the gradient \( x - e^l \) in one piece."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(log_rate: Tensor, value: Tensor) -> Tensor:
+        return _poisson(log_rate, value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        log_rate, value = ctx.saved_tensors
+        of_rate = (gradient * (value - log_rate.exp())).sum_to_size(log_rate.shape)
+        if not ctx.needs_input_grad[1]:
+            return of_rate, None
+        return of_rate, (gradient * (log_rate - torch.digamma(value + 1))).sum_to_size(value.shape)
 
 
 class Poisson(TorchPoisson):
     r"""torch's `Poisson`, from the log-rate l, exact for large counts.
 
-    With \( d = l - \log x \) and the remainder s of Stirling's formula,
-    \[ \log P(x) = x (d - (e^d - 1)) - \tfrac12 \log 2\pi x - s(x), \qquad \log P(0) = -e^l, \]
-    where nothing of the size of \( x \log x \) is left to cancel.
+    With \( h(e) = e - \log(1 + e) \) and the remainder s of Stirling's formula,
+    \[ \log P(x) = -x\,h(e^l / x - 1) - \tfrac12 \log 2\pi x - s(x), \qquad \log P(0) = -e^l, \]
+    where nothing of the size of x is left to cancel.
 
     References:
         Loader, "Fast and accurate computation of binomial probabilities", 2000,
@@ -41,16 +75,22 @@ class Poisson(TorchPoisson):
         """The same distribution, repeated over `batch_shape`."""
         return Poisson(self.log_rate.expand(torch.Size(batch_shape)), validate_args=False)
 
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws, integers in the dtype of the parameters, shape (*sample_shape, *batch)."""
+        with torch.no_grad():
+            rate = self.rate.clamp(max=_MOST)
+            return torch.poisson(rate.expand(self._extended_shape(torch.Size(sample_shape))))
+
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(x) in nats; x holds integers of any dtype."""
         value = value.to(self.log_rate.dtype)
-        x = value.clamp(min=1)
-        d = self.log_rate - x.log()
-        some = x * (d - torch.expm1(d)) - HALF_LOG_TWO_PI - 0.5 * x.log() - stirling_remainder(x)
-        return torch.where(value < 1, -self.rate, some)
+        if torch.compiler.is_compiling():  # the compiler fuses the plain formula
+            return _poisson(self.log_rate, value)
+        result: Tensor = _PoissonLogMass.apply(self.log_rate, value)  # type: ignore[no-untyped-call]
+        return result
 
 
-_MOST = 1e15  # rate of a draw; the sampler counts in 64-bit integers
+_TOP = 70.0  # log-mean above which the mean is left where it is, so that nothing overflows
 
 
 class NegativeBinomial(Base):
@@ -59,12 +99,14 @@ class NegativeBinomial(Base):
     With \( r = 1/\alpha \),
     \[ P(x) = \frac{\Gamma(x + r)}{\Gamma(r)\, x!} \frac{\mu^x r^r}{(\mu + r)^{x + r}}, \]
     a Poisson as \( \alpha \to 0 \). torch's class counts failures and successes (r and a logit), and loses this limit
-    to cancellation. Here, with the remainder s of Stirling's formula, for x > 0
-    \[ \log P(x) = x \log\frac{\mu}{x} + (x + r) \log\frac{1 + \alpha x}{1 + \alpha\mu}
-       - \tfrac12 \log[2\pi x (1 + \alpha x)] + s(x + r) - s(r) - s(x), \]
-    and \( \log P(0) = -r \log(1 + \alpha \mu) \).
+    to cancellation. Here, with \( c = (x - \mu)/(1 + \alpha\mu) \), \( h(e) = e - \log(1 + e) \) and the remainder s
+    of Stirling's formula, for x > 0
+    \[ \log P(x) = -x\,h(-c/x) - r\,h(\alpha c) - \tfrac12 \log[2\pi x (1 + \alpha x)] + s(x + r) - s(r) - s(x), \]
+    and \( \log P(0) = -r \log(1 + \alpha \mu) \): no two terms of the size of x cancel.
 
     References:
+        Loader, "Fast and accurate computation of binomial probabilities", 2000,
+        https://www.r-project.org/doc/reports/CLoader-dbinom-2002.pdf, section 4.
         Hilbe, "Negative binomial regression", 2nd edition, 2011, https://doi.org/10.1017/CBO9780511973420, chapter 8.
 
     Args:
@@ -109,17 +151,16 @@ class NegativeBinomial(Base):
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(x) in nats; x holds integers of any dtype."""
         value = value.to(self.log_mean.dtype)
-        x, r, scaled = value.clamp(min=1), 1 / self.dispersion, self.dispersion * self.mean
-        none = -r * torch.log1p(scaled)
-        d, widened = self.log_mean - x.log(), torch.log1p(self.dispersion * x)
-        # log[(1 + a x)/(1 + a mu)] through the small difference x - mu near the mean, and as it stands far away.
-        change = -self.dispersion * x * torch.expm1(d.clamp(max=1)) / (1 + scaled)
-        is_near = (change.abs() < 0.5) & (d < 1)
-        near = torch.log1p(torch.where(is_near, change, torch.zeros_like(change)))
-        ratio = torch.where(is_near, near, widened - torch.log1p(scaled))
+        log_mean = self.log_mean.clamp(max=_TOP)
+        x, r, mean = value.clamp(min=1), 1 / self.dispersion, log_mean.exp()
+        scaled, log_x, widened = self.dispersion * mean, x.log(), torch.log1p(self.dispersion * x)
+        growth = torch.log1p(scaled) + (self.log_mean - _TOP).clamp(min=0)  # log(1 + a mu)
+        c, change = (x - mean) / (1 + scaled), widened - growth
+        of_x = x * deviance(-c / x, self.log_mean - log_x + change)
+        of_r = r * deviance(self.dispersion * c, change, fine=True)  # r^2 h is a part of the gradient
         remainder = stirling_remainder(x + r) - stirling_remainder(r) - stirling_remainder(x)
-        some = x * d + (x + r) * ratio - HALF_LOG_TWO_PI - 0.5 * (x.log() + widened) + remainder
-        return torch.where(value < 1, none, some)
+        some = remainder - of_x - of_r - HALF_LOG_TWO_PI - 0.5 * (log_x + widened)
+        return torch.where(value < 1, -r * growth, some)
 
 
 class ZeroInflated(Base):

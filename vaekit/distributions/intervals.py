@@ -1,6 +1,5 @@
 """Numbers between 0 and 1: beta and continuous Bernoulli."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -12,19 +11,21 @@ from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 
 from vaekit.distributions.base import Base
-from vaekit.distributions.special import HALF_LOG_TWO_PI, stirling_remainder
+from vaekit.distributions.special import HALF_LOG_TWO_PI, deviance, polynomial, stirling_remainder
 from vaekit.distributions.support import open_unit_interval
 
 _LEAST = -69.0  # of log a and log b: 1e-30, whose inverse float32 still holds
+_CERTAIN = 10.0  # |log-odds| above which m or 1 - m is too small to divide by, and terms of its size may cancel
 
 
 class Beta(Base):
     r"""The beta distribution with mean \( m = \sigma(l) \) and concentration \( \kappa \), on the open interval (0, 1).
 
     With \( a = m \kappa \) and \( b = (1 - m) \kappa \), \( p(x) = x^{a - 1} (1 - x)^{b - 1} / B(a, b) \); the variance
-    is \( m (1 - m) / (1 + \kappa) \). torch's class takes a and b, and subtracts log-gammas of their size. With the
-    remainder s of Stirling's formula nothing large cancels, and \( 1 - m \) is never formed:
-    \[ \log p = a \log\frac{x}{m} + b \log\frac{1 - x}{1 - m} - \log x (1 - x)
+    is \( m (1 - m) / (1 + \kappa) \). torch's class takes a and b, and subtracts log-gammas of their size. With
+    \( h(e) = e - \log(1 + e) \) and the remainder s of Stirling's formula nothing large cancels, and \( 1 - m \) is
+    never formed:
+    \[ \log p = -a\,h\left(\frac{x - m}{m}\right) - b\,h\left(\frac{m - x}{1 - m}\right) - \log x (1 - x)
        + \tfrac12 \log\frac{ab}{2\pi\kappa} + s(\kappa) - s(a) - s(b). \]
 
     References:
@@ -63,10 +64,9 @@ class Beta(Base):
         """m (1 - m) / (1 + kappa), shape (*batch)."""
         return torch.sigmoid(self.logits) * torch.sigmoid(-self.logits) / (1 + self.concentration)
 
-    def _log_shapes(self) -> tuple[Tensor, Tensor]:
-        """log a and log b."""
-        log_a, log_b = (self.concentration.log() + F.logsigmoid(odds) for odds in (self.logits, -self.logits))
-        return log_a.clamp(min=_LEAST), log_b.clamp(min=_LEAST)
+    def _logs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """log m, log(1 - m) and log kappa."""
+        return F.logsigmoid(self.logits), F.logsigmoid(-self.logits), self.concentration.log()
 
     def _inside(self, value: Tensor) -> Tensor:
         """The nearest point inside: where rounding has carried x to 0 or 1, the density is taken next to it."""
@@ -75,29 +75,38 @@ class Beta(Base):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws with gradients, shape (*sample_shape, *batch), strictly inside (0, 1)."""
-        log_a, log_b = self._log_shapes()
-        return self._inside(TorchBeta(log_a.exp(), log_b.exp(), validate_args=False).rsample(torch.Size(sample_shape)))
+        log_mean, log_rest, log_k = self._logs()
+        a, b = ((log_k + part).clamp(min=_LEAST).exp() for part in (log_mean, log_rest))
+        return self._inside(TorchBeta(a, b, validate_args=False).rsample(torch.Size(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats."""
         value = self._inside(value)
         log_x, log_y = value.log(), torch.log1p(-value)
-        log_a, log_b = self._log_shapes()
-        a, b = log_a.exp(), log_b.exp()
-        kernel = a * (log_x - F.logsigmoid(self.logits)) + b * (log_y - F.logsigmoid(-self.logits)) - log_x - log_y
+        log_mean, log_rest, log_k = self._logs()
+        log_a, log_b = (log_k + log_mean).clamp(min=_LEAST), (log_k + log_rest).clamp(min=_LEAST)
+        a, b, ratio_x, ratio_y = log_a.exp(), log_b.exp(), log_x - log_mean, log_y - log_rest
+        # x - m from the nearer end, where both may be close to it.
+        logits = self.logits.clamp(-_CERTAIN, _CERTAIN)
+        mean, rest = torch.sigmoid(logits), torch.sigmoid(-logits)
+        off = torch.where(logits > 0, rest - (1 - value), value - mean)
+        near = a * deviance(off / mean, ratio_x) + b * deviance(-off / rest, ratio_y)
+        kernel = torch.where(logits == self.logits, -near, a * ratio_x + b * ratio_y) - log_x - log_y
         remainder = stirling_remainder(self.concentration) - stirling_remainder(a) - stirling_remainder(b)
-        return kernel + 0.5 * (log_a + log_b - self.concentration.log()) - HALF_LOG_TWO_PI + remainder
+        return kernel + 0.5 * (log_a + log_b - log_k) - HALF_LOG_TWO_PI + remainder
 
 
 _SMALL = 0.03  # |logit| below which series replace quotients of differences, exact there to 1e-11
+# Var[x] in powers of l^2, exact to 1e-15 for |l| < 1/2: Bernoulli numbers B_2n times (2n - 1)/(2n)!.
+_VARIANCE = (1 / 12, -1 / 240, 1 / 6048, -1 / 172800, 1 / 5322240, -691 / 118879488000, 1 / 5748019200)
 
 
 class ContinuousBernoulli(TorchContinuousBernoulli):
     r"""torch's `ContinuousBernoulli`, without its clamp of \( \lambda \): \( p(x) \propto e^{l x} \) on [0, 1].
 
     torch keeps \( \lambda = \sigma(l) \) one rounding error away from 0 and 1, so in float32 its normaliser stops
-    growing at |l| = 16 and the density no longer integrates to 1 (to 0.53 at l = 30). In terms of l nothing is lost:
-    \( \log C = \log(l / \tanh(l/2)) \), \( E[x] = 1/(1 - e^{-l}) - 1/l \).
+    growing at |l| = 16 and the density no longer integrates to 1 (to 0.53 at l = 30). In terms of l, and of the
+    distance y to the nearer end (x or 1 - x), nothing is lost: \( p(x) = |l| e^{-|l| y} / (1 - e^{-|l|}) \).
 
     References:
         Loaiza-Ganem & Cunningham, "The continuous Bernoulli", 2019, https://arxiv.org/abs/1907.06845, equations 5-7.
@@ -117,26 +126,44 @@ class ContinuousBernoulli(TorchContinuousBernoulli):
         small = self.logits.abs() < limit
         return small, torch.where(small, torch.full_like(self.logits, limit), self.logits)
 
+    def _above(self) -> Tensor:
+        """1 where the density rises, so that x - 1 is the way to its nearer end, and 0 where x is."""
+        return (self.logits > 0).to(self.logits.dtype)
+
+    def _log_total(self, above: Tensor) -> Tensor:
+        r"""\( \log \int_0^1 e^{-|l| y} dy = \log[(1 - e^{-|l|})/|l|] \)."""
+        size = self.logits.abs()
+        large, square = size.clamp(min=_SMALL), size * size
+        series = square * (1 / 24 - square / 2880) + self.logits * (0.5 - above)
+        return torch.where(size < _SMALL, series, torch.log(torch.expm1(-large) / -large))
+
     def _cont_bern_log_norm(self) -> Tensor:
-        small, safe = self._split()
-        half = (self.logits / 2) ** 2
-        series = math.log(2.0) + half / 3 - 7 * half**2 / 90
-        return torch.where(small, series, (safe / torch.tanh(safe / 2)).log())
+        return F.softplus(-self.logits.abs()) - self._log_total(self._above())
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r"""log p(x) in nats: \( -|l| y - \log \int_0^1 e^{-|l| y'} dy' \), where y is x or 1 - x."""
+        above = self._above()
+        return self.logits * (value - above) - self._log_total(above)
+
+    @staticmethod
+    def _distance(size: Tensor) -> Tensor:
+        """E[y] for |l| > 0."""
+        return 1 / size + torch.exp(-size) / torch.expm1(-size)
 
     @property
     def mean(self) -> Tensor:
         """E[x], shape (*batch)."""
         small, safe = self._split()
         series = 0.5 + self.logits / 12 - self.logits**3 / 720
-        return torch.where(small, series, -1 / torch.expm1(-safe) - 1 / safe)
+        distance = self._distance(safe.abs())
+        return torch.where(small, series, torch.where(safe > 0, 1 - distance, distance))
 
     @property
     def variance(self) -> Tensor:
         """Var[x], shape (*batch)."""
-        small, safe = self._split()
-        series = 1 / 12 - self.logits**2 / 240 + self.logits**4 / 6048
+        small, safe = self._split(0.5)
         tails = torch.sigmoid(safe) * torch.sigmoid(-safe) / torch.tanh(safe / 2) ** 2
-        return torch.where(small, series, 1 / safe**2 - tails)
+        return torch.where(small, polynomial(_VARIANCE, self.logits.clamp(-0.5, 0.5) ** 2), 1 / safe**2 - tails)
 
     def icdf(self, value: Tensor) -> Tensor:
         r"""The quantile \( \log(1 + u (e^l - 1)) / l \), computed from the nearer end."""
@@ -151,4 +178,6 @@ class ContinuousBernoulli(TorchContinuousBernoulli):
 
     def entropy(self) -> Tensor:
         """Entropy in nats, shape (*batch)."""
-        return torch.nn.functional.softplus(self.logits) - self.logits * self.mean - self._cont_bern_log_norm()
+        size = self.logits.abs().clamp(min=_SMALL)
+        large = size * self._distance(size) + torch.log(torch.expm1(-size) / -size)
+        return torch.where(self.logits.abs() < _SMALL, -(self.logits**2) / 24, large)

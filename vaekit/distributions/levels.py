@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Categorical, MixtureSameFamily, constraints
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, constraints
 from torch.distributions.utils import broadcast_all
 
 from vaekit.distributions.base import Base
@@ -23,6 +23,12 @@ class OrdinalCategorical(Categorical):
         >>> OrdinalCategorical(logits=torch.zeros(3)).mean
         tensor(1.)
     """
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+        # Of values of 10^6 torch's `logits - logsumexp(logits)` leaves one digit.
+        self.logits = self._param = torch.log_softmax(logits, -1)
+        self._num_events = logits.shape[-1]
+        Distribution.__init__(self, logits.shape[:-1], validate_args=validate_args)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "OrdinalCategorical":
         """The same distribution, repeated over `batch_shape`."""

@@ -1,10 +1,14 @@
 """Student's t distribution, exact for any number of degrees of freedom."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import StudentT as TorchStudentT
 
 from vaekit.distributions.special import HALF_LOG_TWO_PI, stirling_remainder
+
+_FAR = 1e9  # distance whose square is the last that is computed: beyond, log(1 + w^2) is 2 log w
 
 
 class StudentT(TorchStudentT):
@@ -30,7 +34,8 @@ class StudentT(TorchStudentT):
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats."""
         half = 0.5 * self.df
-        kernel = (half + 0.5) * torch.log1p(((value - self.loc) / self.scale) ** 2 / self.df)
+        w = (value - self.loc).abs() / (self.scale * self.df.sqrt())
+        growth = torch.log1p(w.clamp(max=_FAR).square()) + 2 * (w.clamp(min=_FAR).log() - math.log(_FAR))
         remainder = stirling_remainder(half + 0.5) - stirling_remainder(half)
         ratio = half * torch.log1p(0.5 / half) - 0.5 + remainder
-        return ratio - HALF_LOG_TWO_PI - self.scale.log() - kernel
+        return ratio - HALF_LOG_TWO_PI - self.scale.log() - (half + 0.5) * growth

@@ -104,6 +104,9 @@ def describe_support(distribution: Distribution) -> str:
 def _in_words(support: Any) -> str:
     if support is constraints.boolean:
         return "{0, 1}"
+    if not is_fixed(support):
+        kind = "integers" if support.is_discrete else "numbers"
+        return f"{kind} between bounds that depend on z"
     if isinstance(support, constraints.integer_interval):
         return f"the integers {int(support.lower_bound)}..{int(support.upper_bound)}"
     if support is constraints.nonnegative_integer:
@@ -141,8 +144,38 @@ def elements(distribution: Distribution) -> Distribution:
     return distribution.base if isinstance(distribution, Product) else distribution
 
 
+def is_fixed(support: Any) -> bool:
+    """Whether a set is the same for every z: a constraint that holds tensors has bounds that parameters may move."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    parts = [value for value in vars(support).values() if not isinstance(value, str)]
+    nested = [part for value in parts for part in (value if isinstance(value, list | tuple) else [value])]
+    return all(
+        is_fixed(part) if isinstance(part, constraints.Constraint) else not isinstance(part, Tensor) for part in nested
+    )
+
+
+def unchecked(distribution: Distribution) -> Distribution:
+    """The distribution, which gives -inf where torch's own check would raise for a value outside bounds that z moves.
+
+    A value that one z makes impossible is nothing to stop at; sets that are the same for every z keep their check.
+    """
+    parts = (distribution, elements(distribution))
+    if any(part._validate_args for part in parts):
+        try:
+            moves = not is_fixed(distribution.support)
+        except NotImplementedError:  # a distribution that does not say
+            return distribution
+        if moves:
+            for part in parts:
+                part._validate_args = False
+    return distribution
+
+
 def bounds_of(support: constraints.Constraint) -> tuple[float, float] | None:
-    """The ends of an interval of numbers or integers; None for any other set."""
+    """The ends of an interval of numbers or integers; None for any other set, and for one that moves with z."""
+    if not is_fixed(support):
+        return None
     if support is constraints.boolean:
         return 0.0, 1.0
     if isinstance(support, constraints.interval | constraints.integer_interval):
@@ -161,17 +194,20 @@ def nearest(distribution: Distribution, value: Tensor) -> Tensor:
 
 
 def known_support(distribution: Distribution) -> str | None:
-    """`describe_support` where it has words of its own, else None; the ends of an interval are of no account."""
+    """`describe_support` where it has words of its own, else None, also for bounds that parameters may move."""
     try:
         support = element_support(distribution)
     except NotImplementedError:
         return None
     words = _in_words(support)
-    return None if words == str(support) else "[0, 1]" if words == "(0, 1)" else words
+    return None if not is_fixed(support) or words == str(support) else "[0, 1]" if words == "(0, 1)" else words
 
 
 def check_support(distribution: Distribution, value: Tensor, *, where: str = "x") -> None:
     """Raise unless every element of `value` lies in the support of `distribution`.
+
+    A support whose bounds are tensors is that of one z; what lies outside gets -inf from the likelihood itself. Of it
+    no more is asked than finite numbers, and integers where it holds integers.
 
     Args:
         distribution: any distribution whose event shape matches the last dimensions of `value`.
@@ -186,7 +222,10 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
     finite_or_hole = torch.isfinite(value) | (
         torch.isnan(value) if missing_allowed else torch.zeros_like(value, dtype=torch.bool)
     )
-    inside = support.check(value)  # per element, or per event where the support is one of vectors
+    if is_fixed(support):
+        inside = support.check(value)  # per element, or per event where the support is one of vectors
+    else:
+        inside = value % 1 == 0 if support.is_discrete else torch.ones_like(finite_or_hole)
     if missing_allowed and inside.shape == value.shape:
         inside = inside | torch.isnan(value)
     if bool(inside.all()) and bool(finite_or_hole.all()):

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import Laplace as TorchLaplace
-from torch.distributions import LogNormal as TorchLogNormal
 
 from vaekit.conditional import ConditionalDistribution
+from vaekit.distributions import LogNormal as LogNormalDistribution
 from vaekit.distributions import Normal as NormalDistribution
 from vaekit.distributions import StudentT as StudentTDistribution
 from vaekit.distributions.links import PositiveKind, PositiveParameter, softplus_from_one
@@ -220,4 +220,4 @@ class LogNormal(LocationScale):
         tensor([-1.8379])
     """
 
-    family = TorchLogNormal
+    family = LogNormalDistribution

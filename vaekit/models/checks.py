@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
-from vaekit.distributions import Product, centre
+from vaekit.distributions import centre
 from vaekit.distributions.base import hooks
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError, ShapeError
@@ -41,8 +41,14 @@ def quantity(likelihood: Distribution, transform: Transform | None) -> str:
 
 def num_values(distribution: Distribution) -> int:
     """How many numbers a distribution holds, or makes on its way to log p: what a pass costs in memory."""
-    base = distribution.base if isinstance(distribution, Product) else distribution
-    return max([hooks(base).num_values, *(value.numel() for value in vars(base).values() if isinstance(value, Tensor))])
+    base = elements(distribution)
+    return max(
+        [
+            distribution.event_shape.numel(),
+            hooks(base).num_values,
+            *(value.numel() for value in vars(base).values() if isinstance(value, Tensor)),
+        ]
+    )
 
 
 def code_of(q: Distribution) -> Tensor:

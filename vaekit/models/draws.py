@@ -26,6 +26,7 @@ from torch.distributions import Distribution
 from vaekit import engine
 from vaekit.bounds import Draw, LatentVariableModel
 from vaekit.distributions.base import from_noise, noise_shape
+from vaekit.distributions.support import unchecked
 from vaekit.errors import ConfigError
 from vaekit.models.checks import beside
 from vaekit.models.rows import Batch, Index, given, slices, taken
@@ -212,7 +213,7 @@ def chunk_size(num_values: int, limit: int = _CHUNK_VALUES) -> int:
 
 
 def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
-    result: Tensor = given(model, context).likelihood(z).log_prob(x)
+    result: Tensor = unchecked(given(model, context).likelihood(z)).log_prob(x)
     return result
 
 
