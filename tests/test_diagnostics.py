@@ -325,6 +325,24 @@ def test_a_posterior_of_unknown_family_has_no_gap_and_a_full_one_no_kl_per_dimen
     assert found.aggregate.active_units == 2
 
 
+def test_a_model_of_torchs_distributions_is_judged_as_one_of_ours():
+    class Torchs(Linear):
+        def posterior(self, x):
+            return Independent(super().posterior(x).base, 1)
+
+        def prior(self):
+            return Independent(super().prior().base, 1)
+
+    ours, torchs = (kind(weight(), shift=0.3, width=0.8) for kind in (Linear, Torchs))
+    x = ours.sample(80)
+    first, second = (diagnostics(model, x, num_gap_rows=16, generator=seeded()) for model in (ours, torchs))
+    torch.testing.assert_close(second.kl_per_dimension, first.kl_per_dimension, rtol=1e-12, atol=1e-12)
+    assert float(second.kl_per_dimension.sum()) == pytest.approx(second.rate.value)
+    for name in ("rate", "distortion"):
+        assert getattr(second, name).value == pytest.approx(getattr(first, name).value, rel=1e-9)
+    assert second.inference_gap.approximation.value == pytest.approx(first.inference_gap.approximation.value, rel=1e-6)
+
+
 def test_arguments():
     model = Linear(weight())
     with pytest.raises(DataError, match="at least 2"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Normal
 
 from vaekit import bounds, engine
 from vaekit.bounds import LatentVariableModel
@@ -25,6 +25,7 @@ from vaekit.evaluation.health.aggregate import posterior_moments
 from vaekit.evaluation.health.proposals import BLOCK, gathered, log_marginal
 from vaekit.evaluation.results import Result, of_score, result
 from vaekit.evaluation.weights import RunningMoments
+from vaekit.kl import as_own
 from vaekit.progress import track
 from vaekit.traits import ModelTraits, told
 
@@ -91,13 +92,10 @@ def local_family(model: LatentVariableModel, y: Tensor) -> Local | None:
     encoder = told(ModelTraits, model).encoder
     if isinstance(encoder, Conditional):
         return encoder.params(y), encoder.head
-    q = model.posterior(y)
-    if isinstance(q, Product) and isinstance(q.base, Normal):
-        base, ndims = q.base, q.event_ndims
-    elif isinstance(q, Independent) and isinstance(q.base_dist, Normal):
-        base, ndims = q.base_dist, q.reinterpreted_batch_ndims
-    else:
+    q = as_own(model.posterior(y))
+    if not isinstance(q, Product) or not isinstance(q.base, Normal):
         return None
+    base, ndims = q.base, q.event_ndims
     params = torch.stack([base.loc.expand(q.batch_shape + q.event_shape), base.scale.log().expand_as(base.loc)], 1)
     return params, lambda p: Product(Normal(p[:, 0], p[:, 1].exp(), validate_args=False), ndims)
 
