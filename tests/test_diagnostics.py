@@ -3,15 +3,18 @@
 import json
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import Independent, MultivariateNormal, Normal
 
 import vaekit as vk
 from vaekit import engine
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import diagnostics
+from vaekit.evaluation.health import proposals
 
 torch64 = {"dtype": torch.float64}
 
@@ -119,6 +122,116 @@ def test_both_inference_gaps_against_closed_forms():
     assert gap.num_points == 40
 
 
+def correlated(dims, correlation, **kwargs):
+    """A model whose posterior has equal variances and equal negative correlations in its precision."""
+    precision = torch.full((dims, dims), -correlation, **torch64).fill_diagonal_(1.0)
+    precision = precision * 1.1 / float(torch.linalg.eigvalsh(precision)[0])
+    root = torch.linalg.cholesky(precision - torch.eye(dims, **torch64))
+    gap = 0.5 * float(precision.diagonal().log().sum() - torch.logdet(precision))
+    return Linear(0.5 * root.T, **kwargs), precision, gap
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("dims", "correlation"), [(2, 0.6), (2, 0.9), (16, 0.06)])
+def test_weights_without_variance_do_not_bias_the_gaps(dims, correlation, seed):
+    """p(x, z) / q(z) has no second moment under the best q, whose variances are 1 / P_ii; the encoder gives that q."""
+    model, precision, expected = correlated(dims, correlation)
+    if dims == 2:
+        assert expected == pytest.approx(-0.5 * math.log(1 - correlation**2))
+    assert float(torch.linalg.eigvalsh(2 * precision - precision.diagonal().diag())[0]) < 0
+    gap = diagnostics(model, model.sample(64), generator=seeded(seed)).inference_gap
+    assert gap.approximation.value == pytest.approx(expected, abs=max(0.01, 4 * gap.approximation.stderr))
+    assert gap.approximation.stderr < 0.01
+    assert gap.amortization.value == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("wrong", [{"shift": 1.2, "width": 1.3}, {"width": 0.3}, {"shift": 6.0, "width": 0.5}])
+def test_a_poor_encoder_moves_the_amortisation_gap_alone(wrong):
+    """KL of two normals of the same axes, and the same approximation gap whatever the encoder says."""
+    model, _, expected = correlated(2, 0.6, **wrong)
+    gap = diagnostics(model, model.sample(64), generator=seeded()).inference_gap
+    shift, width = wrong.get("shift", 0.0) * wrong["width"], wrong["width"]
+    # E_q[-log p(z|x)] for a quadratic form, less the entropy, beside those of the best q.
+    quadratic = (1 - 0.6) * shift**2 + (width**2 - 1)
+    amortisation = quadratic - 2 * math.log(width)
+    assert gap.approximation.value == pytest.approx(expected, abs=max(0.01, 4 * gap.approximation.stderr))
+    assert gap.amortization.value == pytest.approx(amortisation, abs=max(0.01, 4 * gap.amortization.stderr))
+
+
+class Curved:
+    """z in the plane, x = f(z) + noise with f nonlinear: q(z|x) is any one normal, and log p(x) a sum over a grid."""
+
+    def __init__(self, wrap):
+        self.wrap = wrap
+
+    def posterior(self, x):
+        return self.wrap(Normal(0.3 * x[:, :2], torch.full((len(x), 2), 0.5, **torch64)))
+
+    def prior(self):
+        return self.wrap(Normal(torch.zeros(2, **torch64), torch.ones(2, **torch64)))
+
+    def likelihood(self, z):
+        a, b = z[..., 0], z[..., 1]
+        means = torch.stack([a + b.square(), torch.tanh(2 * b - a), a * b], -1)
+        return self.wrap(Normal(means, torch.tensor(0.3, **torch64).expand_as(means)))
+
+    def log_marginal(self, x):
+        side = torch.linspace(-6, 6, 401, **torch64)
+        z = torch.cartesian_prod(side, side).unsqueeze(1)
+        joint = self.likelihood(z).log_prob(x) + self.prior().log_prob(z)
+        return torch.logsumexp(joint, 0) + 2 * math.log(float(side[1] - side[0]))
+
+
+@pytest.mark.parametrize("wrap", [lambda d: Product(d, 1), lambda d: Independent(d, 1)])
+def test_log_p_of_the_gaps_against_quadrature_where_the_posterior_is_not_normal(wrap):
+    model = Curved(wrap)
+    with engine.seeded(3):
+        x = model.likelihood(model.prior().sample((32,))).sample()
+    for seed in range(3):
+        gap = diagnostics(model, x, generator=seeded(seed)).inference_gap
+        assert gap.log_marginal.value == pytest.approx(float(model.log_marginal(x).mean()), abs=0.02)
+
+
+def test_the_mixture_of_proposals_is_unbiased_and_the_fitted_one_exact_for_a_normal_posterior():
+    model, precision, _ = correlated(3, 0.4, shift=0.8, width=0.6)
+    x = model.sample(5)
+    with engine.seeded(0):
+        t = proposals.fitted(model, model.posterior(x), x)
+        evidence = proposals.log_marginal(model, x, [t, model.posterior(x)], 4_000)
+        draws = t.sample(torch.Size((4_000,)))
+    exact, _ = model.exact(x)
+    torch.testing.assert_close(t.loc, exact, rtol=1e-6, atol=1e-6)
+    scaled = t.axes * t.curvature.sqrt().unsqueeze(1)
+    found = (scaled @ scaled.mT) / (t.scale.unsqueeze(-1) * t.scale.unsqueeze(-2))
+    torch.testing.assert_close(found, precision.expand(5, 3, 3), rtol=1e-6, atol=1e-6)
+    marginal = MultivariateNormal(torch.zeros(3, **torch64), model.w @ model.w.T + 0.25 * torch.eye(3, **torch64))
+    torch.testing.assert_close(evidence, marginal.log_prob(x), rtol=0, atol=0.03)
+    shape = torch.linalg.inv(precision).numpy()
+    oracle = [
+        scipy.stats.multivariate_t(m.numpy(), shape, df=10).logpdf(z) for m, z in zip(exact, draws[0], strict=True)
+    ]
+    np.testing.assert_allclose(t.log_prob(draws[:1])[0], oracle, atol=1e-5)
+    covariance = torch.stack([torch.cov(draws[:, i].T) for i in range(5)]).mean(0)
+    torch.testing.assert_close(covariance, torch.linalg.inv(precision) * 10 / 8, rtol=0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("family", ["Planar", "InverseAutoregressive"])
+def test_flows_have_gaps_whether_or_not_their_density_is_known_elsewhere(family):
+    with engine.seeded(0):
+        encoder = vk.Conditional(vk.networks.MLP((6,), (8,)), getattr(vk.posteriors, family)(2))
+        decoder = vk.Conditional(vk.networks.MLP(2, (8,)), vk.likelihoods.Bernoulli((6,)))
+        model = vk.VAE(encoder, decoder, vk.priors.StandardNormal(2))
+    x = torch.bernoulli(torch.full((8, 6), 0.5), generator=seeded())
+    gap = diagnostics(model, x, generator=seeded()).inference_gap
+    side = torch.linspace(-6, 6, 201)
+    z = torch.cartesian_prod(side, side).unsqueeze(1)
+    with torch.no_grad():
+        joint = model.likelihood(z).log_prob(x) + model.prior().log_prob(z)
+        exact = float((torch.logsumexp(joint, 0) + 2 * math.log(float(side[1] - side[0]))).mean())
+    assert gap.log_marginal.value == pytest.approx(exact, abs=0.01)
+    assert gap.approximation.value == pytest.approx(exact - gap.best_elbo.value, abs=0.01)
+
+
 @pytest.mark.parametrize("family", ["DiagonalNormal", "LowRankNormal", "FullNormal"])
 def test_the_best_q_is_found_whatever_the_layout_of_its_parameters(family):
     """A nearly linear decoder with four bits per unit: the exact posterior is close to normal."""
@@ -210,6 +323,24 @@ def test_a_posterior_of_unknown_family_has_no_gap_and_a_full_one_no_kl_per_dimen
     assert found.inference_gap is None
     assert found.kl_per_dimension is None
     assert found.aggregate.active_units == 2
+
+
+def test_a_model_of_torchs_distributions_is_judged_as_one_of_ours():
+    class Torchs(Linear):
+        def posterior(self, x):
+            return Independent(super().posterior(x).base, 1)
+
+        def prior(self):
+            return Independent(super().prior().base, 1)
+
+    ours, torchs = (kind(weight(), shift=0.3, width=0.8) for kind in (Linear, Torchs))
+    x = ours.sample(80)
+    first, second = (diagnostics(model, x, num_gap_rows=16, generator=seeded()) for model in (ours, torchs))
+    torch.testing.assert_close(second.kl_per_dimension, first.kl_per_dimension, rtol=1e-12, atol=1e-12)
+    assert float(second.kl_per_dimension.sum()) == pytest.approx(second.rate.value)
+    for name in ("rate", "distortion"):
+        assert getattr(second, name).value == pytest.approx(getattr(first, name).value, rel=1e-9)
+    assert second.inference_gap.approximation.value == pytest.approx(first.inference_gap.approximation.value, rel=1e-6)
 
 
 def test_arguments():

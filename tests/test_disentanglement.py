@@ -26,7 +26,7 @@ from vaekit.evaluation import (
 )
 from vaekit.evaluation.factors.codes import as_table, binned, bootstrap_stderr, mutual_information
 from vaekit.evaluation.factors.interventions import _Groups
-from vaekit.evaluation.factors.prediction import above_chance
+from vaekit.evaluation.factors.prediction import above_chance, over_factors
 
 SCORES = [mig, sap, dci, factor_vae_score, beta_vae_score, modularity]
 
@@ -114,6 +114,125 @@ def test_a_rotation_hides_factors_from_the_vote_of_one_code():
     codes, factors = grid(20).astype(float), grid(20)
     assert factor_vae_score(rotated(codes), factors, generator=seeded()).value < 0.95
     assert beta_vae_score(rotated(codes, 30), factors, generator=seeded()).value > 0.95, "lenient, as documented"
+
+
+# --- Nothing to know, and nothing to know it from --------------------------------------------------------------------
+
+
+def balanced(num_rows, values=7):
+    """Two factors, the first of them balanced but for what does not divide; the second drawn beside it."""
+    rng = np.random.default_rng(num_rows)
+    return np.stack([np.arange(num_rows) % values, rng.integers(0, values, num_rows)], axis=1)
+
+
+@pytest.mark.parametrize("num_rows", [20, 49, 50, 99, 100, 333, 500, 998, 999, 1000, 1001, 2048])
+@pytest.mark.parametrize("values", [2, 3, 5, 7, 10])
+def test_dead_codes_know_nothing_at_any_number_of_rows(num_rows, values):
+    factors = balanced(num_rows, values)
+    for constant in (0.0, 0.1, -3.3, 1e9):
+        dead = np.full((num_rows, 2), constant)
+        found = modularity(np.hstack([factors[:, :1], dead]), factors, num_bootstrap=2, generator=seeded())
+        information = found.details["mutual_information"]
+        assert information[1:].tolist() == [[0, 0], [0, 0]]
+        share = information[0, 1] / information[0, 0]
+        assert found.value == pytest.approx((1 - share**2) / 3, rel=1e-12)
+
+
+@pytest.mark.parametrize("num_rows", [60 * n for n in (1, 2, 3, 7, 11, 13)])
+def test_one_perfect_code_and_two_dead_ones_have_modularity_a_third(num_rows):
+    factors = grid(num_rows // 60)
+    codes = np.hstack([factors[:, :1], np.full((num_rows, 1), 0.1), np.zeros((num_rows, 1))])
+    assert modularity(codes, factors, num_bootstrap=2).value == pytest.approx(1 / 3, abs=1e-15)
+
+
+def test_counts_that_factorise_have_no_information_at_all():
+    for repeats in (1, 3, 7):
+        factors = grid(repeats)
+        information, entropies = mutual_information(binned(factors.astype(float), 20), factors)
+        assert (information[~np.eye(3, dtype=bool)] == 0).all()
+        np.testing.assert_allclose(np.diag(information), entropies, rtol=1e-13)
+        np.testing.assert_allclose(entropies, np.log([3, 4, 5]), rtol=1e-13)
+    same = mutual_information(np.zeros((49, 1), int), np.zeros((49, 1), int))
+    assert (same[0].tolist(), same[1].tolist()) == ([[0]], [0])
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_does_not_make_a_dead_code_informative(score, dtype):
+    """A code of 0.1 whose last bits follow a factor, beside one perfect code: as if it were a plain constant."""
+    factors = grid(4)
+    rounded = (np.float32(0.1) + factors[:, 1].astype(np.float32) * np.finfo(np.float32).eps / 8).astype(dtype)
+    assert len(np.unique(rounded)) > 1
+    codes = np.stack([factors[:, 0].astype(dtype), rounded, np.zeros(len(factors), dtype)], axis=1)
+    plain = codes.copy()
+    plain[:, 1] = 0.1
+    assert codes.dtype == dtype
+    found, expected = (score(part, factors, generator=seeded()) for part in (codes, plain))
+    assert found.value == expected.value
+    if score is modularity:
+        assert found.value == pytest.approx(1 / 3, abs=1e-15)
+
+
+def test_constant_codes_have_no_importance_for_a_linear_classifier():
+    """Beside an intercept a constant column is one more intercept, whose coefficient is not 0."""
+    factors = grid(4)
+    codes = np.hstack([factors, np.full((len(factors), 1), 7.0)])
+    score = dci(codes, factors, classifier=LogisticRegression(), generator=seeded())
+    assert score.details["importance"][3].tolist() == [0, 0, 0]
+    assert score.details["disentanglement_of_codes"][3] == 0
+
+
+def test_importances_of_any_size_and_rounding_in_place_of_none():
+    rows = np.array([[3.0, 1.0], [0.0, 2.0], [0.0, 0.0]])
+    expected = dci_scores(rows)
+    for scale in (1e-300, 1e-5, 1e300):
+        found = dci_scores(rows * scale)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-12)
+    noisy = dci_scores(rows + np.array([[0, 0], [0, 0], [1e-17, 0]]))
+    assert noisy["disentanglement_of_codes"][2] == 0
+    assert noisy["disentanglement"] == pytest.approx(expected["disentanglement"])
+    assert noisy["completeness"] == pytest.approx(expected["completeness"])
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("size", [1e-200, 1e-30, 1e200])
+def test_the_size_of_codes_means_nothing(score, size):
+    factors = grid(4)
+    found = score(factors * size, factors, generator=seeded())
+    assert found.value == pytest.approx(1, abs=1e-9)
+
+
+def test_a_predictor_of_one_value_is_at_chance_exactly():
+    for num_rows in range(20, 120, 7):
+        labels = np.arange(num_rows) % 7
+        for value in range(7):
+            assert above_chance((labels == value)[:, None], labels, np.ones(num_rows)).tolist() == [0]
+        assert above_chance(np.ones((num_rows, 1), bool), labels, np.ones(num_rows)).tolist() == [1]
+
+
+def test_a_resample_without_the_rare_value_of_a_factor_says_nothing_of_it():
+    """A perfect code scores 1 in every resample that holds the rare value, and so has no error."""
+    factors = np.zeros((60, 1), int)
+    factors[:3] = 1
+    resamples = [np.random.default_rng(seed).integers(60, size=60) for seed in range(20)]
+    assert any((rows >= 3).all() for rows in resamples), "some resamples of so many have none"
+    for seed in range(4):
+        found = mig(factors.astype(float), factors, num_bootstrap=60, generator=seeded(seed))
+        assert (found.value, found.stderr) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
+    both = np.array([0.25, 1.0])
+    labels = np.stack([np.zeros(6, int), np.arange(6)], axis=1)
+    assert over_factors(both, labels, np.ones(6)) == 1
+    assert over_factors(both, np.arange(12).reshape(6, 2), np.ones(6)) == 0.625
+    assert math.isnan(over_factors(both, labels, np.arange(6) == 2))
+
+
+def test_a_factor_that_does_not_vary_among_the_rows_to_judge_by_is_refused():
+    factors = np.zeros((40, 1), int)
+    factors[0] = 1
+    for seed in range(4):
+        with pytest.raises(DataError, match="one value only among half of the rows"):
+            sap(factors.astype(float), factors, generator=seeded(seed))
 
 
 # --- Information -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import torch
 from components import BernoulliPosterior, BernoulliPrior
 from torch import nn
-from torch.distributions import Categorical, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 import vaekit as vk
 from vaekit import VAE, Conditional, bounds, engine, likelihoods, networks, posteriors, priors, schedules
@@ -298,6 +298,23 @@ def test_correlated_posteriors_are_refused_by_what_needs_factorised_ones(objecti
     objective.prepare(100)
     with pytest.raises(ConfigError, match="defined for a factorised posterior"):
         objective(make(posteriors.FullNormal(3)), X)
+
+
+@pytest.mark.parametrize(
+    "objective", [BetaTC, lambda: DIPVAE("ii"), lambda: ELBO(free_bits=0.2)], ids=["BetaTC", "DIPVAE", "free bits"]
+)
+def test_torchs_products_factorise_as_ours_do(objective):
+    class Torchs(Rows):
+        def posterior(self, x):
+            return Independent(super().posterior(x).base, 1)
+
+        def prior(self):
+            return Independent(super().prior().base, 1)
+
+    objective = objective()
+    objective.prepare(3)
+    ours, torchs = (loss_of(objective, model, POINTS) for model in (Rows(), Torchs()))
+    assert number(torchs.value) == pytest.approx(number(ours.value), rel=1e-9)
 
 
 @pytest.mark.parametrize("objective", [BetaTC(), FactorVAE(), InfoVAE()], ids=repr)

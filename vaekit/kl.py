@@ -5,18 +5,50 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, LowRankMultivariateNormal, MultivariateNormal, Normal
+from torch.distributions import (
+    Bernoulli,
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+)
+from torch.distributions import OneHotCategorical as TorchOneHotCategorical
 from torch.distributions.kl import kl_divergence as torch_kl_divergence
 
 from vaekit.distributions import Product, UnitNormal
-from vaekit.distributions.base import hooks
+from vaekit.distributions.base import Hooks, hooks
+from vaekit.distributions.discrete import OneHotCategorical
 from vaekit.distributions.normal import LowRankNormal
 from vaekit.errors import ConfigError
 from vaekit.shapes import broadcast_shapes
 
-__all__ = ["kl_divergence", "kl_per_dimension"]
+__all__ = ["as_own", "kl_divergence", "kl_per_dimension"]
 
 _Pair = tuple[type[Distribution], type[Distribution]]
+
+
+def as_own(distribution: Distribution) -> Distribution:
+    """The same distribution in vaekit's classes, so that a closed form need know one class of each kind.
+
+    torch's `Independent` of elements becomes a `Product`, and so do nested ones and torch's distributions of a single
+    number; torch's one-hot vectors become ours. Any other distribution is returned as it is, nested ones flattened.
+    """
+    if isinstance(distribution, Product) and not isinstance(distribution.base, Independent):
+        return distribution
+    base, ndims = distribution, 0
+    while isinstance(base, Independent | Product):
+        if isinstance(base, Product):
+            ndims, base = ndims + base.event_ndims, base.base
+        else:
+            ndims, base = ndims + base.reinterpreted_batch_ndims, base.base_dist
+    if isinstance(base, TorchOneHotCategorical):
+        return OneHotCategorical(base.logits, ndims)
+    if base is distribution and isinstance(base, Hooks):
+        return base
+    if not base.event_shape:
+        return Product(base, ndims)
+    return Independent(base, ndims, validate_args=False) if ndims else base
 
 
 def _normal_normal(q: Normal, p: Normal) -> Tensor:
@@ -71,6 +103,8 @@ def gaussian_kl(loc_q: Tensor, tril_q: Tensor, loc_p: Tensor, tril_p: Tensor) ->
 
 
 def _gaussians(q: Distribution, p: Distribution) -> Tensor | None:
+    if q.event_shape != p.event_shape:
+        return None
     of_q, of_p = _as_gaussian(q), _as_gaussian(p)
     return None if of_q is None or of_p is None else gaussian_kl(*of_q, *of_p)
 
@@ -81,15 +115,13 @@ def _own(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def _as_gaussian(d: Distribution) -> tuple[Tensor, Tensor] | None:
-    """(mean, Cholesky factor) of a Gaussian of one event dimension, whichever class it has."""
+    """(mean, Cholesky factor) of a Gaussian, whichever class it has, with its event in one dimension."""
     if isinstance(d, MultivariateNormal):
         return d.loc, d.scale_tril
-    if len(d.event_shape) != 1:
-        return None
-    if isinstance(d, Product) and isinstance(d.base, Normal):
-        return d.base.loc, torch.diag_embed(d.base.scale)
     if isinstance(d, LowRankNormal | LowRankMultivariateNormal):
-        return d.mean, torch.linalg.cholesky(d.covariance_matrix)
+        return d.mean.flatten(-len(d.event_shape)), torch.linalg.cholesky(d.covariance_matrix)
+    if isinstance(d, Product) and isinstance(d.base, Normal) and d.event_ndims:
+        return d.base.loc.flatten(-d.event_ndims), torch.diag_embed(d.base.scale.flatten(-d.event_ndims))
     return None
 
 
@@ -143,7 +175,8 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor | None:
     Returns:
         Nats, shape (B,); None where no closed form is known.
     """
-    q = _unrotated(q, p)
+    p = as_own(p)
+    q = _unrotated(as_own(q), p)
     values = (form(q, p) for form in (_sum_of_elements, _own, _gaussians, _from_torch))
     return next((value for value in values if value is not None), None)
 
@@ -154,7 +187,7 @@ def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor:
     Raises:
         ConfigError: unless both are products over dimensions with a closed form.
     """
-    elementwise = _elementwise(q, p)
+    elementwise = _elementwise(as_own(q), as_own(p))
     if elementwise is None:
         raise ConfigError(
             "KL per dimension (free bits, diagnostics) is defined for a factorised posterior and prior with a closed "

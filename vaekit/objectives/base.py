@@ -13,6 +13,7 @@ from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError
+from vaekit.kl import as_own
 
 
 class Loss(NamedTuple):
@@ -129,7 +130,7 @@ def validation_terms_of(model: LatentVariableModel, x: Tensor, num_samples: int)
 
 
 def as_factorized(q: Distribution, what: str) -> Product:
-    """q itself, a product over the dimensions of z that can be reparameterised.
+    """q as a product over the dimensions of z that can be reparameterised; a product of ours is returned itself.
 
     Args:
         q: the posterior of a batch.
@@ -138,11 +139,12 @@ def as_factorized(q: Distribution, what: str) -> Product:
     Raises:
         ConfigError: if q is something else.
     """
-    if not isinstance(q, Product):
+    product = as_own(q)
+    if not isinstance(product, Product):
         raise ConfigError(
             f"{what} is defined for a factorised posterior, such as DiagonalNormal; got {type(q).__name__}, whose "
             "dimensions are correlated given x. Use such a posterior, or another objective."
         )
-    if not q.has_rsample:
+    if not product.has_rsample:
         raise ConfigError(f"the gradient of {what} needs a posterior that can be reparameterised; {q} cannot")
-    return q
+    return product

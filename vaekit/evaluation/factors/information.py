@@ -1,5 +1,6 @@
 """Disentanglement by mutual information: the gap between codes (MIG), and modularity."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,8 +13,9 @@ from vaekit.traits import Data
 
 
 def _gap(information: np.ndarray, entropies: np.ndarray) -> float:
-    shares = gap_to_second(information) / np.where(entropies > 0, entropies, 1)
-    return float(shares.clip(0, 1).mean())
+    varying = entropies > 0  # in a resample of few rows a factor may have one value: nothing is to be known of it
+    shares = gap_to_second(information)[varying] / entropies[varying]
+    return float(shares.clip(0, 1).mean()) if len(shares) else math.nan
 
 
 def _modularity(information: np.ndarray, entropies: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import torch
 
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.factors.codes import Table, as_table, binomial_stderr, varies
+from vaekit.evaluation.factors.codes import Table, as_table, binomial_stderr, standardized
 from vaekit.evaluation.rows import noise
 from vaekit.traits import Data
 
@@ -102,7 +102,7 @@ def beta_vae_score(
     num_factors = len(table.num_values)
     each = _check(num_points, batch_size, num_factors)
     rng = noise(generator)
-    scaled = table.codes / np.where(varies(table.codes), table.codes.std(0), np.inf)
+    scaled = standardized(table.codes)
     sets = []
     for f in range(num_factors):
         first, second = _Groups.of(table, f).pairs(2 * each, batch_size, rng)
@@ -156,16 +156,18 @@ def factor_vae_score(
         1.0
     """
     table = as_table(codes, factors, min_factors=2)
-    (num_codes, num_factors), varying = (table.codes.shape[1], len(table.num_values)), varies(table.codes)
+    (num_codes, num_factors), varying = (table.codes.shape[1], len(table.num_values)), np.ptp(table.codes, axis=0) > 0
     each = _check(num_points, batch_size, num_factors)
     rng = noise(generator)
     groups = [_Groups.of(table, f) for f in range(num_factors)]
     votes = np.zeros((2, num_codes, num_factors))
     if bool(varying.any()):
-        scaled = table.codes[:, varying] / table.codes[:, varying].std(0)
+        scaled = standardized(table.codes)[:, varying]
         names = np.flatnonzero(varying)
         for f, group in enumerate(groups):
-            found = [names[np.argmin(scaled[rows].var(0))] for rows in group.batches(2 * each, batch_size, rng)]
+            # From the first row on, a code that is one number in the batch has variance 0, not that of rounding.
+            batches = (scaled[rows] - scaled[rows[0]] for rows in group.batches(2 * each, batch_size, rng))
+            found = [names[np.argmin(batch.var(0))] for batch in batches]
             for kind, part in enumerate((found[:each], found[each:])):
                 votes[kind, :, f] = np.bincount(part, minlength=num_codes)
     meaning = votes[0].argmax(1)

@@ -8,7 +8,7 @@ import torch
 
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.evaluation.estimate import Score
-from vaekit.evaluation.factors.codes import Table, as_table, bootstrap_stderr, gap_to_second
+from vaekit.evaluation.factors.codes import Table, as_table, bootstrap_stderr, gap_to_second, unit
 from vaekit.evaluation.rows import Classifier, noise, seeded_copy
 from vaekit.traits import Data
 
@@ -28,22 +28,33 @@ def above_chance(hits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> n
     members = members[:, members.sum(0) > 0]
     if members.shape[1] < 2:
         return np.zeros(hits.shape[1])
-    recall = (members / members.sum(0)).T @ hits
-    chance = 1 / members.shape[1]
-    result: np.ndarray = ((recall.mean(0) - chance) / (1 - chance)).clip(0, 1)
+    recall = (members.T @ hits) / members.sum(0)[:, None]
+    # The sum of the recalls is exactly 1 for a predictor that says one value always; their mean may not be 1 / K.
+    result: np.ndarray = ((recall.sum(0) - 1) / (members.shape[1] - 1)).clip(0, 1)
     return result
+
+
+def over_factors(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    """The mean of a score per factor, shape (F,), over the factors that vary among rows of some weight.
+
+    NaN where none does.
+
+    Of few rows a resample may hold one value of a factor only: nothing is then to be predicted, well or badly.
+    """
+    kept = scores[np.ptp(labels[weights > 0], axis=0) > 0]
+    return float(kept.mean()) if len(kept) else math.nan
 
 
 def halves(table: Table, rng: np.random.Generator) -> tuple[Table, Table]:
     """Rows to fit to and rows to judge by, at random.
 
     Raises:
-        DataError: if a factor does not vary among the rows to fit to.
+        DataError: if a factor does not vary among either, so that nothing is to be learnt or to be told.
     """
     order = rng.permutation(len(table.codes))
     parts = np.array_split(order, 2)
     fitted, held_out = (Table(table.codes[rows], table.labels[rows], table.num_values) for rows in parts)
-    if any(len(np.unique(column)) < 2 for column in fitted.labels.T):
+    if any(len(np.unique(column)) < 2 for half in (fitted, held_out) for column in half.labels.T):
         raise DataError("a factor has one value only among half of the rows. Hand over more rows, or leave it out.")
     return fitted, held_out
 
@@ -83,7 +94,8 @@ def sap(codes: Data, factors: Data, *, num_bootstrap: int = 50, generator: torch
     from sklearn.tree import DecisionTreeClassifier
 
     rng = noise(generator)
-    fitted, held_out = halves(as_table(codes, factors), rng)
+    table = as_table(codes, factors)
+    fitted, held_out = halves(table._replace(codes=unit(table.codes)), rng)
     hits = []
     for f, num_values in enumerate(fitted.num_values):
         tree = DecisionTreeClassifier(max_leaf_nodes=num_values, class_weight="balanced")
@@ -97,7 +109,7 @@ def sap(codes: Data, factors: Data, *, num_bootstrap: int = 50, generator: torch
         return np.stack([above_chance(h, v, weights) for h, v in zip(hits, held_out.labels.T, strict=True)], axis=1)
 
     def statistic(weights: np.ndarray) -> float:
-        return float(gap_to_second(scores(weights)).mean())
+        return over_factors(gap_to_second(scores(weights)), held_out.labels, weights)
 
     once = np.ones(len(held_out.codes))
     stderr = bootstrap_stderr(statistic, len(once), num_bootstrap, rng)
@@ -105,8 +117,13 @@ def sap(codes: Data, factors: Data, *, num_bootstrap: int = 50, generator: torch
 
 
 def _concentration(importance: np.ndarray) -> tuple[float, np.ndarray]:
-    """1 - entropy of each row in units of its maximum, and the mean weighted by the rows' sums; rows of 0 count 0."""
+    """1 - entropy of each row in units of its maximum, and the mean weighted by the rows' sums; rows of 0 count 0.
+
+    A row of less than 1e-12 of the largest is one of 0: rounding.
+    """
+    importance = importance / (importance.max() or 1.0)
     sums = importance.sum(1)
+    sums = np.where(sums > 1e-12 * sums.max(), sums, 0)
     p = importance / np.where(sums > 0, sums, 1)[:, None]
     entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(1)
     most = math.log(importance.shape[1]) if importance.shape[1] > 1 else 1.0
@@ -216,10 +233,11 @@ def dci(
     """
     from sklearn.ensemble import RandomForestClassifier
 
+    table, rng = as_table(codes, factors), noise(generator)
     if classifier is None:
+        table = table._replace(codes=unit(table.codes))
         classifier = RandomForestClassifier(30, max_features=None, min_samples_leaf=5)
-    rng = noise(generator)
-    fitted, held_out = halves(as_table(codes, factors), rng)
+    fitted, held_out = halves(table, rng)
     columns, hits = [], []
     for truth, other in zip(fitted.labels.T, held_out.labels.T, strict=True):
         reader = seeded_copy(classifier, rng).fit(fitted.codes, truth)
@@ -227,8 +245,8 @@ def dci(
         hits.append((reader.predict(held_out.codes) == other)[:, None])
 
     def informativeness(weights: np.ndarray) -> float:
-        each = [above_chance(h, v, weights) for h, v in zip(hits, held_out.labels.T, strict=True)]
-        return float(np.mean(each))
+        each = [above_chance(h, v, weights)[0] for h, v in zip(hits, held_out.labels.T, strict=True)]
+        return over_factors(np.array(each), held_out.labels, weights)
 
     once, importance = np.ones(len(held_out.codes)), np.stack(columns, axis=1)
     found = dci_scores(importance)

@@ -1,0 +1,202 @@
+r"""log p(x) of a few rows from several proposals at once, none of which is chosen by what it found.
+
+Draws of J proposals count as draws of their mixture (the balance heuristic of Veach & Guibas):
+\[ p(x) \approx \frac1{JK} \sum_{j, k} \frac{p(x, z_{jk})}{\frac1J \sum_i q_i(z_{jk})}, \quad z_{jk} \sim q_j, \]
+which is unbiased, and no weight exceeds J times what it would be under any single q_i. An estimate that is picked among
+several by its effective sample size is biased downwards: the greater ess is that of the proposal that missed its large
+weights. A q that is narrower than the posterior has weights without variance, and its best fit by the ELBO is of that
+kind. So a wider proposal, fitted to the slope of log p(x, z), stands beside it, and the prior, which keeps the weights
+bounded where p(x|z) is, and finds a second mode of a small z.
+
+References:
+    Veach & Guibas, "Optimally combining sampling techniques for Monte Carlo rendering", 1995,
+    https://doi.org/10.1145/218380.218498.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Chi2, Distribution, constraints
+
+from vaekit import bounds
+from vaekit.bounds import LatentVariableModel
+from vaekit.distributions.support import element_support
+from vaekit.errors import OwnDrawsOnlyError
+from vaekit.evaluation.weights import WeightSums
+
+BLOCK = 64
+"""Draws per pass."""
+_MAX_DIMS = 128  # a covariance for each row above this costs more than the draws
+_CURVATURE = (1e-4, 1e4)  # in units of q's own variances
+_DEGREES = 10.0  # of freedom: tails above those of a normal posterior, at a small loss of draws in its middle
+
+
+class Proposal(Protocol):
+    """What importance sampling asks of a distribution: draws and their density."""
+
+    def sample(self, sample_shape: Size, /) -> Tensor:
+        """Draws, shape (*sample_shape, N, *Z)."""
+        ...
+
+    def log_prob(self, value: Tensor, /) -> Tensor:
+        """log q(z) in nats, shape (K, N)."""
+        ...
+
+
+@dataclass(frozen=True)
+class StudentT:
+    r"""A multivariate Student t for each row, \( z = m + \sigma V \Lambda^{-1/2} \epsilon \sqrt{\nu / \chi^2_\nu} \).
+
+    Attributes:
+        loc: m, shape (N, *Z).
+        scale: sigma, the unit of each dimension, shape (N, D).
+        axes: V, orthonormal columns, shape (N, D, D).
+        curvature: the diagonal of Lambda, positive, shape (N, D).
+    """
+
+    loc: Tensor
+    scale: Tensor
+    axes: Tensor
+    curvature: Tensor
+
+    def sample(self, sample_shape: Size, /) -> Tensor:
+        """Draws, shape (*sample_shape, N, *Z)."""
+        shape = Size(sample_shape) + self.scale.shape
+        noise = torch.randn(shape, dtype=self.scale.dtype, device=self.scale.device) / self.curvature.sqrt()
+        chi2 = Chi2(self.scale.new_tensor(_DEGREES)).sample(shape[:-1])
+        turned = (self.axes @ noise.unsqueeze(-1)).squeeze(-1) * (_DEGREES / chi2).sqrt().unsqueeze(-1)
+        return (self.loc.flatten(1) + self.scale * turned).to(self.loc.dtype).reshape(shape[:-1] + self.loc.shape[1:])
+
+    def log_prob(self, value: Tensor, /) -> Tensor:
+        """log q(z) in nats, shape (K, N), in float64."""
+        u = (value.flatten(2).double() - self.loc.flatten(1).double()) / self.scale
+        squares = ((self.axes.mT @ u.unsqueeze(-1)).squeeze(-1).square() * self.curvature).sum(-1)
+        half, total = _DEGREES / 2, (_DEGREES + u.shape[-1]) / 2
+        constant = math.lgamma(total) - math.lgamma(half) - u.shape[-1] / 2 * math.log(_DEGREES * math.pi)
+        log_det = (0.5 * self.curvature.log() - self.scale.log()).sum(-1)
+        return constant + log_det - total * torch.log1p(squares / _DEGREES)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """p(z) with draws of its own for each of N rows.
+
+    Attributes:
+        prior: batch shape () or (N,).
+        num_rows: N.
+    """
+
+    prior: Distribution
+    num_rows: int
+
+    def sample(self, sample_shape: Size, /) -> Tensor:
+        """Draws, shape (*sample_shape, N, *Z)."""
+        rows = () if self.prior.batch_shape else (self.num_rows,)
+        return self.prior.sample(Size((*sample_shape, *rows)))
+
+    def log_prob(self, value: Tensor, /) -> Tensor:
+        """log p(z) in nats, shape (K, N)."""
+        result: Tensor = self.prior.log_prob(value)
+        return result
+
+
+def fitted(model: LatentVariableModel, q: Distribution, y: Tensor) -> StudentT | None:
+    r"""A proposal with the curvature of the posterior, one for each row, from draws of q near it.
+
+    The slope \( \nabla_z \log p(x, z) \) at the draws is regressed on z. Where the posterior is normal the slope is a
+    linear function, which the regression finds without error: its matrix is minus the precision, and its zero the mean.
+
+    Args:
+        model: any object with the three methods, differentiable in z.
+        q: a distribution with gradients along its draws, batch shape (N,).
+        y: data in model space, shape (N, *X).
+
+    Returns:
+        None where z does not live in a real space, or has more than 128 dimensions.
+    """
+    num_dims = math.prod(q.event_shape)
+    try:
+        is_real = element_support(q) in (constraints.real, constraints.real_vector)
+    except NotImplementedError:  # a distribution that does not say
+        is_real = False
+    if not is_real or not 0 < num_dims <= _MAX_DIMS:
+        return None
+    z, slope = _slopes(model, q, y, max(2 * BLOCK, 4 * num_dims))
+    centre, scale = z.mean(1), z.std(1)
+    precision, at_centre = _line((z - centre.unsqueeze(1)) / scale.unsqueeze(1), slope * scale.unsqueeze(1))
+    curvature, axes = torch.linalg.eigh(precision)
+    curvature = curvature.abs().clamp(*_CURVATURE)
+    step = (axes @ ((axes.mT @ at_centre.unsqueeze(-1)) / curvature.unsqueeze(-1))).squeeze(-1)
+    loc = (centre + scale * step).to(q.sample().dtype)
+    return StudentT(loc.reshape(-1, *q.event_shape), scale, axes, curvature)
+
+
+def _line(u: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """The symmetric P and the b of slope = b - P u by least squares, shapes (N, D, D) and (N, D).
+
+    I and 0 stand for a row whose slope is not finite.
+    """
+    num_dims = u.shape[-1]
+    inputs = torch.cat([u, torch.ones_like(u[..., :1])], -1)
+    # A little of the identity keeps a dimension that does not vary from making the system singular.
+    ridge = 1e-9 * u.shape[1] * torch.eye(num_dims + 1, dtype=u.dtype, device=u.device)
+    found = torch.linalg.solve(inputs.mT @ inputs + ridge, inputs.mT @ slope)
+    matrix, at_centre = -0.5 * (found[:, :-1] + found[:, :-1].mT), found[:, -1]
+    known = found.isfinite().flatten(1).all(1)
+    unit = torch.eye(num_dims, dtype=u.dtype, device=u.device)
+    return torch.where(known[:, None, None], matrix, unit), torch.where(known[:, None], at_centre, 0.0)
+
+
+def _slopes(model: LatentVariableModel, q: Distribution, y: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
+    """Draws of q and the gradients of log p(x, z) there, shape (N, K, D) each, in float64."""
+    draws, slopes = [], []
+    for start in range(0, num_samples, BLOCK):
+        with torch.enable_grad():
+            _, draw = bounds.draw_at_leaf(model, q, y, min(BLOCK, num_samples - start))
+            (slope,) = torch.autograd.grad((draw.log_likelihood + draw.log_prior).sum(), draw.z)
+        draws.append(draw.z.detach().flatten(2).double())
+        slopes.append(slope.flatten(2).double())
+    return torch.cat(draws).transpose(0, 1), torch.cat(slopes).transpose(0, 1)
+
+
+def log_marginal(model: LatentVariableModel, y: Tensor, proposals: Sequence[Proposal], num_samples: int) -> Tensor:
+    """log p(x) of each row from draws of all proposals, weighed as draws of their mixture.
+
+    Args:
+        model: any object with the three methods.
+        y: data in model space, shape (N, *X).
+        proposals: one or more; of several, each tells its density at the draws of the others.
+        num_samples: K, draws of each proposal per row.
+
+    Returns:
+        Nats, float64, shape (N,).
+    """
+    prior, sums = model.prior(), WeightSums(len(y))
+    for proposal in proposals:
+        for start in range(0, num_samples, BLOCK):
+            z = proposal.sample(Size((min(BLOCK, num_samples - start),)))
+            joint = (model.likelihood(z).log_prob(y) + prior.log_prob(z)).double()
+            mixture = torch.stack([one.log_prob(z).double() for one in proposals])
+            weights = joint - torch.logsumexp(mixture, 0) + math.log(len(proposals))
+            # Far out a decoder may overflow: where the model has no density a draw counts as one without weight.
+            sums.add(slice(0, len(y)), torch.where(weights.isnan(), -torch.inf, weights))
+    return sums.log_mean(num_samples * len(proposals))
+
+
+def gathered(model: LatentVariableModel, q: Distribution, best: Distribution, y: Tensor) -> list[Proposal]:
+    """The proposals for the rows of y: the prior, the fitted one where there is one, q and the best q of its family.
+
+    A family whose density is known only at its own draws (planar flows) cannot be pooled: the first two then stand
+    without it, or the best q alone.
+    """
+    wide, prior = fitted(model, best, y), Prior(model.prior(), len(y))
+    others: list[Proposal] = [prior] if wide is None else [prior, wide]
+    try:
+        best.log_prob(best.sample(Size((1,))).clone())
+    except OwnDrawsOnlyError:
+        return [best] if wide is None else others
+    return [*others, q, best]
