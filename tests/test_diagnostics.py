@@ -187,9 +187,12 @@ def test_log_p_of_the_gaps_against_quadrature_where_the_posterior_is_not_normal(
     model = Curved(wrap)
     with engine.seeded(3):
         x = model.likelihood(model.prior().sample((32,))).sample()
-    for seed in range(3):
-        gap = diagnostics(model, x, generator=seeded(seed)).inference_gap
-        assert gap.log_marginal.value == pytest.approx(float(model.log_marginal(x).mean()), abs=0.02)
+    exact = float(model.log_marginal(x).mean())
+    gaps = [diagnostics(model, x, generator=seeded(seed)).inference_gap for seed in range(6)]
+    errors = torch.tensor([gap.log_marginal.value - exact for gap in gaps])
+    # One estimate scatters by 0.025, since the prior alone finds the second mode of some rows; the mean of six by 0.01.
+    assert float(errors.abs().max()) < 0.1
+    assert abs(float(errors.mean())) < 0.03
 
 
 def test_the_mixture_of_proposals_is_unbiased_and_the_fitted_one_exact_for_a_normal_posterior():

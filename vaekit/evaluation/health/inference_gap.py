@@ -105,7 +105,7 @@ def inference_gap(
     y: Tensor,
     *,
     num_samples: int = 500,
-    num_steps: int = 400,
+    num_steps: int = 300,
     learning_rate: float = 0.05,
     progress: bool = False,
 ) -> InferenceGap | None:
@@ -129,7 +129,7 @@ def inference_gap(
     start, make = family
     best = _refined(model, y, start.detach(), make, num_steps, learning_rate, progress)
     q, seeds = make(start), (engine.draw_seed(None), engine.draw_seed(None))
-    found, own = (_bounds(model, one, y, num_samples, seeds[0])[0] for one in (make(best), q))
+    found, own = (_bounds(model, one, y, 2 * BLOCK, seeds[0])[0] for one in (make(best), q))
     is_better = found > own.nan_to_num(nan=-math.inf)
     best = torch.where(is_better.to(best.device).reshape(-1, *[1] * (best.ndim - 1)), best, start)
     q_best = make(best)
