@@ -64,3 +64,28 @@ def test_what_does_not_move_is_checked_at_the_edge():
         check_support(normal, torch.tensor([[0.0, torch.inf]]))
     with pytest.raises(ValueError, match="within the support"):
         unchecked(normal).log_prob(torch.tensor([0.0, torch.nan]))
+
+
+OBJECTIVES = [vk.objectives.ELBO, vk.objectives.IWAE, vk.objectives.TVO, vk.objectives.BetaTC, vk.objectives.InfoVAE]
+
+
+@pytest.mark.parametrize("make", OBJECTIVES, ids=lambda make: make.__name__)
+def test_no_objective_stops_at_a_row_that_one_draw_makes_impossible(make):
+    """Training skips such a step; torch's own check would end it."""
+    objective = make()
+    objective.prepare(4)
+    model = Window(2, True)
+    mean = torch.zeros(2, requires_grad=True)
+    model.posterior = lambda x: vk.distributions.Product(Normal(mean + x, torch.ones_like(x)), 1)
+    with vk.engine.seeded(0):
+        loss = objective(model, 3 + torch.zeros(4, 2))
+    assert loss.value.shape == ()
+
+
+def test_chains_stop_at_no_bound_that_moves():
+    model = Window(1, True)
+    found = vk.evaluation.ais(
+        model, torch.zeros(3, 1), num_chains=8, num_steps=50, generator=torch.Generator().manual_seed(0)
+    )
+    exact = torch.log(Normal(0.0, 1.0).cdf(torch.tensor(1.0)) - 0.5)
+    assert bool(((found.value - exact).abs() < 5 * found.stderr + 0.2).all())

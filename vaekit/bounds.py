@@ -89,10 +89,19 @@ def _sample(q: Distribution, num_samples: int) -> Tensor:
     return q.rsample(shape) if q.has_rsample else q.sample(shape)
 
 
+def log_likelihood_at(model: LatentVariableModel, z: Tensor, x: Tensor) -> Tensor:
+    """log p(x|z) for z of shape (..., B, *Z) and x of shape (B, *X): shape (..., B), in nats.
+
+    Where the bounds of the support move with z, an x outside them gives -inf, whether or not torch would raise.
+    """
+    result: Tensor = unchecked(model.likelihood(z)).log_prob(x)
+    return result
+
+
 def draw_from(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> Draw:
     """`draw` with the posterior of x already at hand."""
     z = _sample(q, num_samples)
-    return Draw(z, unchecked(model.likelihood(z)).log_prob(x), model.prior().log_prob(z), q.log_prob(z))
+    return Draw(z, log_likelihood_at(model, z, x), model.prior().log_prob(z), q.log_prob(z))
 
 
 def draw_at_leaf(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> tuple[Tensor, Draw]:
@@ -115,7 +124,7 @@ def draw_at_leaf(model: LatentVariableModel, q: Distribution, x: Tensor, num_sam
         )
     z = _sample(q, num_samples)
     leaf = z.detach().requires_grad_()
-    return z, Draw(leaf, unchecked(model.likelihood(leaf)).log_prob(x), model.prior().log_prob(leaf), q.log_prob(leaf))
+    return z, Draw(leaf, log_likelihood_at(model, leaf, x), model.prior().log_prob(leaf), q.log_prob(leaf))
 
 
 def draw(model: LatentVariableModel, x: Tensor, num_samples: int) -> Draw:
@@ -216,7 +225,7 @@ def elbo_terms(
     q, prior = model.posterior(x) if posterior is None else posterior, model.prior()
     divergence = closed_form_kl(q, prior, kl)
     z = _sample(q, num_samples)
-    log_likelihood = unchecked(model.likelihood(z)).log_prob(x)
+    log_likelihood = log_likelihood_at(model, z, x)
     if divergence is not None and q.has_rsample:
         return _mean(log_likelihood), divergence
     log_posterior = q.log_prob(z)

@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import engine
-from vaekit.bounds import Draw, LatentVariableModel
+from vaekit.bounds import Draw, LatentVariableModel, log_likelihood_at
 from vaekit.distributions.base import from_noise, noise_shape
-from vaekit.distributions.support import unchecked
 from vaekit.errors import ConfigError
 from vaekit.models.checks import beside
 from vaekit.models.rows import Batch, Index, given, slices, taken
@@ -213,8 +212,7 @@ def chunk_size(num_values: int, limit: int = _CHUNK_VALUES) -> int:
 
 
 def _log_likelihood(model: LatentVariableModel, z: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
-    result: Tensor = unchecked(given(model, context).likelihood(z)).log_prob(x)
-    return result
+    return log_likelihood_at(given(model, context), z, x)
 
 
 def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Block]:

@@ -213,7 +213,7 @@ class Hamiltonian(OfWrapped, GenerativeModel):
             record = torch.is_grad_enabled()
             with torch.enable_grad():
                 point = z if record and z.requires_grad else z.detach().requires_grad_()
-                log_joint = self.model.likelihood(point).log_prob(x) + prior.log_prob(point)
+                log_joint = bounds.log_likelihood_at(self.model, point, x) + prior.log_prob(point)
                 # Each density depends on its own z only, so that the gradient of the sum is that of each.
                 return torch.autograd.grad(log_joint.sum(), point, create_graph=record)[0]
 

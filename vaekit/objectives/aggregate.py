@@ -133,7 +133,7 @@ class InfoVAE(Objective):
         if not q.has_rsample:
             raise ConfigError(f"the gradient of InfoVAE needs a posterior that can be reparameterised; {q} cannot")
         z = q.rsample()
-        log_likelihood = model.likelihood(z).log_prob(x)
+        log_likelihood = bounds.log_likelihood_at(model, z, x)
         closed = bounds.closed_form_kl(q, prior, "auto")
         kl = q.log_prob(z) - prior.log_prob(z) if closed is None else closed
         discrepancy = self._mmd(z, self._from_prior(prior, q.batch_shape[len(prior.batch_shape) :]), weight)

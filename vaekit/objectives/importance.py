@@ -335,7 +335,7 @@ class TVO(Objective):
         """The loss on x of shape (B, *X); terms `tvo`, and `iwae` and the ELBO of the draws."""
         q = model.posterior(x)
         z = q.sample(torch.Size((self.num_samples,)))
-        draws = bounds.Draw(z, model.likelihood(z).log_prob(x), model.prior().log_prob(z), q.log_prob(z))
+        draws = bounds.Draw(z, bounds.log_likelihood_at(model, z, x), model.prior().log_prob(z), q.log_prob(z))
         log_w, log_joint = draws.log_weights, draws.log_likelihood + draws.log_prior
         beta = self.betas.to(log_w).reshape(-1, 1, 1)
         left, widths = beta[:-1], beta.diff(dim=0)

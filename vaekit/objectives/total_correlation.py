@@ -74,7 +74,7 @@ class BetaTC(Objective):
         """
         q, prior = as_factorized(model.posterior(x), "total correlation"), model.prior()
         z = q.rsample()
-        log_likelihood = model.likelihood(z).log_prob(x)
+        log_likelihood = bounds.log_likelihood_at(model, z, x)
         log_q, log_p = q.log_prob(z), prior.log_prob(z)
         closed = bounds.closed_form_kl(q, prior, "auto")
         kl = log_q - log_p if closed is None else closed
@@ -205,7 +205,7 @@ class FactorVAE(Objective):
         """The loss on x of shape (B, *X); the terms of the ELBO, and `total_correlation` of shape ()."""
         q, prior = as_factorized(model.posterior(x), "total correlation"), model.prior()
         z = q.rsample()
-        log_likelihood = model.likelihood(z).log_prob(x)
+        log_likelihood = bounds.log_likelihood_at(model, z, x)
         closed = bounds.closed_form_kl(q, prior, "auto")
         kl = q.log_prob(z) - prior.log_prob(z) if closed is None else closed
         discriminator = self._discriminator(model, z)

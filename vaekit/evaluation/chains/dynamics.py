@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit import engine
-from vaekit.bounds import LatentVariableModel
+from vaekit.bounds import LatentVariableModel, log_likelihood_at
 from vaekit.errors import ConfigError
 from vaekit.models.draws import chunk_size
 from vaekit.models.view import View
@@ -59,7 +59,7 @@ def joint(model: LatentVariableModel, y: Tensor) -> Parts:
     y = y.clone() if y.is_inference() else y  # autograd refuses tensors that were made in inference mode
 
     def parts(z: Tensor) -> tuple[Tensor, Tensor]:
-        return prior.log_prob(z), model.likelihood(z).log_prob(y)
+        return prior.log_prob(z), log_likelihood_at(model, z, y)
 
     return parts
 

@@ -23,7 +23,7 @@ from torch import Size, Tensor
 from torch.distributions import Chi2, Distribution, constraints
 
 from vaekit import bounds
-from vaekit.bounds import LatentVariableModel
+from vaekit.bounds import LatentVariableModel, log_likelihood_at
 from vaekit.distributions.support import element_support
 from vaekit.errors import OwnDrawsOnlyError
 from vaekit.evaluation.weights import WeightSums
@@ -179,7 +179,7 @@ def log_marginal(model: LatentVariableModel, y: Tensor, proposals: Sequence[Prop
     for proposal in proposals:
         for start in range(0, num_samples, BLOCK):
             z = proposal.sample(Size((min(BLOCK, num_samples - start),)))
-            joint = (model.likelihood(z).log_prob(y) + prior.log_prob(z)).double()
+            joint = (log_likelihood_at(model, z, y) + prior.log_prob(z)).double()
             mixture = torch.stack([one.log_prob(z).double() for one in proposals])
             weights = joint - torch.logsumexp(mixture, 0) + math.log(len(proposals))
             # Far out a decoder may overflow: where the model has no density a draw counts as one without weight.
