@@ -12,7 +12,8 @@ from vaekit.distributions import Product
 from vaekit.models.view import View
 from vaekit.runs import flattened
 from vaekit.saving import spec
-from vaekit.transforms import Compose, Transform
+from vaekit.transforms import Transform
+from vaekit.transforms.base import steps_of
 
 
 class Part(NamedTuple):
@@ -73,9 +74,9 @@ def _family(distribution: Distribution) -> str:
 
 def transform_parts(transform: Transform | None) -> list[Part]:
     """The steps from the data to the model, in their order."""
-    if transform is None:
+    steps = steps_of(transform)
+    if not steps:
         return [Part("Transform of the data", "none")]
-    steps = transform.transforms if isinstance(transform, Compose) else [transform]
     return [part("then" if i else "Transform of the data", step) for i, step in enumerate(steps)]
 
 

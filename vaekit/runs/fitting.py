@@ -29,7 +29,8 @@ from vaekit.saving.files import write_atomically
 from vaekit.training import History
 from vaekit.training.checkpoint import remove_checkpoint
 from vaekit.traits import ModelTraits, told
-from vaekit.transforms import Binarize, Compose
+from vaekit.transforms import Binarize
+from vaekit.transforms.base import steps_of
 
 
 def fit(
@@ -112,8 +113,7 @@ def fit(
 
 def _choices(plan: recipes.Plan, view: View) -> str:
     """Likelihood, transform, and what log p will be, in a line."""
-    transform = view.transform
-    steps = [] if transform is None else transform.transforms if isinstance(transform, Compose) else [transform]
+    steps = steps_of(view.transform)
     names = ", then ".join(type(step).__name__ for step in steps) or "none"
     words = f"likelihood {type(told(ModelTraits, plan.model).decoder.head).__name__}; transform of the data: {names}"
     bits = "; bits are drawn from the values" if any(isinstance(step, Binarize) for step in steps) else ""

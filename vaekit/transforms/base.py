@@ -180,3 +180,10 @@ class Compose(Transform):
         for transform in self._chain:
             x = transform.fit(x)(x)
         return self
+
+
+def steps_of(transform: Transform | None) -> list[Transform]:
+    """The transforms that data pass through one after the other; none for None."""
+    if transform is None:
+        return []
+    return transform._chain if isinstance(transform, Compose) else [transform]
