@@ -14,7 +14,7 @@ from vaekit import engine
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import diagnostics
-from vaekit.evaluation.health import proposals
+from vaekit.evaluation import proposals
 
 torch64 = {"dtype": torch.float64}
 

@@ -22,7 +22,7 @@ from vaekit.conditional import Conditional
 from vaekit.distributions import Product
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.health.aggregate import posterior_moments
-from vaekit.evaluation.health.proposals import BLOCK, gathered, log_marginal
+from vaekit.evaluation.proposals import BLOCK, gathered, log_marginal
 from vaekit.evaluation.results import Result, of_score, result
 from vaekit.evaluation.weights import RunningMoments
 from vaekit.kl import as_own
