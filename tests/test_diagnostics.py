@@ -13,8 +13,7 @@ import vaekit as vk
 from vaekit import engine
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import diagnostics
-from vaekit.evaluation import proposals
+from vaekit.evaluation import diagnostics, proposals
 
 torch64 = {"dtype": torch.float64}
 

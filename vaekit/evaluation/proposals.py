@@ -20,7 +20,7 @@ from typing import Protocol
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Chi2, Distribution, constraints
+from torch.distributions import Distribution, constraints
 
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel, log_likelihood_at
@@ -32,7 +32,8 @@ BLOCK = 64
 """Draws per pass."""
 _MAX_DIMS = 128  # a covariance for each row above this costs more than the draws
 _CURVATURE = (1e-4, 1e4)  # in units of q's own variances
-_DEGREES = 10.0  # of freedom: tails above those of a normal posterior, at a small loss of draws in its middle
+DEGREES = 10
+"""Of freedom: tails above those of a normal posterior, at a small loss of draws in its middle."""
 
 
 class Proposal(Protocol):
@@ -54,31 +55,44 @@ class StudentT:
     Attributes:
         loc: m, shape (N, *Z).
         scale: sigma, the unit of each dimension, shape (N, D).
-        axes: V, orthonormal columns, shape (N, D, D).
+        axes: V, orthonormal columns, shape (N, D, D), or None for the identity.
         curvature: the diagonal of Lambda, positive, shape (N, D).
     """
 
     loc: Tensor
     scale: Tensor
-    axes: Tensor
+    axes: Tensor | None
     curvature: Tensor
 
     def sample(self, sample_shape: Size, /) -> Tensor:
         """Draws, shape (*sample_shape, N, *Z)."""
         shape = Size(sample_shape) + self.scale.shape
-        noise = torch.randn(shape, dtype=self.scale.dtype, device=self.scale.device) / self.curvature.sqrt()
-        chi2 = Chi2(self.scale.new_tensor(_DEGREES)).sample(shape[:-1])
-        turned = (self.axes @ noise.unsqueeze(-1)).squeeze(-1) * (_DEGREES / chi2).sqrt().unsqueeze(-1)
-        return (self.loc.flatten(1) + self.scale * turned).to(self.loc.dtype).reshape(shape[:-1] + self.loc.shape[1:])
+        noise = (*shape[:-1], shape[-1] + DEGREES)
+        return self.from_noise(torch.randn(noise, dtype=self.scale.dtype, device=self.scale.device))
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Draws made of standard normal noise of shape (*sample, N, D + 10), whose last 10 make the tails."""
+        size = self.scale.shape[-1]
+        stretched = noise[..., :size] * (DEGREES / noise[..., size:].square().sum(-1, keepdim=True)).sqrt()
+        z = self.loc.flatten(1) + self.scale * self.turned(stretched / self.curvature.sqrt())
+        return z.to(self.loc.dtype).reshape(noise.shape[:-1] + self.loc.shape[1:])
+
+    def turned(self, u: Tensor) -> Tensor:
+        """V u for u of shape (..., N, D)."""
+        return u if self.axes is None else (self.axes @ u.unsqueeze(-1)).squeeze(-1)
+
+    def turned_back(self, u: Tensor) -> Tensor:
+        """The inverse of `turned`."""
+        return u if self.axes is None else (self.axes.mT @ u.unsqueeze(-1)).squeeze(-1)
 
     def log_prob(self, value: Tensor, /) -> Tensor:
         """log q(z) in nats, shape (K, N), in float64."""
         u = (value.flatten(2).double() - self.loc.flatten(1).double()) / self.scale
-        squares = ((self.axes.mT @ u.unsqueeze(-1)).squeeze(-1).square() * self.curvature).sum(-1)
-        half, total = _DEGREES / 2, (_DEGREES + u.shape[-1]) / 2
-        constant = math.lgamma(total) - math.lgamma(half) - u.shape[-1] / 2 * math.log(_DEGREES * math.pi)
+        squares = (self.turned_back(u).square() * self.curvature).sum(-1)
+        half, total = DEGREES / 2, (DEGREES + u.shape[-1]) / 2
+        constant = math.lgamma(total) - math.lgamma(half) - u.shape[-1] / 2 * math.log(DEGREES * math.pi)
         log_det = (0.5 * self.curvature.log() - self.scale.log()).sum(-1)
-        return constant + log_det - total * torch.log1p(squares / _DEGREES)
+        return constant + log_det - total * torch.log1p(squares / DEGREES)
 
 
 @dataclass(frozen=True)
@@ -119,20 +133,55 @@ def fitted(model: LatentVariableModel, q: Distribution, y: Tensor) -> StudentT |
         None where z does not live in a real space, or has more than 128 dimensions.
     """
     num_dims = math.prod(q.event_shape)
-    try:
-        is_real = element_support(q) in (constraints.real, constraints.real_vector)
-    except NotImplementedError:  # a distribution that does not say
-        is_real = False
-    if not is_real or not 0 < num_dims <= _MAX_DIMS:
+    if not is_real(q) or not 0 < num_dims <= _MAX_DIMS:
         return None
     z, slope = _slopes(model, q, y, max(2 * BLOCK, 4 * num_dims))
     centre, scale = z.mean(1), z.std(1)
-    precision, at_centre = _line((z - centre.unsqueeze(1)) / scale.unsqueeze(1), slope * scale.unsqueeze(1))
-    curvature, axes = torch.linalg.eigh(precision)
-    curvature = curvature.abs().clamp(*_CURVATURE)
-    step = (axes @ ((axes.mT @ at_centre.unsqueeze(-1)) / curvature.unsqueeze(-1))).squeeze(-1)
-    loc = (centre + scale * step).to(q.sample().dtype)
+    axes, curvature, at_centre = curved(z, slope, centre, scale)
+    around = StudentT(centre, scale, axes, curvature)
+    loc = (centre + scale * newton_step(around, at_centre)).to(q.sample().dtype)
     return StudentT(loc.reshape(-1, *q.event_shape), scale, axes, curvature)
+
+
+def is_real(distribution: Distribution) -> bool:
+    """Whether its values are points of a real space; False where it does not say."""
+    try:
+        return element_support(distribution) in (constraints.real, constraints.real_vector)
+    except NotImplementedError:
+        return False
+
+
+def curved(
+    z: Tensor, slope: Tensor, centre: Tensor, scale: Tensor, *, along_axes: bool = False
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """How the slope of log p(x, z) falls with z, around a centre, in units of a scale, by least squares.
+
+    Args:
+        z: points, shape (N, K, D).
+        slope: the gradient there, shape (N, K, D).
+        centre: shape (N, D).
+        scale: shape (N, D).
+        along_axes: leave out how one dimension's slope depends on another.
+
+    Returns:
+        Axes V and curvature of `StudentT`, and the slope at the centre, shape (N, D).
+    """
+    u, slope = (z - centre.unsqueeze(1)) / scale.unsqueeze(1), slope * scale.unsqueeze(1)
+    if along_axes:
+        spread = u - u.mean(1, keepdim=True)
+        curvature = -(spread * slope).sum(1) / spread.square().sum(1)
+        at_centre = slope.mean(1) + curvature * u.mean(1)
+        known = (curvature.isfinite() & at_centre.isfinite()).all(-1, keepdim=True)
+        curvature, at_centre = torch.where(known, curvature, 1.0), torch.where(known, at_centre, 0.0)
+        return None, curvature.abs().clamp(*_CURVATURE), at_centre
+    precision, at_centre = _line(u, slope)
+    curvature, axes = torch.linalg.eigh(precision)
+    return axes, curvature.abs().clamp(*_CURVATURE), at_centre
+
+
+def newton_step(around: StudentT, at_centre: Tensor) -> Tensor:
+    """From the centre to the zero of the slope, in units of the scale, shape (N, D)."""
+    return around.turned(around.turned_back(at_centre) / around.curvature)
 
 
 def _line(u: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:

@@ -278,6 +278,22 @@ class Weights:
         self.tails.add(rows, log_weights)
         self.spreads.add(rows, log_weights)
 
+    def put(self, rows: Tensor, other: "Weights", chosen: Tensor) -> None:
+        """Let other draws, as many of each, stand for some rows.
+
+        Args:
+            rows: their numbers, shape (M,).
+            other: the weights of the draws.
+            chosen: which of its rows, shape (M,) of numbers or a mask of M.
+        """
+        for old, new in zip(self._parts(), other._parts(), strict=True):
+            old[rows] = new[chosen]
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        """Everything that is kept of each row, shape (N,) each."""
+        sums, spreads = self.sums, self.spreads
+        return sums.largest, sums.total, sums.squares, self.tails.index, spreads.variance, spreads.below
+
     def stderr(self) -> Tensor:
         """Standard error of the log of the mean weight, shape (N,); NaN for one draw.
 

@@ -1,5 +1,6 @@
 """log p(x), ELBO and IWAE per point, with errors."""
 
+import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -12,9 +13,10 @@ from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
 from vaekit.distributions import Product
 from vaekit.errors import UnreliableEstimateWarning
-from vaekit.evaluation.estimate import MANY_UNRELIABLE, UNRESOLVED, Estimate
+from vaekit.evaluation.estimate import FAR, MANY_UNRELIABLE, UNRESOLVED, Estimate
+from vaekit.evaluation.likelihood.far import Floors, Means, is_searchable, redrawn
 from vaekit.evaluation.weights import RunningMoments, Weights
-from vaekit.models.draws import Key, Sampling
+from vaekit.models.draws import Block, Key, RowNoise, Sampling, row_seed
 from vaekit.models.view import View
 from vaekit.traits import Data
 
@@ -65,10 +67,14 @@ def log_marginal(
     Warns:
         UnreliableEstimateWarning: where more than a tenth of the points have `Estimate.unreliable`.
     """
-    options: dict[str, Any] = {"generator": generator, "precision": precision, "compile": compile, "key": key}
-    result = iwae(model, x, num_samples=num_samples, chunk_size=chunk_size, progress=progress, **options)
+    check_arguments(num_samples)
+    view, how = View.of(model, x), Sampling(num_samples, generator, compile, chunk_size, progress, key)
+    sums = _weighed(view, how, precision)
+    if bool(sums.far.any()):
+        _redraw(sums, view, how)
+    result = replace(sums.estimate(), method="importance sampling")
     _warn_if_unreliable(result)
-    return replace(result, method="importance sampling")
+    return result
 
 
 def _warn_if_unreliable(estimate: Estimate) -> None:
@@ -116,14 +122,84 @@ def iwae(
     """
     check_arguments(num_samples)
     view = View.of(model, x)
-    weights, unresolved = Weights(len(view), num_samples), torch.zeros(len(view), dtype=torch.bool)
-    offset = torch.zeros(len(view), dtype=torch.float64)
-    with engine.evaluating_in(model, precision):
-        for block in view.blocks(Sampling(num_samples, generator, compile, chunk_size, progress, key)):
-            weights.add(block.rows, block.draws.log_weights)
-            unresolved[block.rows] = _unresolved(block.posterior)
-            offset[block.rows] = block.log_det.cpu()
-    return _from_weights(weights, offset, unresolved, view.quantity)
+    return _weighed(view, Sampling(num_samples, generator, compile, chunk_size, progress, key), precision).estimate()
+
+
+class _Sums:
+    """The importance weights of all rows, and what else their estimate says of them.
+
+    Attributes:
+        weights: the weights.
+        means: where the rows lie.
+        unresolved: see `_unresolved`, shape (N,).
+        offset: log|det| of the transform, shape (N,), float64.
+        far: rows whose draws from q lie far from what the model generates, shape (N,); known at the end.
+    """
+
+    def __init__(self, view: View, num_samples: int) -> None:
+        num_rows = len(view)
+        self.weights, self.means, self.quantity = Weights(num_rows, num_samples), Means(num_rows), view.quantity
+        self.unresolved, self.far = torch.zeros(2, num_rows, dtype=torch.bool).unbind()
+        self.offset = torch.zeros(num_rows, dtype=torch.float64)
+
+    def add(self, block: Block) -> None:
+        """Add draws of some rows."""
+        self.weights.add(block.rows, block.draws.log_weights)
+        self.means.add(block.rows, block.draws)
+        self.unresolved[block.rows] = _unresolved(block.posterior)
+        self.offset[block.rows] = block.log_det.cpu()
+
+    def finish(self, view: View) -> None:
+        """Find the far rows; a context makes another model of each row, of which no floor is known."""
+        if view.context is None:
+            self.far = Floors.of(view.model).passed(self.means.log_prior, self.means.log_likelihood)
+
+    def estimate(self) -> Estimate:
+        """The mean weight of each row, as a bound."""
+        weights = self.weights
+        return Estimate(
+            value=weights.sums.log_mean(weights.num_samples) + self.offset,
+            stderr=weights.stderr(),
+            num_samples=weights.num_samples,
+            method="iwae",
+            quantity=self.quantity,
+            terms=weights.terms(),
+            doubts={UNRESOLVED: self.unresolved, FAR: self.far},
+            **weights.summary(),
+        )
+
+
+def _weighed(view: View, how: Sampling, precision: engine.Precision) -> _Sums:
+    """The importance weights of draws from q."""
+    sums = _Sums(view, how.num_samples)
+    with engine.evaluating_in(view.model, precision):
+        for block in view.blocks(how):
+            sums.add(block)
+    sums.finish(view)
+    return sums
+
+
+_FAR_ROWS = 64  # whose z are searched for together
+
+
+def _redraw(sums: _Sums, view: View, how: Sampling) -> None:
+    """Let draws that do not rest on the encoder stand for far rows, wherever they are the better ones."""
+    if not is_searchable(view.model):
+        return
+    seed = engine.draw_seed(how.generator)
+    noise = RowNoise("row" if how.key is None else how.key, seed, len(view))
+    for rows in sums.far.nonzero().flatten().split(_FAR_ROWS):
+        with engine.evaluating(view.model):
+            batch = view.batch(rows, noise)
+            assert batch.key is not None
+            seeds = [row_seed(seed, key) for key in batch.key.tolist()]
+            found = redrawn(view, batch, how.num_samples, seeds)
+        own = sums.means.log_weight[rows].nan_to_num(nan=-math.inf)
+        taken = found.is_number & (found.log_weight >= own)
+        sums.weights.put(rows[taken], found.weights, taken)
+        sums.offset[rows[taken]] = found.log_det[taken]
+        sums.unresolved[rows[taken]] = False
+        sums.far[rows] = ~found.is_number
 
 
 def _unresolved(q: Distribution) -> Tensor | bool:
@@ -133,19 +209,6 @@ def _unresolved(q: Distribution) -> Tensor | bool:
         return False
     coarse = base.stddev < torch.finfo(base.mean.dtype).eps * base.mean.abs()
     return coarse.reshape(*q.batch_shape, -1).any(-1).cpu()
-
-
-def _from_weights(weights: Weights, offset: Tensor, unresolved: Tensor, quantity: str) -> Estimate:
-    return Estimate(
-        value=weights.sums.log_mean(weights.num_samples) + offset,
-        stderr=weights.stderr(),
-        num_samples=weights.num_samples,
-        method="iwae",
-        quantity=quantity,
-        terms=weights.terms(),
-        doubts={UNRESOLVED: unresolved},
-        **weights.summary(),
-    )
 
 
 def elbo(model: LatentVariableModel, x: Data, *, num_samples: int = 1, kl: KLMode = "auto", **options: Any) -> Estimate:
@@ -184,23 +247,21 @@ def elbo_and_iwae(
     """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
     check_arguments(num_samples, kl)
     view = View.of(model, x)
-    weights, values = Weights(len(view), num_samples), RunningMoments(len(view))
+    sums, values = _Sums(view, num_samples), RunningMoments(len(view))
     log_likelihoods, divergences = RunningMoments(len(view)), RunningMoments(len(view))
-    offset, unresolved = torch.zeros(len(view), dtype=torch.float64), torch.zeros(len(view), dtype=torch.bool)
     with engine.evaluating_in(model, precision):
-        how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
-        for rows, q, prior, draws, log_det in view.blocks(how):
+        for block in view.blocks(Sampling(num_samples, generator, compile, chunk_size, progress, key)):
+            rows, q, prior, draws, _ = block
             sampled = draws.log_posterior - draws.log_prior
             closed = closed_form_kl(q, prior, kl)
             divergence = sampled if closed is None else closed.expand_as(sampled)
             values.add(rows, draws.log_likelihood - divergence)
             log_likelihoods.add(rows, draws.log_likelihood)
             divergences.add(rows, divergence)
-            weights.add(rows, draws.log_weights)
-            unresolved[rows] = _unresolved(q)
-            offset[rows] = log_det.cpu()
-    common: dict[str, Any] = {"num_samples": num_samples, "quantity": view.quantity, **weights.summary()}
-    terms = {"log_likelihood": log_likelihoods.mean + offset, "kl": divergences.mean}
-    value = values.mean + offset
+            sums.add(block)
+    sums.finish(view)
+    common: dict[str, Any] = {"num_samples": num_samples, "quantity": view.quantity, **sums.weights.summary()}
+    terms = {"log_likelihood": log_likelihoods.mean + sums.offset, "kl": divergences.mean}
+    value = values.mean + sums.offset
     lower = Estimate(value=value, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
-    return lower, _from_weights(weights, offset, unresolved, view.quantity)
+    return lower, sums.estimate()
