@@ -13,6 +13,7 @@ from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_f
 from vaekit.distributions import Product
 from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation.estimate import MANY_UNRELIABLE, UNRESOLVED, Estimate
+from vaekit.evaluation.likelihood.transform_draws import is_averaged, over_draws
 from vaekit.evaluation.weights import RunningMoments, Weights
 from vaekit.models.draws import Key, Sampling
 from vaekit.models.view import View
@@ -30,11 +31,21 @@ def log_marginal(
     chunk_size: int | None = None,
     progress: bool = False,
     key: Key | None = None,
+    transform_draws: int = 1,
+    transform_seed: int | None = None,
 ) -> Estimate:
     r"""log p(x) of each row by importance sampling from q(z|x), in the units of x.
 
     \( \log \frac1K \sum_k p(x|z_k) p(z_k) / q(z_k|x) \): a lower bound in expectation that becomes exact as K grows.
     The weights are accumulated in float64 and never kept, so memory does not grow with K.
+
+    A random transform (drawn bits, dequantisation) draws noise that is a function of the row and of the transform seed,
+    whatever the generator. With `transform_draws` T the value is \( \frac1T \sum_t \log p(y_t) \) over the rows
+    \( y_t \) in model space under the seeds s, ..., s + T - 1, log|det| included: an estimate of \( E[\log p(y)] \)
+    over that noise. Of bits this is the mean log mass of the bits, of dequantised integers the bound
+    \( E_u[\log p(y) - D \log L] \le \log P(x) \), not the tighter log of a mean. `stderr` is then the standard
+    error of this mean from the scatter of its T terms, each of which has draws of z of its own, so that Monte Carlo
+    noise is in it; times the factor of Student's t, so that value +- 1.96 stderr covers 95% from T = 2 on.
 
     References:
         Rezende et al., "Stochastic backpropagation", 2014, https://arxiv.org/abs/1401.4082, appendix E.
@@ -52,6 +63,10 @@ def log_marginal(
         key: what the noise of a row depends on beside the generator: "content" (its values) or "row" (its number), or
             integers of shape (N,): a row then scores the same alone and among others, up to rounding. None draws noise
             in fixed blocks of rows, which is faster.
+        transform_draws: T, draws of the noise of a random transform for each row. With 1, `stderr` is that of Monte
+            Carlo for the one draw, and does not hold the scatter over others; `Estimate.transform_noise` says so. It
+            costs T times as much. Without a random transform there is nothing to average.
+        transform_seed: s, the first transform seed; None is that of a view, and 0 for rows.
 
     Returns:
         Per point: value, stderr (`evaluation.weights.Weights.stderr`), ess and the largest weight; see `Estimate`.
@@ -60,12 +75,13 @@ def log_marginal(
 
     Raises:
         ShapeError, DataError, SupportError: if x does not fit the model.
-        ConfigError: if K < 1.
+        ConfigError: if K or T < 1.
 
     Warns:
         UnreliableEstimateWarning: where more than a tenth of the points have `Estimate.unreliable`.
     """
     options: dict[str, Any] = {"generator": generator, "precision": precision, "compile": compile, "key": key}
+    options |= {"transform_draws": transform_draws, "transform_seed": transform_seed}
     result = iwae(model, x, num_samples=num_samples, chunk_size=chunk_size, progress=progress, **options)
     _warn_if_unreliable(result)
     return replace(result, method="importance sampling")
@@ -97,6 +113,8 @@ def iwae(
     chunk_size: int | None = None,
     progress: bool = False,
     key: Key | None = None,
+    transform_draws: int = 1,
+    transform_seed: int | None = None,
 ) -> Estimate:
     """The importance-weighted bound L_K per point: what `log_marginal` computes, read as a bound for this K.
 
@@ -110,12 +128,18 @@ def iwae(
         chunk_size: number of z per decoder pass.
         progress: show a bar on stderr where that is a terminal.
         key: see `log_marginal`.
+        transform_draws: see `log_marginal`.
+        transform_seed: see `log_marginal`.
 
     Returns:
         See `Estimate`; `method` is "iwae".
     """
     check_arguments(num_samples)
-    view = View.of(model, x)
+    view = View.of(model, x).under(transform_seed)
+    if is_averaged(view, transform_draws):
+        options: dict[str, Any] = {"precision": precision, "compile": compile, "chunk_size": chunk_size, "key": key}
+        options |= {"num_samples": num_samples, "progress": progress}
+        return over_draws(view, transform_draws, generator, lambda v, g: (iwae(model, v, generator=g, **options),))[0]
     weights, unresolved = Weights(len(view), num_samples), torch.zeros(len(view), dtype=torch.bool)
     offset = torch.zeros(len(view), dtype=torch.float64)
     with engine.evaluating_in(model, precision):
@@ -123,7 +147,7 @@ def iwae(
             weights.add(block.rows, block.draws.log_weights)
             unresolved[block.rows] = _unresolved(block.posterior)
             offset[block.rows] = block.log_det.cpu()
-    return _from_weights(weights, offset, unresolved, view.quantity)
+    return _from_weights(weights, offset, unresolved, view)
 
 
 def _unresolved(q: Distribution) -> Tensor | bool:
@@ -135,16 +159,18 @@ def _unresolved(q: Distribution) -> Tensor | bool:
     return coarse.reshape(*q.batch_shape, -1).any(-1).cpu()
 
 
-def _from_weights(weights: Weights, offset: Tensor, unresolved: Tensor, quantity: str) -> Estimate:
+def _from_weights(weights: Weights, offset: Tensor, unresolved: Tensor, view: View) -> Estimate:
+    common: dict[str, Any] = weights.summary()
     return Estimate(
         value=weights.sums.log_mean(weights.num_samples) + offset,
         stderr=weights.stderr(),
         num_samples=weights.num_samples,
         method="iwae",
-        quantity=quantity,
+        quantity=view.quantity,
         terms=weights.terms(),
         doubts={UNRESOLVED: unresolved},
-        **weights.summary(),
+        transform_noise=view.transform_noise(),
+        **common,
     )
 
 
@@ -156,14 +182,15 @@ def elbo(model: LatentVariableModel, x: Data, *, num_samples: int = 1, kl: KLMod
         x: data in their own units, shape (N, *X).
         num_samples: M, draws of z per point.
         kl: "auto", "analytic" or "sampled"; see `bounds.elbo_terms`.
-        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress`, `key` of `log_marginal`.
+        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress`, `key`, `transform_draws`,
+            `transform_seed` of `log_marginal`.
 
     Returns:
         See `Estimate`. The log-likelihood term includes log|det| of the transform where the value is a density.
 
     Raises:
         ShapeError, DataError, SupportError: if x does not fit the model.
-        ConfigError: if M < 1, or kl="analytic" and there is no closed form.
+        ConfigError: if M or T < 1, or kl="analytic" and there is no closed form.
     """
     return elbo_and_iwae(model, x, num_samples=num_samples, kl=kl, **options)[0]
 
@@ -180,10 +207,19 @@ def elbo_and_iwae(
     chunk_size: int | None = None,
     progress: bool = False,
     key: Key | None = None,
+    transform_draws: int = 1,
+    transform_seed: int | None = None,
 ) -> tuple[Estimate, Estimate]:
     """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
     check_arguments(num_samples, kl)
-    view = View.of(model, x)
+    view = View.of(model, x).under(transform_seed)
+    if is_averaged(view, transform_draws):
+        options: dict[str, Any] = {"precision": precision, "compile": compile, "chunk_size": chunk_size, "key": key}
+        options |= {"num_samples": num_samples, "progress": progress, "kl": kl}
+        lower, tighter = over_draws(
+            view, transform_draws, generator, lambda v, g: elbo_and_iwae(model, v, generator=g, **options)
+        )
+        return lower, tighter
     weights, values = Weights(len(view), num_samples), RunningMoments(len(view))
     log_likelihoods, divergences = RunningMoments(len(view)), RunningMoments(len(view))
     offset, unresolved = torch.zeros(len(view), dtype=torch.float64), torch.zeros(len(view), dtype=torch.bool)
@@ -200,7 +236,8 @@ def elbo_and_iwae(
             unresolved[rows] = _unresolved(q)
             offset[rows] = log_det.cpu()
     common: dict[str, Any] = {"num_samples": num_samples, "quantity": view.quantity, **weights.summary()}
+    common["transform_noise"] = view.transform_noise()
     terms = {"log_likelihood": log_likelihoods.mean + offset, "kl": divergences.mean}
     value = values.mean + offset
     lower = Estimate(value=value, stderr=values.mean_stderr, method="elbo", terms=terms, **common)
-    return lower, _from_weights(weights, offset, unresolved, view.quantity)
+    return lower, _from_weights(weights, offset, unresolved, view)

@@ -1,0 +1,509 @@
+"""In evaluation the noise of a random transform is a function of the row: of its values and the transform seed."""
+
+import itertools
+import json
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from test_view import RANDOM, model_with, seeded, table
+from torch.distributions import Bernoulli, Independent, Normal
+
+import vaekit as vk
+from vaekit import evaluation
+from vaekit.cli import run as vaekit_command
+from vaekit.errors import ConfigError
+from vaekit.models.row_transform import RowTransform
+from vaekit.models.view import View
+from vaekit.transforms import Binarize, Compose, Dequantize, Logit, Scale, Transform
+from vaekit.transforms.noise import content_noise
+
+F64 = torch.float64
+
+
+def in_model_space(transform, x, seed=0, likelihood="normal"):
+    """y and log|det| of all rows, as evaluation meets them."""
+    batch = View.of(model_with(transform, likelihood), x).under(seed).batch(slice(0, len(x)), by_row=True)
+    return batch.x, batch.log_det
+
+
+def seen(name, x, seed=0):
+    return in_model_space(RANDOM[name], x, seed, "bernoulli" if name == "bits" else "normal")
+
+
+# --- The noise -------------------------------------------------------------------------------------------------------
+
+
+def test_noise_depends_on_the_numbers_and_not_on_their_type():
+    x = table(200)
+    noise = content_noise(x, 3)
+    assert noise.dtype == torch.float32
+    for dtype in (torch.int64, torch.float32, F64):
+        torch.testing.assert_close(content_noise(x.to(dtype), 3).float(), noise, atol=0, rtol=0)
+    grey = torch.rand(200, 30)
+    bits = Binarize("fixed")(grey)
+    assert torch.equal(Binarize("fixed")(grey.double()).float(), bits)
+    assert torch.equal(Binarize("fixed")(torch.from_numpy(grey.double().numpy())).float(), bits)
+
+
+def test_zeros_of_both_signs_are_one_number_and_so_are_all_nan():
+    x = torch.tensor([[0.0, 1.0], [-0.0, 1.0], [torch.nan, 1.0]])
+    noise = content_noise(x, 0)
+    assert torch.equal(noise[0], noise[1])
+    assert not torch.equal(noise[0], noise[2])
+    nan = np.array([0x7FC00000, 0xFFC00001 - 2**32], dtype=np.int64).astype(np.int32).view(np.float32)
+    assert len(content_noise(torch.from_numpy(nan)[:, None], 0).unique()) == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63 - 1, 2**64 - 1, 2**70 + 5])
+def test_any_integer_is_a_seed(seed):
+    x = torch.rand(50, 20)
+    noise = content_noise(x, seed)
+    assert 0.4 < float(noise.mean()) < 0.6
+    assert torch.equal(noise, content_noise(x, seed % 2**64))
+    assert not torch.equal(noise, content_noise(x, seed + 1))
+
+
+def test_draws_of_one_row_under_several_seeds_are_uniform_and_independent():
+    x = torch.rand(2, 40)
+    noise = torch.stack([content_noise(x, t)[0] for t in range(4000)]).double().numpy()
+    assert abs(noise.mean() - 0.5) < 4 / np.sqrt(12 * noise.size)
+    assert abs(noise.var() - 1 / 12) < 0.001
+    correlations = np.corrcoef(noise.T)[np.triu_indices(40, 1)]
+    assert np.abs(correlations).max() < 5 / np.sqrt(4000)
+    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 4 / np.sqrt(noise.size)
+
+
+# --- Rows in model space ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_row_has_one_place_in_model_space(name):
+    """Whatever its number, neighbours, batch, dtype, key, and torch's stream."""
+    x = table(50)
+    y, log_det = seen(name, x)
+    view = View.of(model_with(RANDOM[name], "bernoulli" if name == "bits" else "normal"), x)
+    order = torch.randperm(50)
+    assert torch.equal(seen(name, x[order])[0], y[order])
+    assert torch.equal(torch.cat([batch.x for batch in view.batches(7, by_row=True)]), y)
+    with vk.engine.seeded(9):
+        assert torch.equal(view.batch(torch.tensor([8, 3]), by_row=True).x, y[[8, 3]])
+    for dtype in (torch.int64, torch.float32, F64):
+        torch.testing.assert_close(seen(name, x.to(dtype))[0], y, atol=1e-6, rtol=1e-5)
+    assert torch.equal(seen(name, x)[1], log_det)
+    assert not torch.equal(seen(name, x, seed=1)[0], y)
+    assert torch.equal(view.under(1).under(None).batch(slice(0, 50), by_row=True).x, seen(name, x, seed=1)[0])
+
+
+def test_bits_are_those_of_the_noise_of_the_row():
+    x = torch.rand(30, 3)
+    y, _ = in_model_space(Binarize(), x, 5, "bernoulli")
+    assert torch.equal(y, (content_noise(x, 5) < x).float())
+    # the noise is that of the row as handed in, whatever comes before
+    counts = table(30).float()
+    y, _ = in_model_space(Compose([Scale(0, 16), Binarize()]), counts, 5, "bernoulli")
+    assert torch.equal(y, (content_noise(counts, 5) < counts / 16).float())
+
+
+def test_dequantised_rows_stay_in_their_cells_and_have_the_jacobian_of_their_place():
+    x = table(30)
+    chain = Compose([Dequantize(17), Logit()])
+    y, log_det = in_model_space(chain, x)
+    assert torch.equal(chain.inverse(y).to(torch.uint8), x)
+    fixed = Compose([Scale(0, 1), Logit()])
+    place = (x + content_noise(x, 0)) / 17
+    torch.testing.assert_close(log_det, fixed.with_log_det(place)[1].double() - 3 * np.log(17), atol=1e-4, rtol=1e-5)
+
+
+def test_chains_within_chains_are_chains():
+    x = table(30)
+    flat = Compose([Scale(0, 16), Binarize(), Scale(0, 2)])
+    nested = Compose([Compose([Scale(0, 16), Binarize()]), Compose([Scale(0, 2)])])
+    (y, log_det), other = (RowTransform(x, 0, has_jacobian=True)(chain) for chain in (flat, nested))
+    assert torch.equal(y, other[0])
+    assert torch.equal(y, in_model_space(flat, x)[0])
+    torch.testing.assert_close(log_det, torch.full((30,), -3 * np.log(2)))  # what comes before the bits does not count
+    assert torch.equal(log_det, other[1])
+
+
+class Jitter(Transform):
+    """x + u with u uniform on [0, 1)."""
+
+    takes_noise = True
+    noise_name = "jitter"
+
+    def forward(self, x):
+        return self.from_noise(x, torch.rand_like(x))
+
+    def from_noise(self, x, noise):
+        return x + noise
+
+    def inverse(self, y):
+        return y
+
+    def log_abs_det_jacobian(self, x, y):
+        return y.new_zeros(len(y))
+
+
+class Noisy(Jitter):
+    """The same by a map of its own, which takes no noise."""
+
+    def forward(self, x):
+        return x + torch.rand(x.shape[1:]) if len(x) == 1 else x + torch.rand_like(x)
+
+
+class Doubled(Jitter):
+    """Draws nothing and does not say so."""
+
+    num_calls = 0
+
+    def forward(self, x):
+        self.num_calls += 1
+        return 2 * x
+
+
+def test_two_random_steps_have_noise_of_their_own():
+    x = torch.randn(50, 3)
+    once, twice = (in_model_space(Compose([Jitter()] * n), x)[0] for n in (1, 2))
+    first, second = (once - x).flatten(), (twice - once).flatten()
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.35
+    assert bool(((second >= 0) & (second < 1)).all())
+
+
+def test_a_random_transform_without_the_hook_is_drawn_row_by_row():
+    assert not Noisy.takes_noise, "a map of its own does not inherit the hook"
+    x = torch.randn(20, 3)
+    y, _ = in_model_space(Noisy(), x)
+    assert torch.equal(in_model_space(Noisy(), x[[7, 3]])[0], y[[7, 3]])
+    assert not torch.equal(in_model_space(Noisy(), x, seed=1)[0], y)
+    assert len((y - x).flatten().unique()) > 50
+
+
+def test_a_random_transform_of_someone_else_is_drawn_row_by_row():
+    inner, x = model_with(None), torch.randn(20, 3)
+    model = SimpleNamespace(
+        posterior=inner.posterior, prior=inner.prior, likelihood=inner.likelihood, transform=Elsewhere()
+    )
+    options = {"num_samples": 5, "key": "content"}
+    whole = evaluation.log_marginal(model, x, generator=seeded(), **options)
+    part = evaluation.log_marginal(model, x[:4], generator=seeded(), **options)
+    torch.testing.assert_close(part.value, whole.value[:4])
+    assert "noise of the transform of each row is drawn once" in whole.transform_noise
+
+
+class Elsewhere:
+    """Someone else's random transform, of three methods."""
+
+    def __call__(self, x):
+        return x + torch.randn_like(x)
+
+    def inverse(self, y):
+        return y
+
+    def log_abs_det_jacobian(self, x, y):
+        return y.new_zeros(len(y))
+
+
+def test_a_transform_that_draws_nothing_takes_all_rows_at_once():
+    transform, x = Doubled(), torch.randn(20, 3)
+    view = View.of(model_with(transform), x)
+    before = transform.num_calls
+    assert torch.equal(view.batch(slice(0, 20), by_row=True).x, 2 * x)
+    assert transform.num_calls == before + 1
+
+
+def test_training_draws_anew():
+    view = View.of(model_with(RANDOM["bits"], "bernoulli"), table())
+    first, second = (torch.cat([batch.x for batch in view.batches(10)]) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+# --- All of evaluation -----------------------------------------------------------------------------------------------
+
+
+_NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(60))
+
+
+class GreyModel:
+    """Bits with logits w z + b and z ~ N(0, 1): log p(b) by quadrature, and its mean over drawn bits by enumeration."""
+
+    transform = Binarize()
+    posterior_is_fixed = True
+
+    def __init__(self, size=10):
+        noise = seeded()
+        self.slope = 1.5 * torch.randn(size, generator=noise, dtype=F64)
+        self.shift = torch.randn(size, generator=noise, dtype=F64)
+
+    def prior(self):
+        return Independent(Normal(torch.zeros(1, dtype=F64), 1.0), 1)
+
+    def likelihood(self, z):
+        return Independent(Bernoulli(logits=z * self.slope + self.shift), 1)
+
+    def posterior(self, bits):
+        mass = torch.softmax(self._joint(bits), 1)
+        loc = mass @ _NODES
+        scale = (mass @ _NODES.square() - loc.square()).sqrt()
+        return Independent(Normal(loc.unsqueeze(1), 1.2 * scale.unsqueeze(1)), 1)
+
+    def _joint(self, bits):
+        logits = _NODES.unsqueeze(1) * self.slope + self.shift
+        log_p = bits @ logits.T - torch.nn.functional.softplus(logits).sum(1)
+        return log_p + (_WEIGHTS / _WEIGHTS.sum()).log()
+
+    def mean_log_prob(self, grey):
+        """E[log p(b)] over bits b drawn with probabilities `grey`, exactly."""
+        bits = torch.tensor(list(itertools.product([0.0, 1.0], repeat=len(self.slope))), dtype=F64)
+        mass = (bits @ grey.log().T + (1 - bits) @ (1 - grey).log().T).exp()
+        return self._joint(bits).logsumexp(1) @ mass
+
+
+class OnlyGiven(Binarize):
+    """Bits from given noise; drawing them from torch's stream is an error once it is `closed`."""
+
+    takes_noise = True
+    closed = False
+
+    def forward(self, x):
+        assert not self.closed, "evaluation drew fresh bits"
+        return super().forward(x)
+
+    def from_noise(self, x, noise):
+        return super().from_noise(x, noise)
+
+
+def grey_model(latent_dim=2, features=6, transform=None):
+    with vk.engine.seeded(5):
+        model, _ = vk.presets.vae((features,), latent_dim=latent_dim, hidden=(8,), likelihood="bernoulli")
+    model.transform = Binarize() if transform is None else transform
+    return model.eval()
+
+
+QUESTIONS = {
+    "log_marginal": partial(evaluation.log_marginal, num_samples=3),
+    "keyed": partial(evaluation.log_marginal, num_samples=3, key="row"),
+    "averaged": partial(evaluation.log_marginal, num_samples=3, transform_draws=2),
+    "elbo": partial(evaluation.elbo, num_samples=3),
+    "iwae": partial(evaluation.iwae, num_samples=3),
+    "trend": partial(evaluation.bias_trend, num_samples=(1, 3)),
+    "ais": partial(evaluation.ais, num_steps=3, num_leapfrog=1, num_chains=2),
+    "hmc": partial(evaluation.hmc_posterior, num_samples=4, num_warmup=2, num_chains=2, num_leapfrog=1),
+    "diagnostics": partial(evaluation.diagnostics, num_gap_rows=2),
+    "two_sample": partial(evaluation.two_sample),
+    "evaluate": partial(evaluation.evaluate, num_samples=3),
+    "compare": lambda model, x, **options: evaluation.compare({"a": model, "b": model}, x, num_samples=2, **options),
+    "encode": lambda model, x, generator: model.encode(x, generator=generator),
+    "draw": lambda model, x, generator: model.encode(x, False, generator),
+    "reconstruct": lambda model, x, generator: model.reconstruct(x, generator=generator),
+    "interpolate": lambda model, x, generator: model.interpolate(x.take(slice(0, 2)), x.take(slice(2, 4))),
+    "draws": lambda model, x, generator: list(x.draws(2, generator)),
+    "plot": lambda model, x, generator: vk.plots.reconstructions(model, x),
+    "latent": lambda model, x, generator: vk.plots.latent(model, x),
+}
+
+
+@pytest.mark.filterwarnings("ignore::vaekit.errors.UnreliableEstimateWarning")
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_nothing_in_evaluation_draws_fresh_bits(name):
+    model = grey_model(transform=OnlyGiven())
+    view = View.of(model, torch.rand(16, 6))
+    model.transform.closed = True
+    QUESTIONS[name](model, view, generator=seeded())
+
+
+def test_two_generators_differ_by_no_more_than_monte_carlo():
+    model, x = GreyModel(40), torch.rand(300, 40, dtype=F64)
+    first, second = (evaluation.log_marginal(model, x, num_samples=100, generator=seeded(s)) for s in (0, 1))
+    z_scores = (first.value - second.value) / torch.hypot(first.stderr, second.stderr)
+    assert float(z_scores.abs().max()) < 4.5
+    assert float(z_scores.std()) < 1.1
+    other = evaluation.log_marginal(model, x, num_samples=100, generator=seeded(), transform_seed=1)
+    assert float((first.value - other.value).std()) > 20 * float(first.stderr.mean())
+
+
+def test_dtype_and_chunks_do_not_change_the_bits():
+    model, x = grey_model(features=40), torch.rand(100, 40)
+    value = evaluation.log_marginal(model, x, num_samples=20, generator=seeded()).value
+    for other in (x.double(), x.numpy()):
+        again = evaluation.log_marginal(model, other, num_samples=20, generator=seeded(), chunk_size=3).value
+        torch.testing.assert_close(again, value, atol=1e-4, rtol=1e-5)
+
+
+def test_codes_and_reconstructions_do_not_depend_on_the_generator():
+    model, x = grey_model(), torch.rand(20, 6)
+    assert torch.equal(model.encode(x, generator=seeded(1)), model.encode(x))
+    assert torch.equal(model.reconstruct(x, generator=seeded(1)), model.reconstruct(x))
+    torch.testing.assert_close(model.encode(x[[4, 2]]), model.encode(x)[[4, 2]])
+    assert not torch.equal(model.encode(View.of(model, x).under(1)), model.encode(x))
+
+
+def test_a_view_keeps_its_transform_seed_on_its_way_to_another_model():
+    model, x = grey_model(), torch.rand(20, 6)
+    view = View.of(model, x).under(7)
+    assert View.of(model, view) is view
+    assert View.of(grey_model(), view).transform_seed == view.take(slice(0, 3)).transform_seed == 7
+    by_view = evaluation.log_marginal(model, view, num_samples=5, generator=seeded())
+    by_option = evaluation.log_marginal(model, x, num_samples=5, generator=seeded(), transform_seed=7)
+    assert torch.equal(by_view.value, by_option.value)
+
+
+def test_models_behind_different_transforms_are_compared_on_the_same_bits():
+    x = table(40).float()
+    scaled = Compose([Scale(0, 32), Scale(0, 0.5), Binarize()])
+    models = {"one": model_with(RANDOM["bits"], "bernoulli"), "other": model_with(scaled, "bernoulli")}
+    found = evaluation.compare(models, x, num_samples=5, generator=seeded())
+    assert found.differences[0].value == 0
+
+
+def test_rate_of_the_diagnostics_is_the_kl_of_the_bounds():
+    """Of the same bits, by the same closed form: equal up to the order of a sum."""
+    model, x = grey_model(), torch.rand(100, 6)
+    found = evaluation.evaluate(model, x, num_samples=20, generator=seeded())
+    assert found["kl"].value == pytest.approx(found["diagnostics.rate"].value, rel=1e-6)
+    gap = found["log_likelihood"].value + found["diagnostics.distortion"].value
+    assert abs(gap) < 4 * found["elbo"].stderr * np.sqrt(1 + 20 / 4)
+    moved = evaluation.evaluate(model, x, num_samples=20, generator=seeded(), transform_seed=1)
+    assert moved["kl"].value == pytest.approx(moved["diagnostics.rate"].value, rel=1e-6)
+    assert abs(moved["kl"].value - found["kl"].value) > 1e-5
+
+
+def test_annealing_and_importance_sampling_meet_the_same_bits():
+    """The paired difference is Monte Carlo alone: on bits of their own the rows would be nats apart."""
+    model, x = GreyModel(40), torch.rand(24, 40, dtype=F64)
+    annealed = evaluation.ais(model, x, num_steps=100, num_leapfrog=5, generator=seeded(1))
+    weighted = evaluation.log_marginal(model, x, num_samples=2000, generator=seeded(2))
+    difference = annealed.value - weighted.value
+    assert float(difference.abs().max()) < 0.5
+    assert abs(float(difference.mean())) < 0.1
+    other = evaluation.log_marginal(model, x, num_samples=2000, generator=seeded(2), transform_seed=1)
+    assert float((other.value - weighted.value).std()) > 1
+    assert annealed.transform_noise == weighted.transform_noise
+
+
+# --- Several draws ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_draws", [2, 5, 10])
+def test_intervals_over_transform_seeds_cover(num_draws):
+    """value +- 1.96 stderr holds the mean over all bits 93 to 97 times in 100, and so does that of the mean."""
+    model = GreyModel()
+    grey = 0.05 + 0.9 * torch.rand(50, 10, generator=seeded(1), dtype=F64)
+    truth, repetitions = model.mean_log_prob(grey), 40
+    options = {"num_samples": 100, "transform_draws": num_draws}
+    found = [
+        evaluation.log_marginal(model, grey, generator=seeded(r), transform_seed=1000 * r, **options)
+        for r in range(repetitions)
+    ]
+    z_scores = torch.stack([(estimate.value - truth) / estimate.stderr for estimate in found])
+    assert 0.93 < float((z_scores.abs() <= 1.96).double().mean()) < 0.97
+    means = np.array([(estimate.mean - float(truth.mean())) / estimate.mean_stderr for estimate in found])
+    assert 0.7 < means.std() < 1.3, "the error of the mean over rows does not carry the factor of few draws"
+    assert abs(means.mean()) < 0.6
+    assert not bool(found[0].unreliable.any())
+
+
+def test_one_draw_leaves_the_scatter_out_and_says_so():
+    model, grey = GreyModel(), torch.rand(50, 10, dtype=F64)
+    one = evaluation.log_marginal(model, grey, num_samples=100, generator=seeded())
+    several = evaluation.log_marginal(model, grey, num_samples=100, generator=seeded(), transform_draws=20)
+    assert "bits of each row are drawn once, under transform seed 0" in one.transform_noise
+    assert "errors leave out" in one.transform_noise
+    assert "transform seeds 0 to 19; errors hold" in several.transform_noise
+    assert float(several.stderr.mean()) > 3 * float(one.stderr.mean())
+    assert (one.transform_draws, several.transform_draws) == (1, 20)
+    assert several.summary()["transform_draws"] == 20
+    assert "drawn once" in repr(one)
+
+
+def test_the_mean_over_draws_is_that_of_the_single_ones():
+    """ELBO, its terms and the IWAE bound, up to the noise of z."""
+    model, grey = grey_model(features=40), torch.rand(30, 40)
+    options = {"num_samples": 400, "generator": seeded()}
+    mean = evaluation.elbo(model, grey, transform_draws=3, transform_seed=4, **options)
+    single = [evaluation.elbo(model, grey, transform_seed=4 + t, **options) for t in range(3)]
+    torch.testing.assert_close(mean.terms["kl"], torch.stack([e.terms["kl"] for e in single]).mean(0))
+    torch.testing.assert_close(mean.value, mean.terms["log_likelihood"] - mean.terms["kl"])
+    assert mean.mean == pytest.approx(np.mean([e.mean for e in single]), abs=0.1)
+    assert set(mean.reasons) == set()
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_draw_of_noise_is_enough_for_a_stderr_of_one_sample(name):
+    model = model_with(RANDOM[name], "bernoulli" if name == "bits" else "normal")
+    estimate = evaluation.elbo(model, table(20), transform_draws=4, generator=seeded())
+    assert bool(estimate.stderr.isfinite().all())
+    assert estimate.quantity == ("mass" if name == "bits" else "bound on a mass")
+
+
+def test_rows_doubtful_under_most_draws_are_doubtful():
+    model, grey = grey_model(), torch.rand(30, 6)
+    few = evaluation.iwae(model, grey, num_samples=5, transform_draws=3, generator=seeded())
+    assert bool(few.unreliable.any())
+    assert "fewer than 12 draws" in next(iter(few.reasons))
+
+
+def test_without_a_random_transform_nothing_changes():
+    model, x = model_with(Scale(0, 16)), table()
+    plain = evaluation.log_marginal(model, x, num_samples=20, generator=seeded())
+    asked = evaluation.log_marginal(model, x, num_samples=20, generator=seeded(), transform_draws=5, transform_seed=3)
+    assert torch.equal(plain.value, asked.value)
+    assert torch.equal(plain.stderr, asked.stderr)
+    assert plain.transform_noise is asked.transform_noise is None
+    assert evaluation.evaluate(model, x, num_samples=5).transform_noise is None
+
+
+def test_at_least_one_draw():
+    with pytest.raises(ConfigError, match="transform_draws is at least 1; got 0"):
+        evaluation.log_marginal(grey_model(), torch.rand(3, 6), num_samples=2, transform_draws=0)
+
+
+# --- The command line ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    assert vaekit_command(["fit", "digits", "-o", str(folder), "max_epochs=3", "hidden=32", "seed=1", "--quiet"]) == 0
+    return folder
+
+
+def command(*arguments):
+    assert vaekit_command([str(argument) for argument in arguments]) == 0
+
+
+def test_score_differs_between_seeds_by_its_stated_error(run_folder, tmp_path, capsys):
+    for seed in (0, 1):
+        command("score", run_folder, "digits:test", "-o", tmp_path / f"{seed}.npy", "--seed", seed)
+    assert "bits of each row are drawn once, under transform seed 0" in capsys.readouterr().err
+    first, second = (np.load(tmp_path / f"{seed}.npy") for seed in (0, 1))
+    z_scores = (first[:, 0] - second[:, 0]) / np.hypot(first[:, 1], second[:, 1])
+    assert np.abs(z_scores).max() < 4.5
+    command("score", run_folder, "digits:test", "-o", tmp_path / "t.npy", "--transform-draws", 3, "--transform-seed", 5)
+    assert "transform seeds 5 to 7" in capsys.readouterr().err
+    assert np.load(tmp_path / "t.npy")[:, 1].mean() > first[:, 1].mean()
+
+
+@pytest.mark.parametrize("what", ["encode", "reconstruct"])
+def test_codes_are_those_of_the_row_whatever_the_seed(run_folder, tmp_path, capsys, what):
+    for name, options in {"0": (), "1": ("--seed", 1), "other": ("--transform-seed", 1)}.items():
+        command(what, run_folder, "digits:test", "-o", tmp_path / f"{name}.npy", *options)
+    assert "bits of each row are drawn once, under transform seed 1" in capsys.readouterr().err
+    first, second, other = (np.load(tmp_path / f"{name}.npy") for name in ("0", "1", "other"))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_evaluate_and_report_say_which_bits(run_folder, tmp_path, capsys):
+    command("evaluate", run_folder, "--quick", "--num-samples", 2)
+    assert "bits of each row are drawn once, under transform seed 0; errors leave out" in capsys.readouterr().out
+    command("evaluate", run_folder, "--num-samples", 2, "--transform-draws", 2, "--transform-seed", 3, "--json")
+    document = json.loads(capsys.readouterr().out)
+    labels = {row["name"]: row["label"] for row in document["results"]}
+    assert "under transform seeds 3 to 4" in labels["transform_draws"]
+    values = {row["name"]: row["value"] for row in document["results"]}
+    assert (values["transform_draws"], values["transform_seed"]) == (2, 3)
+    command("report", run_folder, "-o", tmp_path / "r.html", "--num-samples", 2)
+    assert "under transform seed 0" in (tmp_path / "r.html").read_text()
