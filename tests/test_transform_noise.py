@@ -57,6 +57,13 @@ def test_zeros_of_both_signs_are_one_number_and_so_are_all_nan():
     assert len(content_noise(torch.from_numpy(nan)[:, None], 0).unique()) == 1
 
 
+def test_denormal_numbers_count_also_where_a_thread_flushes_them():
+    x = torch.tensor([[1e-40, 0.5]])
+    noise = content_noise(x, 0)
+    assert torch.equal(vk.engine.run_flushing_denormals(partial(content_noise, x, 0), 1, x.device), noise)
+    assert not torch.equal(noise, content_noise(torch.tensor([[0.0, 0.5]]), 0))
+
+
 @pytest.mark.parametrize("seed", [-1, 2**63 - 1, 2**64 - 1, 2**70 + 5])
 def test_any_integer_is_a_seed(seed):
     x = torch.rand(50, 20)

@@ -59,9 +59,12 @@ Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="FILE", help="File to write; its suffix picks the format.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Source of all noise but a transform's.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Source of all noise.")]
 TransformSeed = Annotated[
-    int, typer.Option("--transform-seed", min=0, help="Which bits, or dequantisation noise, each row gets.")
+    int,
+    typer.Option(
+        "--transform-seed", min=0, help="Which bits, or dequantisation noise, each row gets, whatever --seed."
+    ),
 ]
 TransformDraws = Annotated[
     int,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vaekit.transforms.base import as_floating
 
+_MINUS_ZERO, _INFINITY = -(2**31), 0x7F800000  # the bits of float32; those of NaN lie above the latter
 _GOLDEN = -7046029254386353131  # 2**64 over the golden ratio, as int64
 
 
@@ -32,10 +33,11 @@ def row_hashes(x: Tensor, seed: int = 0) -> Tensor:
         seed: any integer; counted modulo 2**64.
     """
     seed = _int64(seed)
-    values = x.to(torch.float32) + 0.0  # -0.0 becomes 0.0
-    if x.is_floating_point():
-        values = torch.where(torch.isnan(values), math.nan, values)  # one NaN for all
-    bits = values.contiguous().view(torch.int32).to(torch.int64).flatten(1)
+    bits = x.to(torch.float32).contiguous().view(torch.int32)
+    if x.is_floating_point():  # on the bits: arithmetic would lose denormal numbers where a thread flushes them
+        bits = torch.where(bits == _MINUS_ZERO, 0, bits)
+        bits = torch.where((bits & ~_MINUS_ZERO) > _INFINITY, _INFINITY + 1, bits)
+    bits = bits.to(torch.int64).flatten(1)
     return _mix((bits * (_places(bits.shape[1], seed, x.device) | 1)).sum(1) + seed)
 
 
