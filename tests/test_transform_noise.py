@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from components import TRANSFORMS
+from components import rows as table_rows
 from test_view import RANDOM, model_with, seeded, table
 from torch.distributions import Bernoulli, Independent, Normal
 
@@ -18,6 +20,7 @@ from vaekit.errors import ConfigError
 from vaekit.models.row_transform import RowTransform
 from vaekit.models.view import View
 from vaekit.transforms import Binarize, Compose, Dequantize, Logit, Scale, Transform
+from vaekit.transforms.base import steps_of
 from vaekit.transforms.noise import content_noise
 
 F64 = torch.float64
@@ -81,6 +84,19 @@ def test_draws_of_one_row_under_several_seeds_are_uniform_and_independent():
     correlations = np.corrcoef(noise.T)[np.triu_indices(40, 1)]
     assert np.abs(correlations).max() < 5 / np.sqrt(4000)
     assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 4 / np.sqrt(noise.size)
+
+
+@pytest.mark.parametrize(("name", "make"), table_rows(TRANSFORMS))
+def test_every_random_transform_takes_noise(name, make):
+    """Its own draws are what it makes of noise from torch's stream."""
+    x = torch.rand(40, 3).round() if name == "Dequantize" else torch.rand(40, 3)
+    for step in steps_of(make()):
+        assert step.is_fixed or step.takes_noise
+        if step.takes_noise:
+            with vk.engine.seeded(0):
+                noise = torch.rand_like(x)
+            with vk.engine.seeded(0):
+                assert torch.equal(step(x), step.from_noise(x, noise))
 
 
 # --- Rows in model space ---------------------------------------------------------------------------------------------
