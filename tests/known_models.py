@@ -1,7 +1,10 @@
 """Latent-variable models whose posterior and log p(x) are known: foreign objects, no modules, float64."""
 
+import itertools
+
+import numpy as np
 import torch
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 
 import vaekit as vk
 from vaekit import engine
@@ -67,3 +70,49 @@ def small_vae(likelihood="bernoulli", transform=None, dims=6):
     """Six dimensions, two latents, eight hidden units, always the same weights."""
     with engine.seeded(3):
         return vk.presets.vae((dims,), latent_dim=2, hidden=(8,), likelihood=likelihood, transform=transform)[0]
+
+
+_NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(60))
+
+
+class GreyModel:
+    """Bits with logits w z + b and z ~ N(0, 1): log p(b) by quadrature, and its mean over drawn bits by enumeration."""
+
+    transform = vk.transforms.Binarize()
+    posterior_is_fixed = True
+
+    def __init__(self, size=10):
+        noise = torch.Generator().manual_seed(0)
+        self.slope = 1.5 * torch.randn(size, generator=noise, dtype=torch.float64)
+        self.shift = torch.randn(size, generator=noise, dtype=torch.float64)
+
+    def prior(self):
+        return Independent(Normal(torch.zeros(1, dtype=torch.float64), 1.0), 1)
+
+    def likelihood(self, z):
+        return Independent(Bernoulli(logits=z * self.slope + self.shift), 1)
+
+    def posterior(self, bits):
+        mass = torch.softmax(self._joint(bits), 1)
+        loc = mass @ _NODES
+        scale = (mass @ _NODES.square() - loc.square()).sqrt()
+        return Independent(Normal(loc.unsqueeze(1), 1.2 * scale.unsqueeze(1)), 1)
+
+    def _joint(self, bits):
+        logits = _NODES.unsqueeze(1) * self.slope + self.shift
+        log_p = bits @ logits.T - torch.nn.functional.softplus(logits).sum(1)
+        return log_p + (_WEIGHTS / _WEIGHTS.sum()).log()
+
+    def mean_log_prob(self, grey):
+        """E[log p(b)] over bits b drawn with probabilities `grey`, exactly."""
+        bits = torch.tensor(list(itertools.product([0.0, 1.0], repeat=len(self.slope))), dtype=torch.float64)
+        mass = (bits @ grey.log().T + (1 - bits) @ (1 - grey).log().T).exp()
+        return self._joint(bits).logsumexp(1) @ mass
+
+
+def grey_model(features=6, transform=None):
+    """An untrained model of grey values as bits."""
+    with engine.seeded(5):
+        model, _ = vk.presets.vae((features,), latent_dim=2, hidden=(8,), likelihood="bernoulli")
+    model.transform = vk.transforms.Binarize() if transform is None else transform
+    return model.eval()

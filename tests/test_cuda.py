@@ -51,6 +51,14 @@ def test_training_is_the_same_with_and_without_recorded_graphs():
 
 
 @on_a_gpu
+def test_a_row_has_the_same_bits_on_every_device():
+    from vaekit.transforms.noise import content_noise
+
+    grey = torch.rand(100, 30)
+    assert torch.equal(content_noise(grey.cuda(), 3).cpu(), content_noise(grey, 3))
+
+
+@on_a_gpu
 def test_a_graph_is_recorded_and_its_gradients_are_those_of_the_backward_pass():
     model, objective = vk.presets.vae((12,), latent_dim=2, hidden=(16,))
     model.cuda()

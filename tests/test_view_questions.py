@@ -98,12 +98,12 @@ def test_means_without_noise_wait_for_nobody(name):
 
 @pytest.mark.parametrize("name", ["scale", "bits"])
 def test_all_passes_draw_from_one_stream(name):
-    """Bit for bit what one stream for the whole question gives, and torch's own stays where it is."""
+    """Bit for bit what one stream for the draws of the whole question gives, and torch's own stays where it is."""
     model = model_with({**FIXED, **RANDOM}[name], "bernoulli" if name == "bits" else "normal").eval()
     view = View.of(model, table(MANY))
     own = torch.get_rng_state()
     with torch.no_grad(), vk.engine.fork_rng(seeded(3)):
-        codes = [model.posterior(batch.x).sample() for batch in view.batches(1024)]
+        codes = [model.posterior(batch.x).sample() for batch in view.batches(1024, by_row=True)]
     assert torch.equal(view.encode(False, seeded(3)), torch.cat(codes))
     with torch.no_grad(), vk.engine.fork_rng(seeded(3)):
         z = model.prior().sample((MANY,))

@@ -60,6 +60,18 @@ Output = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Source of all noise.")]
+TransformSeed = Annotated[
+    int,
+    typer.Option(
+        "--transform-seed", min=0, help="Which bits, or dequantisation noise, each row gets, whatever --seed."
+    ),
+]
+TransformDraws = Annotated[
+    int,
+    typer.Option(
+        "--transform-draws", min=1, help="Draws of bits or dequantisation noise per row, T; errors then hold it."
+    ),
+]
 NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder with named data sets, looked at before $VAEKIT_DATA.")

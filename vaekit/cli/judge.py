@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli.app import Data, DataDir, Json, Key, Label, NumSamples, Run, Seed, command, generator, open_run
+from vaekit.cli.app import (
+    Data,
+    DataDir,
+    Json,
+    Key,
+    Label,
+    NumSamples,
+    Run,
+    Seed,
+    TransformDraws,
+    TransformSeed,
+    command,
+    generator,
+    open_run,
+)
 from vaekit.cli.output import print_json, print_table, write_numbers
 from vaekit.errors import ConfigError
 
@@ -25,6 +39,8 @@ def evaluate(
         bool, typer.Option("--full", help="Add the trend over K, AIS, HMC and two-sample checks (minutes on images).")
     ] = False,
     seed: Seed = 0,
+    transform_draws: TransformDraws = 1,
+    transform_seed: TransformSeed = 0,
     json_: Json = False,
 ) -> None:
     """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
@@ -41,6 +57,8 @@ def evaluate(
         max_rows=_QUICK_ROWS if quick else None,
         generator=generator(seed),
         progress=True,
+        transform_draws=transform_draws,
+        transform_seed=transform_seed,
     )
     rows = results.to_dicts()
     document = {"run": str(run), "data": dataset.name, "results": rows}
@@ -53,6 +71,8 @@ def evaluate(
     print_table(cells, ("nats per row", "mean", "Monte Carlo error", "error over rows"))
     num_rows = results["num_points"].value or 0
     print(f"{num_rows:.0f} rows of {dataset.name}; log p is {with_article(results.quantity)}.")
+    if results.transform_noise is not None:
+        print(f"{results.transform_noise}.")
     for row in results.reasons:
         print(f"not done: {row.name}: {row.reason}")
     for finding in results.findings:
@@ -108,8 +128,10 @@ def compare(
     print_table(pairs, ("paired difference", "mean", "standard error", "p-value", "better"))
     from vaekit.evaluation.results import with_article
 
-    quantity = next(iter(found.estimates.values())).quantity
-    print(f"{len(dataset)} rows of {dataset.name}, K = {num_samples}; log p is {with_article(quantity)}.")
+    first = next(iter(found.estimates.values()))
+    print(f"{len(dataset)} rows of {dataset.name}, K = {num_samples}; log p is {with_article(first.quantity)}.")
+    for words in dict.fromkeys(e.transform_noise for e in found.estimates.values() if e.transform_noise is not None):
+        print(f"{words}.")
 
 
 def _split(arguments: list[str]) -> tuple[list[Path], str | None]:

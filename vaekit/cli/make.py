@@ -5,17 +5,37 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli.app import Data, NumSamples, Output, Run, Seed, command, generator, open_run
+from vaekit.cli.app import (
+    Data,
+    NumSamples,
+    Output,
+    Run,
+    Seed,
+    TransformDraws,
+    TransformSeed,
+    command,
+    generator,
+    open_run,
+)
 from vaekit.cli.output import report_missing, write_table
 from vaekit.errors import ConfigError
 from vaekit.saving.files import ARRAY_SUFFIXES
 
 
 @command("vaekit score runs/digits digits:test -o scores.csv", writes=ARRAY_SUFFIXES)
-def score(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, seed: Seed = 0) -> None:
+def score(
+    run: Run,
+    data: Data,
+    output: Output,
+    num_samples: NumSamples = 100,
+    seed: Seed = 0,
+    transform_draws: TransformDraws = 1,
+    transform_seed: TransformSeed = 0,
+) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats (.npy, .csv, .parquet)."""
     fitted = open_run(run)
-    scores = fitted.score(data.of(fitted), num_samples=num_samples, seed=seed, progress=True)
+    noise = {"seed": seed, "transform_draws": transform_draws, "transform_seed": transform_seed}
+    scores = fitted.score(data.of(fitted), num_samples=num_samples, progress=True, **noise)
     write_table(output, scores, fitted)
     report_missing(scores)
 
@@ -41,10 +61,12 @@ def reconstruct(
     output: Output,
     draw: Annotated[bool, typer.Option("--draw", help="Draws of z and x instead of means.")] = False,
     seed: Seed = 0,
+    transform_seed: TransformSeed = 0,
 ) -> None:
     """Write the reconstruction of every row, in the units of the data (.png grid, .npy, .csv, .parquet)."""
     fitted = open_run(run)
-    write_table(output, fitted.reconstruct(data.of(fitted), mean=not draw, seed=seed).without_keys(), fitted)
+    noise = {"seed": seed, "transform_seed": transform_seed}
+    write_table(output, fitted.reconstruct(data.of(fitted), mean=not draw, **noise).without_keys(), fitted)
 
 
 @command("vaekit encode runs/digits digits:train -o codes.csv", writes=ARRAY_SUFFIXES)
@@ -54,10 +76,12 @@ def encode(
     output: Output,
     draw: Annotated[bool, typer.Option("--draw", help="A draw from q(z|x) instead of its mean.")] = False,
     seed: Seed = 0,
+    transform_seed: TransformSeed = 0,
 ) -> None:
     """Write E[z|x] of every row (.npy, .csv, .parquet)."""
     fitted = open_run(run)
-    write_table(output, fitted.encode(data.of(fitted, "train"), mean=not draw, seed=seed), fitted)
+    noise = {"seed": seed, "transform_seed": transform_seed}
+    write_table(output, fitted.encode(data.of(fitted, "train"), mean=not draw, **noise), fitted)
 
 
 @command("vaekit plot runs/digits latent digits:train -o latent.png", writes=(".png", ".svg", ".pdf"))

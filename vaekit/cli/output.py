@@ -46,14 +46,14 @@ def print_table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> Non
 
 
 def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
-    """Write a table, in the format of the suffix; for .png a grid of its rows, which are images."""
+    """Write a table, in the format of the suffix, for .png a grid of its rows, which are images; say its notes."""
     if path.suffix.lower() == ".png":
         from vaekit import plots
 
         plots.save_grid(path, table.values, value_range=run.data.value_range)
     else:
         table.write(path)
-    print(f"wrote {path}", file=sys.stderr)
+    print("\n".join([f"wrote {path}", *table.notes]), file=sys.stderr)
 
 
 _NAMED = 5  # rows that a message names

@@ -41,6 +41,9 @@ class Estimate:
             `tail_index`, the index k of the weights' tail, and `spread`, the variance of the log-weights above their
             median (see `evaluation.weights`).
         doubts: what is known against rows beside their weights: a text to the rows it is true of, shape (N,), bool.
+        transform_draws: T, draws of a random transform's noise for each row of which this is the mean.
+        transform_noise: how that noise was drawn and whether `stderr` holds it, in words; None where there is none.
+        widened: the factor of Student's t that is in `stderr`, where that is the scatter of few draws.
     """
 
     value: Tensor
@@ -52,6 +55,9 @@ class Estimate:
     quantity: str
     terms: dict[str, Tensor] = field(default_factory=dict)
     doubts: dict[str, Tensor] = field(default_factory=dict)
+    transform_draws: int = 1
+    transform_noise: str | None = None
+    widened: float = 1.0
 
     def __len__(self) -> int:
         return len(self.value)
@@ -63,8 +69,8 @@ class Estimate:
 
     @property
     def mean_stderr(self) -> float:
-        """Monte Carlo standard error of the mean: what more samples of z would reduce."""
-        return float(self.stderr.double().square().sum().sqrt() / len(self))
+        """Standard error of the mean for these points: what more draws of z or of a transform would reduce."""
+        return float(self.stderr.double().square().sum().sqrt() / len(self) / self.widened)
 
     @property
     def sampling_stderr(self) -> float:
@@ -92,12 +98,13 @@ class Estimate:
         - their spread is beyond `weights.widest_spread`;
         - their spread is not known, as that of chains, and the relative error of their mean exceeds 1/3.
 
-        An error below 0.001 nats is left in peace.
+        An error below 0.001 nats is left in peace. Means over several draws of a transform's noise have the reasons
+        that more than half of the draws have.
         """
         lost, massless = ~torch.isfinite(self.value), self.value == -torch.inf
         found = {NOT_A_NUMBER: lost & ~massless, NO_MASS: massless}
         found |= {text: rows & ~lost for text, rows in self.doubts.items()}
-        if self.method != "elbo":
+        if self.method != "elbo" and self.transform_draws == 1:
             found |= {text: rows & ~lost for text, rows in self._about_weights().items()}
         return {text: rows for text, rows in found.items() if bool(rows.any())}
 
@@ -134,6 +141,8 @@ class Estimate:
             "sampling_stderr": self.sampling_stderr,
             "num_points": len(self),
             "num_samples": self.num_samples,
+            "transform_draws": self.transform_draws,
+            "transform_noise": self.transform_noise,
             "method": self.method,
             "quantity": self.quantity,
             "ess_median": float(self.ess.double().median()),
@@ -143,9 +152,10 @@ class Estimate:
         }
 
     def __repr__(self) -> str:
+        noise = "" if self.transform_noise is None else f", transform_noise={self.transform_noise!r}"
         return (
             f"Estimate(mean={self.mean:.4f} +- {self.sampling_stderr:.4f} (Monte Carlo {self.mean_stderr:.4f}) nats, "
-            f"N={len(self)}, K={self.num_samples}, method={self.method!r}, quantity={self.quantity!r})"
+            f"N={len(self)}, K={self.num_samples}, method={self.method!r}, quantity={self.quantity!r}{noise})"
         )
 
 

@@ -39,11 +39,13 @@ class How:
         num_samples: K of the bounds.
         generator: source of the noise.
         progress: show bars on stderr where that is a terminal.
+        transform_draws: T, draws of a random transform's noise for each row that the bounds are averaged over.
     """
 
     num_samples: int = 100
     generator: torch.Generator | None = None
     progress: bool = False
+    transform_draws: int = 1
 
     @property
     def options(self) -> dict[str, Any]:
@@ -78,6 +80,8 @@ def evaluate(
     max_rows: int | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
+    transform_draws: int = 1,
+    transform_seed: int | None = None,
 ) -> Results:
     """Bounds and diagnostics; with `full` also the trend over K, annealed importance sampling, HMC, two-sample checks.
 
@@ -89,12 +93,17 @@ def evaluate(
         max_rows: look at most at so many rows, a fixed choice; None takes all for the bounds.
         generator: source of the noise.
         progress: show bars on stderr where that is a terminal.
+        transform_draws: T, draws of the noise of a random transform for each row, over which `elbo`, `log_likelihood`,
+            `kl`, `iwae` and `bits_per_dimension` are means; see `log_marginal`. All else is of the first draw.
+        transform_seed: the first transform seed; None is that of a view, and 0 for rows. All quantities meet a row with
+            the same bits. `Results.transform_noise` says which.
 
     Returns:
         Rows named as follows, means over the rows in nats with both errors unless the unit says otherwise. What a model
         cannot have (gradients in z, two-sample checks of a handful of rows) is a row with the reason.
         `elbo`, `log_likelihood`, `kl`, `iwae`; `bits_per_dimension`, minus the IWAE bound in bits per element, where
-        it is a mass or bounds one; `num_points`, `num_samples`, `ess_median`, `unreliable_fraction`.
+        it is a mass or bounds one; `num_points`, `num_samples`, `ess_median`, `unreliable_fraction`; behind a random
+        transform `transform_draws`, which says in words what was drawn, and `transform_seed`.
         `diagnostics.*`: see `Diagnostics.results`.
         With `full`: `trend.K` on 256 rows; `ais.*`: log p(x) of 32 rows from annealed importance sampling and, beside
         it, from importance sampling with K = 5,000, their paired difference, and the gap of the sandwich on simulated
@@ -102,12 +111,19 @@ def evaluate(
         q lies from that of p(z|x), in standard deviations of the latter (root mean square); `two_sample.*`, and
         what else is known of them, as `two_sample.mmd.details.p_value`.
     """
-    view, how = View.of(model, x, max_rows=max_rows), How(num_samples, generator, progress)
+    view = View.of(model, x, max_rows=max_rows).under(transform_seed)
+    how = How(num_samples, generator, progress, transform_draws)
     rows: list[Result] = []
     for name, metric in METRICS.items():
         if full or not metric.full:
             rows += _rows(name, metric, view, how)
-    return Results(tuple(rows), view.quantity)
+    return Results(tuple(rows), view.quantity, _about_noise(view, transform_draws))
+
+
+def _about_noise(view: View, num_draws: int) -> str | None:
+    words = view.transform_noise(num_draws)
+    beyond = f". What is no bound is of transform seed {view.transform_seed} alone"
+    return words if words is None or num_draws == 1 else words + beyond
 
 
 def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:
@@ -126,7 +142,8 @@ def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:
 
 def _bounds(view: View, how: How) -> list[Result]:
     k = how.num_samples
-    lower, tighter = elbo_and_iwae(view.model, view, num_samples=k, **how.options)
+    t = how.transform_draws
+    lower, tighter = elbo_and_iwae(view.model, view, num_samples=k, transform_draws=t, **how.options)
     likelihood, kl = (Score.of_mean(lower.terms[name]) for name in ("log_likelihood", "kl"))
     rows = [
         of_estimate("elbo", f"ELBO ({view.quantity})", lower),
@@ -141,6 +158,10 @@ def _bounds(view: View, how: How) -> list[Result]:
         rows.append(result("bits_per_dimension", label, value, stderr, sampling_stderr, "bits"))
     rows.append(result("num_points", "rows", len(view), unit="rows", detail=True))
     rows.append(result("num_samples", "draws of z per row, K", k, unit="draws"))
+    if tighter.transform_noise is not None:
+        rows.append(result("transform_draws", tighter.transform_noise, t, unit="draws", detail=True))
+        seed = view.transform_seed
+        rows.append(result("transform_seed", "first seed of the transform's noise", seed, unit="", detail=True))
     ess, unreliable = float(tighter.ess.median()), float(tighter.unreliable.double().mean())
     rows.append(result("ess_median", f"median effective sample size of {k:,}", ess, unit="draws"))
     rows.append(result("unreliable_fraction", "share of rows with unreliable weights", unreliable, unit=""))
@@ -190,7 +211,7 @@ def _posterior(view: View, how: How) -> list[Result]:
 def _distance(view: View, draws: Tensor) -> float:
     """Root mean square over points and dimensions of (E_q[z] - E_p[z]) / std_p[z]."""
     with engine.evaluating(view.model), engine.seeded(0):
-        means, _ = posterior_moments(view.model.posterior(view.batch(slice(0, len(view))).x), 64)
+        means, _ = posterior_moments(view.model.posterior(view.batch(slice(0, len(view)), by_row=True).x), 64)
     shift = (means.cpu() - draws.mean(0).cpu()) / draws.std(0).cpu()
     return float(shift.square().mean().sqrt())
 

@@ -96,6 +96,7 @@ class Results(Sequence[Result]):
     Attributes:
         rows: the rows; no two have one name.
         quantity: what the log p is: "density", "mass", "bound on a mass" or "no density".
+        transform_noise: which draw of a random transform the rows met, and whether errors hold it, in words; or None.
 
     Raises:
         ValueError: if two rows have one name.
@@ -103,6 +104,7 @@ class Results(Sequence[Result]):
 
     rows: tuple[Result, ...]
     quantity: str
+    transform_noise: str | None = None
 
     def __post_init__(self) -> None:
         twice = [name for name, count in Counter(row.name for row in self.rows).items() if count > 1]

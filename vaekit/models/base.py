@@ -125,8 +125,8 @@ class GenerativeModel(nn.Module, ABC):
             x: data in their own units, shape (N, *X).
             mean: the mean of q (on spheres, balls and relaxed bits the point in its centre; a posterior that knows
                 neither raises), or a draw.
-            generator: source of the noise of the draw and of a random transform; None with `mean=True` uses a fixed
-                seed, so that two calls give the same codes.
+            generator: source of the noise of the draw. What a random transform draws is a function of the row, so that
+                two calls give the same codes; `View.of(model, x).under(1)` in the place of x has other bits.
 
         Returns:
             Shape (N, *Z).

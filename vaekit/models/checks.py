@@ -1,5 +1,6 @@
 """What is asked of a model and of rows when they meet: shapes, finiteness, support, and what log p is."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,6 +16,22 @@ from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.models.rows import Rows, as_tensor, given
 from vaekit.traits import Data
 from vaekit.transforms import Transform
+
+
+def require(model: object, methods: Iterable[str], what: str = "this") -> None:
+    """Raise a `ConfigError` unless the model has these methods.
+
+    Args:
+        model: any object.
+        methods: their names.
+        what: what asks for them, for the message.
+    """
+    lacking = [name for name in methods if not callable(getattr(model, name, None))]
+    if lacking:
+        raise ConfigError(
+            f"{what} needs {', '.join(f'{name}()' for name in lacking)} of the model, and {type(model).__name__} has "
+            "none. A latent-variable model has the methods posterior(x), prior() and likelihood(z)."
+        )
 
 
 def at_prior(model: LatentVariableModel) -> Distribution:

@@ -14,7 +14,7 @@ So memory is bounded whatever N and K, and two chunk sizes see the same draws. W
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -34,7 +34,7 @@ from vaekit.progress import track
 Key = Literal["row", "content"] | Tensor | Sequence[int]
 
 GROUP = 64  # draws that are always made together where a seed stands for several of them
-_TRANSFORM, _POSTERIOR, _DRAWS = 1, 2, 3  # places in the hash that makes seeds of the base seed and a key
+_POSTERIOR, _DRAWS = 2, 3  # places in the hash that makes seeds of the base seed and a key
 
 
 def content_keys(x: Tensor) -> Tensor:
@@ -52,18 +52,6 @@ def content_keys(x: Tensor) -> Tensor:
 def row_seed(seed: int, key: int, *place: int) -> int:
     """The seed of a row's noise: a hash of the base seed, the key and the place."""
     return engine.block_seed(seed, key % 2**64, *place)
-
-
-def transformed(
-    transform: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, keys: Tensor, seed: int
-) -> tuple[Tensor, Tensor]:
-    """`transform` of one row after the other, each under its own seed: y of shape (B, *X), log|det| of shape (B,)."""
-    parts = []
-    for i, key in enumerate(keys.tolist()):
-        with engine.seeded(row_seed(seed, key, _TRANSFORM)):
-            parts.append(transform(x[i : i + 1]))
-    y, log_det = zip(*parts, strict=True)
-    return torch.cat(y), torch.cat(log_det)
 
 
 class RowNoise:
@@ -201,7 +189,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, index: slice, noise: RowNoise | None = None) -> Batch:
+    def batch(self, index: slice, noise: RowNoise | None = None, *, by_row: bool = False) -> Batch:
         """Some rows in model space."""
         ...
 
@@ -236,7 +224,7 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
     prior: Distribution | None = None
     for i, rows in enumerate(track(row_blocks, "evaluating") if how.progress else row_blocks):
         with engine.seeded(engine.block_seed(seed, i)):
-            batch = source.batch(rows, noise)
+            batch = source.batch(rows, noise, by_row=True)
             # Seeded, too: a posterior that is refined draws noise.
             conditioned = given(model, batch.context)
             q = conditioned.posterior(batch.x) if noise is None else noise.posterior(model, batch)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit.models.row_transform import RowTransform
 from vaekit.models.rows import Rows, slices
 from vaekit.traits import Data
 from vaekit.transforms import Transform
@@ -29,8 +30,17 @@ class ModelSpace:
         """Whether a row has one place in model space, whatever the noise."""
         return self.transform is None or self.transform.is_fixed
 
-    def __call__(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """y of shape (B, *X), and log|det dy/dx| in float64 where it is part of log p, else zeros."""
+    def __call__(self, x: Tensor, dtype: torch.dtype, seed: int | None = None) -> tuple[Tensor, Tensor]:
+        """y of shape (B, *X), and log|det dy/dx| in float64 where it is part of log p, else zeros.
+
+        Args:
+            x: rows as they were handed in, shape (B, *X).
+            dtype: of y.
+            seed: the transform seed, for noise that is a function of each row; None draws fresh noise.
+        """
+        if self.transform is not None and seed is not None and not self.is_fixed:
+            y, log_det = RowTransform(x, seed, self.has_jacobian)(self.transform)
+            return y.to(dtype), log_det.double()
         # In the dtype of the data: the transform may take an offset away that the model's dtype could not hold.
         if self.transform is not None and self.has_jacobian:
             y, log_det = self.transform.with_log_det(x)

@@ -20,29 +20,14 @@ from vaekit.distributions import check_support
 from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import answers, checks
-from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks, transformed
+from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks
+from vaekit.models.row_transform import noise_in_words
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, given, read, slices, taken
 from vaekit.models.space import Marks, ModelSpace, Whole
 from vaekit.traits import Data, ModelTraits, told
 from vaekit.transforms.base import as_floating, as_transform
 
 _VALUES = 2**22  # parameters of p(x|z) per pass of decode and encode: bounds memory, whatever N and X
-
-
-def require(model: object, methods: Iterable[str], what: str = "this") -> None:
-    """Raise a `ConfigError` unless the model has these methods.
-
-    Args:
-        model: any object.
-        methods: their names.
-        what: what asks for them, for the message.
-    """
-    lacking = [name for name in methods if not callable(getattr(model, name, None))]
-    if lacking:
-        raise ConfigError(
-            f"{what} needs {', '.join(f'{name}()' for name in lacking)} of the model, and {type(model).__name__} has "
-            "none. A latent-variable model has the methods posterior(x), prior() and likelihood(z)."
-        )
 
 
 class View:
@@ -55,6 +40,7 @@ class View:
         posterior_is_fixed: whether `model.posterior(x)` draws no noise.
         weight: weight of each row in a loss, shape (N,), or None.
         context: what the model is conditioned on, shape (N, *C), or None.
+        transform_seed: the seed under which a random transform meets each row in evaluation; see `under`.
     """
 
     def __init__(
@@ -65,6 +51,7 @@ class View:
         self.transform = as_transform(self._traits.transform)
         self.posterior_is_fixed = self._traits.posterior_is_fixed
         self._met, self._whole = Marks(self._traits.transform), Whole()
+        self.transform_seed = 0
 
     @classmethod
     def of(
@@ -98,14 +85,15 @@ class View:
             DataError: if there are no rows, or a value is NaN or infinite and not allowed to be.
         """
         requires = tuple(requires)
+        seed = rows.transform_seed if isinstance(rows, View) else None
         if isinstance(rows, View):
             if weight is None and context is None and rows.holds(model, requires):
                 return rows.some(max_rows)
             weight = rows.weight if weight is None else weight
             context = rows.context if context is None else context
             rows = rows.rows
-        require(model, requires)
-        require(model, () if context is None else ("given",), "a context")
+        checks.require(model, requires)
+        checks.require(model, () if context is None else ("given",), "a context")
         found = None if rows is None else as_rows(rows)
         if found is None:
             if weight is not None or context is not None:
@@ -115,7 +103,7 @@ class View:
         if weights is not None:
             checks.check_weight(weights)
         contexts = None if context is None else checks.beside(context, len(found), "context")
-        view = cls(model, found, requires, weights, contexts).some(max_rows)
+        view = cls(model, found, requires, weights, contexts).some(max_rows).under(seed)
         view._check(where)
         return view
 
@@ -202,6 +190,19 @@ class View:
         rows = engine.resident(self.rows, self.device)
         return self if rows is self._rows else self._with(rows, self.weight, self.context)
 
+    def under(self, transform_seed: int | None) -> "View":
+        """The view under another transform seed, which with a row's values decides what a random transform draws of it.
+
+        All that is asked of a view meets a row with the same bits. Views begin with 0; None leaves the seed as it is.
+        """
+        view = copy.copy(self)
+        view.transform_seed = self.transform_seed if transform_seed is None else int(transform_seed)
+        return self if view.transform_seed == self.transform_seed else view
+
+    def transform_noise(self, num_draws: int = 1, errors: bool = True) -> str | None:
+        """How evaluation draws the transform's noise, in words, for means over T draws; None where nothing is drawn."""
+        return noise_in_words(self.transform, self.transform_seed, num_draws, errors)
+
     def beside(self, rows: Data, where: str = "x") -> "View":
         """Other rows that the same model meets, checked like the first ones, without another dry run."""
         if isinstance(rows, View):
@@ -247,30 +248,25 @@ class View:
 
     # --- Rows in model space -----------------------------------------------------------------------------------------
 
-    def batch(self, index: Index, noise: RowNoise | None = None) -> Batch:
-        """Some rows in model space; a random transform draws from torch's stream, or the noise of each row.
-
-        Args:
-            index: which rows.
-            noise: the keys of all rows.
-        """
+    def batch(self, index: Index, noise: RowNoise | None = None, *, by_row: bool = False) -> Batch:
+        """Some rows in model space, with the keys of `noise` for evaluation; see `batches` for `by_row`."""
         x = taken(self.rows, index).to(self.device)
         key = None if noise is None else noise.keys(index, x)
-        if key is None or noise is None or self._space.is_fixed:
-            return self._batch(index, *self._space(x, self.dtype), key)
-        pair = transformed(lambda row: self._space(row, self.dtype), x, key, noise.seed)
-        return self._batch(index, *pair, key)
+        seed = self.transform_seed if by_row or noise is not None else None
+        return self._batch(index, *self._space(x, self.dtype, seed), key)
 
-    def batches(self, indices: int | Iterable[Index]) -> Generator[Batch, None, None]:
+    def batches(self, indices: int | Iterable[Index], *, by_row: bool = False) -> Generator[Batch, None, None]:
         """Batches in model space, in turn; an int is the size of batches of all rows in their order.
 
+        A random transform draws from torch's stream, anew for each batch, as in training; with `by_row`, as in
+        evaluation, what it draws is a function of each row and `transform_seed`.
         Where the transform is fixed and the rows are few, all go through it at once, before the first batch: the dozen
         operations of a standardisation take as long as a tenth of a small model's step. Rows on disk are decoded ahead.
         """
         if isinstance(indices, int):
             indices = slices(len(self), indices)
         dtype, device = self.dtype, self.device
-        whole = self._whole.of(self.rows, self._space, dtype, device)
+        whole, seed = self._whole.of(self.rows, self._space, dtype, device), self.transform_seed if by_row else None
         if whole is not None:
             for index in indices:
                 yield self._batch(index, *(taken(part, index) for part in whole))
@@ -285,7 +281,7 @@ class View:
         with closing(read(self.rows, noted())) as found:
             for x in found:
                 with torch.no_grad():
-                    pair = self._space(x.to(device, non_blocking=True), dtype)
+                    pair = self._space(x.to(device, non_blocking=True), dtype, seed)
                 yield self._batch(pending.pop(0), *pair)
 
     def _batch(self, index: Index, x: Tensor, log_det: Tensor, key: Tensor | None = None) -> Batch:
@@ -317,14 +313,19 @@ class View:
             yield block.draws
 
     def encode(
-        self, mean: bool = True, generator: torch.Generator | None = None, indices: Tensor | None = None
+        self,
+        mean: bool = True,
+        generator: torch.Generator | None = None,
+        indices: Tensor | None = None,
+        fresh: bool = False,
     ) -> Tensor:
         """E[z|x], or with `mean=False` a draw from q(z|x), for each row; see `GenerativeModel.encode`.
 
         Args:
             mean: E[z|x] (on spheres, balls and relaxed bits the point in the centre of q), or a draw.
-            generator: source of the noise of the draw and of a random transform; None with `mean=True` is a fixed seed.
+            generator: source of the noise of the draw; None with `mean=True` is a fixed seed.
             indices: which rows, in which order; None takes each once.
+            fresh: whether a random transform draws from the generator too, anew each time, as in training.
 
         Returns:
             Shape (N, *Z).
@@ -332,10 +333,10 @@ class View:
         Raises:
             ConfigError: if a mean is asked for and q has none.
         """
-        draws = not (mean and self.posterior_is_fixed and self._space.is_fixed)
+        draws = not (mean and self.posterior_is_fixed) or (fresh and not self._space.is_fixed)
         noise = answers.noise(generator, is_fixed=mean, draws=draws)
         with engine.evaluating(self.model):
-            batches = self.batches(self._passes(indices))
+            batches = self.batches(self._passes(indices), by_row=not fresh)
             return answers.each(batches, lambda batch: answers.code(self.model, batch, mean), noise)
 
     def reconstruct(self, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
@@ -345,7 +346,8 @@ class View:
             return self._decoded(answers.code(self.model, batch, mean), batch.context, mean)
 
         with engine.evaluating(self.model):
-            return answers.each(self.batches(self._passes()), answer, answers.noise(generator, is_fixed=mean))
+            batches = self.batches(self._passes(), by_row=True)
+            return answers.each(batches, answer, answers.noise(generator, is_fixed=mean))
 
     def decode(self, z: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """E[x|z], or a draw of x, for z of shape (N, *Z): shape (N, *X), in the units of the rows.

@@ -10,8 +10,9 @@ from vaekit.bounds import LatentVariableModel
 from vaekit.distributions import known_support
 from vaekit.distributions import nearest as nearest_in_support
 from vaekit.errors import ConfigError, ShapeError
+from vaekit.models.checks import require
 from vaekit.models.rows import as_tensor
-from vaekit.models.view import View, require
+from vaekit.models.view import View
 from vaekit.traits import Data, RowTraits, told
 
 _NEEDS = ("prior", "likelihood")
@@ -57,8 +58,8 @@ def seen_by_model(view: View) -> Tensor | None:
     """What a transform that binarises hands to the model, in the units of the data; None where there is none."""
     if view.transform is None or not view.transform.discretizes:
         return None
-    with engine.evaluating(view.model), engine.seeded(0):
-        return view.transform.inverse(view.batch(slice(0, len(view))).x).detach().cpu()
+    with engine.evaluating(view.model):
+        return view.transform.inverse(view.batch(slice(0, len(view)), by_row=True).x).detach().cpu()
 
 
 def base_point(view: View) -> Tensor:

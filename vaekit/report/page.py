@@ -91,6 +91,7 @@ def build(
         table=numbers.cells(table),
         headline=numbers.headline(evaluation),
         what_it_is=numbers.QUANTITIES[evaluation.quantity],
+        transform_noise=evaluation.transform_noise,
         about_weights=numbers.about_weights(evaluation),
         health=numbers.cells(health),
         findings=numbers.findings(evaluation),

@@ -142,16 +142,30 @@ class Run:
         """The rows of a question: a data set as it is, or what `rows` makes of anything else."""
         return rows if isinstance(rows, Dataset) else self.rows(rows)
 
-    def score(self, rows: Data, *, num_samples: int = 100, seed: int = 0, progress: bool = False) -> Table:
+    def score(
+        self,
+        rows: Data,
+        *,
+        num_samples: int = 100,
+        seed: int = 0,
+        progress: bool = False,
+        transform_draws: int = 1,
+        transform_seed: int = 0,
+    ) -> Table:
         """log p(x) of each row in nats: columns `log_p`, `stderr` (Monte Carlo) and `ess`, float64.
 
         A row without a number has NaN or -inf as `log_p`. `Table.reasons` says why, and which rows not to believe.
+        Bits, or the noise of a dequantisation, are a function of the row and `transform_seed`, whatever `seed`;
+        `Table.notes` says so.
 
         Args:
             rows: a data set, as `rows` gives it, or what `rows` makes one of.
             num_samples: K, draws of z per row.
-            seed: source of all noise.
+            seed: source of all noise but that of a random transform.
             progress: whether to report on stderr.
+            transform_draws: T, draws of a random transform's noise for each row: `log_p` is the mean over them, and
+                `stderr` holds how much they differ; see `evaluation.log_marginal`.
+            transform_seed: the first transform seed.
 
         Raises:
             ConfigError: if the rows' column of identifiers has the name of one of these, as in the other questions.
@@ -159,26 +173,34 @@ class Run:
         rows, columns = self._asked(rows), ("log_p", "stderr", "ess")
         check_key(rows.key, columns)
         found = evaluation.log_marginal(
-            self.model, rows, num_samples=num_samples, generator=_generator(seed), progress=progress
+            self.model,
+            rows,
+            num_samples=num_samples,
+            generator=_generator(seed),
+            progress=progress,
+            transform_draws=transform_draws,
+            transform_seed=transform_seed,
         )
         values = torch.stack([found.value, found.stderr, found.ess], dim=1).numpy()
         reasons = {text: bad.numpy() for text, bad in found.reasons.items()}
-        return Table(values, columns, rows.key, rows.row_keys, reasons)
+        return Table(values, columns, rows.key, rows.row_keys, reasons, _notes(found.transform_noise))
 
-    def encode(self, rows: Data, *, mean: bool = True, seed: int = 0) -> Table:
-        """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ..."""
+    def encode(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
+        """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ...; `transform_seed` as in `score`."""
         rows, columns = self._asked(rows), element_names(View.of(self.model).latent_shape, "z")
         check_key(rows.key, columns)
-        codes = self.model.encode(rows, mean=mean, generator=_generator(seed)).cpu().numpy()
-        return Table(codes, columns, rows.key, rows.row_keys)
+        view = View.of(self.model, rows).under(transform_seed)
+        codes = self.model.encode(view, mean=mean, generator=_generator(seed)).cpu().numpy()
+        return Table(codes, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
-    def reconstruct(self, rows: Data, *, mean: bool = True, seed: int = 0) -> Table:
+    def reconstruct(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
         """E[x'|z] at z = E[z|x] of each row, or draws throughout, in the units of the data, under their columns."""
         rows = self._asked(rows)
         columns = self._columns(rows.event_shape)
         check_key(rows.key, columns)
-        x = self.model.reconstruct(rows, mean=mean, generator=_generator(seed)).cpu().numpy()
-        return Table(x, columns, rows.key, rows.row_keys)
+        view = View.of(self.model, rows).under(transform_seed)
+        x = self.model.reconstruct(view, mean=mean, generator=_generator(seed)).cpu().numpy()
+        return Table(x, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
     def sample(self, n: int, *, mean: bool = False, seed: int = 0) -> Table:
         """Draws from p(x), or means of p(x|z), in the units of the data, under their columns and without keys."""
@@ -210,6 +232,10 @@ def open(folder: str | Path) -> Run:
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def _notes(*sentences: str | None) -> tuple[str, ...]:
+    return tuple(sentence for sentence in sentences if sentence is not None)
 
 
 def _leniently(read: Callable[..., Dataset], named: dict[str, str | None], remembered: set[str]) -> Dataset:

@@ -26,6 +26,7 @@ class Table:
         keys: the key of each row, shape (N,), or None.
         reasons: why rows have no number, or one that is not to be believed: a text to the rows it is true of, shape
             (N,), bool. Files do not hold them.
+        notes: sentences about the numbers, for people. Files do not hold them either.
 
     Raises:
         ConfigError: if a column of numbers has the name of the key's.
@@ -41,6 +42,7 @@ class Table:
     key: str | None = None
     keys: np.ndarray | None = None
     reasons: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_key(self.key, self.columns)

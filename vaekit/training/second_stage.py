@@ -123,7 +123,7 @@ def _aggregate_draws(view: View, num_draws: int) -> Tensor:
     """Draws from q(z), shape (num_draws, *Z), in random order."""
     repeats = math.ceil(num_draws / len(view))
     rows = torch.cat([torch.randperm(len(view)) for _ in range(repeats)])[:num_draws]
-    return view.encode(mean=False, indices=rows)
+    return view.encode(mean=False, indices=rows, fresh=True)
 
 
 def _expectation_maximization(prior: NormalMixture, z: Tensor, max_iter: int) -> None:

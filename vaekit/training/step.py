@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from vaekit import engine
 from vaekit.errors import ConfigError
+from vaekit.models.checks import require
 from vaekit.models.rows import Batch
-from vaekit.models.view import View, require
+from vaekit.models.view import View
 from vaekit.objectives import Loss, Objective
 from vaekit.training.gradients import MAX_SKIPPED, Adversary, Backward, Guard, OneGraph, norm_of
 from vaekit.training.settings import TrainerSettings

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,20 +30,39 @@ class Transform(nn.Module, ABC):
     say so: one that `dequantizes` turns a density of y into a lower bound on a mass of x; one that `discretizes`
     forgets x, so that the result is the mass of y. One that `is_fixed` draws nothing and has nothing to learn while a
     model trains: rows may go through it once, before the first step.
+
+    A random transform that `takes_noise` has `from_noise`: its map at noise that is handed in. Evaluation hands in
+    noise that is a function of the row (`transforms.noise.content_noise`), so that a row has one place in model space
+    whatever else is drawn. Of a random transform without this, each row is drawn alone, under a seed that is a function
+    of the row, which takes longer. `noise_name` is what the transform draws, in words.
     """
 
     dequantizes = False
     discretizes = False
     is_fixed = False
+    takes_noise = False
+    noise_name = "noise of the transform"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # A map of its own: whatever the class that it derives from says does not hold for it.
         if "forward" in vars(cls) and "is_fixed" not in vars(cls):
-            cls.is_fixed = False  # whatever the class that it derives from says
+            cls.is_fixed = False
+        if {"forward", "with_log_det"} & set(vars(cls)) and "from_noise" not in vars(cls):
+            cls.takes_noise = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Data x to model space y, both of shape (N, *X). A random transform draws from torch's stream."""
+
+    def from_noise(self, x: Tensor, noise: Tensor) -> Tensor:
+        """`forward` with given noise in the place of that from torch's stream; of transforms that take noise.
+
+        Args:
+            x: data of shape (N, *X).
+            noise: uniform on [0, 1), independent, of the shape of x, in its dtype where that is a floating one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no noise")
 
     def check(self, x: Tensor) -> None:
         """Raise a `SupportError` if x, shape (N, *X), holds values that the transform is not made for.
@@ -79,11 +98,16 @@ class _Foreign(Transform):
     def __init__(self, transform: Any) -> None:
         super().__init__()
         self.own = transform
-        for flag in ("dequantizes", "discretizes", "is_fixed"):
+        for flag in ("dequantizes", "discretizes", "is_fixed", "takes_noise"):
             setattr(self, flag, bool(getattr(transform, flag, False)))
+        self.noise_name = str(getattr(transform, "noise_name", self.noise_name))
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.own(x)
+        return result
+
+    def from_noise(self, x: Tensor, noise: Tensor) -> Tensor:
+        result: Tensor = self.own.from_noise(x, noise)
         return result
 
     def inverse(self, y: Tensor) -> Tensor:
@@ -165,11 +189,7 @@ class Compose(Transform):
 
     def with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The log-determinants add up; what comes before a part that discretizes does not count."""
-        total = torch.zeros(len(x), device=x.device)
-        for transform in self._chain:
-            x, log_det = transform.with_log_det(x)
-            total = log_det if transform.discretizes else total + log_det
-        return x, total
+        return through(self._chain, x, lambda transform, x: transform.with_log_det(x))
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Recomputed from x: the intermediate values are not in y. Exact only where no part is random."""
@@ -182,8 +202,27 @@ class Compose(Transform):
         return self
 
 
+def through(
+    chain: Sequence[Transform], x: Tensor, step: Callable[[Transform, Tensor], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Rows on their way through a chain: y of shape (N, *X), and log|det| of all that counts, shape (N,).
+
+    Args:
+        chain: the transforms in their order.
+        x: data of shape (N, *X).
+        step: of a transform and what it gets to see, y and log|det|.
+    """
+    total = torch.zeros(len(x), device=x.device)
+    for transform in chain:
+        x, log_det = step(transform, x)
+        total = log_det if transform.discretizes else total + log_det
+    return x, total
+
+
 def steps_of(transform: Transform | None) -> list[Transform]:
-    """The transforms that data pass through one after the other; none for None."""
+    """The transforms that data pass through one after the other, chains within chains taken apart; none for None."""
     if transform is None:
         return []
-    return transform._chain if isinstance(transform, Compose) else [transform]
+    if type(transform) is not Compose:  # a class that derives from it may have a map of its own
+        return [transform]
+    return [step for part in transform._chain for step in steps_of(part)]

@@ -7,34 +7,9 @@ from torch import Tensor
 
 from vaekit.errors import ConfigError, SupportError
 from vaekit.transforms.base import Transform, as_floating
+from vaekit.transforms.noise import content_noise
 
 _MODES = ("fresh", "fixed", "threshold")
-
-
-def _mix(value: Tensor) -> Tensor:
-    """A bijective scrambling of int64 (the finaliser of SplitMix64), elementwise; products wrap around."""
-    value = (value ^ ((value >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
-    value = (value ^ ((value >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
-    return value ^ ((value >> 31) & 0x1FFFFFFFF)
-
-
-def content_noise(x: Tensor, seed: int) -> Tensor:
-    """Uniform noise in [0, 1) that depends on a row's own values and the seed, not on where the row stands.
-
-    Args:
-        x: data of shape (N, *X).
-        seed: any integer; another seed gives another draw.
-
-    Returns:
-        Noise of the shape and dtype of x. Equal rows get equal noise.
-    """
-    bits = x.to(torch.float32).contiguous().view(torch.int32).to(torch.int64).flatten(1)
-    place = _mix(torch.arange(1, bits.shape[1] + 1, device=x.device) * -7046029254386353131 + seed)
-    row = _mix((bits * (place | 1)).sum(1) + seed)
-    noise = _mix(row.unsqueeze(1) + place)
-    return (
-        ((noise >> 11) & 0x1FFFFFFFFFFFFF).to(torch.float64).mul(2.0**-53).to(x.dtype).view_as(x).clamp(max=1 - 2**-24)
-    )
 
 
 class Binarize(Transform):
@@ -42,8 +17,9 @@ class Binarize(Transform):
 
     Use it where a number is compared with the literature on binary MNIST.
 
-    `fresh` draws each bit from Bernoulli(x) at every use; `fixed` draws it once for all (the draw is a function of the
-    row's values and the seed); `threshold` sets it where x > threshold. Numbers from different modes cannot be
+    `fresh` draws each bit from Bernoulli(x) at every use in training, while in evaluation the draw is a function of the
+    row and of `transform_seed`; `fixed` draws it once for all (a function of the row's values and the seed);
+    `threshold` sets it where x > threshold. Numbers from different modes cannot be
     compared: thresholded digits are several nats easier than drawn ones.
 
     References:
@@ -57,6 +33,8 @@ class Binarize(Transform):
     """
 
     discretizes = True
+    takes_noise = True
+    noise_name = "bits"
 
     def __init__(
         self, mode: Literal["fresh", "fixed", "threshold"] = "fresh", threshold: float = 0.5, seed: int = 0
@@ -83,8 +61,14 @@ class Binarize(Transform):
         x = as_floating(x)
         if self.mode == "threshold":
             return (x > self.threshold).to(x.dtype)
-        noise = torch.rand_like(x) if self.mode == "fresh" else content_noise(x, self.seed)
-        return (noise < x).to(x.dtype)
+        if self.mode == "fixed":
+            return self.from_noise(x, content_noise(x, self.seed))
+        return (torch.rand_like(x) < x).to(x.dtype)
+
+    def from_noise(self, x: Tensor, noise: Tensor) -> Tensor:
+        """1 where the noise lies below the grey value, both in float32: the same bits for numbers in any precision."""
+        x = as_floating(x)
+        return (noise.float() < x.float()).to(x.dtype)
 
     def inverse(self, y: Tensor) -> Tensor:
         """The bits themselves, or probabilities as grey values: what was lost cannot be recovered."""

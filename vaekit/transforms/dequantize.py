@@ -13,7 +13,8 @@ class Dequantize(Transform):
     r"""y = (x + u) / L with u uniform on [0, 1), for integers x in 0..L-1.
 
     By Jensen's inequality \( E_u[\log p(y) - D \log L] \le \log P(x) \): a density fitted to y gives a lower bound on
-    the mass of x, and what vaekit reports says so.
+    the mass of x, and what vaekit reports says so. In training u is fresh at every use; in evaluation it is a function
+    of the row and of `transform_seed`.
 
     References:
         Theis et al., "A note on the evaluation of generative models", 2016, https://arxiv.org/abs/1511.01844, section
@@ -24,6 +25,8 @@ class Dequantize(Transform):
     """
 
     dequantizes = True
+    takes_noise = True
+    noise_name = "dequantisation noise"
 
     def __init__(self, num_levels: int = 256) -> None:
         super().__init__()
@@ -40,9 +43,14 @@ class Dequantize(Transform):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(x + u) / L with fresh noise u; rounding never carries it into the next cell."""
+        """(x + u) / L with fresh noise u."""
         x = as_floating(x)
-        y = (x + torch.rand_like(x)) / self.num_levels
+        return self.from_noise(x, torch.rand_like(x))
+
+    def from_noise(self, x: Tensor, noise: Tensor) -> Tensor:
+        """(x + noise) / L; rounding never carries it into the next cell."""
+        x = as_floating(x)
+        y = (x + noise) / self.num_levels
         return torch.minimum(y, torch.nextafter((x + 1) / self.num_levels, torch.zeros_like(x)))
 
     def inverse(self, y: Tensor) -> Tensor:

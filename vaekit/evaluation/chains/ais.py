@@ -17,7 +17,7 @@ References:
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -269,19 +269,20 @@ def ais(
         sums = AnnealedSums(len(view))
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
-                batch = view.batch(rows)
+                batch = view.batch(rows, by_row=True)
                 block = AnnealedBlock(model, batch.x, plan, tick)
                 sums.add(rows, block.forward() if exact is None else block.reverse(exact[rows].to(device)))
             sums.offset[rows] = batch.log_det.cpu()
     tick()
-    return sums.estimate(num_chains, view.quantity, reverse=exact is not None)
+    estimate = sums.estimate(num_chains, view.quantity, reverse=exact is not None)
+    return replace(estimate, transform_noise=view.transform_noise())
 
 
 def _exact_draws(model: LatentVariableModel, z: Any, num_rows: int, quantity: str) -> Tensor:
     """The z given by the caller, checked, in the dtype of the prior."""
     if quantity == "bound on a mass":
         raise ConfigError(
-            "the bound from above starts at draws from p(z|y); these data are dequantised into y by fresh noise, of "
+            "the bound from above starts at draws from p(z|y); these data are dequantised into y by noise of "
             "which no z handed in can know. Use bdmc, which simulates y and z together."
         )
     with engine.evaluating(model), engine.seeded(0):

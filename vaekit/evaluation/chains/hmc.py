@@ -206,7 +206,7 @@ def hmc_posterior(
         acceptance, step_size = (torch.empty(num_rows, dtype=torch.float64) for _ in range(2))
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
-                parts = joint(model, view.batch(rows).x)
+                parts = joint(model, view.batch(rows, by_row=True).x)
                 z, step = prior_draws(model.prior(), num_chains, rows.stop - rows.start)
                 if i == 0:
                     draws = torch.empty(num_samples, num_chains, num_rows, *z.shape[2:], dtype=z.dtype)

@@ -264,7 +264,7 @@ def diagnostics(
     with engine.evaluating(model), engine.seeded(engine.draw_seed(generator)):
         if len(view) < 2:
             raise DataError(f"diagnostics compare rows with each other and need at least 2; got {len(view)}")
-        y = view.batch(torch.randperm(len(view))[:max_rows]).x
+        y = view.batch(torch.randperm(len(view))[:max_rows], by_row=True).x
         code = aggregate(model, y)
         log_likelihood, rate = _terms(model, y)
         gap = inference_gap(model, y[:num_gap_rows], progress=progress) if num_gap_rows else None

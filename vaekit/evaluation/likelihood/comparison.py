@@ -73,8 +73,8 @@ def compare(
 
     Points that are hard for one model are hard for the other, so that the standard error of the mean difference
     \( \sqrt{\mathrm{var}_n(\log p_A(x_n) - \log p_B(x_n)) / N} \) is much smaller than those of the two means. All
-    models see the same draws of a random transform (fresh bits, dequantisation). The estimates bound log p(x) from
-    below, a model with poor importance weights by more: its `Estimate.unreliable` tells.
+    models see the same draws of a random transform (bits, dequantisation): those of the rows. The estimates bound
+    log p(x) from below, a model with poor importance weights by more: its `Estimate.unreliable` tells.
 
     Args:
         models: name to model, or models (named "0", "1", ...), at least two. Their transforms may differ; what their
@@ -82,7 +82,8 @@ def compare(
         x: data in their own units, shape (N, *X).
         num_samples: K of the importance-sampling estimate.
         generator: source of the noise.
-        **options: `precision`, `compile`, `chunk_size`, `progress` of `log_marginal`.
+        **options: `precision`, `compile`, `chunk_size`, `progress`, `transform_draws`, `transform_seed` of
+            `log_marginal`.
 
     Returns:
         See `Comparison`.
@@ -98,7 +99,7 @@ def compare(
     quantities = {name: view.quantity for name, view in views.items()}
     if len(set(quantities.values())) > 1:
         raise ConfigError(f"log p of these models are different things and cannot be compared: {quantities}")
-    # One seed for all: the blocks of rows then get the same noise in the transforms of all models.
+    # One seed for all: equal models get equal draws of z. The noise of transforms is that of the rows.
     seed = engine.draw_seed(generator)
     estimates = {
         name: log_marginal(

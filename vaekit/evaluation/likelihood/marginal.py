@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from vaekit.distributions import Product
 from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation.estimate import FAR, MANY_UNRELIABLE, UNRESOLVED, Estimate
 from vaekit.evaluation.likelihood.far import Floors, Means, is_searchable, redrawn
+from vaekit.evaluation.likelihood.transform_draws import is_averaged, over_draws
 from vaekit.evaluation.weights import RunningMoments, Weights
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, row_seed
 from vaekit.models.view import View
@@ -32,11 +34,21 @@ def log_marginal(
     chunk_size: int | None = None,
     progress: bool = False,
     key: Key | None = None,
+    transform_draws: int = 1,
+    transform_seed: int | None = None,
 ) -> Estimate:
     r"""log p(x) of each row by importance sampling from q(z|x), in the units of x.
 
     \( \log \frac1K \sum_k p(x|z_k) p(z_k) / q(z_k|x) \): a lower bound in expectation that becomes exact as K grows.
     The weights are accumulated in float64 and never kept, so memory does not grow with K.
+
+    A random transform (drawn bits, dequantisation) draws noise that is a function of the row and of the transform seed,
+    whatever the generator. With `transform_draws` T the value is \( \frac1T \sum_t \log p(y_t) \) over the rows
+    \( y_t \) in model space under the seeds s, ..., s + T - 1, log|det| included: an estimate of \( E[\log p(y)] \)
+    over that noise. Of bits this is the mean log mass of the bits, of dequantised integers the bound
+    \( E_u[\log p(y) - D \log L] \le \log P(x) \), not the tighter log of a mean. `stderr` is then the standard
+    error of this mean from the scatter of its T terms, each of which has draws of z of its own, so that Monte Carlo
+    noise is in it; times the factor of Student's t, so that value +- 1.96 stderr covers 95% from T = 2 on.
 
     References:
         Rezende et al., "Stochastic backpropagation", 2014, https://arxiv.org/abs/1401.4082, appendix E.
@@ -54,6 +66,10 @@ def log_marginal(
         key: what the noise of a row depends on beside the generator: "content" (its values) or "row" (its number), or
             integers of shape (N,): a row then scores the same alone and among others, up to rounding. None draws noise
             in fixed blocks of rows, which is faster.
+        transform_draws: T, draws of the noise of a random transform for each row. With 1, `stderr` is that of Monte
+            Carlo for the one draw, and does not hold the scatter over others; `Estimate.transform_noise` says so. It
+            costs T times as much. Without a random transform there is nothing to average.
+        transform_seed: s, the first transform seed; None is that of a view, and 0 for rows.
 
     Returns:
         Per point: value, stderr (`evaluation.weights.Weights.stderr`), ess and the largest weight; see `Estimate`.
@@ -62,17 +78,15 @@ def log_marginal(
 
     Raises:
         ShapeError, DataError, SupportError: if x does not fit the model.
-        ConfigError: if K < 1.
+        ConfigError: if K or T < 1.
 
     Warns:
         UnreliableEstimateWarning: where more than a tenth of the points have `Estimate.unreliable`.
     """
     check_arguments(num_samples)
-    view, how = View.of(model, x), Sampling(num_samples, generator, compile, chunk_size, progress, key)
-    sums = _weighed(view, how, precision)
-    if bool(sums.far.any()):
-        _redraw(sums, view, how)
-    result = replace(sums.estimate(), method="importance sampling")
+    view = View.of(model, x).under(transform_seed)
+    how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
+    result = _over_draws(_log_marginal, view, how, precision, transform_draws)
     _warn_if_unreliable(result)
     return result
 
@@ -103,6 +117,8 @@ def iwae(
     chunk_size: int | None = None,
     progress: bool = False,
     key: Key | None = None,
+    transform_draws: int = 1,
+    transform_seed: int | None = None,
 ) -> Estimate:
     """The importance-weighted bound L_K per point: what `log_marginal` computes, read as a bound for this K.
 
@@ -116,13 +132,41 @@ def iwae(
         chunk_size: number of z per decoder pass.
         progress: show a bar on stderr where that is a terminal.
         key: see `log_marginal`.
+        transform_draws: see `log_marginal`.
+        transform_seed: see `log_marginal`.
 
     Returns:
         See `Estimate`; `method` is "iwae".
     """
     check_arguments(num_samples)
-    view = View.of(model, x)
-    return _weighed(view, Sampling(num_samples, generator, compile, chunk_size, progress, key), precision).estimate()
+    view = View.of(model, x).under(transform_seed)
+    how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
+    return _over_draws(_iwae, view, how, precision, transform_draws)
+
+
+def _over_draws(
+    ask: Callable[[View, Sampling, engine.Precision], Estimate],
+    view: View,
+    how: Sampling,
+    precision: engine.Precision,
+    transform_draws: int,
+) -> Estimate:
+    """What is asked, or its mean over draws of the transform's noise."""
+    if not is_averaged(view, transform_draws):
+        return ask(view, how, precision)
+    draws, noise = transform_draws, how.generator
+    return over_draws(view, draws, noise, lambda v, g: (ask(v, replace(how, generator=g), precision),))[0]
+
+
+def _iwae(view: View, how: Sampling, precision: engine.Precision) -> Estimate:
+    return _weighed(view, how, precision).estimate()
+
+
+def _log_marginal(view: View, how: Sampling, precision: engine.Precision) -> Estimate:
+    sums = _weighed(view, how, precision)
+    if bool(sums.far.any()):
+        _redraw(sums, view, how)
+    return replace(sums.estimate(), method="importance sampling")
 
 
 class _Sums:
@@ -131,6 +175,8 @@ class _Sums:
     Attributes:
         weights: the weights.
         means: where the rows lie.
+        quantity: what log p is.
+        noise: what is to be said of the transform's noise, or None.
         unresolved: see `_unresolved`, shape (N,).
         offset: log|det| of the transform, shape (N,), float64.
         far: rows whose draws from q lie far from what the model generates, shape (N,); known at the end.
@@ -139,6 +185,7 @@ class _Sums:
     def __init__(self, view: View, num_samples: int) -> None:
         num_rows = len(view)
         self.weights, self.means, self.quantity = Weights(num_rows, num_samples), Means(num_rows), view.quantity
+        self.noise = view.transform_noise()
         self.unresolved, self.far = torch.zeros(2, num_rows, dtype=torch.bool).unbind()
         self.offset = torch.zeros(num_rows, dtype=torch.float64)
 
@@ -157,6 +204,7 @@ class _Sums:
     def estimate(self) -> Estimate:
         """The mean weight of each row, as a bound."""
         weights = self.weights
+        summary: dict[str, Any] = weights.summary()
         return Estimate(
             value=weights.sums.log_mean(weights.num_samples) + self.offset,
             stderr=weights.stderr(),
@@ -165,7 +213,8 @@ class _Sums:
             quantity=self.quantity,
             terms=weights.terms(),
             doubts={UNRESOLVED: self.unresolved, FAR: self.far},
-            **weights.summary(),
+            transform_noise=self.noise,
+            **summary,
         )
 
 
@@ -219,14 +268,15 @@ def elbo(model: LatentVariableModel, x: Data, *, num_samples: int = 1, kl: KLMod
         x: data in their own units, shape (N, *X).
         num_samples: M, draws of z per point.
         kl: "auto", "analytic" or "sampled"; see `bounds.elbo_terms`.
-        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress`, `key` of `log_marginal`.
+        **options: `generator`, `precision`, `compile`, `chunk_size`, `progress`, `key`, `transform_draws`,
+            `transform_seed` of `log_marginal`.
 
     Returns:
         See `Estimate`. The log-likelihood term includes log|det| of the transform where the value is a density.
 
     Raises:
         ShapeError, DataError, SupportError: if x does not fit the model.
-        ConfigError: if M < 1, or kl="analytic" and there is no closed form.
+        ConfigError: if M or T < 1, or kl="analytic" and there is no closed form.
     """
     return elbo_and_iwae(model, x, num_samples=num_samples, kl=kl, **options)[0]
 
@@ -243,10 +293,19 @@ def elbo_and_iwae(
     chunk_size: int | None = None,
     progress: bool = False,
     key: Key | None = None,
+    transform_draws: int = 1,
+    transform_seed: int | None = None,
 ) -> tuple[Estimate, Estimate]:
     """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
     check_arguments(num_samples, kl)
-    view = View.of(model, x)
+    view = View.of(model, x).under(transform_seed)
+    if is_averaged(view, transform_draws):
+        options: dict[str, Any] = {"precision": precision, "compile": compile, "chunk_size": chunk_size, "key": key}
+        options |= {"num_samples": num_samples, "progress": progress, "kl": kl}
+        lower, tighter = over_draws(
+            view, transform_draws, generator, lambda v, g: elbo_and_iwae(model, v, generator=g, **options)
+        )
+        return lower, tighter
     sums, values = _Sums(view, num_samples), RunningMoments(len(view))
     log_likelihoods, divergences = RunningMoments(len(view)), RunningMoments(len(view))
     with engine.evaluating_in(model, precision):
@@ -261,6 +320,7 @@ def elbo_and_iwae(
             sums.add(block)
     sums.finish(view)
     common: dict[str, Any] = {"num_samples": num_samples, "quantity": view.quantity, **sums.weights.summary()}
+    common["transform_noise"] = view.transform_noise()
     terms = {"log_likelihood": log_likelihoods.mean + sums.offset, "kl": divergences.mean}
     value = values.mean + sums.offset
     lower = Estimate(value=value, stderr=values.mean_stderr, method="elbo", terms=terms, **common)

@@ -75,7 +75,8 @@ def bias_trend(
                 values[k][rows] += parts[0].log_det.cpu()
     # One group tells nothing of its own error; the weights do.
     errors[largest] = weights.stderr()
-    common: dict[str, Any] = {"quantity": view.quantity, **weights.summary()}
+    common: dict[str, Any] = {"quantity": view.quantity, "transform_noise": view.transform_noise()}
+    common |= weights.summary()
     terms = {largest: weights.terms()}
     return {
         k: Estimate(value=values[k], stderr=errors[k], num_samples=k, method="iwae", terms=terms.get(k, {}), **common)

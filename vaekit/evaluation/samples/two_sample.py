@@ -20,6 +20,7 @@ from vaekit.evaluation.samples.neighbors import precision_recall_density_coverag
 from vaekit.models.rows import as_tensor, slices
 from vaekit.models.view import View
 from vaekit.traits import Data
+from vaekit.transforms.noise import content_noise
 
 _CHUNK = 256  # rows per pass of the model
 
@@ -46,9 +47,9 @@ def _same_space(view: View, num_samples: int) -> tuple[Tensor, Tensor, str]:
     transform, bits = view.transform, _is_bernoulli(view.at_prior)
     if not (bits or (transform is not None and transform.discretizes)):
         return as_tensor(view.rows).to(y.device), y if transform is None else transform.inverse(y), "data"
-    x = torch.cat([batch.x for batch in view.batches(_CHUNK)])
-    if bits:  # leaves bits as they are; grey values, which some recipes fit by cross-entropy, become drawn bits
-        x = torch.bernoulli(x)
+    x = torch.cat([batch.x for batch in view.batches(_CHUNK, by_row=True)])
+    if bits:  # leaves bits as they are; grey values, which some recipes fit by cross-entropy, become bits of the row
+        x = (content_noise(x, view.transform_seed) < x).to(x.dtype)
     return x, y, "bits of model space" if bits else "model"
 
 
@@ -94,9 +95,9 @@ def two_sample(
     r"""Samples of a model against held-out data: every check of this package that needs no density.
 
     Draws z ~ p(z), x ~ p(x|z) and compares with x in the units of the data. Where p(x|z) is Bernoulli or the transform
-    binarises, samples are bits and grey data are not: then both are compared in model space, the data binarised as in
-    training (fresh bits are drawn once; grey values under a Bernoulli likelihood become bits drawn with these
-    probabilities). Each result says which under `space`.
+    binarises, samples are bits and grey data are not: then both are compared in model space, the data binarised (the
+    bits are those of the row, as in all of evaluation; grey values under a Bernoulli likelihood become bits drawn with
+    these probabilities). Each result says which under `space`.
 
     Use it beside log p(x), not instead of it: the two can disagree in both directions (Theis et al.). Held-out data
     only, since a model that remembers the training set passes every check against that set.
