@@ -1,22 +1,28 @@
 """Commands that write what a fitted model makes: scores, samples, reconstructions, codes, pictures and a report."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vaekit.cli.app import Data, NumSamples, Output, Run, Seed, command, generator, open_run
-from vaekit.cli.output import report_missing, write_table
+from vaekit.cli.output import report_missing, report_trained, write_table
 from vaekit.errors import ConfigError
 from vaekit.saving.files import ARRAY_SUFFIXES
+
+if TYPE_CHECKING:
+    from vaekit.data import Dataset
+    from vaekit.runs import Run as FittedRun
 
 
 @command("vaekit score runs/digits digits:test -o scores.csv", writes=ARRAY_SUFFIXES)
 def score(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, seed: Seed = 0) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats (.npy, .csv, .parquet)."""
     fitted = open_run(run)
-    scores = fitted.score(data.of(fitted), num_samples=num_samples, seed=seed, progress=True)
+    rows = data.of(fitted)
+    scores = fitted.score(rows, num_samples=num_samples, seed=seed, progress=True)
     write_table(output, scores, fitted)
+    report_trained(fitted.split(rows))
     report_missing(scores)
 
 
@@ -84,10 +90,15 @@ def plot(
     if kind not in plots.KINDS:
         raise ConfigError(f"there is no picture {kind!r}. {spec.nearest(kind, plots.KINDS)}")
     fitted = open_run(run)
-    rows = None if kind == "losses" else data.of(fitted, "train" if kind == "latent" else "test")
+    rows = None if kind == "losses" else _pictured(kind, fitted, data)
     figure = draw(kind, fitted.model, data=rows, records=fitted.records, generator=generator(seed))
     plots.save(figure, output)
     print(f"wrote {output}", file=sys.stderr)
+
+
+def _pictured(kind: str, run: "FittedRun", data: Data) -> "Dataset":
+    """The rows of a picture: what a picture shows of rows that were trained on would say nothing of others."""
+    return data.of(run, "train") if kind == "latent" else run.parts(data.name, **data.options).judged
 
 
 @command("vaekit report runs/digits -o report.html", writes=(".html",))
@@ -96,17 +107,17 @@ def report(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, 
     from vaekit import report as reports
 
     fitted = open_run(run)
-    rows = data.of(fitted)
-    about = fitted.describe()
+    parts, about = fitted.parts(data.name, **data.options), fitted.describe()
+    rows, most = parts.judged, reports.MAX_ROWS
     page = reports.build(
         fitted.model,
-        title=f"{run.resolve().name}: {rows.name}",
+        title=f"{run.resolve().name}: {parts.name}",
         config={key: about[key] for key in ("settings", "data", "engine") if key in about},
         records=fitted.records,
         x=rows,
         labels=rows.labels,
+        evaluation=fitted.evaluate(parts, num_samples=num_samples, max_rows=most, seed=seed, progress=True),
         generator=generator(seed),
-        num_samples=num_samples,
         columns=rows.columns,
         value_range=rows.value_range,
     )

@@ -12,7 +12,7 @@ from vaekit.saving.files import check_suffix, write_atomically
 
 if TYPE_CHECKING:
     from vaekit.runs import Run as FittedRun
-    from vaekit.runs import Table
+    from vaekit.runs import Split, Table
 
 
 def without_nan(value: object) -> Any:
@@ -78,6 +78,15 @@ def report_missing(table: "Table") -> None:
     if missing.all():
         raise DataError(message)
     print(message, file=sys.stderr)
+
+
+def report_trained(split: "Split") -> None:
+    """Say on stderr how many of the rows were trained on; nothing where none were."""
+    if not len(split.train):
+        return
+    total = len(split.train) + len(split.held_out)
+    others = f"; the others are {split.part}" if len(split.held_out) else ""
+    print(f"{len(split.train):,} of the {total:,} rows were trained on{others}", file=sys.stderr)
 
 
 def write_numbers(
