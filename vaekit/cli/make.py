@@ -22,7 +22,7 @@ def score(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, s
     rows = data.of(fitted)
     scores = fitted.score(rows, num_samples=num_samples, seed=seed, progress=True)
     write_table(output, scores, fitted)
-    report_trained(fitted.split(rows))
+    report_trained(fitted, rows)
     report_missing(scores)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data import Dataset, split
+from vaekit.data import Dataset, StoredDataset, split
 from vaekit.data.sources import set_and_part
 from vaekit.runs.folder import DataAbout, HeldOut, digest
 
@@ -154,8 +154,16 @@ def _in_named_set(about: DataAbout, rows: Dataset, part_of_set: PartOfSet) -> Sp
 
 
 def _among(rows: Dataset, others: Dataset, index: np.ndarray) -> np.ndarray:
-    """Which rows are equal to one of some others, shape (N,), bool."""
-    if not len(index):
+    """Which rows are equal to one of some others, shape (N,), bool; in float32 where their dtypes differ."""
+    if not len(index) or rows.event_shape != others.event_shape:
         return np.zeros(len(rows), dtype=bool)
-    known = {row.tobytes() for block in others.take(index).blocks() for row in block}
-    return np.array([row.tobytes() in known for block in rows.blocks() for row in block])
+    dtype = rows.dtype if rows.dtype == others.dtype else np.dtype(np.float32)
+    known = {row.tobytes() for block in others.take(index).blocks() for row in block.astype(dtype)}
+    return np.array([row.tobytes() in known for block in rows.blocks() for row in block.astype(dtype)])
+
+
+def num_alike(rows: Dataset, trained: Dataset | None) -> int:
+    """How many rows are equal to one that was trained on, whatever file they stand in; 0 for rows on disk."""
+    if trained is None or isinstance(trained, StoredDataset):
+        return 0
+    return int(_among(rows, trained, np.arange(len(trained))).sum())

@@ -1,5 +1,6 @@
 """A run as an object: the fitted model, its settings, what its data were, and its answers for other rows."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,12 +17,14 @@ from vaekit.evaluation.results import TRAINING, Results, in_sample
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
-from vaekit.runs.division import HELD_OUT, ROWS, Parts, Split, fitted_split, is_fitted_to, own_set, split_of
+from vaekit.runs.division import HELD_OUT, ROWS, Parts, Split, fitted_split, is_fitted_to, num_alike, own_set, split_of
 from vaekit.runs.folder import DataAbout
 from vaekit.runs.reading import describe, records
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.saving import artifact
 from vaekit.traits import Data
+
+_COMPARED = 2**24  # numbers of a file that is read again to see whether other rows are equal to rows of it
 
 
 class Run:
@@ -175,7 +178,8 @@ class Run:
         """Rows to judge the run by, those that it was trained on apart from the others.
 
         Beside validation rows and the test part of a named set stand the rows that were trained on, where they can be
-        read again and are still the same. Rows that the run knows nothing of stand alone.
+        read again and are still the same. Rows that the run knows nothing of stand alone; where some of them are equal
+        to rows that were trained on, they are called so.
 
         Args:
             source: see `rows`; None takes the test part of what the run was fitted to: of a path the rows that were
@@ -190,13 +194,26 @@ class Run:
         if len(found.train):
             held_out = rows.take(found.held_out) if len(found.held_out) else None
             return Parts(rows.name, held_out, rows.take(found.train), found.part)
-        return Parts(rows.name, rows, self._trained_on(rows, named) if found.is_known else None, found.part)
+        if found.is_known:
+            return Parts(rows.name, rows, self._trained_on(rows), found.part)
+        alike = self.num_alike(rows)
+        return Parts(rows.name, rows, None, found.part + (f" ({alike:,} equal to training rows)" if alike else ""))
 
-    def _trained_on(self, rows: Dataset, named: dict[str, Any]) -> Dataset | None:
+    def num_alike(self, rows: Dataset) -> int:
+        """How many rows are equal to one that was trained on, though the run does not know them by their checksum.
+
+        A run reads its own file again for that; 0 where the file is gone or has changed, or holds more than 16 million
+        numbers, and for named sets.
+        """
+        about = self.data
+        size = (about.num_rows or 0) * math.prod(about.event_shape or ())
+        return 0 if own_set(about) is not None or size > _COMPARED else num_alike(rows, self._trained_on(rows))
+
+    def _trained_on(self, rows: Dataset) -> Dataset | None:
         """The rows that were trained on, to stand beside others; None where they cannot be read or have changed."""
         own = own_set(self.data)
         try:
-            fitted = self.rows(self.data.source, "train", **named) if own is None else self._part_of_set(rows, own[1])
+            fitted = self.rows(self.data.source, "train") if own is None else self._part_of_set(rows, own[1])
         except (ConfigError, DataError):
             return None
         if fitted is None or not is_fitted_to(self.data, fitted):
@@ -315,12 +332,15 @@ def held_out_by_all(runs: Sequence[Run], rows: Dataset) -> tuple[Dataset, str]:
     trained = np.zeros(len(rows), dtype=bool)
     for split in splits:
         trained[split.train] = True
-    if trained.all():
-        said = ", ".join(f"{run.folder} was trained on {len(s.train):,}" for run, s in zip(runs, splits, strict=True))
-        return rows, f"rows ({said})"
     names = {split.part for split in splits if split.is_known}
-    part = names.pop() if len(names) == 1 else HELD_OUT if names else ROWS
-    return rows.take(np.flatnonzero(~trained)) if trained.any() else rows, part
+    part = ROWS if trained.all() or not names else names.pop() if len(names) == 1 else HELD_OUT
+    left = rows.take(np.flatnonzero(~trained)) if trained.any() and not trained.all() else rows
+    counts = [
+        len(split.train) * bool(trained.all()) if split.is_known else run.num_alike(left)
+        for run, split in zip(runs, splits, strict=True)
+    ]
+    said = [f"{run.folder} was trained on {n:,}" for run, n in zip(runs, counts, strict=True) if n]
+    return left, f"{part} ({', '.join(said)})" if said else part
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -49,7 +49,8 @@ class Overfitting:
         loss = -self.gap.value
         evidence = (
             f"The model overfits by {loss:.1f} nats: log p of the {self.num_held_out:,} held-out rows is {loss:.2f} +- "
-            f"{self.gap.stderr:.2f} nats below that of {self.num_train:,} rows that it was trained on."
+            f"{self.gap.stderr:.2f} nats below that of {self.num_train:,} rows that it was trained on, which "
+            f"{100 * self.chance:.2g}% of random choices of rows would do."
         )
         remedy = (
             "Stop earlier (patience=), add data, take fewer units or latents, raise the floor of the scale of p(x|z); "
