@@ -172,7 +172,7 @@ def test_rows_that_stand_in_another_file_as_well_are_counted(folder, tmp_path, c
     assert "3 of the 4 rows are equal to rows that were trained on" in capsys.readouterr().err
     assert vaekit("fit", tmp_path / "some.csv", "-o", tmp_path / "run", *FAST) == 0
     assert vaekit("compare", folder / "given", tmp_path / "run", tmp_path / "some.csv", "--num-samples", 12) == 0
-    assert last_line(capsys).startswith(f"1 validation rows ({folder / 'given'} was trained on 1) of some")
+    assert last_line(capsys).startswith(f"1 validation row ({folder / 'given'} was trained on 1) of some")
 
 
 # --- Numbers of each part --------------------------------------------------------------------------------------------
@@ -349,6 +349,26 @@ def test_compare_judges_rows_that_no_run_was_trained_on(folder, tmp_path, capsys
     assert f"{folder / 'given'} was trained on 50" in line
     assert vaekit("compare", folder / "tenth", twin, folder / "new.csv", "--num-samples", 12, "--json") == 0
     assert json.loads(capsys.readouterr().out)["rows"] == "30 rows"
+
+
+@pytest.mark.usefixtures("coarse")
+def test_pictures_show_held_out_rows(folder, tmp_path, monkeypatch, capsys):
+    """All but the codes, and it is said where there are none."""
+    from vaekit.plots import by_name
+
+    draw, seen = by_name.draw, []
+    monkeypatch.setattr(
+        by_name, "draw", lambda kind, *a, data, **k: seen.append(data) or draw(kind, *a, data=data, **k)
+    )
+    for name, kind, data in (
+        ("tenth", "reconstructions", []),
+        ("tenth", "latent", []),
+        ("given", "trend", [folder / "all.csv"]),
+    ):
+        assert vaekit("plot", folder / name, kind, *data, "-o", tmp_path / "p.png") == 0
+    assert "all rows of this picture were trained on" in capsys.readouterr().err
+    assert [len(data) for data in seen] == [5, 50, 50]
+    np.testing.assert_array_equal(seen[0].x, normal(50)[rule(50)[1]])
 
 
 @pytest.mark.usefixtures("coarse")

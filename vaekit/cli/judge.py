@@ -99,10 +99,10 @@ def compare(
         for d in found.differences
     ]
     print_table(pairs, ("paired difference", "mean", "standard error", "p-value", "better"))
-    from vaekit.evaluation.results import with_article
+    from vaekit.evaluation.results import in_words, with_article
 
     quantity = next(iter(found.estimates.values())).quantity
-    print(f"{len(dataset):,} {part} of {dataset.name}, K = {num_samples}; log p is {with_article(quantity)}.")
+    print(f"{in_words(len(dataset), part)} of {dataset.name}, K = {num_samples}; log p is {with_article(quantity)}.")
 
 
 def _split(arguments: list[str]) -> tuple[list[Path], str | None]:

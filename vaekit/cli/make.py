@@ -97,8 +97,13 @@ def plot(
 
 
 def _pictured(kind: str, run: "FittedRun", data: Data) -> "Dataset":
-    """The rows of a picture: what a picture shows of rows that were trained on would say nothing of others."""
-    return data.of(run, "train") if kind == "latent" else run.parts(data.name, **data.options).judged
+    """The rows of a picture: codes are those of the training part, everything else is shown of held-out rows."""
+    if kind == "latent":
+        return data.of(run, "train")
+    parts = run.parts(data.name, **data.options)
+    if parts.held_out is None:
+        print("all rows of this picture were trained on", file=sys.stderr)
+    return parts.judged
 
 
 @command("vaekit report runs/digits -o report.html", writes=(".html",))

@@ -153,8 +153,8 @@ class Results(Sequence[Result]):
     @property
     def judged(self) -> str:
         """Which rows were looked at: "36 validation rows beside 315 training rows"."""
-        counted = [row for row in self.rows if row.name in ("num_points", f"{_IN_SAMPLE}num_points")]
-        return " beside ".join(f"{row.value:,.0f} {_singular(row)}" for row in counted)
+        named = [row for row in self.rows if row.name in ("num_points", f"{_IN_SAMPLE}num_points")]
+        return " beside ".join(in_words(row.value or 0, row.label) for row in named)
 
     @property
     def reasons(self) -> list[Result]:
@@ -193,8 +193,9 @@ def nested(prefix: str, rows: Iterable[Result]) -> list[Result]:
     return [replace(row, name=f"{prefix}.{row.name}") for row in rows]
 
 
-def _singular(row: Result) -> str:
-    return row.label.removesuffix("s") if row.value == 1 and not row.label.startswith("of ") else row.label
+def in_words(count: float, part: str) -> str:
+    """So many rows of a part: "1 validation row", "2,000 of 10,000 test rows"."""
+    return f"{count:,.0f} {part.replace('rows', 'row', 1) if count == 1 and not part.startswith('of ') else part}"
 
 
 def written(row: Result, number: float | None, digits: int = 4, separator: str = "") -> str:
