@@ -44,24 +44,22 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
-    from vaekit import evaluation
     from vaekit.evaluation.results import title, with_article, written
 
     fitted = open_run(run)
-    dataset = data.of(fitted)
-    results = evaluation.evaluate(
-        fitted.model,
-        dataset,
+    parts = fitted.parts(data.name, **data.options)
+    results = fitted.evaluate(
+        parts,
         num_samples=num_samples,
         full=full,
         max_rows=_QUICK_ROWS if quick else None,
-        generator=generator(seed),
+        seed=seed,
         progress=True,
         transform_draws=transform_draws,
         transform_seed=transform_seed,
     )
     rows = results.to_dicts()
-    document = {"run": str(run), "data": dataset.name, "results": rows}
+    document = {"run": str(run), "data": parts.name, "results": rows}
     if output is not None:
         write_numbers(output, document, list(rows[0]), [list(row.values()) for row in rows])
     if json_:
@@ -69,14 +67,13 @@ def evaluate(
         return
     cells = [(r.label, *(written(r, n) for n in (r.value, r.stderr, r.sampling_stderr))) for r in results.table]
     print_table(cells, ("nats per row", "mean", "Monte Carlo error", "error over rows"))
-    num_rows = results["num_points"].value or 0
-    print(f"{num_rows:.0f} rows of {dataset.name}; log p is {with_article(results.quantity)}.")
     if results.transform_noise is not None:
         print(f"{results.transform_noise}.")
     for row in results.reasons:
         print(f"not done: {row.name}: {row.reason}")
     for finding in results.findings:
         print(f"{title(finding)}: {finding.label}")
+    print(f"{results.judged} of {parts.name}; log p is {with_article(results.quantity)}.")
 
 
 Arguments = Annotated[
@@ -101,7 +98,7 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Print which run has the higher log p(x) on the same rows: paired differences with standard errors, in nats."""
-    from vaekit import evaluation
+    from vaekit import evaluation, runs
 
     folders, source = _split(arguments)
     if len(folders) < 2:
@@ -111,10 +108,12 @@ def compare(
         raise ConfigError(f"a run is named twice: {', '.join(names)}")
     fitted = [open_run(folder) for folder in folders]
     models = {name: run.model for name, run in zip(names, fitted, strict=True)}
-    dataset = fitted[0].rows(source, "test", data_dir=data_dir, label=label, key=key)
+    everything = fitted[0].rows(source, "test", data_dir=data_dir, label=label, key=key)
+    dataset, part = runs.held_out_by_all(fitted, everything)
     found = evaluation.compare(models, dataset, num_samples=num_samples, generator=generator(seed), progress=True)
     if json_:
-        print_json({"data": dataset.name, "num_samples": num_samples, **found.summary()})
+        about = {"data": dataset.name, "rows": f"{len(dataset)} {part}", "num_samples": num_samples}
+        print_json(about | found.summary())
         return
     rows = [
         (n, f"{e.mean:.4f}", f"{e.mean_stderr:.4f}", f"{e.sampling_stderr:.4f}") for n, e in found.estimates.items()
@@ -126,10 +125,11 @@ def compare(
         for d in found.differences
     ]
     print_table(pairs, ("paired difference", "mean", "standard error", "p-value", "better"))
-    from vaekit.evaluation.results import with_article
+    from vaekit.evaluation.results import in_words, with_article
 
     first = next(iter(found.estimates.values()))
-    print(f"{len(dataset)} rows of {dataset.name}, K = {num_samples}; log p is {with_article(first.quantity)}.")
+    judged = in_words(len(dataset), part)
+    print(f"{judged} of {dataset.name}, K = {num_samples}; log p is {with_article(first.quantity)}.")
     for words in dict.fromkeys(e.transform_noise for e in found.estimates.values() if e.transform_noise is not None):
         print(f"{words}.")
 

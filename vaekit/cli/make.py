@@ -1,7 +1,7 @@
 """Commands that write what a fitted model makes: scores, samples, reconstructions, codes, pictures and a report."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +17,13 @@ from vaekit.cli.app import (
     generator,
     open_run,
 )
-from vaekit.cli.output import report_missing, write_table
+from vaekit.cli.output import report_missing, report_trained, write_table
 from vaekit.errors import ConfigError
 from vaekit.saving.files import ARRAY_SUFFIXES
+
+if TYPE_CHECKING:
+    from vaekit.data import Dataset
+    from vaekit.runs import Run as FittedRun
 
 
 @command("vaekit score runs/digits digits:test -o scores.csv", writes=ARRAY_SUFFIXES)
@@ -34,9 +38,10 @@ def score(
 ) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats (.npy, .csv, .parquet)."""
     fitted = open_run(run)
-    noise = {"seed": seed, "transform_draws": transform_draws, "transform_seed": transform_seed}
-    scores = fitted.score(data.of(fitted), num_samples=num_samples, progress=True, **noise)
+    rows, noise = data.of(fitted), {"transform_draws": transform_draws, "transform_seed": transform_seed}
+    scores = fitted.score(rows, num_samples=num_samples, seed=seed, progress=True, **noise)
     write_table(output, scores, fitted)
+    report_trained(fitted, rows)
     report_missing(scores)
 
 
@@ -108,10 +113,20 @@ def plot(
     if kind not in plots.KINDS:
         raise ConfigError(f"there is no picture {kind!r}. {spec.nearest(kind, plots.KINDS)}")
     fitted = open_run(run)
-    rows = None if kind == "losses" else data.of(fitted, "train" if kind == "latent" else "test")
+    rows = None if kind == "losses" else _pictured(kind, fitted, data)
     figure = draw(kind, fitted.model, data=rows, records=fitted.records, generator=generator(seed))
     plots.save(figure, output)
     print(f"wrote {output}", file=sys.stderr)
+
+
+def _pictured(kind: str, run: "FittedRun", data: Data) -> "Dataset":
+    """The rows of a picture: codes are those of the training part, everything else is shown of held-out rows."""
+    if kind == "latent":
+        return data.of(run, "train")
+    parts = run.parts(data.name, **data.options)
+    if parts.held_out is None:
+        print("all rows of this picture were trained on", file=sys.stderr)
+    return parts.judged
 
 
 @command("vaekit report runs/digits -o report.html", writes=(".html",))
@@ -120,17 +135,17 @@ def report(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, 
     from vaekit import report as reports
 
     fitted = open_run(run)
-    rows = data.of(fitted)
-    about = fitted.describe()
+    parts, about = fitted.parts(data.name, **data.options), fitted.describe()
+    rows, most = parts.judged, reports.MAX_ROWS
     page = reports.build(
         fitted.model,
-        title=f"{run.resolve().name}: {rows.name}",
+        title=f"{run.resolve().name}: {parts.name}",
         config={key: about[key] for key in ("settings", "data", "engine") if key in about},
         records=fitted.records,
         x=rows,
         labels=rows.labels,
+        evaluation=fitted.evaluate(parts, num_samples=num_samples, max_rows=most, seed=seed, progress=True),
         generator=generator(seed),
-        num_samples=num_samples,
         columns=rows.columns,
         value_range=rows.value_range,
     )

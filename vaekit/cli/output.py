@@ -11,6 +11,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.saving.files import check_suffix, write_atomically
 
 if TYPE_CHECKING:
+    from vaekit.data import Dataset
     from vaekit.runs import Run as FittedRun
     from vaekit.runs import Table
 
@@ -78,6 +79,18 @@ def report_missing(table: "Table") -> None:
     if missing.all():
         raise DataError(message)
     print(message, file=sys.stderr)
+
+
+def report_trained(run: "FittedRun", rows: "Dataset") -> None:
+    """Say on stderr how many of the rows were trained on; nothing where none were, as far as the run knows."""
+    split = run.split(rows)
+    if len(split.train):
+        others = f"; the others are {split.part}" if len(split.held_out) else ""
+        print(f"{len(split.train):,} of the {len(rows):,} rows were trained on{others}", file=sys.stderr)
+        return
+    alike = 0 if split.is_known else run.num_alike(rows)
+    if alike:
+        print(f"{alike:,} of the {len(rows):,} rows are equal to rows that were trained on", file=sys.stderr)
 
 
 def write_numbers(

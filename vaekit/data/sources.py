@@ -77,6 +77,18 @@ def load(
     return NAMED[name](suffix or part or "all", data_dir)
 
 
+def set_and_part(source: str) -> tuple[str, str | None] | None:
+    """The named set that a source asks for, and its part where it names one; None for a path.
+
+    Example:
+        >>> set_and_part("Digits:test"), set_and_part("digits"), set_and_part("./digits")
+        (('digits', 'test'), ('digits', None), None)
+    """
+    head, _, part = source.partition(":")
+    name = _known_name(head)
+    return None if name is None else (name, part or None)
+
+
 def _known_name(name: str) -> str | None:
     return next((known for known in NAMED if _key(known) == _key(name)), None)
 

@@ -6,7 +6,7 @@ To add a metric: write a function of (view, how) that returns a `Score`, an `Est
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,15 +19,29 @@ from vaekit.evaluation.chains.ais import ais, bdmc
 from vaekit.evaluation.chains.hmc import hmc_posterior
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.health.aggregate import posterior_moments
-from vaekit.evaluation.health.diagnostics import diagnostics
+from vaekit.evaluation.health.diagnostics import HEALTHY, diagnostics
+from vaekit.evaluation.health.overfitting import OVERFITTING, overfitting
 from vaekit.evaluation.likelihood.marginal import elbo_and_iwae, iwae
 from vaekit.evaluation.likelihood.trend import bias_trend
-from vaekit.evaluation.results import Result, Results, missing, nested, of_estimate, of_score, result
+from vaekit.evaluation.results import (
+    TRAINING,
+    Result,
+    Results,
+    missing,
+    nested,
+    of_estimate,
+    of_score,
+    of_training,
+    result,
+)
 from vaekit.evaluation.samples.two_sample import two_sample
+from vaekit.models.rows import as_rows
 from vaekit.models.view import View
 from vaekit.traits import Data
 
 _TREND_ROWS, _ANNEALED_ROWS, _POSTERIOR_ROWS = 256, 32, 16
+_TRAINING_ROWS = 1000  # that stand beside held-out rows at most, unless more are held out
+_OF_DRAWS = ("num_samples", "ess_median", "unreliable_fraction")  # once is enough for a table
 _ANNEALING: dict[str, Any] = {"num_chains": 16, "num_steps": 300}
 
 
@@ -40,12 +54,16 @@ class How:
         generator: source of the noise.
         progress: show bars on stderr where that is a terminal.
         transform_draws: T, draws of a random transform's noise for each row that the bounds are averaged over.
+        part: what the rows are called.
+        train: rows that were trained on, to stand beside those of the view, and what they are called; or None.
     """
 
     num_samples: int = 100
     generator: torch.Generator | None = None
     progress: bool = False
     transform_draws: int = 1
+    part: str = "rows"
+    train: tuple[View, str] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -75,9 +93,11 @@ def evaluate(
     model: LatentVariableModel,
     x: Data,
     *,
+    train: Data = None,
     num_samples: int = 100,
     full: bool = False,
     max_rows: int | None = None,
+    part: str = "rows",
     generator: torch.Generator | None = None,
     progress: bool = False,
     transform_draws: int = 1,
@@ -87,10 +107,13 @@ def evaluate(
 
     Args:
         model: any object with `posterior`, `prior` and `likelihood`.
-        x: data in their own units, shape (N, *X).
+        x: data in their own units, shape (N, *X), which the model was not trained on.
+        train: rows that it was trained on, shape (M, *X): a fixed choice of at most as many as there are of x, or of
+            1,000 where those are fewer, is put beside them; None leaves that out.
         num_samples: K of the bounds.
         full: add what takes minutes on images.
         max_rows: look at most at so many rows, a fixed choice; None takes all for the bounds.
+        part: what the rows of x are called: "test rows", "validation rows", "rows".
         generator: source of the noise.
         progress: show bars on stderr where that is a terminal.
         transform_draws: T, draws of the noise of a random transform for each row, over which `elbo`, `log_likelihood`,
@@ -104,6 +127,8 @@ def evaluate(
         `elbo`, `log_likelihood`, `kl`, `iwae`; `bits_per_dimension`, minus the IWAE bound in bits per element, where
         it is a mass or bounds one; `num_points`, `num_samples`, `ess_median`, `unreliable_fraction`; behind a random
         transform `transform_draws`, which says in words what was drawn, and `transform_seed`.
+        With `train`: `train.elbo` and so on, the same of training rows, and `generalization_gap`, the IWAE bound of x
+        minus theirs; where that is no accident and matters, `diagnostics.findings.overfitting`.
         `diagnostics.*`: see `Diagnostics.results`.
         With `full`: `trend.K` on 256 rows; `ais.*`: log p(x) of 32 rows from annealed importance sampling and, beside
         it, from importance sampling with K = 5,000, their paired difference, and the gap of the sandwich on simulated
@@ -111,12 +136,20 @@ def evaluate(
         q lies from that of p(z|x), in standard deviations of the latter (root mean square); `two_sample.*`, and
         what else is known of them, as `two_sample.mmd.details.p_value`.
     """
-    view = View.of(model, x, max_rows=max_rows).under(transform_seed)
-    how = How(num_samples, generator, progress, transform_draws)
+    view, called = _met(model, x, max_rows, part)
+    view = view.under(transform_seed)
+    how = How(num_samples, generator, progress, transform_draws, called)
+    if train is not None:
+        limit = max(_TRAINING_ROWS, len(view))
+        most = limit if max_rows is None else min(limit, max_rows)
+        beside, name = _met(model, train, most, TRAINING)
+        how = replace(how, train=(beside.under(view.transform_seed), name))
     rows: list[Result] = []
     for name, metric in METRICS.items():
         if full or not metric.full:
             rows += _rows(name, metric, view, how)
+    if any(row.name == OVERFITTING for row in rows):
+        rows = [row for row in rows if row.name != f"diagnostics.findings.{HEALTHY}"]
     return Results(tuple(rows), view.quantity, _about_noise(view, transform_draws))
 
 
@@ -124,6 +157,13 @@ def _about_noise(view: View, num_draws: int) -> str | None:
     words = view.transform_noise(num_draws)
     beyond = f". What is no bound is of transform seed {view.transform_seed} alone"
     return words if words is None or num_draws == 1 else words + beyond
+
+
+def _met(model: LatentVariableModel, x: Data, max_rows: int | None, part: str) -> tuple[View, str]:
+    """A view of at most so many rows, and what they are called."""
+    rows = x if isinstance(x, View) else as_rows(x)
+    view = View.of(model, rows, where="train" if part == TRAINING else "x", max_rows=max_rows)
+    return view, part if len(view) == len(rows) else f"of {len(rows):,} {part}"
 
 
 def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:
@@ -141,6 +181,20 @@ def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:
 
 
 def _bounds(view: View, how: How) -> list[Result]:
+    again = None if how.generator is None else torch.Generator(how.generator.device)
+    if again is not None and how.generator is not None:
+        again.set_state(how.generator.get_state())  # whatever stands beside them, the rows get the same noise
+    rows, values = _bounds_of(view, how)
+    if how.train is None:
+        return rows
+    beside, part = how.train
+    theirs, their_values = _bounds_of(beside, replace(how, generator=again, part=part))
+    theirs = [replace(row, detail=row.detail or row.name in _OF_DRAWS) for row in theirs]
+    return [*rows, *of_training(theirs), *overfitting(values, their_values).results()]
+
+
+def _bounds_of(view: View, how: How) -> tuple[list[Result], Tensor]:
+    """The rows of the bounds, and the IWAE bound of each row of the data."""
     k = how.num_samples
     t = how.transform_draws
     lower, tighter = elbo_and_iwae(view.model, view, num_samples=k, transform_draws=t, **how.options)
@@ -156,7 +210,7 @@ def _bounds(view: View, how: How) -> list[Result]:
         value, stderr, sampling_stderr = (n / math.log(2) / math.prod(view.event_shape) for n in numbers)
         label = "bits per dimension (IWAE)"
         rows.append(result("bits_per_dimension", label, value, stderr, sampling_stderr, "bits"))
-    rows.append(result("num_points", "rows", len(view), unit="rows", detail=True))
+    rows.append(result("num_points", how.part, len(view), unit="rows", detail=True))
     rows.append(result("num_samples", "draws of z per row, K", k, unit="draws"))
     if tighter.transform_noise is not None:
         rows.append(result("transform_draws", tighter.transform_noise, t, unit="draws", detail=True))
@@ -165,7 +219,7 @@ def _bounds(view: View, how: How) -> list[Result]:
     ess, unreliable = float(tighter.ess.median()), float(tighter.unreliable.double().mean())
     rows.append(result("ess_median", f"median effective sample size of {k:,}", ess, unit="draws"))
     rows.append(result("unreliable_fraction", "share of rows with unreliable weights", unreliable, unit=""))
-    return rows
+    return rows, tighter.value
 
 
 def _health(view: View, how: How) -> list[Result]:

@@ -9,7 +9,9 @@ from typing import Any, overload
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.frames import to_frame
 
+TRAINING, GAP = "training rows", "generalization_gap"
 _COUNTS = ("rows", "units", "draws")
+_IN_SAMPLE = "train."
 _FINDINGS = "diagnostics.findings."
 
 
@@ -134,16 +136,27 @@ class Results(Sequence[Result]):
     def __contains__(self, name: object) -> bool:
         return any(name in (row, row.name) for row in self.rows)
 
+    def leading(self, name: str) -> Result | None:
+        """The row of this name, or where all rows were trained on that with `train.` in front; None without either."""
+        found = {row.name: row for row in self.rows}
+        return found.get(name, found.get(_IN_SAMPLE + name) if "num_points" not in found else None)
+
     @property
     def table(self) -> list[Result]:
         """The rows with a value that a page has room for."""
         shown = (row for row in self.rows if row.value is not None and not row.detail)
-        return [row for row in shown if not row.name.startswith(_FINDINGS)]
+        return [row for row in shown if _FINDINGS not in row.name]
 
     @property
     def findings(self) -> list[Result]:
         """What is wrong with the model, the gravest first: rows named after it, with evidence and remedy as label."""
-        return [row for row in self.rows if row.name.startswith(_FINDINGS)]
+        return [row for row in self.rows if _FINDINGS in row.name]
+
+    @property
+    def judged(self) -> str:
+        """Which rows were looked at: "36 validation rows beside 315 training rows"."""
+        named = [row for row in self.rows if row.name in ("num_points", f"{_IN_SAMPLE}num_points")]
+        return " beside ".join(in_words(row.value or 0, row.label) for row in named)
 
     @property
     def reasons(self) -> list[Result]:
@@ -160,9 +173,31 @@ class Results(Sequence[Result]):
         return to_frame({name: [getattr(row, name) for row in self.rows] for name in names}, backend)
 
 
+def of_training(rows: Iterable[Result]) -> list[Result]:
+    """Rows of numbers of training rows: the same names with `train.` in front, and labels that say so."""
+    marked = nested(_IN_SAMPLE.removesuffix("."), rows)
+    plain = ("num_points", *_FINDINGS.split())
+    return [row if any(name in row.name for name in plain) else _labelled(row) for row in marked]
+
+
+def _labelled(row: Result) -> Result:
+    return replace(row, label=f"{TRAINING}: {row.label}")
+
+
+def in_sample(results: "Results") -> "Results":
+    """The results of rows all of which were trained on: every name with `train.` in front."""
+    reason = "all rows were trained on: none of these numbers says what the model makes of rows that are new to it"
+    return replace(results, rows=(*of_training(results.rows), missing(GAP, reason)))
+
+
 def nested(prefix: str, rows: Iterable[Result]) -> list[Result]:
     """Rows whose names begin with that of the part that they belong to."""
     return [replace(row, name=f"{prefix}.{row.name}") for row in rows]
+
+
+def in_words(count: float, part: str) -> str:
+    """So many rows of a part: "1 validation row", "2,000 of 10,000 test rows"."""
+    return f"{count:,.0f} {part.replace('rows', 'row', 1) if count == 1 and not part.startswith('of ') else part}"
 
 
 def written(row: Result, number: float | None, digits: int = 4, separator: str = "") -> str:
@@ -188,4 +223,5 @@ def with_article(quantity: str) -> str:
 
 def title(finding: Result) -> str:
     """The name of a finding in words: "posterior collapse"."""
-    return finding.name.removeprefix(_FINDINGS).replace("_", " ")
+    marked, _, name = finding.name.rpartition(_FINDINGS)
+    return name.replace("_", " ") + (", by training rows" if marked else "")

@@ -1,5 +1,6 @@
 """The numbers of a report, and what each of them is, in words."""
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -7,9 +8,11 @@ import torch
 from vaekit import evaluation
 from vaekit.bounds import LatentVariableModel
 from vaekit.evaluation.estimate import MANY_UNRELIABLE
-from vaekit.evaluation.results import Result, Results, title, written
+from vaekit.evaluation.results import TRAINING, Result, Results, title, written
 from vaekit.traits import Data
 
+MAX_ROWS = 10_000
+"""Rows that a page looks at: all of most test sets; the page says how many there are."""
 QUANTITIES = {
     "density": "log p(x) is the logarithm of a probability density in the units of the data. It can be above zero, "
     "and it changes with the units: compare it only with densities of the same data in the same units.",
@@ -27,7 +30,7 @@ def evaluate(
     x: Data,
     *,
     num_samples: int = 100,
-    max_rows: int = 1000,
+    max_rows: int = MAX_ROWS,
     generator: torch.Generator | None = None,
 ) -> Results:
     """`vaekit.evaluation.evaluate` on at most `max_rows` rows of x, a fixed choice where there are more.
@@ -45,7 +48,7 @@ def evaluate(
 
 def kl_per_dimension(results: Results) -> list[float]:
     """Mean over x of the KL of each latent dimension, in nats; empty where it is not defined."""
-    named = (row.value for row in results if row.name.startswith("diagnostics.kl_per_dimension."))
+    named = (row.value for row in results if "diagnostics.kl_per_dimension." in row.name)
     return [value for value in named if value is not None]
 
 
@@ -73,17 +76,24 @@ def _typeset(text: str) -> str:
 
 def headline(results: Results) -> list[tuple[str, str]]:
     """The few numbers on top of the page."""
-    names = {"iwae": "IWAE bound", "elbo": "ELBO", "kl": "KL"}
+    names = {"iwae": "IWAE bound", "elbo": "ELBO", "kl": "KL", "train.iwae": f"{TRAINING}: IWAE bound"}
     values = {row.name: row.value for row in results}
+    if "num_points" not in values:
+        names |= {f"train.{name}": f"{TRAINING}: {label}" for name, label in names.items()}
     found = [(label, values.get(name)) for name, label in names.items()]
     return [(label, number(value)) for label, value in found if value is not None]
 
 
+def judged(results: Results) -> str:
+    """Which points were looked at: "40 points", "36 validation rows beside 315 training rows"."""
+    words = results.judged
+    return re.sub("row(s?)$", r"point\1", words) if re.fullmatch("[0-9,]+ rows?", words) else words
+
+
 def about_weights(results: Results) -> str:
     """Whether the importance weights can be believed; empty where it is not known."""
-    names = ("ess_median", "num_samples", "unreliable_fraction")
-    values = {row.name: row.value for row in results}
-    ess, k, bad = (values.get(name) for name in names)
+    rows = (results.leading(name) for name in ("ess_median", "num_samples", "unreliable_fraction"))
+    ess, k, bad = (None if row is None else row.value for row in rows)
     if ess is None or k is None or bad is None:
         return ""
     verdict = "the weights are even enough for the value to be log p(x) within its error"

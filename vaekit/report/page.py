@@ -54,7 +54,7 @@ def build(
         records: one dict per epoch, as in `History.records`; may be empty.
         x: data that the model was not fitted to, in their own units, shape (N, *X).
         labels: one per row, for colours; None takes those of x.
-        evaluation: what `vaekit.evaluation.evaluate` found; None computes it on at most 1,000 rows.
+        evaluation: what `vaekit.evaluation.evaluate` found; None computes it on at most 10,000 rows.
         generator: source of the noise; None is the seed 0.
         num_samples: K, where the evaluation is computed here.
         columns: names of the columns of a table; None takes those of x.
@@ -79,15 +79,15 @@ def build(
     options = {"columns": columns, "value_range": value_range}
     gallery = Gallery(view.take(keep), labels, options, engine.draw_seed(generator))
     bars, sentence = gallery.divergence(evaluation)
-    health = [row for row in evaluation.table if row.name.startswith("diagnostics.")]
-    table = [row for row in evaluation.table if not row.name.startswith("diagnostics.")]
+    health = [row for row in evaluation.table if "diagnostics." in row.name]
+    table = [row for row in evaluation.table if "diagnostics." not in row.name]
     result: str = _template().render(
         title=title,
         version=__version__,
         parts=words.parts(model),
         settings=words.settings(config),
         epochs=len(records),
-        num_points=int(evaluation["num_points"].value or len(view)),
+        judged=numbers.judged(evaluation),
         table=numbers.cells(table),
         headline=numbers.headline(evaluation),
         what_it_is=numbers.QUANTITIES[evaluation.quantity],

@@ -1,17 +1,21 @@
 """Runs: folders that hold a fitted model with its settings and its history."""
 
+from vaekit.runs.division import Parts, Split
 from vaekit.runs.fitting import fit
 from vaekit.runs.folder import DataAbout, is_finished, is_run
 from vaekit.runs.reading import flattened, outcome, records
-from vaekit.runs.run import Run, open
+from vaekit.runs.run import Run, held_out_by_all, open
 from vaekit.runs.table import Table
 
 __all__ = [
     "DataAbout",
+    "Parts",
     "Run",
+    "Split",
     "Table",
     "fit",
     "flattened",
+    "held_out_by_all",
     "is_finished",
     "is_run",
     "open",

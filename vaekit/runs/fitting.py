@@ -10,6 +10,7 @@ from vaekit import data, engine, recipes
 from vaekit.errors import TrainingError
 from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
+from vaekit.runs.division import held_out_rule
 from vaekit.runs.folder import (
     SETTINGS,
     claim,
@@ -83,9 +84,14 @@ def fit(
         valid, label, key, size = valid or known.valid, label or known.label, key or known.key, size or known.size
     read = partial(data.load, data_dir=data_dir, label=label, key=key, size=size)
     dataset = read(source, part="train")
-    train, held_out = data.holdout(dataset) if valid is None else (dataset, read(valid, part="test"))
-    valid_crc32 = None if valid is None else digest(held_out)
-    described = describe_data(dataset, source, label=label, key=key, size=size, valid=valid, valid_crc32=valid_crc32)
+    if valid is None:
+        rule = held_out_rule(len(dataset))
+        train, held_out = data.holdout(dataset, rule.fraction, rule.seed)
+        parts: dict[str, Any] = {"held_out": rule}
+    else:
+        train, held_out = dataset, read(valid, part="test")
+        parts = {"valid": valid, "valid_crc32": digest(held_out)}
+    described = describe_data(dataset, source, label=label, key=key, size=size, **parts)
     if stored:
         wanted = merge(folder, stored, wanted, described)
     if resume and is_finished(folder):

@@ -19,6 +19,24 @@ _ASIDE = ".replaced"  # a folder within that of a run: the run that is overwritt
 _OWN_FILES = (artifact.CONFIG, artifact.WEIGHTS, CHECKPOINT, SETTINGS, METRICS)
 
 
+class HeldOut(BaseModel):
+    """How the validation rows were chosen from the rows that a run was fitted to; see `data.holdout`.
+
+    Attributes:
+        fraction: share of the rows.
+        seed: of the permutation.
+        num_rows: how many they were; None in runs of older versions, which followed the same rule.
+        crc32: checksum of their numbers, which tells whether the rule still gives them; None likewise.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    fraction: float = 0.1
+    seed: int = 0
+    num_rows: int | None = None
+    crc32: int | None = None
+
+
 class DataAbout(BaseModel):
     """What a run remembers of its data: enough to read others like them, and to know the same ones again.
 
@@ -37,6 +55,8 @@ class DataAbout(BaseModel):
         size: side to which the images of a folder were resized.
         valid: name or path of the validation data, or None.
         valid_crc32: checksum of those.
+        held_out: how the validation rows were chosen from the rows; None where all rows were trained on, and in runs of
+            older versions.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -55,6 +75,7 @@ class DataAbout(BaseModel):
     size: int | None = None
     valid: str | None = None
     valid_crc32: int | None = None
+    held_out: HeldOut | None = None
 
     @classmethod
     def of(cls, metadata: dict[str, Any], folder: Path) -> "DataAbout":

@@ -1,5 +1,6 @@
 """A run as an object: the fitted model, its settings, what its data were, and its answers for other rows."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,14 +13,18 @@ from vaekit import data, evaluation
 from vaekit.data import Dataset
 from vaekit.data.sources import Part
 from vaekit.errors import ColumnError, ConfigError, DataError
+from vaekit.evaluation.results import TRAINING, Results, in_sample
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
+from vaekit.runs.division import HELD_OUT, ROWS, Parts, Split, fitted_split, is_fitted_to, num_alike, own_set, split_of
 from vaekit.runs.folder import DataAbout
 from vaekit.runs.reading import describe, records
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.saving import artifact
 from vaekit.traits import Data
+
+_COMPARED = 2**24  # numbers of a file that is read again to see whether other rows are equal to rows of it
 
 
 class Run:
@@ -103,8 +108,9 @@ class Run:
         return dataset
 
     def _own_source(self) -> str:
-        if self.data.name in data.available():  # without the part that it was fitted to: what is wanted now is `part`
-            return self.data.name
+        own = own_set(self.data)
+        if own is not None:  # without the part that it was fitted to: what is wanted now is `part`
+            return own[0]
         if self.data.source is None:
             raise ConfigError(f"{self.folder} does not say what it was fitted to; name the data")
         return self.data.source
@@ -136,11 +142,121 @@ class Run:
             different = [c for c in own if c not in found] or [c for c in found if c not in own]
             raise DataError(f"the columns differ from those the run was fitted to: {different[:5] or 'their order'}")
 
+    # --- Rows that were trained on -----------------------------------------------------------------------------------
+
+    def split(self, rows: Data) -> Split:
+        """Which of these rows the run was trained on.
+
+        Rows are known again by their checksum: all that the fit was handed, a file that has grown since, the validation
+        data, and the parts of the named set. Other rows are `rows` that the run knows nothing of.
+
+        Args:
+            rows: a data set, as `rows` gives it, or what `rows` makes one of.
+        """
+        rows = self._asked(rows)
+        return split_of(self.data, rows, partial(self._part_of_set, rows))
+
+    def _part_of_set(self, rows: Dataset, part: str) -> Dataset | None:
+        """A part of the named set that the run was fitted to and the rows are of, found where they were found."""
+        own = own_set(self.data)
+        if own is None or rows.name != own[0] or Path(rows.source).is_file():
+            return None
+        try:
+            return data.load(f"{own[0]}:{part}", data_dir=rows.source)
+        except DataError:
+            return None
+
+    def parts(
+        self,
+        source: Any = None,
+        part: Part = "test",
+        *,
+        data_dir: str | Path | None = None,
+        label: str | None = None,
+        key: str | None = None,
+    ) -> Parts:
+        """Rows to judge the run by, those that it was trained on apart from the others.
+
+        Beside validation rows and the test part of a named set stand the rows that were trained on, where they can be
+        read again and are still the same. Rows that the run knows nothing of stand alone; where some of them are equal
+        to rows that were trained on, they are called so.
+
+        Args:
+            source: see `rows`; None takes the test part of what the run was fitted to: of a path the rows that were
+                held out, or the validation data that the fit was given.
+            part: see `rows`, as for the other options.
+        """
+        named: dict[str, Any] = {"data_dir": data_dir, "label": label, "key": key}
+        if source is None and part == "test" and own_set(self.data) is None:
+            source = self.data.valid
+        rows = self.rows(source, part, **named)
+        found = self.split(rows)
+        if len(found.train):
+            held_out = rows.take(found.held_out) if len(found.held_out) else None
+            return Parts(rows.name, held_out, rows.take(found.train), found.part)
+        if found.is_known:
+            return Parts(rows.name, rows, self._trained_on(rows), found.part)
+        alike = self.num_alike(rows)
+        return Parts(rows.name, rows, None, found.part + (f" ({alike:,} equal to training rows)" if alike else ""))
+
+    def num_alike(self, rows: Dataset) -> int:
+        """How many rows are equal to one that was trained on, though the run does not know them by their checksum.
+
+        A run reads its own file again for that; 0 where the file is gone or has changed, or holds more than 16 million
+        numbers, and for named sets.
+        """
+        about = self.data
+        size = (about.num_rows or 0) * math.prod(about.event_shape or ())
+        return 0 if own_set(about) is not None or size > _COMPARED else num_alike(rows, self._trained_on(rows))
+
+    def _trained_on(self, rows: Dataset) -> Dataset | None:
+        """The rows that were trained on, to stand beside others; None where they cannot be read or have changed."""
+        own = own_set(self.data)
+        try:
+            fitted = self.rows(self.data.source, "train") if own is None else self._part_of_set(rows, own[1])
+        except (ConfigError, DataError):
+            return None
+        if fitted is None or not is_fitted_to(self.data, fitted):
+            return None
+        known = fitted_split(self.data, len(fitted))
+        return None if known is None else fitted.take(known.train)
+
     # --- Questions ---------------------------------------------------------------------------------------------------
 
     def _asked(self, rows: Data) -> Dataset:
         """The rows of a question: a data set as it is, or what `rows` makes of anything else."""
         return rows if isinstance(rows, Dataset) else self.rows(rows)
+
+    def evaluate(
+        self,
+        rows: Data = None,
+        *,
+        num_samples: int = 100,
+        full: bool = False,
+        max_rows: int | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        transform_draws: int = 1,
+        transform_seed: int = 0,
+    ) -> Results:
+        """Bounds, diagnostics and a verdict: `evaluation.evaluate` of held-out rows, with training rows beside them.
+
+        Names without a prefix are of rows that were not trained on, as far as the run knows; the same names with
+        `train.` in front are of rows that were. Where all rows were trained on, every name has the prefix.
+
+        Args:
+            rows: the parts that `parts` gives, or what `parts` makes them of; None takes what the run was fitted to.
+            num_samples: see `evaluation.evaluate`, as for `full` and `max_rows`.
+            seed: source of all noise.
+            progress: whether to report on stderr.
+            transform_draws: see `evaluation.evaluate`, as for `transform_seed`.
+        """
+        parts = rows if isinstance(rows, Parts) else self.parts(rows)
+        how: dict[str, Any] = {"num_samples": num_samples, "full": full, "max_rows": max_rows, "progress": progress}
+        how |= {"generator": _generator(seed), "transform_draws": transform_draws, "transform_seed": transform_seed}
+        if parts.held_out is None:
+            return in_sample(evaluation.evaluate(self.model, parts.judged, part=TRAINING, **how))
+        return evaluation.evaluate(self.model, parts.held_out, train=parts.train, part=parts.part, **how)
 
     def score(
         self,
@@ -228,6 +344,28 @@ def open(folder: str | Path) -> Run:
             table.write("scores.csv")
     """
     return Run(Path(folder), artifact.read_config(folder))
+
+
+def held_out_by_all(runs: Sequence[Run], rows: Dataset) -> tuple[Dataset, str]:
+    """The rows that none of several runs was trained on, and what they are called; all rows where there are none.
+
+    Args:
+        runs: the runs.
+        rows: rows as one of them reads them.
+    """
+    splits = [run.split(rows) for run in runs]
+    trained = np.zeros(len(rows), dtype=bool)
+    for split in splits:
+        trained[split.train] = True
+    names = {split.part for split in splits if split.is_known}
+    part = ROWS if trained.all() or not names else names.pop() if len(names) == 1 else HELD_OUT
+    left = rows.take(np.flatnonzero(~trained)) if trained.any() and not trained.all() else rows
+    counts = [
+        len(split.train) * bool(trained.all()) if split.is_known else run.num_alike(left)
+        for run, split in zip(runs, splits, strict=True)
+    ]
+    said = [f"{run.folder} was trained on {n:,}" for run, n in zip(runs, counts, strict=True) if n]
+    return left, f"{part} ({', '.join(said)})" if said else part
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -31,7 +31,7 @@ from vaekit.models.rows import Batch, slices
 from vaekit.models.view import View
 
 _DEVIATIONS = 10.0  # standard deviations of log p(z) or log p(x|z) below their means: what no draw of the model reaches
-_PRIOR_DRAWS, _DECODED, _ROWS_EACH = 256, 16, 8
+_ORDINARY = 256  # draws that say what is ordinary
 _STEPS, _GAIN = 12, 0.05  # at most so many, until none gains more, in nats
 _LENGTHS = (0.0, 1 / 64, 1 / 8, 1 / 2, 1.0, 2.0, 8.0)  # of a Newton step, among which the best is taken
 _MOST_DIMS = 16  # of a full curvature: above, that along the axes alone
@@ -56,15 +56,14 @@ class Floors:
     log_likelihood: float
 
     @classmethod
-    def of(cls, model: LatentVariableModel) -> "Floors":
-        """From 256 draws of z and the decoder's answer to 16 of them, the same ones each time."""
-        with engine.evaluating(model), engine.seeded(0):
-            prior = model.prior()
-            z = prior.sample(Size((_PRIOR_DRAWS,)))
-            p = model.likelihood(z[:_DECODED])
+    def of(cls, view: View) -> "Floors":
+        """From 256 draws of z, and as many of x at the z of the view's dry run: the same ones each time."""
+        p, draws = view.at_prior, Size((_ORDINARY,))
+        with engine.evaluating(view.model), engine.seeded(0):
+            prior = view.model.prior()
+            log_prior = prior.log_prob(prior.sample(draws))
             is_cheap = isinstance(p, Product | Independent | Normal | MultivariateNormal)
-            x = p.log_prob(p.sample(Size((_ROWS_EACH,)))) if is_cheap else None
-            return cls(_floor(prior.log_prob(z)), -math.inf if x is None else _floor(x))
+            return cls(_floor(log_prior), _floor(p.log_prob(p.sample(draws))) if is_cheap else -math.inf)
 
     def passed(self, log_prior: Tensor, log_likelihood: Tensor) -> Tensor:
         """Which rows lie below, shape (N,), bool, from means over their draws; NaN counts as below."""
@@ -238,7 +237,7 @@ def redrawn(view: View, batch: Batch, num_samples: int, seeds: Sequence[int]) ->
     joint = Joint(view, batch.x)
     with engine.seeded(0):
         centre = _pointed(view.model.posterior(batch.x))
-        ordinary = joint.prior.sample(Size((_PRIOR_DRAWS,)))
+        ordinary = joint.prior.sample(Size((_ORDINARY,)))
     ordinary = ordinary.to(batch.x.device)
     first, second = (searched(joint, start, _reach(start, ordinary)) for start in _starts(joint, centre, ordinary))
     gain = _log_mass(joint, second) - _log_mass(joint, first)

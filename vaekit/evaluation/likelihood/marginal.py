@@ -199,7 +199,7 @@ class _Sums:
     def finish(self, view: View) -> None:
         """Find the far rows; a context makes another model of each row, of which no floor is known."""
         if view.context is None:
-            self.far = Floors.of(view.model).passed(self.means.log_prior, self.means.log_likelihood)
+            self.far = Floors.of(view).passed(self.means.log_prior, self.means.log_likelihood)
 
     def estimate(self) -> Estimate:
         """The mean weight of each row, as a bound."""
