@@ -16,7 +16,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the folder beside the library is no installed package
 
-from benchmarks import conv, evaluation, gate, gpu, machine, memory, scaling, tables, training, venv, wall  # noqa: E402
+from benchmarks import anomalies, conv, evaluation, gate, gpu, machine, memory, scaling, tables, training, venv, wall  # noqa: E402
 from benchmarks.__main__ import NAMES, main  # noqa: E402
 from benchmarks.common import (  # noqa: E402
     MLP,
@@ -475,3 +475,14 @@ def test_the_command_runs_everything_in_processes(capsys, monkeypatch):
 def test_import_times():
     own, of_torch = import_seconds(1)
     assert 0 < own < of_torch
+
+
+def test_anomalous_rows_are_found_and_believed_once_their_z_are_searched_for(quick, monkeypatch):
+    monkeypatch.setattr(anomalies, "ORDINARY", {"shuttle": anomalies.ORDINARY["shuttle"]})
+    before, after = anomalies.run(quick).rows
+    assert before.measures["AUROC"] == after.measures["AUROC"] == 1.0
+    assert before.measures["anomalous rows warned"] == 1.0
+    assert after.measures["anomalous rows warned"] < 0.5
+    assert after.measures["mean of anomalous rows"] > before.measures["mean of anomalous rows"] + 100
+    for name in ("mean of ordinary rows", "ordinary rows warned"):
+        assert after.measures[name] == before.measures[name]

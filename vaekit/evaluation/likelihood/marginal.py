@@ -42,6 +42,9 @@ def log_marginal(
     \( \log \frac1K \sum_k p(x|z_k) p(z_k) / q(z_k|x) \): a lower bound in expectation that becomes exact as K grows.
     The weights are accumulated in float64 and never kept, so memory does not grow with K.
 
+    Rows far from what the model generates, of which an encoder knows nothing, get draws of their own; see
+    `evaluation.likelihood.far`. They take as long as some 1,000 draws more.
+
     A random transform (drawn bits, dequantisation) draws noise that is a function of the row and of the transform seed,
     whatever the generator. With `transform_draws` T the value is \( \frac1T \sum_t \log p(y_t) \) over the rows
     \( y_t \) in model space under the seeds s, ..., s + T - 1, log|det| included: an estimate of \( E[\log p(y)] \)
