@@ -5,7 +5,7 @@ import warnings
 from vaekit import bounds, engine
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.health.aggregate import aggregate
-from vaekit.evaluation.health.diagnostics import HEALTHY, Finding, verdict
+from vaekit.evaluation.health.verdict import HEALTHY, Finding, verdict
 from vaekit.models.rows import given
 from vaekit.training.callbacks import Callback, Run
 from vaekit.training.settings import VALID
