@@ -39,6 +39,7 @@ def evaluate(
         num_samples=num_samples,
         full=full,
         max_rows=_QUICK_ROWS if quick else None,
+        described=fitted.training_rows,
         generator=generator(seed),
         progress=True,
     )

@@ -109,6 +109,7 @@ def report(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, 
         num_samples=num_samples,
         columns=rows.columns,
         value_range=rows.value_range,
+        described=fitted.training_rows,
     )
     reports.write(output, page)
     print(f"wrote {output}", file=sys.stderr)

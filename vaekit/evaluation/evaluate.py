@@ -14,15 +14,17 @@ from torch import Tensor
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
+from vaekit.columns import RowsAbout
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.chains.ais import ais, bdmc
 from vaekit.evaluation.chains.hmc import hmc_posterior
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.health.aggregate import posterior_moments
 from vaekit.evaluation.health.diagnostics import diagnostics
+from vaekit.evaluation.health.verdict import HEALTHY, chains, of_finding
 from vaekit.evaluation.likelihood.marginal import elbo_and_iwae, iwae
 from vaekit.evaluation.likelihood.trend import bias_trend
-from vaekit.evaluation.results import Result, Results, missing, nested, of_estimate, of_score, result
+from vaekit.evaluation.results import FINDINGS, Result, Results, missing, nested, of_estimate, of_score, result
 from vaekit.evaluation.samples.two_sample import two_sample
 from vaekit.models.view import View
 from vaekit.traits import Data
@@ -39,11 +41,13 @@ class How:
         num_samples: K of the bounds.
         generator: source of the noise.
         progress: show bars on stderr where that is a terminal.
+        described: the training rows, or None where they are not known.
     """
 
     num_samples: int = 100
     generator: torch.Generator | None = None
     progress: bool = False
+    described: RowsAbout | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -76,6 +80,7 @@ def evaluate(
     num_samples: int = 100,
     full: bool = False,
     max_rows: int | None = None,
+    described: RowsAbout | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Results:
@@ -87,6 +92,8 @@ def evaluate(
         num_samples: K of the bounds.
         full: add what takes minutes on images.
         max_rows: look at most at so many rows, a fixed choice; None takes all for the bounds.
+        described: the training rows, as `Run.training_rows` has them: where many rows of x are unlike them, that is
+            the verdict, instead of one on the model.
         generator: source of the noise.
         progress: show bars on stderr where that is a terminal.
 
@@ -102,12 +109,24 @@ def evaluate(
         q lies from that of p(z|x), in standard deviations of the latter (root mean square); `two_sample.*`, and
         what else is known of them, as `two_sample.mmd.details.p_value`.
     """
-    view, how = View.of(model, x, max_rows=max_rows), How(num_samples, generator, progress)
+    view, how = View.of(model, x, max_rows=max_rows), How(num_samples, generator, progress, described)
     rows: list[Result] = []
     for name, metric in METRICS.items():
         if full or not metric.full:
             rows += _rows(name, metric, view, how)
-    return Results(tuple(rows), view.quantity)
+    return Results(tuple(_with_chains(rows)), view.quantity)
+
+
+def _with_chains(rows: list[Result]) -> list[Result]:
+    """The rows, with the finding that chains disagree where they do; the model then is not called healthy."""
+    found = {row.name: row for row in rows}
+    worst = found.get("hmc.r_hat_max")
+    if worst is None:
+        return rows
+    said = chains(math.nan if worst.value is None else worst.value, f"p(z|x) over {_POSTERIOR_ROWS} rows")
+    if said is None:
+        return rows
+    return [row for row in rows if row.name != f"{FINDINGS}{HEALTHY}"] + [of_finding(said, FINDINGS)]
 
 
 def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:
@@ -148,7 +167,7 @@ def _bounds(view: View, how: How) -> list[Result]:
 
 
 def _health(view: View, how: How) -> list[Result]:
-    return diagnostics(view.model, view, **how.options).results()
+    return diagnostics(view.model, view, described=how.described, **how.options).results()
 
 
 def _trend(view: View, how: How) -> list[Result]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from vaekit import data, evaluation
+from vaekit.columns import RowsAbout
 from vaekit.data import Dataset
 from vaekit.data.sources import Part
 from vaekit.errors import ColumnError, ConfigError, DataError
@@ -18,6 +19,7 @@ from vaekit.recipes import Settings, settings
 from vaekit.runs.folder import DataAbout
 from vaekit.runs.reading import describe, records
 from vaekit.runs.table import Table, check_key, element_names
+from vaekit.runs.training_rows import stored_rows
 from vaekit.saving import artifact
 from vaekit.traits import Data
 
@@ -59,6 +61,15 @@ class Run:
         """The settings of the fit; None where the model was only saved."""
         stored = self.config.metadata.get("settings")
         return None if stored is None else settings(stored)
+
+    @cached_property
+    def training_rows(self) -> RowsAbout | None:
+        """What the training rows were like, column by column; None where the run does not say.
+
+        Raises:
+            ArtifactError: if that part of its `config.json` is damaged.
+        """
+        return stored_rows(self.config.metadata, self.folder)
 
     @property
     def records(self) -> list[dict[str, float]]:

@@ -1,6 +1,6 @@
 """Diagnostics of a model on some data, with the verdict that they support."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,12 +8,15 @@ from torch import Tensor
 
 from vaekit import bounds, engine
 from vaekit.bounds import LatentVariableModel
+from vaekit.columns import RowsAbout
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.health.aggregate import Aggregate, aggregate
 from vaekit.evaluation.health.inference_gap import InferenceGap, inference_gap
+from vaekit.evaluation.health.runaway import Runaway, runaway
 from vaekit.evaluation.health.scale import Scale, learned_scale
-from vaekit.evaluation.health.verdict import Finding, verdict
+from vaekit.evaluation.health.unlike import Unlike, unlike
+from vaekit.evaluation.health.verdict import Finding, of_finding, of_other_rows, verdict
 from vaekit.evaluation.results import Result, nested, of_score, result
 from vaekit.kl import kl_per_dimension
 from vaekit.models.checks import refuse_context
@@ -33,6 +36,8 @@ class Diagnostics:
         aggregate: active units, mutual information, and q(z) beside p(z).
         inference_gap: approximation and amortisation gap; None where the family of q is not known, or not asked for.
         scale: the learned scale of p(x|z); None where it has none.
+        runaway: columns on which the density runs away; None where there are none.
+        unlike: which rows are unlike the training data; None where these are not described.
         findings: the verdict, the gravest first; a single one named "healthy" where nothing is wrong.
         num_points: N.
     """
@@ -43,6 +48,8 @@ class Diagnostics:
     aggregate: Aggregate
     inference_gap: InferenceGap | None
     scale: Scale | None
+    runaway: Runaway | None
+    unlike: Unlike | None
     findings: tuple[Finding, ...]
     num_points: int
 
@@ -51,7 +58,7 @@ class Diagnostics:
 
         Names: `rate`, `distortion`, `active_units`, `num_units`, `mutual_information` (and its `limit`),
         `aggregate_gap`, `inference_gap.*` (as the attributes of `InferenceGap`), `scale.*`, `kl_per_dimension.1`, ...,
-        `num_points`, `findings.*`.
+        `num_points`, `unlike_rows` where the training data are described, `findings.*`.
         """
         code = self.aggregate
         limit, units = f"at most log {self.num_points} = {code.limit:.2f}", code.unit_variance.numel()
@@ -75,10 +82,10 @@ class Diagnostics:
             numbered = enumerate(values, 1)
             rows += [result(f"kl_per_dimension.{i}", f"KL of z{i}", value, detail=True) for i, value in numbered]
         rows.append(result("num_points", "rows of the diagnostics", self.num_points, unit="rows", detail=True))
-        return rows + [
-            Result(f"findings.{found.name.replace(' ', '_')}", f"{found.evidence} {found.remedy}", 1.0, unit="")
-            for found in self.findings
-        ]
+        if self.unlike is not None:
+            label = f"rows unlike the training data, of {len(self.unlike.rows):,}"
+            rows.append(result("unlike_rows", label, self.unlike.count, unit="rows"))
+        return rows + [of_finding(found, "findings.") for found in self.findings]
 
 
 def diagnostics(
@@ -87,6 +94,7 @@ def diagnostics(
     *,
     max_rows: int = 2000,
     num_gap_rows: int = 64,
+    described: RowsAbout | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Diagnostics:
@@ -97,6 +105,8 @@ def diagnostics(
         x: data in their own units, shape (N, *X).
         max_rows: rows that are looked at, chosen at random where there are more: memory and time grow with its square.
         num_gap_rows: rows whose q is refined for the inference gap; 0 leaves it out.
+        described: the training rows, as `Run.training_rows` has them. Rows that are unlike them are counted and left
+            out of all numbers; where they are many, all rows are looked at, and that is the only finding.
         generator: source of the noise and of the choice of rows.
         progress: show a bar on stderr where that is a terminal.
 
@@ -118,10 +128,15 @@ def diagnostics(
     with engine.evaluating(model), engine.seeded(engine.draw_seed(generator)):
         if len(view) < 2:
             raise DataError(f"diagnostics compare rows with each other and need at least 2; got {len(view)}")
-        y = view.batch(torch.randperm(len(view))[:max_rows]).x
+        order, others = torch.randperm(len(view)), None
+        if described is not None:
+            others = unlike(view.rows, described)
+            order = order if others.are_many else order[~others.rows[order]]
+        y = view.batch(order[:max_rows]).x
         code = aggregate(model, y)
         log_likelihood, rate = _terms(model, y)
         gap = inference_gap(model, y[:num_gap_rows], progress=progress) if num_gap_rows else None
+        names = described.names if described is not None else None
         found: dict[str, Any] = {
             "rate": Score.of_mean(rate),
             "distortion": Score.of_mean(-log_likelihood),
@@ -129,10 +144,22 @@ def diagnostics(
             "aggregate": code,
             "inference_gap": gap,
             "scale": learned_scale(model, y[:256]),
+            "runaway": runaway(model, y, names) if view.quantity == "density" else None,
+            "unlike": others,
             "num_points": len(y),
         }
-    findings = verdict(found["rate"], code, gap, found["scale"])
-    return Diagnostics(**found, findings=findings)
+    if others is not None and others.are_many:
+        return Diagnostics(**found, findings=(of_other_rows(others),))
+    findings = verdict(found["rate"], code, gap, found["scale"], found["runaway"])
+    return Diagnostics(**found, findings=_beside(findings, others))
+
+
+def _beside(findings: tuple[Finding, ...], others: Unlike | None) -> tuple[Finding, ...]:
+    """The findings, of which the first says which rows were left out."""
+    if others is None or not others.count:
+        return findings
+    first, *rest = findings
+    return (replace(first, evidence=f"{first.evidence} Left out: {others.evidence}"), *rest)
 
 
 def _terms(model: LatentVariableModel, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vaekit.bounds import LatentVariableModel
-from vaekit.conditional import Conditional
+from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions.support import elements
 from vaekit.traits import ModelTraits, told
 
@@ -27,13 +27,23 @@ class Scale:
     at_floor: float
 
 
+def _head(model: LatentVariableModel) -> ConditionalDistribution | None:
+    decoder = told(ModelTraits, model).decoder
+    head = decoder.head if isinstance(decoder, Conditional) else None
+    return head if isinstance(head, ConditionalDistribution) else None
+
+
+def has_fixed_scale(model: LatentVariableModel) -> bool:
+    """Whether the scale of p(x|z) is a constant, as far as the model says."""
+    head = _head(model)
+    return head is not None and head.scale_is_fixed
+
+
 def learned_scale(model: LatentVariableModel, y: Tensor) -> Scale | None:
     """The `scale` of the elements of p(x|z) at draws from q, where the family has one that is learned."""
     p = model.likelihood(model.posterior(y).sample())
-    scale = vars(elements(p)).get("scale")
-    decoder = told(ModelTraits, model).decoder
-    head = decoder.head if isinstance(decoder, Conditional) else None
-    if not isinstance(scale, Tensor) or (head is not None and head.scale_is_fixed):
+    scale, head = vars(elements(p)).get("scale"), _head(model)
+    if not isinstance(scale, Tensor) or has_fixed_scale(model):
         return None
     values = scale.double().flatten()
     floor = None if head is None else head.min_scale
