@@ -284,6 +284,20 @@ def test_a_fit_names_columns_without_bound_and_a_run_remembers_its_rows(table, t
     assert "60 of 60 rows are unlike the training data" in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.parametrize("less", [("max_epochs=100", "hidden=64"), pytest.param((), marks=pytest.mark.slow)])
+def test_without_the_kl_a_model_decays_to_an_autoencoder(tmp_path, capsys, monkeypatch, less):
+    """The experiment of docs/theory.md, and a shorter one; beside it the same fit with the KL."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match="decay to an autoencoder"):
+        vk.runs.fit("digits", "RUN", {"beta": 0, "keep": "last", **dict(p.split("=") for p in less)}, progress=False)
+    assert vaekit("evaluate", "RUN") == 0
+    assert "\ndecay to an autoencoder: The codes are next to points" in capsys.readouterr().out
+    if less:
+        vk.runs.fit("digits", "beside", {"keep": "last", **dict(p.split("=") for p in less)}, progress=False)
+        assert vaekit("evaluate", "beside") == 0
+        assert "decay" not in capsys.readouterr().out
+
+
 def test_a_saved_model_without_a_description_opens_and_a_damaged_one_says_so(small, tmp_path):
     vk.save(small[0], tmp_path / "old")
     assert vk.runs.open(tmp_path / "old").training_rows is None
