@@ -82,6 +82,13 @@ def test_of_images_and_long_rows_four_numbers_are_described():
     assert len(about(np.zeros((30, MAX_COLUMNS + 1))).columns) == 4
     assert strange(x, x // 8, is_image=True) == 1.0  # pictures that are far too dark
     assert strange(x, x[:, :, ::-1], is_image=True) == 0.0
+    holes = x.reshape(50, -1).astype(float)
+    holes[:, ::3] = np.nan
+    holes[7] = np.nan
+    made = columns_of(holes, per_element=False)
+    kept = np.delete(x.reshape(50, -1), np.s_[::3], 1)
+    np.testing.assert_allclose(made[0], [kept[0].min(), kept[0].max(), kept[0].mean(), kept[0].std()])
+    assert np.isnan(made[7, :3]).all()
 
 
 DRAWS = {

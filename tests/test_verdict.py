@@ -121,6 +121,10 @@ def test_a_full_evaluation_with_such_chains_is_not_healthy(monkeypatch, small, r
     found = [row.name.removeprefix("diagnostics.findings.") for row in evaluate(*small, generator=seeded()).findings]
     assert ("chains_that_disagree" in found) == is_found
     assert ("healthy" in found) != is_found
+    model, x = small
+    about = described([x.numpy()], len(x), (3,))
+    other = evaluate(model, x + 100, described=about, generator=seeded()).findings
+    assert [row.name for row in other] == ["diagnostics.findings.rows_unlike_the_training_data"]
 
 
 def test_one_draw_says_why_it_has_no_error(small):

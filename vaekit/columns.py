@@ -156,8 +156,11 @@ def columns_of(x: np.ndarray, *, per_element: bool) -> np.ndarray:
     rows = x.reshape(len(x), -1).astype(np.float64)
     if per_element:
         return rows
-    with np.errstate(all="ignore"):
-        return np.stack([rows.min(1), rows.max(1), rows.mean(1), rows.std(1)], 1)
+    number = np.maximum(1, (~np.isnan(rows)).sum(1))
+    low, high = np.fmin.reduce(rows, 1), np.fmax.reduce(rows, 1)  # NaN for a row of holes alone
+    mean = np.where(np.isnan(low), np.nan, np.nansum(rows, 1) / number)
+    spread = np.sqrt(np.nansum(np.square(rows - mean[:, None]), 1) / number)
+    return np.stack([low, high, mean, spread], 1)
 
 
 def _column(name: str, values: np.ndarray, low: float, high: float, copy_of: str | None) -> Column:

@@ -21,7 +21,7 @@ from vaekit.evaluation.chains.hmc import hmc_posterior
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.health.aggregate import posterior_moments
 from vaekit.evaluation.health.diagnostics import diagnostics
-from vaekit.evaluation.health.verdict import HEALTHY, chains, of_finding
+from vaekit.evaluation.health.verdict import HEALTHY, UNLIKE, chains, of_finding
 from vaekit.evaluation.likelihood.marginal import elbo_and_iwae, iwae
 from vaekit.evaluation.likelihood.trend import bias_trend
 from vaekit.evaluation.results import FINDINGS, Result, Results, missing, nested, of_estimate, of_score, result
@@ -121,7 +121,7 @@ def _with_chains(rows: list[Result]) -> list[Result]:
     """The rows, with the finding that chains disagree where they do; the model then is not called healthy."""
     found = {row.name: row for row in rows}
     worst = found.get("hmc.r_hat_max")
-    if worst is None:
+    if worst is None or FINDINGS + UNLIKE.replace(" ", "_") in found:
         return rows
     said = chains(math.nan if worst.value is None else worst.value, f"p(z|x) over {_POSTERIOR_ROWS} rows")
     if said is None:

@@ -46,7 +46,7 @@ def runaway(model: LatentVariableModel, y: Tensor, names: Sequence[str] | None =
     """
     if has_fixed_scale(model):
         return None
-    rows = y.detach().cpu()
+    rows = y.detach().cpu().double()
     repeated = described([rows.numpy()], len(rows), rows.shape[1:], names=names)
     if not repeated.repeated:
         return None
@@ -59,7 +59,7 @@ def runaway(model: LatentVariableModel, y: Tensor, names: Sequence[str] | None =
     if log_prob.shape != y.shape:  # elements that depend on each other have no density of their own
         return None
     typical = torch.where(y.isnan().cpu(), torch.nan, log_prob).flatten(1).nanmedian(0).values
-    spread = rows.flatten(1).double()
+    spread = rows.flatten(1)
     gains = {}
     for place in repeated.repeated:
         values = spread[:, place][~spread[:, place].isnan()]

@@ -59,7 +59,7 @@ def unlike(rows: Rows, about: RowsAbout) -> Unlike:
     """
     strange, columns, values = [], [], []
     for part in read(rows, slices(len(rows), _ROWS)):
-        block = columns_of(part.detach().cpu().numpy(), per_element=about.per_element)
+        block = columns_of(part.detach().cpu().double().numpy(), per_element=about.per_element)
         marked, where = misfits(about, block)
         strange.append(marked)
         columns.append(where[marked])

@@ -12,6 +12,7 @@ from vaekit.evaluation.health.unlike import Unlike
 from vaekit.evaluation.results import Result, nats
 
 HEALTHY, COLLAPSE, AUTOENCODER = "healthy", "posterior collapse", "decay to an autoencoder"
+UNLIKE = "rows unlike the training data"
 _EMPTY_RATE = 0.05  # nats: a code that carries less says nothing about x
 _LITTLE_INFORMATION = 0.25  # nats: the codes tell apart fewer than exp(0.25) = 1.3 rows
 _LARGE_GAP = 1.0  # nats: an amortisation gap that is worth a finding
@@ -237,7 +238,7 @@ def chains(r_hat: float, where: str) -> Finding | None:
 def of_other_rows(unlike: Unlike) -> Finding:
     """The finding that takes the place of a verdict on the model where many rows are unlike the training data."""
     return Finding(
-        "rows unlike the training data",
+        UNLIKE,
         f"{unlike.evidence} A verdict on the model needs rows like those that it was fitted to.",
         "Check units, columns and sensors; to detect such rows, `vaekit score` gives log p of each. If they are what "
         "the model is for, fit it to rows like them.",
