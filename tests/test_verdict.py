@@ -1,5 +1,6 @@
 """Each finding on a state that must cause it, and on one that must not: made by hand, or by models of known state."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -86,6 +87,10 @@ def test_numbers_that_arithmetic_does_not_support_are_the_only_finding(value):
     assert found.name == "numbers beyond arithmetic"
     assert names(code(), gap(-value)) == ["numbers beyond arithmetic"]
     assert len(found.evidence) < 200
+    assert names(code(), distortion=Score(value, 1.0)) == ["numbers beyond arithmetic"]
+    lost = dataclasses.replace(gap(0.1), approximation=Score(-math.inf, math.nan))
+    assert names(code(), lost) == ["numbers beyond arithmetic"]
+    assert names(code(), gap(0.1), distortion=Score(3e7, 1.0)) == ["healthy"]  # of a large picture
     assert names(code(), gap(0.1), rate=9e5) == ["healthy"]
     assert names(code(num_units=10_000), gap(0.1), rate=5e6) == ["healthy"]  # 500 nats a unit
 

@@ -120,6 +120,12 @@ def described(
         event_shape: X.
         names: names of the elements; None calls them x0, x1, ...
         is_image: whether rows are pictures, whose elements are not told apart.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+        >>> about = described([rows], 100, (2,), names=("a", "b"))
+        >>> misfits(about, np.array([[0.0, 0.0], [0.0, 50.0]]))[0].tolist()
+        [False, True]
     """
     num_elements = math.prod(event_shape)
     per_element = not is_image and num_elements <= MAX_COLUMNS

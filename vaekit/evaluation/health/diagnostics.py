@@ -150,7 +150,7 @@ def diagnostics(
         }
     if others is not None and others.are_many:
         return Diagnostics(**found, findings=(of_other_rows(others),))
-    findings = verdict(found["rate"], code, gap, found["scale"], found["runaway"])
+    findings = verdict(found["rate"], code, gap, found["scale"], found["runaway"], found["distortion"])
     return Diagnostics(**found, findings=_beside(findings, others))
 
 

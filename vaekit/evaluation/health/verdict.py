@@ -21,6 +21,7 @@ _AGREEMENT = 0.9  # correlation of the means of q and q* above which the encoder
 _WIDE, _NARROW = 1.5, 0.67  # standard deviation of q(z) beside the 1 of the prior
 _POINT = 0.1  # standard deviation of q(z|x) below which a code is next to a point
 _BELIEVABLE, _PER_UNIT = 1e6, 1e3  # nats, and nats per unit: neighbouring float32 numbers of that size are 0.06 apart
+_NO_DISTORTION = 1e12  # nats, whatever the number of elements of x
 R_HAT = 1.1
 """Gelman & Rubin's limit for chains that agree. Vehtari et al. 2021 ask for 1.01 of draws that are to be used; this is
 the worst of hundreds of numbers from short chains, of which some exceed that by chance."""
@@ -55,6 +56,7 @@ def verdict(
     gap: InferenceGap | None = None,
     scale: Scale | None = None,
     runaway: Runaway | None = None,
+    distortion: Score | None = None,
 ) -> tuple[Finding, ...]:
     """The findings, the gravest first; see the thresholds at the top of this file.
 
@@ -66,8 +68,9 @@ def verdict(
         gap: the inference gap, or None where it is not known: then three of the findings cannot be made.
         scale: the learned scale of p(x|z), or None.
         runaway: columns on which the density runs away, or None.
+        distortion: -E log p(x|z), or None.
     """
-    absurd = _absurd(rate, code, gap)
+    absurd = _absurd(rate, code, gap, distortion)
     if absurd is not None:
         return (absurd,)
     rules: list[Finding | None] = [
@@ -87,18 +90,21 @@ def verdict(
     return (Finding(HEALTHY, units + loss + ".", "Nothing to mend by these signs."),)
 
 
-def _absurd(rate: Score, code: Aggregate, gap: InferenceGap | None) -> Finding | None:
-    numbers = {"the rate": rate.value, "I(x; z)": code.mutual_information.value}
-    if gap is not None:
-        numbers |= {"the amortisation gap": gap.amortization.value, "the rate of the best q": gap.best_rate.value}
+def _absurd(rate: Score, code: Aggregate, gap: InferenceGap | None, distortion: Score | None) -> Finding | None:
     limit = max(_BELIEVABLE, _PER_UNIT * code.unit_variance.numel())
-    bad = [f"{name} is {nats(value)} nats" for name, value in numbers.items() if not abs(value) < limit]
+    numbers = [("the rate", rate, limit), ("I(x; z)", code.mutual_information, limit)]
+    if distortion is not None:
+        numbers.append(("the distortion", distortion, _NO_DISTORTION))
+    if gap is not None:
+        numbers.append(("the amortisation gap", gap.amortization, limit))
+        numbers.append(("the approximation gap", gap.approximation, limit))
+        numbers.append(("the rate of the best q", gap.best_rate, limit))
+    bad = [f"{name} is {nats(score.value)} nats" for name, score, most in numbers if not abs(score.value) < most]
     if not bad:
         return None
     return Finding(
         "numbers beyond arithmetic",
-        f"{', '.join(bad)}: floating-point numbers of that size do not tell nats apart, and no verdict on the model "
-        "follows from them.",
+        f"{', '.join(bad)}: floating-point numbers do not bear that, and no verdict on the model follows.",
         "Look at the rows: their units, and values far outside the training data. If they are in order, standardise "
         "the data (transform=standardize) and fit anew.",
     )
