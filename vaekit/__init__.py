@@ -31,6 +31,7 @@ _MODULES = frozenset(
     [
         "bounds",
         "catalog",
+        "columns",
         "conditional",
         "contrib",
         "data",
