@@ -67,6 +67,7 @@ _MODULES = frozenset(
     [
         "bounds",
         "catalog",
+        "columns",
         "conditional",
         "contrib",
         "data",

@@ -1,12 +1,15 @@
-"""What a run holds."""
+"""What a run holds, and how data are read with what it remembers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vaekit import engine
-from vaekit.errors import ArtifactError
+from vaekit.data import Dataset
+from vaekit.errors import ArtifactError, ColumnError
 from vaekit.runs.folder import METRICS
+from vaekit.runs.training_rows import TRAINING_ROWS
 from vaekit.saving import artifact, spec
 
 
@@ -53,7 +56,8 @@ def describe(run: str | Path, config: artifact.Config) -> dict[str, Any]:
     }
     objective = config.metadata.get("objective")  # text in runs of older versions
     worded = {} if objective is None else {"objective": spec.in_words(objective)}
-    return about | config.metadata | worded | {"engine": engine.describe()}
+    known = {key: value for key, value in config.metadata.items() if key != TRAINING_ROWS}  # a page for each column
+    return about | known | worded | {"engine": engine.describe()}
 
 
 def _innermost(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -75,3 +79,14 @@ def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def leniently(read: Callable[..., Dataset], named: dict[str, str | None], remembered: set[str]) -> Dataset:
+    """Read with the columns that the run remembers; new rows may come without their labels or identifiers."""
+    while True:
+        try:
+            return read(**named)
+        except ColumnError as error:
+            if error.option not in remembered:
+                raise
+            named, remembered = {**named, error.option: None}, remembered - {error.option}

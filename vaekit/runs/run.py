@@ -1,7 +1,7 @@
 """A run as an object: the fitted model, its settings, what its data were, and its answers for other rows."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,19 @@ import numpy as np
 import torch
 
 from vaekit import data, evaluation
+from vaekit.columns import RowsAbout
 from vaekit.data import Dataset
 from vaekit.data.sources import Part
-from vaekit.errors import ColumnError, ConfigError, DataError
+from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.results import TRAINING, Results, in_sample
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
 from vaekit.runs.division import HELD_OUT, ROWS, Parts, Split, fitted_split, is_fitted_to, num_alike, own_set, split_of
 from vaekit.runs.folder import DataAbout
-from vaekit.runs.reading import describe, records
+from vaekit.runs.reading import describe, leniently, records
 from vaekit.runs.table import Table, check_key, element_names
+from vaekit.runs.training_rows import stored_rows
 from vaekit.saving import artifact
 from vaekit.traits import Data
 
@@ -65,6 +67,15 @@ class Run:
         stored = self.config.metadata.get("settings")
         return None if stored is None else settings(stored)
 
+    @cached_property
+    def training_rows(self) -> RowsAbout | None:
+        """What the training rows were like, column by column; None where the run does not say.
+
+        Raises:
+            ArtifactError: if that part of its `config.json` is damaged.
+        """
+        return stored_rows(self.config.metadata, self.folder)
+
     @property
     def records(self) -> list[dict[str, float]]:
         """The epochs of the fit; empty where there are none."""
@@ -103,7 +114,7 @@ class Run:
             source = self._own_source()
         named = {"label": label or self.data.label, "key": key or self.data.key}
         remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
-        dataset = _leniently(partial(self._read, source, part, data_dir), named, remembered)
+        dataset = leniently(partial(self._read, source, part, data_dir), named, remembered)
         self._check(dataset)
         return dataset
 
@@ -254,6 +265,7 @@ class Run:
         parts = rows if isinstance(rows, Parts) else self.parts(rows)
         how: dict[str, Any] = {"num_samples": num_samples, "full": full, "max_rows": max_rows, "progress": progress}
         how |= {"generator": _generator(seed), "transform_draws": transform_draws, "transform_seed": transform_seed}
+        how["described"] = self.training_rows
         if parts.held_out is None:
             return in_sample(evaluation.evaluate(self.model, parts.judged, part=TRAINING, **how))
         return evaluation.evaluate(self.model, parts.held_out, train=parts.train, part=parts.part, **how)
@@ -374,17 +386,6 @@ def _generator(seed: int) -> torch.Generator:
 
 def _notes(*sentences: str | None) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence is not None)
-
-
-def _leniently(read: Callable[..., Dataset], named: dict[str, str | None], remembered: set[str]) -> Dataset:
-    """Read with the columns that the run remembers; new rows may come without their labels or identifiers."""
-    while True:
-        try:
-            return read(**named)
-        except ColumnError as error:
-            if error.option not in remembered:
-                raise
-            named, remembered = {**named, error.option: None}, remembered - {error.option}
 
 
 def _is_whole(dataset: Dataset) -> bool:
