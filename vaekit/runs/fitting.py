@@ -23,6 +23,7 @@ from vaekit.runs.folder import (
     digest,
     is_finished,
     merge,
+    one_writer,
     read_settings,
     recover,
     set_aside,
@@ -38,6 +39,7 @@ from vaekit.transforms import Binarize
 from vaekit.transforms.base import steps_of
 
 
+@one_writer
 def fit(
     source: str,
     run: str | Path,
@@ -77,6 +79,7 @@ def fit(
 
     Raises:
         ConfigError: for settings that do not exist or a folder that may not be written.
+        BusyError: if another process fits a model into the folder.
         DataError, SupportError, ShapeError, TrainingError, ArtifactError: as the parts raise them.
     """
     folder = Path(run)

@@ -1,18 +1,28 @@
 """The folder of a run: what it holds, who may write it, and whether it is the same run."""
 
+import inspect
+import os
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vaekit import recipes
 from vaekit.data import Dataset
-from vaekit.errors import ArtifactError, ConfigError
+from vaekit.errors import ArtifactError, BusyError, ConfigError
 from vaekit.recipes import Settings
 from vaekit.saving import artifact
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 SETTINGS, METRICS = "settings.json", "metrics.jsonl"
 _ASIDE = ".replaced"  # a folder within that of a run: the run that is overwritten, until the new one has begun
@@ -240,6 +250,50 @@ def merge(folder: Path, stored: Stored, wanted: Settings, described: DataAbout) 
         if ours[key] != theirs[key]:
             raise ConfigError(f"{folder} was fitted to other data ({key} differs); hand over the same ones or fit anew")
     return before
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the one process that writes into the folder; the system ends the lock with the process, however it ends.
+
+    An empty folder that was made for the lock goes again. Where the system cannot lock folders there is no lock.
+
+    Raises:
+        BusyError: if another process writes into it.
+    """
+    if fcntl is None or (folder.exists() and not folder.is_dir()):
+        yield
+        return
+    create(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"another fit is writing into {folder}; wait for it, or choose another folder") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+        with suppress(OSError):  # it holds something, or is gone
+            folder.rmdir()
+
+
+_Options = ParamSpec("_Options")
+_Result = TypeVar("_Result")
+
+
+def one_writer(function: Callable[_Options, _Result]) -> Callable[_Options, _Result]:
+    """Let a function have the folder that its argument `run` names `alone`."""
+    arguments = inspect.signature(function)
+
+    @wraps(function)
+    def locked(*args: _Options.args, **options: _Options.kwargs) -> _Result:
+        with alone(Path(arguments.bind(*args, **options).arguments["run"])):
+            return function(*args, **options)
+
+    return locked
 
 
 def create(folder: Path) -> None:
