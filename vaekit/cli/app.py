@@ -1,18 +1,22 @@
 """The program: how a function becomes a command, the options that commands share, and what an error looks like."""
 
+import atexit
 import inspect
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_args
 
 import typer
 
 from vaekit.cli.memory import keep_freed_memory
-from vaekit.cli.output import check_output
+from vaekit.cli.output import check_output, open_closed_streams
 from vaekit.errors import ConfigError, VaekitError
 
 if TYPE_CHECKING:
@@ -22,13 +26,15 @@ if TYPE_CHECKING:
     from vaekit.data.sources import Part
     from vaekit.runs import Run as FittedRun
 
+open_closed_streams()
+
 app = typer.Typer(
     name="vaekit",
     help="Fit variational autoencoders: densities, samples, scores and pictures from one fit.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    rich_markup_mode="markdown" if sys.stdout.isatty() else None,
     epilog="Example: vaekit fit digits -o runs/digits, then vaekit report runs/digits -o report.html. "
     "Every command takes --debug to show tracebacks.",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -169,6 +175,9 @@ def _options(
 # --- Running them ----------------------------------------------------------------------------------------------------
 
 
+_INTERRUPTED = 130  # what typer returns, without a word
+
+
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0, 1 for failure, 2 for misuse, 130 and 143 for signals."""
     debug = "--debug" in arguments
@@ -176,11 +185,12 @@ def run(arguments: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return int(app(arguments, standalone_mode=False, prog_name="vaekit") or 0)
+            code = int(app(arguments, standalone_mode=False, prog_name="vaekit") or 0)
+            return _fail("interrupted", code) if code == _INTERRUPTED else code
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = None  # the reader went away; nothing is left to flush
         return 0
@@ -193,7 +203,21 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """Entry point of the program `vaekit`, which has its process to itself."""
     keep_freed_memory()
-    sys.exit(run(sys.argv[1:]))
+    _end(run(sys.argv[1:]))
+
+
+def _end(code: int) -> NoReturn:
+    """End the process after all that Python does at an exit, but before the destructors of libraries.
+
+    Some abort the process where a thread of theirs still runs, such as one that reads a file ahead.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the reader went away
+            if stream is not None:
+                stream.flush()
+    os._exit(code)
 
 
 def _show_warning(message: object, category: object, *place: object, **options: object) -> None:
@@ -211,7 +235,7 @@ def _explain(error: Exception) -> int:
         command = context.command_path if context else "vaekit"
         return _fail(f"{error.format_message()} See {command} --help.", getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     if isinstance(error, OSError):
         return _fail(str(error), 1)
     return _fail(f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where.", 1)
