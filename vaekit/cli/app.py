@@ -3,14 +3,16 @@
 import atexit
 import inspect
 import os
+import shutil
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_args
 
 import typer
@@ -62,7 +64,10 @@ class Source:
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted model.", show_default=False)]
 Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="FILE", help="File to write; its suffix picks the format.")
+    Path,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="File to write; its suffix picks the format; - is CSV on stdout."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Source of all noise.")]
@@ -86,7 +91,7 @@ Key = Annotated[str | None, typer.Option("--key", help="Column of a table that n
 Label = Annotated[str | None, typer.Option("--label", help="Column of a table that holds labels, not data.")]
 _DATA = typer.Argument(
     metavar="[DATA]",
-    help="NAME, NAME:train, NAME:test or a path; default: what RUN was fitted to.",
+    help="NAME, NAME:train, NAME:test, a path, or - for CSV on stdin; default: what RUN was fitted to.",
     show_default=False,
 )
 Data = Annotated[Source, _DATA, {"label": Label, "key": Key, "data_dir": DataDir}]
@@ -144,13 +149,24 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callab
     def called(**given: Any) -> None:
         if writes and given.get("output") is not None:
             check_output(given["output"], tuple(writes))
-        for name, options in sources.items():
-            given[name] = Source(given[name], {option: given.pop(option) for option in options})
-        function(**given)
+        with ExitStack() as files:
+            for name, options in sources.items():
+                source = _from_stdin(files) if given[name] == "-" else given[name]
+                given[name] = Source(source, {option: given.pop(option) for option in options})
+            function(**given)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
+
+
+def _from_stdin(files: ExitStack) -> str:
+    """A file with the CSV that stdin holds, which goes with `files`: data are read more than once."""
+    folder = files.enter_context(TemporaryDirectory())
+    path = Path(folder) / "stdin.csv"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return str(path)
 
 
 def _optional(name: str, annotation: object) -> inspect.Parameter:

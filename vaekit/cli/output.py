@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vaekit.runs import Table
 
 
+STDOUT = Path("-")  # as a file to write
+
+
 def open_closed_streams() -> None:
     """Let what is written to a closed stdout or stderr get lost, instead of ending up in a file that is opened next."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -70,9 +73,11 @@ def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
         from vaekit import plots
 
         plots.save_grid(path, table.values, value_range=run.data.value_range)
+    elif path == STDOUT:
+        sys.stdout.write(table.to_csv())
     else:
         table.write(path)
-    print("\n".join([f"wrote {path}", *table.notes]), file=sys.stderr)
+    print("\n".join([*([] if path == STDOUT else [f"wrote {path}"]), *table.notes]), file=sys.stderr)
 
 
 _NAMED = 5  # rows that a message names
@@ -125,12 +130,17 @@ def write_numbers(
         cells = (["" if isinstance(c, float) and math.isnan(c) else c for c in row] for row in rows)
         csv.writer(buffer, lineterminator="\n").writerows([header, *cells])
         content = buffer.getvalue()
+    if path == STDOUT:
+        sys.stdout.write(content)
+        return
     write_atomically(path, content.encode())
     print(f"wrote {path}", file=sys.stderr)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Refuse an unknown suffix or a missing folder before the work starts."""
+    """Refuse an unknown suffix or a missing folder before the work starts; "-" is CSV on stdout."""
+    if path == STDOUT and ".csv" in suffixes:
+        return
     check_suffix(path, suffixes)
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist; create it first")
