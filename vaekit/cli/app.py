@@ -217,9 +217,17 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the program `vaekit`, which has its process to itself."""
+    """The program `vaekit` as a function, which ends by `SystemExit`."""
     keep_freed_memory()
-    _end(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))
+
+
+def program() -> None:
+    """Entry point of the program `vaekit`, which has its process to itself."""
+    try:
+        main()
+    except SystemExit as error:
+        _end(error.code if isinstance(error.code, int) else 1)
 
 
 def _end(code: int) -> NoReturn:
