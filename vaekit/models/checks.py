@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaekit import engine
-from vaekit.bounds import LatentVariableModel
 from vaekit.distributions import centre
 from vaekit.distributions.base import hooks
 from vaekit.distributions.support import elements
@@ -32,12 +30,6 @@ def require(model: object, methods: Iterable[str], what: str = "this") -> None:
             f"{what} needs {', '.join(f'{name}()' for name in lacking)} of the model, and {type(model).__name__} has "
             "none. A latent-variable model has the methods posterior(x), prior() and likelihood(z)."
         )
-
-
-def at_prior(model: LatentVariableModel) -> Distribution:
-    """p(x|z) at one draw from the prior: enough to ask for the event shape and the support."""
-    with engine.evaluating(model), engine.seeded(0):
-        return model.likelihood(model.prior().sample(torch.Size((1,))))
 
 
 def quantity(likelihood: Distribution, transform: Transform | None) -> str:

@@ -19,11 +19,12 @@ from vaekit.bounds import METHODS, Draw
 from vaekit.distributions import check_support
 from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError, DataError
-from vaekit.models import answers, checks
+from vaekit.models import answers, checks, protocol
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks
 from vaekit.models.row_transform import noise_in_words
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, given, read, slices, taken
 from vaekit.models.space import Marks, ModelSpace, Whole
+from vaekit.shapes import check_count
 from vaekit.traits import Data, ModelTraits, told
 from vaekit.transforms.base import as_floating, as_transform
 
@@ -127,7 +128,7 @@ class View:
     @cached_property
     def at_prior(self) -> Distribution:
         """p(x|z) at one draw from the prior, the one dry run of the decoder: enough to ask for support and family."""
-        return checks.at_prior(self.model)
+        return protocol.at_prior(self.model)
 
     @cached_property
     def event_shape(self) -> tuple[int, ...]:
@@ -236,6 +237,8 @@ class View:
                 if self.has_likelihood:
                     with noise:
                         self._check_support(x, place, where)
+            if "posterior" in self.requires:
+                protocol.check_posterior(self.model, self.batch(slice(0, 2), by_row=True), self.has_likelihood)
 
     def _check_support(self, x: Tensor, place: slice, where: str) -> None:
         if self.transform is not None:
@@ -369,6 +372,7 @@ class View:
         Raises:
             ConfigError: if n is negative, or the rows have contexts.
         """
+        check_count(n, "the number of samples", -(2**63))
         if n < 0:
             raise ConfigError(f"the number of samples is not negative; got {n}")
         if self.context is not None:
