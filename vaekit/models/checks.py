@@ -1,6 +1,6 @@
 """What is asked of a model and of rows when they meet: shapes, finiteness, support, and what log p is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -131,6 +131,74 @@ def check_finite(x: Tensor, where: str, allow_holes: bool) -> None:
         raise DataError(
             f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. Drop or fill them."
         )
+
+
+class Fit:
+    """Whether rows of 64 bits survive in a model's dtype: neither infinite there, nor zero, nor all alike.
+
+    Args:
+        dtype: that of the model.
+        where: what to call the rows in messages.
+        has_transform: whether they have been through a transform already.
+    """
+
+    def __init__(self, dtype: torch.dtype, where: str, has_transform: bool) -> None:
+        self.dtype, self.where, self.has_transform = dtype, where, has_transform
+        self._first: Tensor | None = None
+        self._sums: list[Tensor] = []  # of 1, x - first, its square, the square of what rounding changes, and |y|
+
+    def add(self, wide: Tensor, y: Tensor, place: slice) -> None:
+        """Look at some rows, in float64 and as the model gets them, shape (B, *X) each.
+
+        Raises:
+            DataError: if a finite number is infinite in the model's dtype.
+        """
+        if wide.dtype == y.dtype:
+            return
+        beyond = torch.isfinite(wide) & ~torch.isfinite(y)
+        if bool(beyond.any()):
+            first = beyond.nonzero()[0].tolist()
+            value, at = wide[tuple(first)], (place.start + first[0], *first[1:])
+            raise DataError(
+                f"{self.where} has finite numbers beyond those of {self.dtype} ({torch.finfo(self.dtype).max:.2g}), "
+                f"such as {value:.4g} at {at}. {self._mend(wide)}"
+            )
+        if self._first is None:
+            self._first = wide[:1].nan_to_num()
+        change, error = wide - self._first, wide - y
+        terms = (torch.isfinite(wide).double(), change, change.square(), error.square(), y.double().abs())
+        sums = [term.nansum(0) for term in terms]
+        self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)] if self._sums else sums
+
+    def check_spread(self) -> None:
+        """Raise a `DataError` if the model's dtype does not tell the values of an element apart, all rows together."""
+        if not self._sums or self._first is None:
+            return
+        count, change, square, error, size = self._sums
+        count = count.clamp(min=1)
+        std = (square / count - (change / count).square()).clamp(min=0).sqrt()
+        lost = (error / count).sqrt() > 0.1 * std.clamp(min=1e-300)
+        lost = (lost & (std > 0)) | ((change != 0) & (size == 0))  # numbers whose squares vanish in float64 as well
+        if bool(lost.any()):
+            at = tuple(lost.nonzero()[0].tolist())
+            centre = (self._first[0] + change / count)[at]
+            raise DataError(
+                f"{self.where} has {int(lost.sum())} columns whose values {self.dtype} does not tell apart, the first "
+                f"at {at[0] if len(at) == 1 else at}: they are {centre:.4g} give or take {std[at]:.2g}. "
+                f"{self._mend(self._first)}"
+            )
+
+    def _mend(self, rows: Tensor) -> str:
+        double = "compute in float64 (model.double())"
+        if self.has_transform:
+            return f"Scale the data before the transform, or {double}."
+        return f"{standardize(rows.shape[1:])}, or {double}."
+
+
+def standardize(event_shape: Sequence[int]) -> str:
+    """What to do about rows that are too large or too small, in words."""
+    shape = event_shape[0] if len(event_shape) == 1 else tuple(event_shape)
+    return f"Standardise them: VAE(..., transform=vaekit.transforms.Standardize({shape}).fit(x))"
 
 
 def check_holes(model: Any, y: Tensor, context: Tensor | None, where: str) -> None:

@@ -20,6 +20,7 @@ from vaekit.distributions import check_support
 from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import answers, checks, protocol
+from vaekit.models.checks import Fit
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks
 from vaekit.models.row_transform import noise_in_words
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, given, read, slices, taken
@@ -228,6 +229,7 @@ class View:
         """Shape, finiteness, and the support of the likelihood behind the transform, of all rows."""
         checks.check_shape(self.rows, self.event_shape, where)
         allow_holes = self.has_likelihood and hooks(self.at_prior).missing == "observed-only"
+        fits = Fit(self.dtype, where, has_transform=self.transform is not None)
         noise = engine.Stream(0)  # for one block of rows at a time: other threads get their turn in between
         with engine.evaluating(self.model):
             places = slices(len(self), 4096)
@@ -236,14 +238,17 @@ class View:
                 checks.check_finite(x, where, allow_holes)
                 if self.has_likelihood:
                     with noise:
-                        self._check_support(x, place, where)
+                        self._check_support(x, place, where, fits)
+            fits.check_spread()
             if "posterior" in self.requires:
                 protocol.check_posterior(self.model, self.batch(slice(0, 2), by_row=True), self.has_likelihood)
 
-    def _check_support(self, x: Tensor, place: slice, where: str) -> None:
+    def _check_support(self, x: Tensor, place: slice, where: str, fits: Fit) -> None:
         if self.transform is not None:
             self.transform.check(as_floating(x))
-        y = self._space.seen(x, self.dtype)
+        wide = self._space.seen(x, torch.float64 if x.element_size() == 8 else self.dtype)
+        y = wide.to(self.dtype)
+        fits.add(wide, y, place)
         check_support(self.at_prior, y, where=where)
         if "posterior" in self.requires:
             context = None if self.context is None else self.context[place].to(y.device)
