@@ -116,13 +116,11 @@ def test_large_offsets_keep_the_density(offset):
     with engine.seeded(0):
         transform = vk.transforms.Standardize(2).fit(x)
         model, _ = vk.presets.vae((2,), latent_dim=1, hidden=(4,), likelihood="normal", transform=transform)
-    shifted = torch.as_tensor(transform.loc).double()
+    shifted = torch.as_tensor(transform.loc).double().clone()
     near = vk.evaluation.log_marginal(model, x, num_samples=8, generator=torch.Generator().manual_seed(0))
     transform.loc.zero_()
     far = vk.evaluation.log_marginal(model, x - shifted, num_samples=8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(near.value, far.value, atol=1e-5, rtol=0)
-    with pytest.raises(DataError, match="vary too little beside their size"):
-        vk.transforms.Standardize(2).fit(1.6e15 + torch.randn(400, 2, dtype=torch.float64).round())
 
 
 def test_a_density_at_bits_is_no_density():

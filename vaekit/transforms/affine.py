@@ -98,24 +98,16 @@ class Standardize(Transform):
             where = constant.flatten().nonzero().flatten()[:5].tolist()
             warnings.warn(f"{int(constant.sum())} columns never change (the first: {where}); they are kept unscaled")
         spread = torch.where(constant, torch.ones_like(std), std)
-        lost = (loc - loc.to(self.loc.dtype).double()).abs() > 0.1 * spread
-        if not (_fits(loc, self.loc.dtype) and _fits(spread, self.scale.dtype)) or bool(lost.any()):
+        if not _holds(self.loc.dtype, loc, spread):
             self.loc, self.scale = self.loc.double(), self.scale.double()
-        lost = loc.abs() * torch.finfo(torch.float64).eps > 0.1 * spread
-        if bool(lost.any()):
-            raise DataError(
-                f"{int(lost.sum())} columns vary too little beside their size for float64 (the first: "
-                f"{lost.flatten().nonzero().flatten()[:5].tolist()}); subtract a constant from them"
-            )
         self.loc.copy_(loc)
         self.scale.copy_(spread)
         return self
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
-        for name in ("loc", "scale"):
-            found, own = state_dict.get(prefix + name), getattr(self, name)
-            if isinstance(found, Tensor) and not _fits(found, own.dtype):
-                setattr(self, name, own.to(found.dtype))
+        loc, scale = state_dict.get(prefix + "loc"), state_dict.get(prefix + "scale")
+        if isinstance(loc, Tensor) and isinstance(scale, Tensor) and not _holds(self.loc.dtype, loc, scale):
+            self.loc, self.scale = self.loc.double(), self.scale.double()
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,7 +124,9 @@ class Standardize(Transform):
         return -torch.where(torch.isnan(y), 0.0, log_scale).flatten(1).sum(1)
 
 
-def _fits(values: Tensor, dtype: torch.dtype) -> bool:
-    """Whether numbers of float64 stay finite, and those that are not zero other than zero, in another dtype."""
-    limits, size = torch.finfo(dtype), values.detach().double().abs()
-    return bool(((size <= limits.max) & ((size == 0) | (size >= limits.tiny))).all())
+def _holds(dtype: torch.dtype, loc: Tensor, scale: Tensor) -> bool:
+    """Whether a dtype holds location and scale: finite, not lost to 0, and the one to a tenth of the other."""
+    limits, loc, scale = torch.finfo(dtype), loc.detach().double(), scale.detach().double()
+    sizes = torch.stack([loc.abs(), scale.abs()])
+    in_range = (sizes <= limits.max) & ((sizes == 0) | (sizes >= limits.tiny))
+    return bool((in_range & ((loc - loc.to(dtype).double()).abs() <= 0.1 * scale)).all())
