@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaekit.distributions import centre
+from vaekit import engine
+from vaekit.distributions import centre, check_support
 from vaekit.distributions.base import hooks
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError, ShapeError
-from vaekit.models.rows import Rows, as_tensor, given
+from vaekit.models import protocol
+from vaekit.models.rows import Rows, as_tensor, given, read, slices
 from vaekit.traits import Data
 from vaekit.transforms import Transform
+from vaekit.transforms.base import as_floating
 
 
 def require(model: object, methods: Iterable[str], what: str = "this") -> None:
@@ -103,6 +106,42 @@ def refuse_context(context: Tensor | None, what: str) -> None:
     """Raise a `ConfigError` where rows have contexts, for what asks the model alone."""
     if context is not None:
         raise ConfigError(f"{what} knows nothing of contexts; ask it of model.given(context), for rows of one context")
+
+
+def check_rows(view: Any, where: str) -> None:
+    """Shape, finiteness, and the support of the likelihood behind the transform, of all rows; and the model at two.
+
+    Args:
+        view: a view, as it is made.
+        where: what to call the rows in messages.
+    """
+    check_shape(view.rows, view.event_shape, where)
+    allow_holes = view.has_likelihood and hooks(view.at_prior).missing == "observed-only"
+    fits = Fit(view.dtype, where, has_transform=view.transform is not None)
+    noise = engine.Stream(0)  # for one block of rows at a time: other threads get their turn in between
+    with engine.evaluating(view.model):
+        places = slices(len(view), 4096)
+        for place, rows in zip(places, read(view.rows, places), strict=True):
+            x = rows.to(view.device)
+            check_finite(x, where, allow_holes)
+            if view.has_likelihood:
+                with noise:
+                    _check_support(view, x, place, where, fits)
+        fits.check_spread()
+        if "posterior" in view.requires:
+            protocol.check_posterior(view.model, view.batch(slice(0, 2), by_row=True), view.has_likelihood)
+
+
+def _check_support(view: Any, x: Tensor, place: slice, where: str, fits: "Fit") -> None:
+    if view.transform is not None:
+        view.transform.check(as_floating(x))
+    wide = view.space.seen(x, torch.float64 if x.element_size() == 8 else view.dtype)
+    y = wide.to(view.dtype)
+    fits.add(wide, y, place)
+    check_support(view.at_prior, y, where=where)
+    if "posterior" in view.requires:
+        context = None if view.context is None else view.context[place].to(y.device)
+        check_holes(view.model, y, context, where)
 
 
 def check_shape(rows: Rows, event: tuple[int, ...], where: str) -> None:

@@ -131,6 +131,11 @@ def as_transform(transform: Any) -> Transform | None:
     return transform if transform is None or isinstance(transform, Transform) else _Foreign(transform)
 
 
+def is_foreign(transform: Transform) -> bool:
+    """Whether `as_transform` made it of a transform of someone else's."""
+    return isinstance(transform, _Foreign)
+
+
 class Compose(Transform):
     """Transforms one after the other; the first one sees the data.
 
