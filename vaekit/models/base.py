@@ -84,9 +84,9 @@ class GenerativeModel(nn.Module, ABC):
             ConfigError: always, with what to call instead.
         """
         raise ConfigError(
-            f"{type(self).__name__} is not called. Reconstruct by model.reconstruct(x), encode by model.encode(x), draw "
-            "by model.sample(n); q(z|x) is model.posterior(x), p(x|z) model.likelihood(z); a loss to minimise is "
-            "vaekit.objectives.ELBO()(model, x), and log p(x) vaekit.evaluation.log_marginal(model, x, num_samples=100)."
+            f"{type(self).__name__} is not called: call model.reconstruct(x), model.encode(x), model.sample(n). q(z|x) "
+            "is model.posterior(x), p(x|z) is model.likelihood(z); vaekit.objectives.ELBO()(model, x).value is a loss, "
+            "vaekit.evaluation.log_marginal(model, x, num_samples=100) estimates log p(x)."
         )
 
     @abstractmethod

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit.printing import Printed
+
 
 def as_floating(x: Tensor) -> Tensor:
     """Floats keep their dtype; small integers (8-bit images) become torch's default float, wide ones float64."""
@@ -23,7 +25,7 @@ def num_observed(x: Tensor, y: Tensor) -> Tensor:
     return (~torch.isnan(y)).flatten(1).sum(1).to(y.dtype)
 
 
-class Transform(nn.Module, ABC):
+class Transform(Printed, ABC):
     r"""A map y = f(x) from data to model space, elementwise on the event, with its log|det df/dx|.
 
     For a density, \( \log p(x) = \log p(y) + \log|\det \partial f / \partial x| \). Transforms that are no bijection
