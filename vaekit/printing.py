@@ -12,7 +12,7 @@ class Printed(nn.Module):
     """A module that is printed as it was made: `DiagonalNormal(16)`.
 
     Arguments without a default stand without their names, others where they differ from it; tensors and functions are
-    left out, and modules are printed below where they were handed in or have parameters.
+    left out, and modules are printed below where they were handed in or are networks.
     """
 
     def extra_repr(self) -> str:
@@ -27,7 +27,7 @@ class Printed(nn.Module):
     def __repr__(self) -> str:
         arguments = inspect.signature(type(self)).parameters
         children = self.named_children()
-        if any(name in arguments or any(True for _ in child.parameters()) for name, child in children):
+        if any(name in arguments or any(True for _ in child.children()) for name, child in children):
             return super().__repr__()
         return f"{type(self).__name__}({self.extra_repr()})"
 
