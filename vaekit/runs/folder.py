@@ -4,7 +4,7 @@ import inspect
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -26,6 +26,8 @@ except ImportError:  # Windows
 
 SETTINGS, METRICS = "settings.json", "metrics.jsonl"
 _ASIDE = ".replaced"  # a folder within that of a run: the run that is overwritten, until the new one has begun
+DENSITIES = ("density", "bound on a mass")
+"""What log p is of a model that draws real numbers. Only those are rounded: means of bits are probabilities."""
 _OWN_FILES = (artifact.CONFIG, artifact.WEIGHTS, CHECKPOINT, SETTINGS, METRICS)
 
 
@@ -60,6 +62,8 @@ class DataAbout(BaseModel):
         crc32: checksum of the rows.
         value_range: least and greatest value that can occur.
         dtype: of the rows.
+        whole: whether the numbers of the rows are whole, holes aside: of all elements, or of each in the order of
+            memory; None in runs of older versions.
         label: column with labels.
         key: column with the identifiers of the rows.
         size: side to which the images of a folder were resized.
@@ -80,12 +84,19 @@ class DataAbout(BaseModel):
     crc32: int | None = None
     value_range: tuple[float, float] | None = None
     dtype: str | None = None
+    whole: bool | tuple[bool, ...] | None = None
     label: str | None = None
     key: str | None = None
     size: int | None = None
     valid: str | None = None
     valid_crc32: int | None = None
     held_out: HeldOut | None = None
+
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """Values of shape (N, *X) with whole numbers where the data had no others."""
+        whole = self.whole if self.whole is not None else np.dtype(self.dtype or float).kind in "ui"
+        where = whole if isinstance(whole, bool) else np.reshape(whole, values.shape[1:])
+        return np.where(where, np.round(values) + 0.0, values)  # + 0.0: no -0
 
     @classmethod
     def of(cls, metadata: dict[str, Any], folder: Path) -> "DataAbout":
@@ -116,6 +127,19 @@ def digest(dataset: Dataset) -> int:
     return checksum
 
 
+def whole_elements(dataset: Dataset) -> bool | tuple[bool, ...]:
+    """Which elements of the rows hold whole numbers alone, holes aside; one word where they are all alike."""
+    if dataset.dtype.kind in "ui":
+        return True
+    whole = np.ones(dataset.event_shape, dtype=bool)
+    with closing(dataset.blocks()) as blocks:  # type: ignore[type-var]
+        for x in blocks:
+            whole &= (np.isnan(x) | (x == np.round(x))).all(0)
+            if not whole.any():
+                return False
+    return True if whole.all() else tuple(whole.reshape(-1).tolist())
+
+
 def describe_data(dataset: Dataset, source: str, **options: Any) -> DataAbout:
     """What to remember of the data."""
     return DataAbout(
@@ -128,6 +152,7 @@ def describe_data(dataset: Dataset, source: str, **options: Any) -> DataAbout:
         crc32=digest(dataset),
         value_range=dataset.value_range,
         dtype=str(dataset.dtype),
+        whole=whole_elements(dataset),
         **options,
     )
 

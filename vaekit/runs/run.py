@@ -19,7 +19,7 @@ from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
 from vaekit.runs.division import HELD_OUT, ROWS, Parts, Split, fitted_split, is_fitted_to, num_alike, own_set, split_of
-from vaekit.runs.folder import DataAbout
+from vaekit.runs.folder import DENSITIES, DataAbout
 from vaekit.runs.reading import describe, leniently, records
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.runs.training_rows import stored_rows
@@ -322,18 +322,25 @@ class Run:
         return Table(codes, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
     def reconstruct(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
-        """E[x'|z] at z = E[z|x] of each row, or draws throughout, in the units of the data, under their columns."""
+        """E[x'|z] at z = E[z|x] of each row, or draws throughout, in the units of the data, under their columns.
+
+        Float64; whole where the data were and p(x|z) is a density. A mass draws whole numbers by itself.
+        """
         rows = self._asked(rows)
         columns = self._columns(rows.event_shape)
         check_key(rows.key, columns)
         view = View.of(self.model, rows).under(transform_seed)
-        x = self.model.reconstruct(view, mean=mean, generator=_generator(seed)).cpu().numpy()
+        x = self._in_units(view.wide().reconstruct(mean, _generator(seed)))
         return Table(x, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
     def sample(self, n: int, *, mean: bool = False, seed: int = 0) -> Table:
-        """Draws from p(x), or means of p(x|z), in the units of the data, under their columns and without keys."""
-        x = self.model.sample(n, mean=mean, generator=_generator(seed)).cpu().numpy()
+        """Draws from p(x), or means of p(x|z), in the units of the data, as in `reconstruct`, and without keys."""
+        x = self._in_units(View.of(self.model).wide().sample(n, mean, _generator(seed)))
         return Table(x, self._columns(x.shape[1:]))
+
+    def _in_units(self, x: torch.Tensor) -> np.ndarray:
+        is_density = View.of(self.model).quantity in DENSITIES
+        return self.data.rounded(x.cpu().numpy()) if is_density else x.cpu().numpy()
 
     def _columns(self, event_shape: tuple[int, ...]) -> tuple[str, ...]:
         return self.data.columns or element_names(event_shape, "x")

@@ -15,6 +15,7 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.errors import ColumnError, DataError
+from vaekit.frames import cells, text_columns
 
 
 def from_frame(
@@ -86,7 +87,7 @@ def annotations(
 def numbers(columns: list[Any], name: str) -> np.ndarray:
     """Columns of a narwhals frame side by side, shape (N, D), int64 or float64; a `DataError` if one holds none."""
     _refuse_text(columns, name)
-    return np.column_stack([_numbers(column, name) for column in columns])
+    return np.column_stack([cells(column, name) for column in columns])
 
 
 def csv_dataset(path: Path, label: str | None = None, key: str | None = None) -> Dataset:
@@ -149,13 +150,7 @@ def _position_of(columns: list[str], column: str, name: str, option: str) -> int
 
 
 def _refuse_text(columns: list[Any], name: str) -> None:
-    import narwhals as nw
-
-    refused = [
-        column
-        for column in columns
-        if not (column.dtype.is_numeric() or column.dtype == nw.Boolean or column.is_null().all())
-    ]
+    refused = text_columns(columns)
     if refused:
         first = refused[0]
         others = ", ".join(repr(column.name) for column in refused[1:6]) + (", ..." if len(refused) > 6 else "")
@@ -167,29 +162,13 @@ def _refuse_text(columns: list[Any], name: str) -> None:
         )
 
 
-def _numbers(column: Any, name: str) -> np.ndarray:
-    """The values of one column as int64 or, where some are missing or not whole, float64."""
-    import narwhals as nw
-
-    has_missing = bool(column.is_null().any())
-    if has_missing and column.is_null().all():
-        return np.full(len(column), np.nan)
-    whole = not has_missing and (column.dtype.is_integer() or column.dtype == nw.Boolean)
-    try:
-        values = column.cast(nw.Int64 if whole else nw.Float64).to_numpy()
-        return np.array(values, np.int64 if whole else np.float64)
-    except (ValueError, OverflowError, nw.exceptions.NarwhalsError) as error:
-        kind = "int64" if whole else "float64"
-        raise DataError(f"Column {column.name!r} of {name!r} cannot be held as {kind}: {error}. Rescale it.") from error
-
-
 def _label_values(column: Any, name: str) -> np.ndarray:
     """The values of the column with the labels, as `Dataset` takes them."""
     import narwhals as nw
 
     _refuse_holes(column, name, "label")
     if column.dtype.is_integer() or column.dtype == nw.Boolean:
-        return _numbers(column, name)
+        return cells(column, name)
     if column.dtype in (nw.Categorical, nw.Enum):
         column = column.cast(nw.String)
     values: np.ndarray = column.to_numpy()
@@ -201,7 +180,7 @@ def _key_values(column: Any, name: str) -> np.ndarray:
     import narwhals as nw
 
     _refuse_holes(column, name, "key")
-    return _numbers(column, name) if column.dtype.is_integer() else column.cast(nw.String).to_numpy().astype(np.str_)
+    return cells(column, name) if column.dtype.is_integer() else column.cast(nw.String).to_numpy().astype(np.str_)
 
 
 def _refuse_holes(column: Any, name: str, what: str) -> None:
