@@ -252,3 +252,19 @@ def test_checks_on_samples_read_a_generator_once():
 def test_sparse_columns_of_pandas_are_numbers_of_a_table():
     make, expected = VALUES["a sparse column"]
     assert np.array_equal(vk.data.from_frame(make()).x, expected.double().numpy())
+
+
+def test_a_data_set_has_holes_where_an_array_is_masked():
+    data = vk.data.Dataset(np.ma.masked_equal(WHOLE, 0))
+    assert np.array_equal(data.x, HOLED, equal_nan=True)
+    assert vk.data.Dataset(np.ma.array(WHOLE)).dtype == WHOLE.dtype
+
+
+def test_a_run_reads_them_too(tmp_path):
+    model, _ = vk.presets.vae((3,), latent_dim=2, hidden=(8,), likelihood="normal")
+    vk.save(model, tmp_path / "run")
+    run = vk.runs.open(tmp_path / "run")
+    for name in ("a DataLoader", "a generator", "scipy csr_matrix", "a pair (x, y)", "polars", "part of a graph"):
+        assert np.array_equal(run.rows(SAME[name]()).x, X.numpy()), name
+    with pytest.raises(DataError, match="got builtin_function_or_method"):
+        run.rows(print)

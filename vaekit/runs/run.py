@@ -15,6 +15,7 @@ from vaekit.data import Dataset
 from vaekit.data.sources import Part
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.results import TRAINING, Results, in_sample
+from vaekit.frames import as_frame
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
@@ -99,8 +100,8 @@ class Run:
         """Rows read and checked as the training data were; one row is enough.
 
         Args:
-            source: name or path; a data frame, a list of dictionaries, an array or a data set; None takes what the run
-                was fitted to.
+            source: name or path; a data frame, a list of dictionaries, or whatever `Trainer.fit` takes; None takes what
+                the run was fitted to.
             part: which part of a named set.
             data_dir: where named sets are looked for first.
             label: column of a table with labels, if it has another name than in the training data.
@@ -133,14 +134,12 @@ class Run:
             return data.load(source, part=part, data_dir=data_dir, size=self.data.size, label=label, key=key)
         if isinstance(source, Dataset):
             return source
-        if isinstance(source, torch.Tensor):
-            values = as_tensor(source).detach().cpu()
-            source = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
-        if isinstance(source, np.ndarray):
-            return Dataset(source)
         if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
             return data.from_records(source, label, key=key)
-        return data.from_frame(source, label, key=key)
+        if as_frame(source) is not None:
+            return data.from_frame(source, label, key=key)
+        values = as_tensor(source).cpu()
+        return Dataset((values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy())
 
     def _check(self, dataset: Dataset) -> None:
         if self.data.value_range and not _is_whole(dataset):
