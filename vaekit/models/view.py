@@ -232,7 +232,7 @@ class View:
             places = slices(len(self), 4096)
             for place, rows in zip(places, read(self.rows, places), strict=True):
                 x = rows.to(self.device)
-                checks.check_finite(x, where, allow_holes)
+                checks.check_finite(x, where, allow_holes, place.start)
                 if self.has_likelihood:
                     with noise:
                         self._check_support(x, place, where)
