@@ -55,6 +55,11 @@ FILES = {
     "utf-16 without a mark": (text().encode("utf-16-le"), "utf-16-le", {"encoding": "utf-16-le"}),
     "trailing commas": (text(end=",", header_end=",").encode(), "at the end of each line", {}),
     "trailing commas below the header": (text(end=",").encode(), "at the end of each line", {}),
+    "quoted decimal commas": (
+        ("a,b,c\n" + "".join(",".join(f'"{v}"'.replace(".", ",") for v in row) + "\n" for row in X)).encode(),
+        "decimal ','",
+        {"decimal": ","},
+    ),
     "all of it": (
         text(";", ",", end=";").encode("utf-16"),
         "utf-16",
@@ -92,6 +97,25 @@ def test_letters_beyond_ascii(tmp_path, encoding, name):
 def test_a_column_of_decimal_commas_is_one_column(tmp_path):
     (tmp_path / "t.csv").write_text("a\n1,5\n2,25\n")
     assert quietly(tmp_path / "t.csv")[0].x.tolist() == [[1.5], [2.25]]
+
+
+@pytest.mark.parametrize(
+    ("content", "how", "message"),
+    [
+        ("a,b\n1,2\n", {"delimiter": ";"}, r"not separated by ';': its first line is 'a,b'"),
+        ("a,b\n1,2\n", {"encoding": "utf-16"}, "is not utf-16: .* BOM"),
+        ("größe,b\n1,2\n", {"encoding": "ascii"}, "not a readable CSV file: 'ascii' codec"),
+        ("a,b\n1,2\n3,4,5\n", {}, "Row #3: Expected 2 columns, got 3: 3,4,5"),
+        ("a,b\n" + "1,2,\n" * 2000 + "3,4,5\n", {}, r"row 2000 \(line 2002\) goes on behind the last delimiter"),
+        ("a;b\n1.234,5;2\n3,5;4\n", {"delimiter": ";", "decimal": ","}, r"If '1\.234,5' in row 0 \(line 2\)"),
+        ("a,b\n1,2\n", {"drop": ("a", "b")}, "no columns of numbers"),
+        ("a,b\n1,2\n", {"header": False}, "Column 'f0' .* holds String"),
+    ],
+)
+def test_what_does_not_fit_a_file(tmp_path, content, how, message):
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "t.csv", reading=Reading(**how))
 
 
 def header_of(numbers, rows):
@@ -184,7 +208,6 @@ def test_columns_marks_and_labels(tmp_path, suffix):
     [
         ({"delimiter": ";;"}, "delimiter must be one character"),
         ({"decimal": ";"}, "decimal must be"),
-        ({"decimal": ",", "delimiter": ","}, "delimiter and decimal are both ','"),
         ({"encoding": "utf-99"}, "no encoding 'utf-99'"),
         ({"alpha": "red"}, "alpha must be white, black, keep or drop"),
         ({"columns": "a"}, "columns takes several words"),

@@ -65,8 +65,6 @@ class Reading:
             raise DataError(f"delimiter must be one character, such as ';' or a tab; got {self.delimiter!r}.")
         if self.decimal not in (None, ".", ","):
             raise DataError(f"decimal must be '.' or ','; got {self.decimal!r}.")
-        if self.decimal == self.delimiter and self.decimal is not None:
-            raise DataError(f"delimiter and decimal are both {self.decimal!r}. Name another delimiter, such as ';'.")
         if self.alpha not in (None, *ALPHAS):
             raise DataError(f"alpha must be {', '.join(ALPHAS[:-1])} or {ALPHAS[-1]}; got {self.alpha!r}.")
         if self.encoding is not None:

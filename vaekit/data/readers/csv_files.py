@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.readers.dialect import Dialect, look, single_byte_encoding, stands_apart
+from vaekit.data.readers.dialect import DELIMITERS, Dialect, look, single_byte_encoding, stands_apart
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.data.readers.tables import table_of
 from vaekit.data.reading import Reading, notice
@@ -49,7 +49,11 @@ def csv_dataset(path: Path, label: str | None = None, key: str | None = None, ho
     how = how or Reading()
     usual = "\t" if ".tsv" in path.name.lower()[-7:] else ","
     sample, is_whole = _sample(path)
-    first_look = look(sample, is_whole, how, usual)
+    try:
+        first_look = look(sample, is_whole, how, usual)
+    except UnicodeError as error:
+        raise DataError(f"{path} is not {how.encoding}: {error}. Name another --encoding.") from error
+    _refuse_other_delimiter(path, first_look)
     frame, dialect = _frame(path, sample, first_look, how)
     found = how.found(
         encoding=dialect.encoding, delimiter=dialect.delimiter, decimal=dialect.decimal, header=dialect.header
@@ -57,6 +61,16 @@ def csv_dataset(path: Path, label: str | None = None, key: str | None = None, ho
     _say(path, found, how, usual, dialect, took_numbers=first_look.header is None and bool(dialect.header))
     about: dict[str, Any] = {"name": path.name.split(".")[0], "source": str(path), "reading": found}
     return table_of(frame, label, key, **about, place=lambda row: f"row {row}{line_of(path, found, row)}")
+
+
+def _refuse_other_delimiter(path: Path, dialect: Dialect) -> None:
+    """Refuse a header that is one word with other delimiters in it: its rows would be numbers of their own kind."""
+    others = "".join(mark for mark in DELIMITERS if mark != dialect.delimiter)
+    if dialect.header and len(dialect.first) == 1 and any(mark in dialect.first[0] for mark in others):
+        raise DataError(
+            f"{path} is not separated by {dialect.delimiter!r}: its first line is {dialect.first[0]!r}. Name its "
+            "--delimiter."
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from vaekit.data.reading import Reading
 
-_DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|")
 _MAX_LINES, _MAX_CHARS, _MIN_LINES = 1000, 2**18, 3
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _WITH_COMMA, _WITH_POINT = (re.compile(rf"\s*[+-]?\d*{mark}\d+([eE][+-]?\d+)?\s*") for mark in (",", r"\."))
@@ -57,7 +57,7 @@ def look(sample: bytes, is_whole: bool, reading: Reading, usual: str) -> Dialect
     has_trailing = len(first) > 1 and bool(rest) and len(rest) == len(records) - 1 and all(rest)
     if has_trailing and first[-1] == "":
         first = first[:-1]
-    decimal = reading.given.get("decimal") or _decimal(records[1:] or records, delimiter, reading)
+    decimal = reading.given.get("decimal") or _decimal(records[1:] or records, reading)
     header = reading.header if "header" in reading.given else _header(first, decimal, reading)
     longest = max(map(len, lines), default=0)
     return Dialect(encoding, delimiter, decimal, header, tuple(first), has_trailing, longest)
@@ -117,7 +117,7 @@ def _delimiter(lines: list[str], reading: Reading, usual: str) -> str:
     if not lines:
         return usual
     first = reading.hints.get("delimiter", usual)
-    offered = dict.fromkeys((str(first), usual, *_DELIMITERS))
+    offered = dict.fromkeys((str(first), usual, *DELIMITERS))
     return max(offered, key=lambda d: _suits(lines, d, usual))
 
 
@@ -145,9 +145,7 @@ def number(cell: str, decimal: str = ".") -> float | None:
         return None
 
 
-def _decimal(records: list[list[str]], delimiter: str, reading: Reading) -> str:
-    if delimiter == ",":
-        return "."
+def _decimal(records: list[list[str]], reading: Reading) -> str:
     cells = [cell for record in records for cell in record]
     has_comma = any(_WITH_COMMA.fullmatch(cell) for cell in cells)
     has_point = any(_WITH_POINT.fullmatch(cell) for cell in cells)

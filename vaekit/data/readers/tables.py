@@ -14,6 +14,7 @@ from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
 
 Place = Callable[[int], str]  # where a row stands, for messages
+_LIKE_A_NUMBER = re.compile(r"[+-]?[\d., ']*\d")
 _UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
 
 
@@ -208,7 +209,7 @@ def _odd_cell(column: Any, place: Place) -> str:
         return ""
     cells = column.to_list()
     odd = [i for i, cell in enumerate(cells) if cell is not None and not _is_float(cell)]
-    if not odd or 2 * len(odd) > len(cells):
+    if not odd or (2 * len(odd) > len(cells) and not _LIKE_A_NUMBER.fullmatch(cells[odd[0]])):
         return ""
     mark = cells[odd[0]]
     more = f" (and {len(odd) - 1} more that are no numbers)" if len(odd) > 1 else ""
