@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaekit.data import load
+from vaekit import cli, runs
+from vaekit.data import Reading, load
 from vaekit.data.readers import safe_reading
-from vaekit.errors import DataError
+from vaekit.errors import DataError, ReadingWarning
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
@@ -159,3 +160,48 @@ def test_a_decompression_bomb_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("the archive was read"))
     with pytest.raises(DataError, match=r"decompression bomb: .* bytes on disk would become at least 67,"):
         load(tmp_path / "x.npz")
+
+
+# --- Channels last ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("shape", [(16, 16, 3), (16, 16, 1), (16, 16, 4), (5, 7, 3), (28, 20, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_with_channels_last_come_out_with_channels_first(tmp_path, suffix, shape, dtype):
+    x = RNG.integers(0, 256, (6, *shape)).astype(dtype)
+    path = tmp_path / f"x{suffix}"
+    np.save(path, x) if suffix == ".npy" else np.savez(path, x=x)
+    height, width, channels = shape
+    with pytest.warns(ReadingWarning, match=rf"{height} x {width} pixels with {channels} .* last \(--channels-first"):
+        data = load(path)
+    np.testing.assert_array_equal(data.x, x.transpose(0, 3, 1, 2))
+    assert (data.reading.hints, data.x.dtype) == ({"channels_last": True}, dtype)
+    load(path, reading=data.reading)  # known already: no notice
+    np.testing.assert_array_equal(load(path, reading=Reading(channels_last=True)).x, data.x)
+    np.testing.assert_array_equal(load(path, reading=Reading(channels_last=False)).x, x)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 16, 16), (1, 28, 28), (4, 8, 3), (3, 3, 3), (8, 4, 4), (16, 3, 3), (8, 1, 1), (16, 16), (7,), (3, 5, 1)],
+)
+def test_other_shapes_are_left_alone(tmp_path, shape):
+    np.save(tmp_path / "x.npy", RNG.integers(0, 256, (6, *shape)).astype(np.uint8))
+    assert load(tmp_path / "x.npy").event_shape == shape
+    if len(shape) != 3:
+        with pytest.raises(DataError, match="images with channels last have"):
+            load(tmp_path / "x.npy", reading=Reading(channels_last=True))
+
+
+def test_a_run_takes_images_as_its_file_had_them_or_as_it_made_them(tmp_path):
+    x = RNG.integers(0, 256, (30, 8, 8, 3)).astype(np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    fast = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
+    arguments = ["fit", tmp_path / "x.npy", "-o", tmp_path / "r", "--channels-last", *fast]
+    assert cli.run([str(argument) for argument in arguments]) == 0
+    run = runs.open(tmp_path / "r")
+    assert (run.data.event_shape, run.data.reading.channels_last) == ((3, 8, 8), True)
+    for rows in (x, x.transpose(0, 3, 1, 2), tmp_path / "x.npy", None):
+        np.testing.assert_array_equal(run.rows(rows).x, x.transpose(0, 3, 1, 2))
+    assert cli.run(["sample", str(tmp_path / "r"), "-n", "4", "-o", str(tmp_path / "s.png")]) == 0

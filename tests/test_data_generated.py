@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pyarrow import parquet
 
 from vaekit.data import Dataset, load
 from vaekit.data.readers.idx import DTYPES
-from vaekit.errors import DataError
+from vaekit.errors import DataError, ReadingWarning
 
 SUFFIXES = [".npy", ".npz", ".idx", ".idx.gz", ".csv", ".tsv", ".csv.gz", ".parquet"]
 SHAPES = arrays_of.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=4).filter(lambda shape: shape[0] > 1)
@@ -40,9 +41,11 @@ def read(folder, suffix, content):
 
 
 def read_or_refuse(folder, suffix, content):
-    """A data set of numbers, or a `DataError`."""
+    """A data set of numbers, or a `DataError`; where it is a guess, a warning says so."""
     try:
-        data = read(folder, suffix, content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReadingWarning)
+            data = read(folder, suffix, content)
     except DataError:
         return
     assert isinstance(data, Dataset)

@@ -1,14 +1,16 @@
 """Folders of images: round trips against Pillow, and every kind of damage."""
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vaekit.data import load
-from vaekit.errors import DataError
+from vaekit.data import Reading, load
+from vaekit.errors import DataError, ReadingWarning
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
@@ -37,7 +39,7 @@ def test_one_image_in_colour_makes_three_channels(tmp_path):
     alpha = np.concatenate([colour[2], np.full((4, 6, 1), 7, np.uint8)], axis=-1)
     save(tmp_path / "c.png", alpha)
     Image.fromarray(colour[3]).quantize(256).save(tmp_path / "d.png")  # 24 pixels: the palette holds each colour
-    data = load(tmp_path)
+    data = load(tmp_path, reading=Reading(alpha="drop"))
     assert data.x.shape == (4, 3, 4, 6)
     np.testing.assert_array_equal(data.x[0], BYTES[0])
     np.testing.assert_array_equal(data.x[1], np.repeat(BYTES[1, :1], 3, axis=0))
@@ -48,7 +50,7 @@ def test_one_image_in_colour_makes_three_channels(tmp_path):
 def test_black_and_white_and_grey_with_alpha_are_grey(tmp_path):
     Image.fromarray(BYTES[0, 0] > 127).save(tmp_path / "a.png")
     save(tmp_path / "b.png", np.stack([BYTES[1, 0], BYTES[2, 0]], axis=-1))
-    data = load(tmp_path)
+    data = load(tmp_path, reading=Reading(alpha="drop"))
     np.testing.assert_array_equal(data.x[0, 0], (BYTES[0, 0] > 127) * 255)
     np.testing.assert_array_equal(data.x[1, 0], BYTES[1, 0])
 
@@ -150,3 +152,135 @@ def test_images_of_sixteen_bits_are_refused(tmp_path):
         save(tmp_path / name, np.full((4, 4), 40000, np.uint16))
     with pytest.raises(DataError, match=r"more than 8 bits per channel \(mode I;16\).*\.npy"):
         load(tmp_path)
+
+
+# --- Transparency ----------------------------------------------------------------------------------------------------
+
+DISC = np.add.outer((np.arange(8) - 3.5) ** 2, (np.arange(8) - 3.5) ** 2) < 8
+ALPHA = np.where(DISC, 255, 0).astype(np.uint8)
+HALF = np.where(DISC, 255, 51).astype(np.uint8)  # a fifth
+COLOURS = RNG.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+
+
+def transparent_image(mode: str) -> tuple[Image.Image, np.ndarray]:
+    """An image whose pixels outside the disc are transparent, and its colours, (H, W) or (H, W, 3)."""
+    if mode == "P":
+        image = Image.fromarray(np.where(DISC, 1, 0).astype(np.uint8), "P")
+        image.putpalette([9, 8, 7, 200, 40, 30])
+        return image, np.where(DISC[..., None], np.uint8([200, 40, 30]), np.uint8([9, 8, 7]))
+    if mode == "RGB":
+        colours = np.where(DISC[..., None], np.uint8([200, 40, 30]), np.uint8([1, 2, 3]))
+        return Image.fromarray(colours), colours
+    if mode == "L":
+        grey = np.where(DISC, 200, 7).astype(np.uint8)
+        return Image.fromarray(grey), grey
+    colours = COLOURS if mode == "RGBA" else COLOURS[..., 0]
+    return Image.fromarray(np.dstack([colours, ALPHA])), colours
+
+
+TRANSPARENT = {"RGBA": None, "LA": None, "P": 0, "RGB": (1, 2, 3), "L": 7}  # to what transparency each has
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("mode", TRANSPARENT)
+def test_what_hides_under_transparency_is_no_picture(tmp_path, mode, in_memory):
+    image, colours = transparent_image(mode)
+    for i in range(3):
+        hidden = {} if TRANSPARENT[mode] is None else {"transparency": TRANSPARENT[mode]}
+        image.save(tmp_path / f"{i}.png", **hidden)
+    colours = colours[..., None] if colours.ndim == 2 else colours
+    with pytest.warns(ReadingWarning, match=r"3 image\(s\) in .* \(the first: 0.png\).* over white \(--alpha"):
+        data = load(tmp_path, in_memory=in_memory)
+    inside = DISC[..., None]
+    expected = {"white": np.where(inside, colours, 255), "black": np.where(inside, colours, 0), "drop": colours}
+    expected["keep"] = np.concatenate([colours, ALPHA[..., None]], axis=-1)
+    np.testing.assert_array_equal(data.x[0], expected["white"].transpose(2, 0, 1))
+    assert data.reading.hints == {"alpha": "white"}
+    load(tmp_path, in_memory=in_memory, reading=data.reading)  # known already: no notice
+    for alpha, pixels in expected.items():
+        data = load(tmp_path, in_memory=in_memory, reading=Reading(alpha=alpha))
+        assert data.event_shape == (pixels.shape[-1], 8, 8)
+        np.testing.assert_array_equal(data.x[1], pixels.transpose(2, 0, 1))
+
+
+def test_half_transparent_pixels_are_mixed(tmp_path):
+    save(tmp_path / "a.png", np.dstack([COLOURS, HALF]))
+    for alpha, ground in (("white", 255), ("black", 0)):
+        share = HALF[..., None] / 255
+        expected = share * COLOURS + (1 - share) * ground
+        x = load(tmp_path, reading=Reading(alpha=alpha)).x[0]
+        assert np.abs(x - expected.transpose(2, 0, 1)).max() <= 1
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_an_alpha_that_is_kept_beside_images_without_one(tmp_path, in_memory):
+    save(tmp_path / "a.png", COLOURS[..., 0])
+    save(tmp_path / "b.png", np.dstack([COLOURS[..., 0], ALPHA]))
+    data = load(tmp_path, in_memory=in_memory, reading=Reading(alpha="keep"))
+    np.testing.assert_array_equal(data.x[0], [COLOURS[..., 0], np.full((8, 8), 255)])
+    np.testing.assert_array_equal(data.x[1], [COLOURS[..., 0], ALPHA])
+    save(tmp_path / "c.png", COLOURS)
+    data = load(tmp_path, in_memory=in_memory, reading=Reading(alpha="keep"))
+    np.testing.assert_array_equal(data.x[1], [*[COLOURS[..., 0]] * 3, ALPHA])
+    np.testing.assert_array_equal(data.x[2], [*COLOURS.transpose(2, 0, 1), np.full((8, 8), 255)])
+
+
+def test_an_opaque_alpha_needs_no_notice(tmp_path):
+    save(tmp_path / "a.png", np.dstack([COLOURS, np.full((8, 8), 255, np.uint8)]))
+    data = load(tmp_path)
+    np.testing.assert_array_equal(data.x[0], COLOURS.transpose(2, 0, 1))
+    assert data.reading == Reading()
+
+
+# --- More than eight bits --------------------------------------------------------------------------------------------
+
+
+def png_of_sixteen_bits(path: Path, pixels: np.ndarray) -> None:
+    """A PNG of (H, W, C) numbers of 16 bits: Pillow cannot write those of several channels."""
+    height, width, channels = pixels.shape
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def tiff_of_sixteen_bits(path: Path, pixels: np.ndarray) -> None:
+    """An uncompressed TIFF of (H, W, 3) numbers of 16 bits."""
+    height, width, channels = pixels.shape
+    content = pixels.astype("<u2").tobytes()
+    bits = 8 + len(content)
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, channels, bits), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 1, 8), (277, 3, 1, channels), (278, 4, 1, height), (279, 4, 1, len(content))]
+    folder = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + struct.pack("<I", 0)
+    start = struct.pack("<I", bits + 2 * channels)
+    path.write_bytes(b"II*\0" + start + content + struct.pack(f"<{channels}H", *[16] * channels) + folder)
+
+
+def ppm_of_sixteen_bits(path: Path, pixels: np.ndarray) -> None:
+    """A PPM of (H, W, 3) numbers of up to 1000."""
+    height, width, _ = pixels.shape
+    path.write_bytes(f"P6 {width} {height} 1000\n".encode() + pixels.astype(">u2").tobytes())
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(
+    ("name", "channels", "write"),
+    [
+        ("grey.png", 1, png_of_sixteen_bits),
+        ("grey-alpha.png", 2, png_of_sixteen_bits),
+        ("colour.png", 3, png_of_sixteen_bits),
+        ("colour-alpha.png", 4, png_of_sixteen_bits),
+        ("colour.tif", 3, tiff_of_sixteen_bits),
+        ("colour.ppm", 3, ppm_of_sixteen_bits),
+    ],
+)
+def test_colours_of_sixteen_bits_are_not_cut_to_eight(tmp_path, name, channels, write, in_memory):
+    for i in range(2):
+        write(tmp_path / f"{i}{name}", RNG.integers(0, 1000, (8, 8, channels)).astype(np.uint16))
+    with pytest.raises(DataError, match=rf"0{name} has more than 8 bits per channel .* store all images in one \.npy"):
+        load(tmp_path, in_memory=in_memory)

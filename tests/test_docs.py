@@ -16,6 +16,7 @@ import torch
 
 import vaekit
 from vaekit import catalog, cli
+from vaekit.cli.reading import READS
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,6 +53,14 @@ def test_evaluation_page_runs():
     assert names["draws"].r_hat.max() < 1.2
     assert names["comparison"].differences[0].better == "four"
     assert names["sandwich"].gap.value < 1
+
+
+def test_data_page_runs():
+    for block in blocks("docs/data.md", "python"):
+        exec(block, {})
+    options = set(re.findall(r"`(--[a-z-]+)", (ROOT / "docs/data.md").read_text()))
+    names = {f"--{name.replace('_', '-')}" for name in READS} - {"--data-dir"}
+    assert options >= names
 
 
 def test_choose_page_runs():

@@ -165,8 +165,16 @@ def columns_of(x: np.ndarray, *, per_element: bool) -> np.ndarray:
     number = np.maximum(1, (~np.isnan(rows)).sum(1))
     low, high = np.fmin.reduce(rows, 1), np.fmax.reduce(rows, 1)  # NaN for a row of holes alone
     mean = np.where(np.isnan(low), np.nan, np.nansum(rows, 1) / number)
-    spread = np.sqrt(np.nansum(np.square(rows - mean[:, None]), 1) / number)
+    spread = _norm(rows - mean[:, None], 1) / np.sqrt(number)
     return np.stack([low, high, mean, spread], 1)
+
+
+def _norm(x: np.ndarray, axis: int) -> np.ndarray:
+    """The root of the sum of squares, holes aside, also of numbers whose squares overflow or vanish."""
+    largest = np.fmax.reduce(np.abs(x), axis, keepdims=True)
+    scaled = x / np.where(largest > 0, largest, 1.0)
+    result: np.ndarray = np.squeeze(largest, axis) * np.sqrt(np.nansum(np.square(scaled), axis))
+    return result
 
 
 def _column(name: str, values: np.ndarray, low: float, high: float, copy_of: str | None) -> Column:
@@ -192,7 +200,7 @@ def _copies(sample: np.ndarray) -> dict[int, int]:
     if len(sample) < _ENOUGH:
         return {}
     centred = sample - sample.mean(0)
-    size = np.sqrt(np.square(centred).sum(0))
+    size = _norm(centred, 0)
     with np.errstate(all="ignore"):
         usable = np.isfinite(size) & (size > 1e-9 * np.sqrt(len(sample)) * np.abs(sample).max(0))
         unit = np.where(usable, centred / size, 0.0)

@@ -33,6 +33,10 @@ class ColumnError(DataError):
         self.option = option
 
 
+class NonFiniteError(DataError):
+    """Rows hold values that are NaN or infinite and not allowed to be."""
+
+
 class ArtifactError(VaekitError):
     """A saved run is missing, truncated, altered, too new, or cannot be written."""
 
@@ -51,6 +55,10 @@ class BusyError(VaekitError, RuntimeError):
 
 class ArtifactWarning(UserWarning):
     """A saved run is of an older format, in which something means another thing than today."""
+
+
+class ReadingWarning(UserWarning):
+    """A file was read by a guess that may be wrong, or a part of it was left out; an option says how to read it."""
 
 
 class UnreliableEstimateWarning(UserWarning):

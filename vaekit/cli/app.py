@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from vaekit.cli.memory import keep_freed_memory
 from vaekit.cli.output import check_output, open_closed_streams
-from vaekit.errors import ConfigError, VaekitError
+from vaekit.cli.reading import READS, as_read
+from vaekit.errors import ConfigError, ReadingWarning, VaekitError
 
 if TYPE_CHECKING:
     import torch
@@ -84,17 +85,13 @@ TransformDraws = Annotated[
     ),
 ]
 NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder with named data sets, looked at before $VAEKIT_DATA.")
-]
-Key = Annotated[str | None, typer.Option("--key", help="Column of a table that names the rows, and is no data.")]
-Label = Annotated[str | None, typer.Option("--label", help="Column of a table that holds labels, not data.")]
 _DATA = typer.Argument(
     metavar="[DATA]",
     help="NAME, NAME:train, NAME:test, a path, or - for CSV on stdin; default: what RUN was fitted to.",
     show_default=False,
 )
-Data = Annotated[Source, _DATA, {"label": Label, "key": Key, "data_dir": DataDir}]
+Data = Annotated[Source, _DATA]
+Reads = Annotated[Mapping[str, Any], READS]  # the options alone, as keywords of `Run.rows`
 
 
 def open_run(folder: Path) -> "FittedRun":
@@ -133,15 +130,17 @@ def command(example: str, *, name: str | None = None, writes: Sequence[str] = ()
 
 
 def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callable[..., None]:
-    """The function as typer reads it: a `Source` is an argument, and its options stand behind all others but --json."""
+    """The function as typer reads it: how data are read is asked for behind all other options but --json."""
     parameters: list[inspect.Parameter] = []
-    sources: dict[str, dict[str, Any]] = {}
+    reads: dict[str, bool] = {}  # parameters about data, and whether they name the data too
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.annotation is Data:
-            _, argument, sources[parameter.name] = get_args(parameter.annotation)
-            parameter = _optional(parameter.name, Annotated[str | None, argument])
+        if parameter.annotation in (Data, Reads):
+            reads[parameter.name] = parameter.annotation is Data
+            if parameter.annotation is Reads:
+                continue
+            parameter = _optional(parameter.name, Annotated[str | None, _DATA])
         parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-    behind = [_optional(*option) for options in sources.values() for option in options.items()]
+    behind = [_optional(*option) for option in READS.items()] if reads else []
     place = len(parameters) - any(parameter.annotation is Json for parameter in parameters[-1:])
     parameters[place:place] = behind
 
@@ -149,10 +148,14 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callab
     def called(**given: Any) -> None:
         if writes and given.get("output") is not None:
             check_output(given["output"], tuple(writes))
+        options = as_read({name: given.pop(name) for name in READS}) if reads else {}
         with ExitStack() as files:
-            for name, options in sources.items():
-                source = _from_stdin(files) if given[name] == "-" else given[name]
-                given[name] = Source(source, {option: given.pop(option) for option in options})
+            for name, has_data in reads.items():
+                if has_data:
+                    source = _from_stdin(files) if given[name] == "-" else given[name]
+                    given[name] = Source(source, options)
+                else:
+                    given[name] = options
             function(**given)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -201,6 +204,7 @@ def run(arguments: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            warnings.simplefilter("always", ReadingWarning)  # how each file was read is said, whoever hears it
             code = int(app(arguments, standalone_mode=False, prog_name="vaekit") or 0)
             return _fail("interrupted", code) if code == _INTERRUPTED else code
     except SystemExit as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaekit.cli.app import DataDir, Json, Key, Label, command
+from vaekit.cli.app import Json, Reads, command
 from vaekit.cli.output import print_json
 from vaekit.errors import ConfigError
 
@@ -57,9 +57,8 @@ def fit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in RUN.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Source of all noise; default 0.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side to which the images of a folder are resized.")] = None,
-    label: Label = None,
-    key: Key = None,
-    data_dir: DataDir = None,
+    *,
+    reads: Reads,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     json_: Json = False,
 ) -> None:
@@ -75,10 +74,8 @@ def fit(
         valid=valid,
         overwrite=overwrite,
         resume=resume,
-        label=label,
-        key=key,
         size=size,
-        data_dir=data_dir,
+        **reads,
         progress=not quiet,
         announce=lambda line: print(line, file=sys.stderr),
     )

@@ -7,11 +7,9 @@ import typer
 
 from vaekit.cli.app import (
     Data,
-    DataDir,
     Json,
-    Key,
-    Label,
     NumSamples,
+    Reads,
     Run,
     Seed,
     TransformDraws,
@@ -92,13 +90,13 @@ def compare(
     arguments: Arguments,
     num_samples: NumSamples = 1000,
     seed: Seed = 0,
-    label: Label = None,
-    key: Key = None,
-    data_dir: DataDir = None,
+    *,
+    reads: Reads,
     json_: Json = False,
 ) -> None:
     """Print which run has the higher log p(x) on the same rows: paired differences with standard errors, in nats."""
     from vaekit import evaluation, runs
+    from vaekit.data.cells import naming_cells
 
     folders, source = _split(arguments)
     if len(folders) < 2:
@@ -108,9 +106,10 @@ def compare(
         raise ConfigError(f"a run is named twice: {', '.join(names)}")
     fitted = [open_run(folder) for folder in folders]
     models = {name: run.model for name, run in zip(names, fitted, strict=True)}
-    everything = fitted[0].rows(source, "test", data_dir=data_dir, label=label, key=key)
+    everything = fitted[0].rows(source, "test", **reads)
     dataset, part = runs.held_out_by_all(fitted, everything)
-    found = evaluation.compare(models, dataset, num_samples=num_samples, generator=generator(seed), progress=True)
+    with naming_cells(dataset):
+        found = evaluation.compare(models, dataset, num_samples=num_samples, generator=generator(seed), progress=True)
     if json_:
         about = {"data": dataset.name, "rows": f"{len(dataset)} {part}", "num_samples": num_samples}
         print_json(about | found.summary())

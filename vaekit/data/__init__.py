@@ -5,11 +5,13 @@ from vaekit.data.dataset import Dataset, StoredDataset
 from vaekit.data.kinds import warn_constant_columns
 from vaekit.data.readers.idx import read_idx
 from vaekit.data.readers.tables import from_frame, from_records
+from vaekit.data.reading import Reading
 from vaekit.data.sources import available, load
 from vaekit.data.splits import holdout, split
 
 __all__ = [
     "Dataset",
+    "Reading",
     "StoredDataset",
     "available",
     "from_frame",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from vaekit.data.kinds import KINDS
+from vaekit.data.reading import PLAIN, Reading
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Dataset:
         source: Where the rows were found, for people to read.
         keys: What each row is called, shape (N,), integers or strings; None numbers the rows from 0.
         key: What the keys are: "row", "file", or the name of the column with identifiers.
+        reading: How the file was read that the rows come from, guesses included.
 
     Raises:
         DataError: x is not a numeric array of at least one row and two dimensions, or labels, keys or columns do not
@@ -53,6 +55,7 @@ class Dataset:
     source: str = "memory"
     keys: np.ndarray | None = None
     key: str = "row"
+    reading: Reading = PLAIN
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", _checked_rows(self.x, self.name))
@@ -205,7 +208,7 @@ def _checked_rows(rows: Any, name: str) -> np.ndarray:
     if x.ndim < 2:
         raise DataError(
             f"x of {name!r} must have shape (N, ...) with at least two dimensions; got {x.shape}. "
-            "If each number is a row, use x.reshape(-1, 1)."
+            "If they are one row, use x[None]; if each number is a row, use x.reshape(-1, 1)."
         )
     if len(x) == 0:
         raise DataError(f"{name!r} must have at least one row; got x of shape {x.shape}.")

@@ -3,11 +3,13 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.named import NAMED
 from vaekit.data.readers import read, refuse_option
+from vaekit.data.readers.arrays import member_of
+from vaekit.data.reading import Reading
 from vaekit.errors import ColumnError, DataError
 
 Part = Literal["train", "test", "all"]
@@ -33,13 +35,14 @@ def load(
     key: str | None = None,
     size: tuple[int, int] | int | None = None,
     in_memory: bool | None = None,
+    reading: Reading | None = None,
 ) -> Dataset:
     """Load a data set by name or from a path.
 
     Args:
         source: `NAME`, `NAME:train`, `NAME:test` or `NAME:all` (names ignore case, hyphens and underscores), or the
             path of a file or a folder of images. A name goes before a file of the same name: write `./digits` for
-            the file.
+            the file, and `file.npz:member` for one array of an archive.
         part: The part of a named set where `source` does not say; None is "all". A path is used whole.
         data_dir: A folder to look for named sets in, before `$VAEKIT_DATA` and `/usr/share/datasets`.
         label: The column of a table (or the member of an .npz file) with the labels.
@@ -47,6 +50,8 @@ def load(
         size: Height and width to which the images of a folder are resized, or one number for both.
         in_memory: For a folder of images or a parquet file: True reads it into memory, False leaves it on disk (see
             `StoredDataset`), None leaves it there if the rows would take more than a quarter of the free memory.
+        reading: How a file is read: delimiter, encoding, columns and the like; see `Reading`. What it leaves open is
+            found out from the file, and told by a `ReadingWarning` where the file is no plain one.
 
     Returns:
         The data in their own dtype; its `source` says where they were found.
@@ -60,12 +65,13 @@ def load(
     """
     if part not in (None, *get_args(Part)):
         raise DataError(f"part must be 'train', 'test', 'all' or None; got {part!r}.")
+    options: dict[str, Any] = {"label": label, "key": key, "size": size, "in_memory": in_memory, "reading": reading}
     if isinstance(source, Path):
-        return read(source, label=label, key=key, size=size, in_memory=in_memory)
+        return read(source, **options)
     head, colon, suffix = source.partition(":")
     name = _known_name(head)
     if name is None:
-        return read(_checked_path(source), label=label, key=key, size=size, in_memory=in_memory)
+        return read(_checked_path(source), **options)
     if colon and suffix not in get_args(Part):
         raise DataError(
             f"{source!r} asks for the part {suffix!r} of {name!r}; write {name}:train, {name}:test or {name}."
@@ -74,6 +80,8 @@ def load(
         message = f"key, label and size are for files; {name!r} has labels and images of one size already. Drop them."
         raise ColumnError(message, "key" if label is None else "label") if size is None else DataError(message)
     refuse_option("in_memory", in_memory, repr(name))
+    for option, value in (reading.given if reading else {}).items():
+        refuse_option(option, value, repr(name))
     return NAMED[name](suffix or part or "all", data_dir)
 
 
@@ -103,7 +111,7 @@ def _checked_path(source: str) -> Path:
         raise DataError(f"A data set is a name or a path; got {source[:80]!r}. Data sets: {', '.join(NAMED)}.")
     path = Path(source).expanduser()
     head, _, suffix = source.rpartition(":")
-    if os.path.exists(path):  # Path.exists raises for a link to itself
+    if os.path.exists(path) or member_of(str(path)):  # Path.exists raises for a link to itself
         return path
     if head and suffix in get_args(Part) and os.path.exists(Path(head).expanduser()):
         raise DataError(f"{head} is a path, which is used whole: leave out ':{suffix}', or split the file yourself.")

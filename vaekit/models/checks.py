@@ -11,7 +11,7 @@ from vaekit import engine
 from vaekit.distributions import centre, check_support
 from vaekit.distributions.base import hooks
 from vaekit.distributions.support import elements
-from vaekit.errors import ConfigError, DataError, ShapeError
+from vaekit.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from vaekit.models import protocol
 from vaekit.models.rows import Rows, as_tensor, given, read, slices
 from vaekit.traits import Data
@@ -123,7 +123,7 @@ def check_rows(view: Any, where: str) -> None:
         places = slices(len(view), 4096)
         for place, rows in zip(places, read(view.rows, places), strict=True):
             x = rows.to(view.device)
-            check_finite(x, where, allow_holes)
+            check_finite(x, where, allow_holes, place.start)
             if view.has_likelihood:
                 with noise:
                     _check_support(view, x, place, where, fits)
@@ -158,16 +158,17 @@ def check_shape(rows: Rows, event: tuple[int, ...], where: str) -> None:
         raise DataError(f"{where} has 0 rows; hand over at least one")
 
 
-def check_finite(x: Tensor, where: str, allow_holes: bool) -> None:
-    """NaN and infinity are reported before a transform spreads them."""
+def check_finite(x: Tensor, where: str, allow_holes: bool, start: int = 0) -> None:
+    """NaN and infinity are reported before a transform spreads them; `start` is the number of the first row of x."""
     if not x.is_floating_point():
         return
     bad = ~torch.isfinite(x)
     if allow_holes:
         bad &= ~torch.isnan(x)
     if bool(bad.any()):
-        first = tuple(bad.nonzero()[0].tolist())
-        raise DataError(
+        row, *place = bad.nonzero()[0].tolist()
+        first = (start + row, *place)
+        raise NonFiniteError(
             f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. Drop or fill them."
         )
 

@@ -64,7 +64,8 @@ def _of_other(x: Any) -> Tensor:
     if hasattr(x, "__getitem__") and hasattr(x, "__len__"):
         return _joined(_stacked(map(x.__getitem__, range(len(x)))), name)
     raise DataError(
-        f"expected rows of numbers; got {name}. Hand over a tensor, an array, a data frame, a data set or a DataLoader."
+        f"expected rows of numbers; got {name}, which is not a data frame, an array, a tensor, a data set or a "
+        "DataLoader. Hand over one of these."
     )
 
 

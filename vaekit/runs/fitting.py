@@ -10,7 +10,8 @@ from typing import Any
 
 from vaekit import data, engine, recipes
 from vaekit.columns import RowsAbout
-from vaekit.errors import TrainingError
+from vaekit.data.cells import naming_cells, refuse_infinite
+from vaekit.errors import DataError, TrainingError
 from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
 from vaekit.runs.division import held_out_rule
@@ -51,6 +52,7 @@ def fit(
     label: str | None = None,
     key: str | None = None,
     size: int | None = None,
+    reading: data.Reading | None = None,
     data_dir: str | Path | None = None,
     progress: bool = True,
     announce: Callable[[str], object] | None = None,
@@ -64,10 +66,12 @@ def fit(
         valid: name or path of validation data; None holds out a fixed tenth.
         overwrite: replace a run that is there; it stays where the new one is refused before its first epoch.
         resume: go on with a run that is there; without a checkpoint from the beginning, a finished one stays as it is.
-            What the run remembers (settings, label, key, size, validation data) need not be repeated.
+            What the run remembers (settings, label, key, size, reading, validation data) need not be repeated.
         label: column of a table with labels.
         key: column of a table with the identifiers of the rows.
         size: side to which the images of a folder are resized.
+        reading: how the file is read; see `data.Reading`. What it leaves open is found out from the file; the run
+            remembers both, and reads other files so.
         data_dir: where named sets are looked for first.
         progress: whether to report on stderr.
         announce: called before training with a line that says which likelihood and transform the data got, and what
@@ -90,14 +94,23 @@ def fit(
     if stored:
         known = stored.data
         valid, label, key, size = valid or known.valid, label or known.label, key or known.key, size or known.size
+        reading = (reading or data.Reading()).over(known.reading)
     read = partial(data.load, data_dir=data_dir, label=label, key=key, size=size)
-    dataset = read(source, part="train")
+    dataset = read(source, part="train", reading=reading)
+    if announce is not None and dataset.reading.header is False and "header" in dataset.reading.guessed:
+        announce(f"{source} has no header: its columns are called f0, f1, ... (--header: its first line is one)")
+    refuse_infinite(dataset)
     if valid is None:
+        if len(dataset) < 2:
+            raise DataError(
+                f"Fitting needs at least two rows, one of them to validate on; {source} has {len(dataset)}."
+            )
         rule = held_out_rule(len(dataset))
         train, held_out = data.holdout(dataset, rule.fraction, rule.seed)
         parts: dict[str, Any] = {"held_out": rule}
     else:
-        train, held_out = dataset, read(valid, part="test")
+        train, held_out = dataset, read(valid, part="test", reading=dataset.reading)
+        refuse_infinite(held_out)
         parts = {"valid": valid, "valid_crc32": digest(held_out)}
     described = describe_data(dataset, source, label=label, key=key, size=size, **parts)
     if stored:
@@ -107,8 +120,10 @@ def fit(
     data.warn_constant_columns(dataset)
     plan = recipes.plan(wanted, train, progress=progress)
     engine.resolve_device(wanted.device)
-    seen = View.of(plan.model, train, where="train")
-    views = seen, seen.beside(held_out, "valid")
+    with naming_cells(dataset, is_whole=True):
+        seen = View.of(plan.model, train, where="train")
+    with naming_cells(dataset if valid is None else held_out, is_whole=True):
+        views = seen, seen.beside(held_out, "valid")
     if announce is not None:
         announce(_choices(plan, seen))
     rows = describe_rows(train)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vaekit import recipes
 from vaekit.data import Dataset
+from vaekit.data.reading import PLAIN, Reading
 from vaekit.errors import ArtifactError, BusyError, ConfigError
 from vaekit.recipes import Settings
 from vaekit.saving import artifact
@@ -67,6 +68,7 @@ class DataAbout(BaseModel):
         label: column with labels.
         key: column with the identifiers of the rows.
         size: side to which the images of a folder were resized.
+        reading: how the file was read, guesses included.
         valid: name or path of the validation data, or None.
         valid_crc32: checksum of those.
         held_out: how the validation rows were chosen from the rows; None where all rows were trained on, and in runs of
@@ -88,6 +90,7 @@ class DataAbout(BaseModel):
     label: str | None = None
     key: str | None = None
     size: int | None = None
+    reading: Reading = PLAIN
     valid: str | None = None
     valid_crc32: int | None = None
     held_out: HeldOut | None = None
@@ -153,6 +156,7 @@ def describe_data(dataset: Dataset, source: str, **options: Any) -> DataAbout:
         value_range=dataset.value_range,
         dtype=str(dataset.dtype),
         whole=whole_elements(dataset),
+        reading=dataset.reading,
         **options,
     )
 

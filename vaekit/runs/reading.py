@@ -82,11 +82,16 @@ def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def leniently(read: Callable[..., Dataset], named: dict[str, str | None], remembered: set[str]) -> Dataset:
-    """Read with the columns that the run remembers; new rows may come without their labels or identifiers."""
+    """Read with the columns that the run remembers; new rows may come without their labels or identifiers.
+
+    A column that is there but has rows without any is no data either.
+    """
+    empty: tuple[str, ...] = ()
     while True:
         try:
-            return read(**named)
+            return read(**named, empty=empty)
         except ColumnError as error:
             if error.option not in remembered:
                 raise
+            empty = (*empty, str(named[error.option]))
             named, remembered = {**named, error.option: None}, remembered - {error.option}

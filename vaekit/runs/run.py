@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 
 from vaekit import data, evaluation
 from vaekit.columns import RowsAbout
-from vaekit.data import Dataset
-from vaekit.data.sources import Part
+from vaekit.data import Dataset, Reading
+from vaekit.data.cells import naming_cells
+from vaekit.data.readers import options_of
+from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.results import TRAINING, Results, in_sample
 from vaekit.frames import as_frame
@@ -96,6 +99,7 @@ class Run:
         data_dir: str | Path | None = None,
         label: str | None = None,
         key: str | None = None,
+        reading: Reading | None = None,
     ) -> Dataset:
         """Rows read and checked as the training data were; one row is enough.
 
@@ -106,6 +110,7 @@ class Run:
             data_dir: where named sets are looked for first.
             label: column of a table with labels, if it has another name than in the training data.
             key: column of a table with the identifiers of the rows, likewise.
+            reading: how the file is read, where it is another way than the training data were.
 
         Raises:
             ConfigError: if no source is given and the run does not know one.
@@ -115,9 +120,19 @@ class Run:
             source = self._own_source()
         named = {"label": label or self.data.label, "key": key or self.data.key}
         remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
-        dataset = leniently(partial(self._read, source, part, data_dir), named, remembered)
+        how = self._reading(source, reading)
+        dataset = leniently(partial(self._read, source, part, data_dir, how), named, remembered)
         self._check(dataset)
         return dataset
+
+    def _reading(self, source: Any, asked: Reading | None) -> Reading:
+        """How to read other rows: as the training data were, as far as it has a meaning for them.
+
+        What was found out of the training data is tried first. Columns to drop need not be there.
+        """
+        asked_for = asked.given if asked else {}
+        how = (asked or Reading()).over(self.data.reading).only({*_options_of(source), *asked_for})
+        return replace(how, guessed=tuple({*how.guessed, *({"drop"} - set(asked_for))}))
 
     def _own_source(self) -> str:
         own = own_set(self.data)
@@ -128,18 +143,35 @@ class Run:
         return self.data.source
 
     def _read(
-        self, source: Any, part: Part, data_dir: str | Path | None, *, label: str | None, key: str | None
+        self,
+        source: Any,
+        part: Part,
+        data_dir: str | Path | None,
+        how: Reading,
+        *,
+        label: str | None,
+        key: str | None,
+        empty: tuple[str, ...] = (),
     ) -> Dataset:
+        how = replace(how, drop=(*how.drop, *empty))
         if isinstance(source, str | Path):
-            return data.load(source, part=part, data_dir=data_dir, size=self.data.size, label=label, key=key)
+            options: dict[str, Any] = {"label": label, "key": key, "reading": how}
+            return data.load(source, part=part, data_dir=data_dir, size=self.data.size, **options)
         if isinstance(source, Dataset):
             return source
         if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
-            return data.from_records(source, label, key=key)
+            return data.from_records(source, label, key=key, reading=how)
         if as_frame(source) is not None:
-            return data.from_frame(source, label, key=key)
+            return data.from_frame(source, label, key=key, reading=how)
         values = as_tensor(source).cpu()
-        return Dataset((values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy())
+        x = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+        return Dataset(self._channels_first(x))
+
+    def _channels_first(self, x: np.ndarray) -> np.ndarray:
+        """Images as the run was fitted to them, where they come with the channels last as its file did."""
+        own = self.data.event_shape or ()
+        turned = (*x.shape[3:], *x.shape[1:3])
+        return np.moveaxis(x, -1, 1) if self.data.reading.channels_last and x.shape[1:] != own == turned else x
 
     def _check(self, dataset: Dataset) -> None:
         if self.data.value_range and not _is_whole(dataset):
@@ -184,6 +216,7 @@ class Run:
         data_dir: str | Path | None = None,
         label: str | None = None,
         key: str | None = None,
+        reading: Reading | None = None,
     ) -> Parts:
         """Rows to judge the run by, those that it was trained on apart from the others.
 
@@ -196,7 +229,7 @@ class Run:
                 held out, or the validation data that the fit was given.
             part: see `rows`, as for the other options.
         """
-        named: dict[str, Any] = {"data_dir": data_dir, "label": label, "key": key}
+        named: dict[str, Any] = {"data_dir": data_dir, "label": label, "key": key, "reading": reading}
         if source is None and part == "test" and own_set(self.data) is None:
             source = self.data.valid
         rows = self.rows(source, part, **named)
@@ -230,6 +263,11 @@ class Run:
             return None
         known = fitted_split(self.data, len(fitted))
         return None if known is None else fitted.take(known.train)
+
+    def _view(self, rows: Dataset) -> View:
+        """The rows as the model meets them; what is wrong with a cell is told by its place in the file."""
+        with naming_cells(rows):
+            return View.of(self.model, rows)
 
     # --- Questions ---------------------------------------------------------------------------------------------------
 
@@ -265,9 +303,10 @@ class Run:
         how: dict[str, Any] = {"num_samples": num_samples, "full": full, "max_rows": max_rows, "progress": progress}
         how |= {"generator": _generator(seed), "transform_draws": transform_draws, "transform_seed": transform_seed}
         how["described"] = self.training_rows
-        if parts.held_out is None:
-            return in_sample(evaluation.evaluate(self.model, parts.judged, part=TRAINING, **how))
-        return evaluation.evaluate(self.model, parts.held_out, train=parts.train, part=parts.part, **how)
+        with naming_cells(parts.judged):
+            if parts.held_out is None:
+                return in_sample(evaluation.evaluate(self.model, parts.judged, part=TRAINING, **how))
+            return evaluation.evaluate(self.model, parts.held_out, train=parts.train, part=parts.part, **how)
 
     def score(
         self,
@@ -301,7 +340,7 @@ class Run:
         check_key(rows.key, columns)
         found = evaluation.log_marginal(
             self.model,
-            rows,
+            self._view(rows),
             num_samples=num_samples,
             generator=_generator(seed),
             progress=progress,
@@ -316,7 +355,7 @@ class Run:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ...; `transform_seed` as in `score`."""
         rows, columns = self._asked(rows), element_names(View.of(self.model).latent_shape, "z")
         check_key(rows.key, columns)
-        view = View.of(self.model, rows).under(transform_seed)
+        view = self._view(rows).under(transform_seed)
         codes = self.model.encode(view, mean=mean, generator=_generator(seed)).cpu().numpy()
         return Table(codes, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
@@ -328,7 +367,7 @@ class Run:
         rows = self._asked(rows)
         columns = self._columns(rows.event_shape)
         check_key(rows.key, columns)
-        view = View.of(self.model, rows).under(transform_seed)
+        view = self._view(rows).under(transform_seed)
         x = self._in_units(view.wide().reconstruct(mean, _generator(seed)))
         return Table(x, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
@@ -384,6 +423,13 @@ def held_out_by_all(runs: Sequence[Run], rows: Dataset) -> tuple[Dataset, str]:
     ]
     said = [f"{run.folder} was trained on {n:,}" for run, n in zip(runs, counts, strict=True) if n]
     return left, f"{part} ({', '.join(said)})" if said else part
+
+
+def _options_of(source: Any) -> tuple[str, ...]:
+    """What can be said of the reading of a source: none of a named set."""
+    if not isinstance(source, str | Path):
+        return ("missing", "columns", "drop")
+    return () if isinstance(source, str) and set_and_part(source) else options_of(source)
 
 
 def _generator(seed: int) -> torch.Generator:

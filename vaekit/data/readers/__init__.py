@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.readers.arrays import npy_dataset, npz_dataset
+from vaekit.data.readers.arrays import member_of, npy_dataset, npz_dataset
+from vaekit.data.readers.csv_files import csv_dataset
 from vaekit.data.readers.idx import idx_dataset, with_suffix
 from vaekit.data.readers.images import folder_dataset
 from vaekit.data.readers.parquet import parquet_dataset
-from vaekit.data.readers.safe_reading import reading
-from vaekit.data.readers.tables import csv_dataset
+from vaekit.data.readers.safe_reading import reading as safely
+from vaekit.data.reading import Reading
 from vaekit.errors import ColumnError, DataError
 
 
@@ -28,29 +29,32 @@ class Reader:
     options: tuple[str, ...] = ()
 
 
-_CSV = Reader(csv_dataset, ("label", "key"))
+_TABLE = ("label", "key", "missing", "columns", "drop")
+_CSV = Reader(csv_dataset, (*_TABLE, "delimiter", "decimal", "encoding", "header"))
 _IDX = Reader(idx_dataset)
 READERS = {
-    ".npy": Reader(npy_dataset),
-    ".npz": Reader(npz_dataset, ("label",)),
+    ".npy": Reader(npy_dataset, ("channels_last",)),
+    ".npz": Reader(npz_dataset, ("label", "member", "channels_last")),
     ".csv": _CSV,
     ".csv.gz": _CSV,
     ".tsv": _CSV,
     ".tsv.gz": _CSV,
-    ".parquet": Reader(parquet_dataset, ("label", "key", "in_memory")),
+    ".parquet": Reader(parquet_dataset, (*_TABLE, "in_memory")),
     ".idx": _IDX,
     ".idx.gz": _IDX,
     "-ubyte": _IDX,
     "-ubyte.gz": _IDX,
 }
-FOLDER = Reader(folder_dataset, ("size", "in_memory"))
+FOLDER = Reader(folder_dataset, ("size", "in_memory", "alpha"))
 
 _MEANINGS = {  # what to say where an option has none
     "label": "label={value!r} names a column of a table or a member of an archive ({formats}); {what} has neither.",
     "key": "key={value!r} names a column of a table; {what} is none. Drop it.",
     "size": "size={value!r} resizes the images of a folder; {what} is not a folder.",
+    "member": "{what} is no archive of arrays ({formats}): leave out ':{value}'.",
     "in_memory": "Only folders of images and {formats} files can stay on disk; {what} is read into memory.",
 }
+_OF_READING = "{name}={value!r} is for {formats}; it has no meaning for {what}. Drop it."
 
 
 def read(
@@ -60,15 +64,18 @@ def read(
     key: str | None = None,
     size: tuple[int, int] | int | None = None,
     in_memory: bool | None = None,
+    reading: Reading | None = None,
 ) -> Dataset:
     """Read a file or a folder of images.
 
     Args:
-        path: A file with one of the suffixes in `READERS`, or a folder of images.
+        path: A file with one of the suffixes in `READERS` (`file.npz:member` for one array of several), or a folder of
+            images.
         label: The column (or the member of an .npz file) with the labels.
         key: The column of a table with the identifiers of the rows.
         size: Height and width to which the images of a folder are resized.
         in_memory: Whether what can stay on disk is held in memory; None decides by size, see `load`.
+        reading: How the file is read, where that can be said.
 
     Returns:
         The whole of it, in its own dtype.
@@ -76,20 +83,31 @@ def read(
     Raises:
         DataError: It is missing, unreadable, damaged or of an unknown kind, or an option has no meaning for it.
     """
-    path = Path(path).expanduser()
-    with reading(path):
+    path, how = Path(path).expanduser(), reading or Reading()
+    found = member_of(str(path))
+    path, member = found or (path, None)
+    with safely(path):
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     if not (is_folder or path.is_file()):
         raise DataError(f"{path} is neither a file nor a folder. Store the data in a file first.")  # pipes block
     reader = FOLDER if is_folder else _reader_of(path)
-    options = {"label": label, "key": key, "size": size, "in_memory": in_memory}
-    for name, value in options.items():
-        if name not in (reader.options if reader else ()):
+    options = {"label": label, "key": key, "size": size, "in_memory": in_memory, "member": member}
+    known = reader.options if reader else ()
+    for name, value in {**options, **how.given}.items():
+        if name not in known:
             refuse_option(name, value, str(path))
     if reader is None:
-        known = ", ".join([*READERS, "a folder of images"])
-        raise DataError(f"Cannot tell how to read {path}: unknown suffix {path.suffix!r}. Known: {known}.")
-    return reader.read(path, **{name: options[name] for name in reader.options})
+        listed = ", ".join([*READERS, "a folder of images"])
+        raise DataError(f"Cannot tell how to read {path}: unknown suffix {path.suffix!r}. Known: {listed}.")
+    given = {name: value for name, value in options.items() if name in known}
+    return reader.read(path, **given, **({} if reader is _IDX else {"how": how}))
+
+
+def options_of(source: str | Path) -> tuple[str, ...]:
+    """The options that have a meaning for a path; none for a named set."""
+    path, _ = member_of(str(source)) or (Path(source).expanduser(), None)
+    reader = FOLDER if path.is_dir() else _reader_of(path)
+    return reader.options if reader else ()
 
 
 def refuse_option(name: str, value: object, what: str) -> None:
@@ -100,10 +118,10 @@ def refuse_option(name: str, value: object, what: str) -> None:
     """
     if value is None or (name == "in_memory" and value):  # to be held in memory is what happens
         return
-    formats = [suffix for suffix, reader in READERS.items() if name in reader.options]
+    formats = [suffix for suffix, reader in READERS.items() if name in reader.options] or ["a folder of images"]
     if name == "in_memory":
         formats = [suffix.lstrip(".") for suffix in formats]
-    message = _MEANINGS[name].format(value=value, formats=", ".join(formats), what=what)
+    message = _MEANINGS.get(name, _OF_READING).format(name=name, value=value, formats=", ".join(formats), what=what)
     raise ColumnError(message, name) if name in ("label", "key") else DataError(message)
 
 

@@ -1,6 +1,7 @@
 """numpy's .npy and .npz files, read without ever unpickling."""
 
 import math
+import os
 import zipfile
 from pathlib import Path
 from tokenize import TokenError
@@ -11,19 +12,22 @@ import numpy as np
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import described
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
+from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
 
 X_NAMES = ("x", "data", "X")
 LABEL_NAMES = ("y", "labels")
 
 
-def npy_dataset(path: Path) -> Dataset:
+def npy_dataset(path: Path, how: Reading | None = None) -> Dataset:
     """Read an .npy file as a data set.
 
-    8-bit arrays of at least three dimensions are taken for images with values in 0 ... 255; nothing is transposed.
+    8-bit arrays of at least three dimensions are taken for images with values in 0 ... 255. Images with their channels
+    last come out with the channels first, see `with_channels_first`.
 
     Args:
         path: The file.
+        how: How to read it.
 
     Returns:
         The data set, in the dtype of the file.
@@ -33,15 +37,17 @@ def npy_dataset(path: Path) -> Dataset:
     """
     with reading(path), open(path, "rb") as stream:
         x = _read_array(stream, path.stat().st_size, str(path))
-    return _dataset(x, None, path)
+    return _dataset(x, None, path, how)
 
 
-def npz_dataset(path: Path, label: str | None = None) -> Dataset:
+def npz_dataset(path: Path, label: str | None = None, how: Reading | None = None, member: str | None = None) -> Dataset:
     """Read an .npz archive: member `x`, `data` or `X`, or the only array; `y` or `labels` as labels.
 
     Args:
         path: The archive.
         label: Name of the member with the labels, where it is neither `y` nor `labels`.
+        how: How to read it.
+        member: Name of the member with the data, where it has another name.
 
     Returns:
         The data set, in the dtype of the archive.
@@ -55,7 +61,7 @@ def npz_dataset(path: Path, label: str | None = None) -> Dataset:
             with zipfile.ZipFile(path) as archive:
                 refuse_bomb(sum(info.file_size for info in archive.infolist()), path)
                 members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-                x_name, label_name = _choose(list(members), label, path)
+                x_name, label_name = _choose(list(members), label, member, path)
                 arrays = []
                 for name in (x_name, label_name):
                     if name is not None:
@@ -63,15 +69,26 @@ def npz_dataset(path: Path, label: str | None = None) -> Dataset:
                             arrays.append(_read_array(stream, members[name].file_size, f"member {name!r} of {path}"))
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # RuntimeError: it has a password
             raise DataError(f"{path} is not a readable .npz archive: {error}. Write it again with np.savez.") from error
-    return _dataset(arrays[0], arrays[1] if len(arrays) > 1 else None, path)
+    return _dataset(arrays[0], arrays[1] if len(arrays) > 1 else None, path, how)
 
 
-def _choose(members: list[str], label: str | None, path: Path) -> tuple[str, str | None]:
+def member_of(source: str) -> tuple[Path, str] | None:
+    """The archive and the member that `file.npz:member` names; None for any other path."""
+    archive, colon, member = source.rpartition(":")
+    is_one = bool(colon and member) and archive.lower().endswith(".npz") and not os.path.exists(source)
+    return (Path(archive), member) if is_one else None
+
+
+def _choose(members: list[str], label: str | None, member: str | None, path: Path) -> tuple[str, str | None]:
     """Names of the members with x and with the labels."""
     listing = ", ".join(repr(name) for name in members) or "none"
     if label is not None and label not in members:
         raise ColumnError(f"{path} has no member {label!r} for the labels; its members are {listing}.", "label")
-    label_name = label or next((name for name in LABEL_NAMES if name in members), None)
+    if member is not None and member not in members:
+        raise DataError(f"{path} has no member {member!r}; its members are {listing}.")
+    label_name = label or next((name for name in LABEL_NAMES if name in members and name != member), None)
+    if member is not None:
+        return member, label_name
     rest = [name for name in members if name != label_name]
     x_name = next((name for name in X_NAMES if name in rest), None)
     if x_name is None and len(rest) == 1:
@@ -79,12 +96,46 @@ def _choose(members: list[str], label: str | None, path: Path) -> tuple[str, str
     elif x_name is None and len(members) == 1 and label is None:  # its only array happens to be called y
         return members[0], None
     if x_name is None:
-        raise DataError(f"Which array of {path} are the data? Call it 'x'; the members are {listing}.")
+        example = f"{path.name}:{(rest or members)[0]}" if members else f"{path.name}:NAME"
+        raise DataError(
+            f"Which array of {path} are the data? Call it 'x'; the members are {listing}. Or name one behind the path: "
+            f"{example}."
+        )
     return x_name, label_name
 
 
-def _dataset(x: np.ndarray, labels: np.ndarray | None, path: Path) -> Dataset:
-    return Dataset(x, labels, path.stem, source=str(path), **described(x))
+def _dataset(x: np.ndarray, labels: np.ndarray | None, path: Path, how: Reading | None) -> Dataset:
+    x, found = with_channels_first(x, how or Reading(), str(path))
+    return Dataset(x, labels, path.stem, source=str(path), reading=found, **described(x))
+
+
+def with_channels_first(x: np.ndarray, how: Reading, where: str) -> tuple[np.ndarray, Reading]:
+    """Images of shape (N, C, H, W), from (N, H, W, C) where they are so, and how they were read.
+
+    Where nobody says, the last dimension holds the channels if it is 1, 3 or 4, and height and width are larger than
+    that and equal, or the height larger than the number of channels that an image can have. A notice says so.
+
+    Raises:
+        DataError: Channels are said to be last in an array that has none.
+    """
+    asked = how.given.get("channels_last")
+    if asked and x.ndim != 4:
+        raise DataError(f"{where} has shape {x.shape}, and images with channels last have (N, H, W, C).")
+    if not (_looks_channels_last(x.shape) if asked is None else asked):
+        return x, how
+    if asked is None and not how.hints.get("channels_last"):
+        notice(
+            f"{where}: shape {x.shape} is read as images of {x.shape[1]} x {x.shape[2]} pixels with {x.shape[3]} "
+            "channel(s) last (--channels-first: they are not)."
+        )
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)), how.found(channels_last=True)
+
+
+def _looks_channels_last(shape: tuple[int, ...]) -> bool:
+    if len(shape) != 4:
+        return False
+    _, height, width, channels = shape
+    return channels in (1, 3, 4) and min(height, width) > channels and (height == width or height > 4)
 
 
 def _read_array(stream: IO[bytes], num_bytes: int, where: str) -> np.ndarray:

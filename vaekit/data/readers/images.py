@@ -11,8 +11,16 @@ import numpy as np
 from vaekit.data.dataset import Dataset, StoredDataset
 from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
 from vaekit.data.kinds import IMAGES
-from vaekit.data.readers.pixels import different_sizes, known_formats, look_at, read_image
+from vaekit.data.readers.pixels import (
+    common_channels,
+    different_sizes,
+    known_formats,
+    look_at,
+    read_image,
+    with_channels,
+)
 from vaekit.data.readers.safe_reading import reading
+from vaekit.data.reading import Reading, notice
 from vaekit.errors import DataError
 from vaekit.progress import track
 
@@ -22,12 +30,18 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 2**22
 
 
-def folder_dataset(folder: Path, size: tuple[int, int] | int | None = None, in_memory: bool | None = None) -> Dataset:
+def folder_dataset(
+    folder: Path,
+    size: tuple[int, int] | int | None = None,
+    in_memory: bool | None = None,
+    how: Reading | None = None,
+) -> Dataset:
     """Read a folder of images, subfolders included, in the order of their sorted paths.
 
-    Images are turned upright as their EXIF data say; of an animation the first frame is read; transparency is
-    dropped. If all images are grey there is one channel, else there are three. Where images lie only in subfolders,
-    and in each of them (two or more), the names of the subfolders are the labels.
+    Images are turned upright as their EXIF data say; of an animation the first frame is read; transparent pixels are
+    composed over white, unless `how.alpha` says otherwise, for what hides under them is no part of the picture. If all
+    images are grey there is one channel, else there are three. Where images lie only in subfolders, and in each of them
+    (two or more), the names of the subfolders are the labels.
 
     Images that stay on disk are decoded once, in worker processes, into a file of the cache. Where the disk has no room
     for that, they are decoded anew whenever they are asked for, by workers too, and a warning says so.
@@ -36,14 +50,21 @@ def folder_dataset(folder: Path, size: tuple[int, int] | int | None = None, in_m
         folder: The folder; hidden files are passed over, links to folders not followed.
         size: Height and width to resize to, or one number for both; None if all images have the same size already.
         in_memory: Whether all images are held in memory; None where they take no more than a quarter of what is free.
+        how: What becomes of transparent pixels.
 
     Returns:
-        Images of shape (N, 1, H, W) or (N, 3, H, W), uint8; the key of each is its path within the folder.
+        Images of shape (N, C, H, W), uint8, C being 1 or 3, and one more where transparency is kept; the key of each is
+        its path within the folder.
 
     Raises:
         DataError: There are no images, one cannot be read, is a decompression bomb or has more than 8 bits per
             channel, or their sizes differ.
+
+    Warns:
+        ReadingWarning: Transparent pixels were composed over white, and nobody said so.
     """
+    how = how or Reading()
+    alpha = str(how.given.get("alpha", "white"))
     shape = _checked_size(size)
     files, num_skipped = _find_images(folder)
     if not files:
@@ -54,32 +75,47 @@ def folder_dataset(folder: Path, size: tuple[int, int] | int | None = None, in_m
     if num_skipped:
         warnings.warn(f"Skipped {num_skipped} file(s) in {folder} that are not images.", UserWarning, stacklevel=4)
     if in_memory is None:
-        height, width, _ = look_at(folder / files[0], shape)
+        height, width, *_ = look_at(folder / files[0], shape)
         in_memory = stays_in_memory(len(files) * height * width * 3)
     about: dict[str, Any] = {"labels": _labels(folder, files), "name": folder.resolve().name}
     about |= {"value_range": IMAGES.value_range, "kind": IMAGES.name, "source": str(folder)}
     about |= {"keys": np.array([file.as_posix() for file in files]), "key": "file"}
     if in_memory or len(files) < 2:
-        return Dataset(_read_all(folder, files, shape), **about)
-    return _stored(folder, files, shape, about)
+        images = None
+        x, are_transparent = _read_all(folder, files, shape, alpha)
+    else:
+        images = ImageFiles(folder, files, shape, alpha)
+        are_transparent = images.are_transparent
+    num_transparent = int(np.sum(are_transparent))
+    if num_transparent and "alpha" not in how.given and "alpha" not in how.hints:
+        first = folder / files[int(np.argmax(are_transparent))]
+        notice(
+            f"{num_transparent} image(s) in {folder} have transparent pixels (the first: {first.name}), which are "
+            "composed over white (--alpha black, keep or drop does otherwise)."
+        )
+    about["reading"] = how.found(alpha=alpha) if num_transparent else how
+    return Dataset(x, **about) if images is None else _stored(images, about)
 
 
-def _stored(folder: Path, files: list[Path], shape: tuple[int, int] | None, about: dict[str, Any]) -> StoredDataset:
+def _stored(images: "ImageFiles", about: dict[str, Any]) -> StoredDataset:
     from vaekit.data.disk_rows import StoredRows
 
-    return StoredDataset(StoredRows(_source(ImageFiles(folder, files, shape)), name=about["name"]), **about)
+    return StoredDataset(StoredRows(_source(images), name=about["name"]), **about)
 
 
-def _read_all(folder: Path, files: list[Path], shape: tuple[int, int] | None) -> np.ndarray:
+def _read_all(
+    folder: Path, files: list[Path], shape: tuple[int, int] | None, alpha: str
+) -> tuple[np.ndarray, np.ndarray]:
     images: list[np.ndarray] = []
+    are_transparent: list[bool] = []
     for file in files:
-        images.append(read_image(folder / file, shape))
-        if images[-1].shape[:2] != images[0].shape[:2]:
-            raise different_sizes(folder, file, images[-1].shape, files[0], images[0].shape)
-    if any(image.ndim == 3 for image in images):
-        x = np.stack([image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images])
-        return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    return np.stack(images)[:, None]
+        pixels, is_transparent = read_image(folder / file, shape, alpha)
+        images.append(pixels)
+        are_transparent.append(is_transparent)
+        if pixels.shape[:2] != images[0].shape[:2]:
+            raise different_sizes(folder, file, pixels.shape, files[0], images[0].shape)
+    num_channels = common_channels(1 if image.ndim == 2 else image.shape[2] for image in images)
+    return np.stack([with_channels(image, num_channels) for image in images]), np.array(are_transparent)
 
 
 def _checked_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
@@ -127,6 +163,10 @@ class ImageFiles:
         folder: The folder.
         files: Paths relative to it.
         size: Height and width to resize to; None if all have the same.
+        alpha: What becomes of transparent pixels.
+
+    Attributes:
+        are_transparent: Whether pixels of each may be transparent, shape (N,), bool.
 
     Raises:
         DataError: A file is no image, or their sizes differ.
@@ -135,29 +175,31 @@ class ImageFiles:
     is_decoded = False
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, folder: Path, files: list[Path], size: tuple[int, int] | None) -> None:
+    def __init__(self, folder: Path, files: list[Path], size: tuple[int, int] | None, alpha: str) -> None:
         from vaekit.data.disk_rows import ahead
 
-        self.folder, self.files, self.size = folder, files, size
+        self.folder, self.files, self.size, self.alpha = folder, files, size, alpha
         blocks = np.array_split(np.arange(len(files)), math.ceil(len(files) / 4096))
         looks = np.concatenate(list(ahead(self._look, track(blocks, "looking at images"))))
         different = np.flatnonzero((looks[:, :2] != looks[0, :2]).any(1))
         if len(different):
             raise different_sizes(folder, files[different[0]], tuple(looks[different[0]]), files[0], tuple(looks[0]))
-        height, width, _ = looks[0].tolist()
-        self.shape: tuple[int, ...] = (len(files), int(looks[:, 2].max()), height, width)
+        height, width = looks[0, :2].tolist()
+        self.shape: tuple[int, ...] = (len(files), common_channels(looks[:, 2].tolist()), height, width)
+        self.are_transparent = looks[:, 3].astype(bool)
 
     def _look(self, indices: np.ndarray) -> np.ndarray:
-        return np.array([look_at(self.folder / self.files[i], self.size) for i in indices])
+        return np.array([look_at(self.folder / self.files[i], self.size, self.alpha) for i in indices])
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Pixels of shape (B, C, H, W)."""
         x = np.empty((len(indices), *self.shape[1:]), np.uint8)
         for row, i in zip(x, indices, strict=True):
-            pixels = read_image(self.folder / self.files[i], self.size)
-            if pixels.shape[:2] != self.shape[2:] or pixels.ndim - 1 > self.shape[1]:
+            pixels, _ = read_image(self.folder / self.files[i], self.size, self.alpha)
+            own = 1 if pixels.ndim == 2 else pixels.shape[2]
+            if pixels.shape[:2] != self.shape[2:] or common_channels((own, self.shape[1])) != self.shape[1]:
                 raise DataError(f"{self.folder / self.files[i]} changed while the data were in use. Load them again.")
-            row[:] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+            row[:] = with_channels(pixels, self.shape[1])
         return x
 
 

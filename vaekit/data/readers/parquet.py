@@ -1,6 +1,7 @@
 """Parquet files: read whole, or a piece at a time where they are large."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,21 @@ from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.data.readers.tables import annotations, from_frame, numbers, without
-from vaekit.errors import DataError
+from vaekit.data.reading import Reading
+from vaekit.errors import DataError, ReadingWarning
 
 _INDEX = re.compile(r"__index_level_\d+__")
 _PIECE_VALUES = 2**20
 
 
 def parquet_dataset(
-    path: Path, label: str | None = None, in_memory: bool | None = None, key: str | None = None
+    path: Path,
+    label: str | None = None,
+    in_memory: bool | None = None,
+    key: str | None = None,
+    how: Reading | None = None,
 ) -> Dataset:
-    """Read a parquet file; an index that pandas stored with it is left out.
+    """Read a parquet file; an index that pandas stored with it is left out, a column of vectors is D columns.
 
     A file that stays on disk is decoded once, a piece at a time, into a file of the cache from which rows are taken in
     any order: row groups would have to be decoded whole for each row of a shuffled batch.
@@ -31,6 +37,7 @@ def parquet_dataset(
         label: Name of the column with the labels.
         in_memory: Whether all rows are held in memory; None where they take no more than a quarter of what is free.
         key: Name of the column with the identifiers of the rows.
+        how: Which columns are data, and which of their cells mean "not observed".
 
     Returns:
         A table, as `from_frame` makes it.
@@ -42,59 +49,68 @@ def parquet_dataset(
     import pyarrow as pa
     from pyarrow import parquet
 
+    how = how or Reading()
     try:
         with reading(path), parquet.ParquetFile(path) as file:
-            num_bytes = 8 * file.metadata.num_rows * file.metadata.num_columns
+            num_bytes = 8 * _num_values(file.metadata)
             refuse_bomb(num_bytes, path)
             names = [name for name in file.schema_arrow.names if not _INDEX.fullmatch(name)]
             if in_memory is None:
                 in_memory = stays_in_memory(num_bytes)
             if not in_memory and file.metadata.num_rows > 1:
-                return _stored(file, names, path, label, key)
+                return _stored(file, names, path, label, key, how)
             frame = file.read()
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
-    return from_frame(frame.select(names), label, key=key, name=path.stem, source=str(path))
+    return from_frame(frame.select(names), label, key=key, name=path.stem, source=str(path), reading=how)
 
 
-def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str | None) -> StoredDataset:
+def _num_values(metadata: Any) -> int:
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    return sum(group.column(j).num_values for group in groups for j in range(metadata.num_columns))
+
+
+def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str | None, how: Reading) -> StoredDataset:
     import narwhals as nw
     import pyarrow as pa
 
     from vaekit.data.disk_rows import StoredRows
 
     first = pa.Table.from_batches([next(file.iter_batches(2, columns=names))])
-    from_frame(first, label, key=key, name=path.stem)  # refuses names and types as in memory
-    indices, chosen = without(names, label, key, path.stem)
+    like = from_frame(first, label, key=key, name=path.stem, reading=how)  # refuses names and types as in memory
+    with warnings.catch_warnings():  # said already
+        warnings.simplefilter("ignore", ReadingWarning)
+        indices, chosen = without(names, label, key, path.stem, how)
     about = nw.from_native(file.read(columns=[names[i] for i in chosen]), eager_only=True)
     labels, keys = annotations(about, label, key, path.stem)
     names = [names[i] for i in indices]
-    shape = (file.metadata.num_rows, len(names))
+    shape = (file.metadata.num_rows, *like.event_shape)
     num_bytes = 8 * shape[0] * shape[1]
     if not has_disk_room(num_bytes):
         raise DataError(f"{path} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
-    dtype = _common_dtype(file, names, path.stem)
-    rows = StoredRows(DecodedRows(shape, dtype, _pieces(file, names, path.stem)), name=path.stem)
-    about_keys: dict[str, Any] = {"keys": keys, "key": key or "row"}
-    about_rows: dict[str, Any] = {"name": path.stem, "columns": tuple(names), "source": str(path)}
+    dtype = _common_dtype(file, names, path.stem, how)
+    rows = StoredRows(DecodedRows(shape, dtype, _pieces(file, names, path.stem, how)), name=path.stem)
+    about_keys: dict[str, Any] = {"keys": keys, "key": key or "row", "reading": how}
+    about_rows: dict[str, Any] = {"name": path.stem, "columns": like.columns, "source": str(path)}
     return StoredDataset(rows, labels=labels, kind=TABLES.name, **about_rows, **about_keys)
 
 
-def _pieces(file: Any, names: list[str], name: str) -> Iterator[np.ndarray]:
+def _pieces(file: Any, names: list[str], name: str, how: Reading) -> Iterator[np.ndarray]:
     """The rows in order, about 8 MiB at a time."""
     import narwhals as nw
     import pyarrow as pa
 
     for batch in file.iter_batches(max(1, _PIECE_VALUES // len(names)), columns=names):
-        frame = nw.from_native(pa.Table.from_batches([batch]), eager_only=True)
-        yield numbers([frame[:, i] for i in range(len(names))], name)
+        frame = nw.from_native(pa.Table.from_batches([batch]).select(names), eager_only=True)
+        yield numbers(list(frame.iter_columns()), name, how)
 
 
-def _common_dtype(file: Any, names: list[str], name: str) -> np.dtype:
+def _common_dtype(file: Any, names: list[str], name: str, how: Reading) -> np.dtype:
     """int64 if every column is whole and without empty cells, else float64: the dtype of the table as a whole."""
     import pyarrow as pa
 
     fields = [file.schema_arrow.field(column) for column in names]
-    if not all(pa.types.is_integer(field.type) or pa.types.is_boolean(field.type) for field in fields):
+    kinds = [getattr(field.type, "value_type", field.type) for field in fields]  # of a vector, that of its numbers
+    if not all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in kinds):
         return np.dtype(np.float64)
-    return np.result_type(*{piece.dtype for piece in _pieces(file, names, name)})
+    return np.result_type(*{piece.dtype for piece in _pieces(file, names, name, how)})

@@ -1,11 +1,11 @@
 """One image, in any format that Pillow reads, as an array of bytes."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 GREY_MODES = ("1", "L", "LA", "La")
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION = 0x0112  # the EXIF tag
+_BITS_PER_SAMPLE = 258  # the TIFF tag
 # EPS would start Ghostscript; the others are only recognised by Pillow, never read.
 UNREAD_FORMATS = ("EPS", "PDF", "MPEG", "HDF5", "GRIB", "BUFR", "WMF")
 
@@ -32,25 +33,63 @@ def known_formats() -> tuple[list[str], set[str]]:
     return formats, {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
 
 
-def look_at(path: Path, size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """Height, width and number of channels of what `read_image` would return, without decoding the pixels."""
+def look_at(path: Path, size: tuple[int, int] | None, alpha: str = "white") -> tuple[int, int, int, bool]:
+    """Height, width and number of channels of what `read_image` would return, and whether pixels may be transparent.
+
+    The pixels are not decoded.
+    """
     with _opened(path) as image:
         width, height = image.size
         has_orientation = image.format != "PNG" or "exif" in image.info  # Pillow decodes a PNG to be sure of it
         if has_orientation and image.getexif().get(_ORIENTATION, 1) > 4:  # stored lying on its side
             width, height = height, width
-        return *(size or (height, width)), 1 if image.mode in GREY_MODES else 3
+        is_transparent = image.has_transparency_data
+        num_channels = (1 if image.mode in GREY_MODES else 3) + (is_transparent and alpha == "keep")
+        return *(size or (height, width)), num_channels, is_transparent
 
 
-def read_image(path: Path, size: tuple[int, int] | None) -> np.ndarray:
-    """One image as uint8, (H, W) if it is grey and (H, W, 3) otherwise."""
+def read_image(path: Path, size: tuple[int, int] | None, alpha: str = "white") -> tuple[np.ndarray, bool]:
+    """One image as uint8, (H, W) if it is grey and (H, W, C) otherwise, and whether pixels of it are transparent.
+
+    Args:
+        path: The file.
+        size: Height and width to resize to.
+        alpha: What becomes of transparent pixels, see `Reading`; kept, they are the last channel.
+    """
     from PIL import Image, ImageOps
 
     with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("L" if image.mode in GREY_MODES else "RGB")
+        upright, mode = ImageOps.exif_transpose(image), "L" if image.mode in GREY_MODES else "RGB"
+        is_transparent = False
+        if image.has_transparency_data and alpha != "drop":
+            whole = upright.convert("RGBA")
+            is_transparent = bool(np.array(whole.getchannel("A")).min() < 255)
+            if alpha == "keep":
+                mode, upright = mode + "A", whole
+            else:
+                upright = Image.alpha_composite(Image.new("RGBA", whole.size, alpha), whole)
+        upright = upright.convert(mode)
         if size is not None and upright.size != size[::-1]:
             upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
-        return np.array(upright)
+        return np.array(upright), is_transparent
+
+
+def with_channels(pixels: np.ndarray, num_channels: int) -> np.ndarray:
+    """Pixels as (C, H, W): grey ones are repeated where others have colours, and opaque where others have an alpha."""
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    own = pixels.shape[-1]
+    colours, has_alpha = (pixels[..., :-1], True) if own in (2, 4) else (pixels, False)
+    wanted = 1 if num_channels < 3 else 3
+    parts = [np.broadcast_to(colours, (*pixels.shape[:2], wanted)) if colours.shape[-1] == 1 else colours]
+    if num_channels in (2, 4):
+        parts.append(pixels[..., -1:] if has_alpha else np.full((*pixels.shape[:2], 1), 255, np.uint8))
+    return np.concatenate(parts, axis=-1).transpose(2, 0, 1)
+
+
+def common_channels(counts: Iterable[int]) -> int:
+    """Channels of images together: three where one has colours, one more where one has an alpha."""
+    found = set(counts)
+    return (1 if found <= {1, 2} else 3) + bool(found & {2, 4})
 
 
 @contextmanager
@@ -75,11 +114,37 @@ def _opened(path: Path) -> Iterator["Image.Image"]:
 
 
 def _refuse_wide(image: "Image.Image", path: Path) -> None:
-    if image.mode in WIDE_MODES:
+    """Refuse what Pillow would cut to the high byte of each number, or has no 8-bit image for."""
+    if image.mode in WIDE_MODES or _is_wide_inside(image):
         raise DataError(
             f"{path} has more than 8 bits per channel (mode {image.mode}), and a folder is read as 8-bit images. "
             "Convert it, or store all images in one .npy file."
         )
+
+
+def _is_wide_inside(image: "Image.Image") -> bool:
+    """Whether the file holds wider numbers than the pixels that Pillow makes of them."""
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)  # of a TIFF
+    if max(bits if isinstance(bits, tuple) else (bits,)) > 8:
+        return True
+    for tile in getattr(image, "tile", ()):
+        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(word, str) and ";16" in word for word in arguments):
+            return True
+        if image.format == "PPM" and any(isinstance(most, int) and most > 255 for most in arguments):
+            return True
+    return image.format == "JPEG2000" and _is_wide_jpeg2000(image)
+
+
+def _is_wide_jpeg2000(image: "Image.Image") -> bool:
+    """Whether the first component has more than 8 bits, as the codestream's SIZ marker says."""
+    stream: Any = image.fp  # type: ignore[attr-defined]  # an opened file has one
+    place = stream.tell()
+    stream.seek(0)
+    head = stream.read(2**16)
+    stream.seek(place)
+    at = head.find(b"\xff\x4f\xff\x51")
+    return bool(at >= 0 and len(head) > at + 42 and (head[at + 42] & 0x7F) + 1 > 8)
 
 
 def different_sizes(

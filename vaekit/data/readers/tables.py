@@ -1,30 +1,37 @@
-"""Tables of numbers: data frames of any make, and CSV."""
+"""Tables of numbers: data frames of any make."""
 
-import csv
 import difflib
-import gzip
-import io
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
-from vaekit.data.readers.safe_reading import BoundedGzip, reading
+from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
 from vaekit.frames import cells, text_columns
 
+Place = Callable[[int], str]  # where a row stands, for messages
+_LIKE_A_NUMBER = re.compile(r"[+-]?[\d., ']*\d")
+_UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
+
 
 def from_frame(
-    frame: Any, label: str | None = None, *, key: str | None = None, name: str = "frame", source: str = "memory"
+    frame: Any,
+    label: str | None = None,
+    *,
+    key: str | None = None,
+    name: str = "frame",
+    source: str = "memory",
+    reading: Reading | None = None,
 ) -> Dataset:
     """Turn a data frame of numbers (pandas, polars, pyarrow, ... : what narwhals knows) into a data set.
 
-    Bools become 0 and 1, empty cells NaN. x is int64 if all columns are whole numbers without empty cells, else
-    float64.
+    Bools become 0 and 1, empty cells NaN, a column of vectors of length D the columns name_0 ... name_(D-1). x is int64
+    if all columns are whole numbers without empty cells, else float64.
 
     Args:
         frame: The data frame, eager or lazy.
@@ -32,6 +39,7 @@ def from_frame(
         key: Name of the column with the identifiers of the rows, which does not enter x.
         name: What to call the set.
         source: Where the frame came from.
+        reading: Which columns are data, and which of their cells mean "not observed".
 
     Returns:
         A table with one column of x for each other column of the frame.
@@ -39,12 +47,29 @@ def from_frame(
     Raises:
         DataError: `frame` is no data frame, there is no column `label` or `key`, or a column does not hold numbers.
 
+    Warns:
+        ReadingWarning: A column "Unnamed: 0", an index that was written with the data, is left out.
+
     Example:
         >>> import pyarrow as pa
         >>> from_frame(pa.table({"a": [1, 2], "b": [0.5, None], "kind": ["u", "v"]}), label="kind").x
         array([[1. , 0.5],
                [2. , nan]])
     """
+    return table_of(frame, label, key, name=name, source=source, reading=reading or Reading())
+
+
+def table_of(
+    frame: Any,
+    label: str | None,
+    key: str | None,
+    *,
+    name: str,
+    source: str,
+    reading: Reading,
+    place: Place = "row {}".format,
+) -> Dataset:
+    """See `from_frame`; `place` says where a row stands, for messages."""
     import narwhals as nw
 
     try:
@@ -55,25 +80,50 @@ def from_frame(
         raise DataError(f"{name!r} is not a data frame that can be read: {error}.") from error
     if len(table) == 0:
         raise DataError(f"{name!r} must have at least one row; got none.")
-    if "" in columns:
+    indices, chosen = without(columns, label, key, name, reading)
+    if not indices:
+        raise DataError(f"{name!r} has no columns of numbers{' beside the label' if label else ''}.")
+    labels, keys = annotations(table.select([columns[i] for i in chosen]), label, key, name)
+    series = list(table.iter_columns())
+    x = numbers([series[i] for i in indices], name, reading, place)
+    names = spread([columns[i] for i in indices], widths([series[i] for i in indices]))
+    about: dict[str, Any] = {"source": source, "keys": keys, "key": key or "row", "reading": reading}
+    return Dataset(x, labels, name, names, kind=TABLES.name, **about)
+
+
+def without(
+    columns: list[str], label: str | None, key: str | None, name: str, reading: Reading
+) -> tuple[list[int], list[int]]:
+    """Where the columns of numbers stand, in the order of x, and where that of the labels and that of the keys do."""
+    named = {"label": label, "key": key}
+    chosen = [_position_of(columns, column, name, option) for option, column in named.items() if column is not None]
+    if reading.columns is not None:
+        indices = [_position_of(columns, column, name, "columns") for column in reading.columns]
+        indices = [i for i in dict.fromkeys(indices) if columns[i] not in reading.drop]
+    else:
+        indices = [i for i, column in enumerate(columns) if column not in reading.drop]
+        indices = _without_unnamed(columns, indices, chosen, name)
+    if "drop" in reading.given:
+        for column in reading.drop:
+            _position_of(columns, column, name, "drop")
+    return [i for i in indices if i not in chosen], sorted(set(chosen))
+
+
+def _without_unnamed(columns: list[str], indices: list[int], chosen: list[int], name: str) -> list[int]:
+    """Without the columns that pandas calls "Unnamed": an index that was written with the data, or an empty column."""
+    kept = [i for i in indices if i in chosen or not _UNNAMED.fullmatch(columns[i])]
+    if "" in [columns[i] for i in kept]:
         raise DataError(
             f"Column {columns.index('') + 1} of {name!r} has no name; it may be an index that was written with the "
             "data. Name it or drop it (pandas: frame.to_csv(path, index=False))."
         )
-    indices, chosen = without(columns, label, key, name)
-    if not indices:
-        raise DataError(f"{name!r} has no columns of numbers{' beside the label' if label else ''}.")
-    labels, keys = annotations(table.select([columns[i] for i in chosen]), label, key, name)
-    x = numbers([table[:, i] for i in indices], name)
-    about: dict[str, Any] = {"source": source, "keys": keys, "key": key or "row"}
-    return Dataset(x, labels, name, tuple(columns[i] for i in indices), kind=TABLES.name, **about)
-
-
-def without(columns: list[str], label: str | None, key: str | None, name: str) -> tuple[list[int], list[int]]:
-    """Where the columns of numbers stand, and where that of the labels and that of the keys do."""
-    named = {"label": label, "key": key}
-    chosen = [_position_of(columns, column, name, option) for option, column in named.items() if column is not None]
-    return [i for i in range(len(columns)) if i not in chosen], sorted(set(chosen))
+    left_out = [columns[i] for i in sorted(set(indices) - set(kept))]
+    if left_out and kept:
+        notice(
+            f"{name!r}: left out {', '.join(map(repr, left_out))}, an index that was written with the data (pandas: "
+            "frame.to_csv(path, index=False)). If it is data, name it among --columns."
+        )
+    return kept
 
 
 def annotations(
@@ -84,82 +134,127 @@ def annotations(
     return labels, None if key is None else _key_values(table[key], name)
 
 
-def numbers(columns: list[Any], name: str) -> np.ndarray:
+def numbers(columns: list[Any], name: str, reading: Reading, place: Place = "row {}".format) -> np.ndarray:
     """Columns of a narwhals frame side by side, shape (N, D), int64 or float64; a `DataError` if one holds none."""
-    _refuse_text(columns, name)
-    return np.column_stack([cells(column, name) for column in columns])
+    columns = [_without_marks(column, reading.missing) for column in columns]
+    _refuse_text(columns, name, place)
+    x = np.column_stack([_numbers(column, name) for column in columns])
+    marks = [float(mark) for mark in reading.missing if _is_float(mark)]
+    holes = np.isin(x, marks) if marks else np.array(False)
+    return np.where(holes, np.nan, x) if holes.any() else x
 
 
-def csv_dataset(path: Path, label: str | None = None, key: str | None = None) -> Dataset:
-    """Read a CSV file (a .tsv file has tabs), gzipped or not, with the names of the columns in the first line.
+def _without_marks(column: Any, marks: Sequence[str]) -> Any:
+    """A column of text as numbers, where it holds nothing but numbers and marks of what was not observed."""
+    import narwhals as nw
 
-    A first line of numbers only, other than the 0, 1, 2, ... that pandas writes for unnamed columns, is taken for
-    data; the columns are then called f0, f1, ...
-
-    Args:
-        path: The file.
-        label: Name of the column with the labels.
-        key: Name of the column with the identifiers of the rows.
-
-    Returns:
-        A table, as `from_frame` makes it.
-
-    Raises:
-        DataError: The file cannot be read, is a decompression bomb, or does not hold numbers.
-    """
-    import pyarrow as pa
-    from pyarrow import csv as pa_csv
-
-    zipped = path.suffix.lower() == ".gz"
-    delimiter = "\t" if ".tsv" in path.name.lower()[-7:] else ","
-    try:
-        with reading(path):
-            options = pa_csv.ReadOptions(autogenerate_column_names=_lacks_header(path, zipped, delimiter))
-            with BoundedGzip(path) if zipped else open(path, "rb") as stream:
-                frame = pa_csv.read_csv(stream, options, pa_csv.ParseOptions(delimiter=delimiter))
-        names = frame.column_names
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a readable CSV file: {error}. Mend the line or write it again.") from error
-    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
-        raise DataError(
-            f"{path} is not separated by {delimiter!r}: its first line is {names[0]!r}. "
-            "A .csv file needs commas, a .tsv file tabs; or pass a data frame to from_frame."
-        )
-    return from_frame(frame, label, key=key, name=path.name.split(".")[0], source=str(path))
+    if not marks or column.dtype != nw.String:
+        return column
+    cells = [None if cell is None or cell in marks else cell for cell in column.to_list()]
+    if not all(cell is None or _is_float(cell) for cell in cells):
+        return column
+    values = [None if cell is None else float(cell) for cell in cells]
+    return nw.new_series(column.name, values, nw.Float64, backend=column.implementation)
 
 
-def _lacks_header(path: Path, zipped: bool, delimiter: str) -> bool:
-    """Whether the first line holds numbers only, and not 0 ... D - 1 or 1 ... D."""
-    with gzip.open(path, "rb") if zipped else open(path, "rb") as stream:
-        line = stream.readline(2**24).decode("utf-8-sig", errors="replace")
-    try:
-        names = next(csv.reader(io.StringIO(line, newline=None), delimiter=delimiter), [])
-        numbers = [float(field) for field in names]
-    except (ValueError, csv.Error):  # csv.Error: a field of more than 128 KiB
-        return False
-    return bool(numbers) and all(numbers != list(range(start, start + len(numbers))) for start in (0, 1))
+def widths(columns: list[Any]) -> list[int | None]:
+    """Numbers in each cell of a column of vectors; None for a column of numbers."""
+    return [len(column.head(1).to_list()[0]) if _is_vectors(column) else None for column in columns]
+
+
+def spread(columns: list[str], widths: list[int | None]) -> tuple[str, ...]:
+    """Names of the columns of x: name_0, name_1, ... for a column of vectors."""
+    return tuple(
+        name
+        for column, width in zip(columns, widths, strict=True)
+        for name in ([column] if width is None else [f"{column}_{i}" for i in range(width)])
+    )
 
 
 def _position_of(columns: list[str], column: str, name: str, option: str) -> int:
-    """Where the column stands that was named as "label" or "key"."""
+    """Where the column stands that was named as a label, a key, or data."""
     if column in columns:
         return columns.index(column)
     near = difflib.get_close_matches(column, columns, n=3, cutoff=0.5) or columns[:5]
     nearest = ", ".join(map(repr, near))
-    raise ColumnError(f"{name!r} has no column {column!r} for the {option}s. Nearest: {nearest}.", option)
+    purpose = f" for the {option}s" if option in ("label", "key") else f" (--{option})"
+    raise ColumnError(f"{name!r} has no column {column!r}{purpose}. Nearest: {nearest}.", option)
 
 
-def _refuse_text(columns: list[Any], name: str) -> None:
-    refused = text_columns(columns)
+def _refuse_text(columns: list[Any], name: str, place: Place) -> None:
+    refused = [column for column in text_columns(columns) if not _is_vectors(column)]
     if refused:
         first = refused[0]
         others = ", ".join(repr(column.name) for column in refused[1:6]) + (", ..." if len(refused) > 6 else "")
         nor = f" (nor do {others})" if others else ""
         raise DataError(
-            f"Column {first.name!r} of {name!r} holds {first.dtype}, not numbers{nor}. "
+            f"Column {first.name!r} of {name!r} holds {first.dtype}, not numbers{nor}.{_odd_cell(first, place)} "
             f"If it is the label, say so (--label {first.name}, or label={first.name!r}); if it names the rows, so too "
-            f"(--key {first.name}, or key={first.name!r}); otherwise drop it or encode it as numbers."
+            f"(--key {first.name}, or key={first.name!r}); otherwise drop it (--drop {first.name}) or encode it as "
+            "numbers."
         )
+
+
+def _odd_cell(column: Any, place: Place) -> str:
+    """Which cells of a column of text are no numbers, where most of them are."""
+    import narwhals as nw
+
+    if column.dtype != nw.String:
+        return ""
+    cells = column.to_list()
+    odd = [i for i, cell in enumerate(cells) if cell is not None and not _is_float(cell)]
+    if not odd or (2 * len(odd) > len(cells) and not _LIKE_A_NUMBER.fullmatch(cells[odd[0]])):
+        return ""
+    mark = cells[odd[0]]
+    more = f" (and {len(odd) - 1} more that are no numbers)" if len(odd) > 1 else ""
+    return (
+        f" If {mark!r} in {place(odd[0])}{more} means that nothing was observed, say so (--missing "
+        f"{shlex.quote(mark)}); if it is a number, look at --decimal and --delimiter."
+    )
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_vectors(column: Any) -> bool:
+    import narwhals as nw
+
+    return column.dtype in (nw.List, nw.Array) or (
+        column.dtype == nw.Object and isinstance(column[0], np.ndarray | list | tuple)
+    )
+
+
+def vectors(column: Any) -> np.ndarray:
+    """A column of vectors as an array of shape (N, D); a `DataError` where their lengths differ."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    native = column.to_native()
+    try:
+        if isinstance(native, pa.ChunkedArray) and native.null_count == 0:
+            sizes = np.unique(pc.list_value_length(native).to_numpy())
+            flat = native.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            rows: np.ndarray = flat.reshape(len(native), sizes[0]) if len(sizes) == 1 else flat
+        else:
+            rows = np.array([np.asarray(cell) for cell in column.to_list()])
+        if rows.ndim == 2 and rows.shape[1] and rows.dtype.kind in "biuf":
+            return rows.astype(np.float64 if rows.dtype.kind == "f" else np.int64)
+    except ValueError:  # of several lengths
+        pass
+    raise DataError(
+        f"Column {column.name!r} holds {column.dtype}: not a vector of as many numbers in each row. Drop it (--drop "
+        f"{column.name}), or store vectors of one length."
+    )
+
+
+def _numbers(column: Any, name: str) -> np.ndarray:
+    """The values of one column, shape (N,), as `frames.cells` has them; (N, D) of vectors."""
+    return vectors(column) if _is_vectors(column) else cells(column, name)
 
 
 def _label_values(column: Any, name: str) -> np.ndarray:
@@ -172,6 +267,9 @@ def _label_values(column: Any, name: str) -> np.ndarray:
     if column.dtype in (nw.Categorical, nw.Enum):
         column = column.cast(nw.String)
     values: np.ndarray = column.to_numpy()
+    if values.dtype.kind == "f" and (values != np.round(values)).any():
+        message = f"Column {column.name!r} of {name!r} holds {column.dtype}; labels must be integers or strings."
+        raise ColumnError(message, "label")
     return values.astype(np.str_) if column.dtype in (nw.String, nw.Object) else values
 
 
@@ -186,13 +284,17 @@ def _key_values(column: Any, name: str) -> np.ndarray:
 def _refuse_holes(column: Any, name: str, what: str) -> None:
     num_missing = int(column.is_null().sum())
     if num_missing:
-        raise DataError(
-            f"Column {column.name!r} of {name!r} has {num_missing} row(s) without a {what}. Fill or drop them."
-        )
+        message = f"Column {column.name!r} of {name!r} has {num_missing} row(s) without a {what}. Fill or drop them."
+        raise ColumnError(message, what) if what == "label" else DataError(message)  # rows can do without labels
 
 
 def from_records(
-    records: Sequence[Mapping[str, Any]], label: str | None = None, *, key: str | None = None, name: str = "records"
+    records: Sequence[Mapping[str, Any]],
+    label: str | None = None,
+    *,
+    key: str | None = None,
+    name: str = "records",
+    reading: Reading | None = None,
 ) -> Dataset:
     """Turn a list of dictionaries, one for each row, into a table as `from_frame` does; what a row lacks is NaN."""
     import pyarrow as pa
@@ -202,4 +304,4 @@ def from_records(
         frame = pa.table({column: [record.get(column) for record in records] for column in columns})
     except (pa.ArrowException, TypeError) as error:  # values of several kinds in one column
         raise DataError(f"the records {name!r} are no table: {error}. Give each name values of one kind.") from error
-    return from_frame(frame, label, key=key, name=name)
+    return from_frame(frame, label, key=key, name=name, reading=reading)

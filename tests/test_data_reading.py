@@ -1,0 +1,505 @@
+"""How files are read: what is found out of them, what can be said, and what a run remembers of it."""
+
+import gzip
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+import vaekit as vk
+from vaekit import cli, runs
+from vaekit.data import Reading, from_frame, load
+from vaekit.errors import DataError, ReadingWarning
+
+RNG = np.random.default_rng(0)
+FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
+X = [[1.5, -2.25, 3.0], [4.0, 5.5, -6.125], [7.0, 8.0, 9.75]]
+
+
+def vaekit(*arguments) -> int:
+    return cli.run([str(argument) for argument in arguments])
+
+
+def text(delimiter=",", decimal=".", header="a,b,c", end="", header_end=""):
+    lines = [delimiter.join(str(v).replace(".", decimal) for v in row) + end for row in X]
+    named = [header.replace(",", delimiter) + header_end] if header else []
+    return "\n".join(named + lines) + "\n"
+
+
+def quietly(path, **options):
+    """The data, and the notices."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = load(path, **options)
+    assert {warning.category for warning in caught} <= {ReadingWarning}
+    return data, " ".join(str(warning.message) for warning in caught)
+
+
+# --- What is found out of a file -------------------------------------------------------------------------------------
+
+FILES = {
+    "plain": (text().encode(), "", {}),
+    "semicolons": (text(";").encode(), "';'", {"delimiter": ";"}),
+    "decimal commas": (text(";", ",").encode(), "decimal ','", {"delimiter": ";", "decimal": ","}),
+    "tabs": (text("\t").encode(), r"'\t'", {"delimiter": "\t"}),
+    "bars": (text("|").encode(), "'|'", {"delimiter": "|"}),
+    "carriage returns": (text().replace("\n", "\r\n").encode(), "", {}),
+    "byte order mark": (b"\xef\xbb\xbf" + text().encode(), "", {}),
+    "utf-16": (text().encode("utf-16"), "utf-16", {"encoding": "utf-16"}),
+    "utf-16 from its high bytes": (b"\xfe\xff" + text().encode("utf-16-be"), "utf-16", {"encoding": "utf-16"}),
+    "utf-16 without a mark": (text().encode("utf-16-le"), "utf-16-le", {"encoding": "utf-16-le"}),
+    "trailing commas": (text(end=",", header_end=",").encode(), "at the end of each line", {}),
+    "trailing commas below the header": (text(end=",").encode(), "at the end of each line", {}),
+    "quoted decimal commas": (
+        ("a,b,c\n" + "".join(",".join(f'"{v}"'.replace(".", ",") for v in row) + "\n" for row in X)).encode(),
+        "decimal ','",
+        {"decimal": ","},
+    ),
+    "all of it": (
+        text(";", ",", end=";").encode("utf-16"),
+        "utf-16",
+        {"encoding": "utf-16", "delimiter": ";", "decimal": ","},
+    ),
+}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_other_programs(tmp_path, name, zipped):
+    content, said, found = FILES[name]
+    path = tmp_path / ("t.csv.gz" if zipped else "t.csv")
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    data, notices = quietly(path)
+    assert (data.x.tolist(), data.columns) == (X, ("a", "b", "c"))
+    assert (said in notices) if said else not notices
+    plain = {"encoding": "utf-8", "delimiter": ",", "decimal": ".", "header": True}
+    assert data.reading.hints == plain | found
+    again = load(path, reading=data.reading)  # what is known of a file is not told again
+    assert again.x.tolist() == X
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("latin-1", "größe"), ("cp1252", "größe €"), ("utf-8", "größe €")])
+def test_letters_beyond_ascii(tmp_path, encoding, name):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text(header=f"{name},b,c").encode(encoding))
+    data, _ = quietly(path)
+    assert (data.columns[0], data.reading.encoding) == (name, encoding)
+    path.write_bytes(("a,k\n" + "1.5,u\n" * 300_000 + "2.5,ü\n").encode(encoding))  # far below what is looked at
+    data, _ = quietly(path, label="k")
+    assert (data.labels[-1], data.reading.encoding in (encoding, "latin-1")) == ("ü", True)
+
+
+def test_a_column_of_decimal_commas_is_one_column(tmp_path):
+    (tmp_path / "t.csv").write_text("a\n1,5\n2,25\n")
+    assert quietly(tmp_path / "t.csv")[0].x.tolist() == [[1.5], [2.25]]
+
+
+@pytest.mark.parametrize(
+    ("content", "how", "message"),
+    [
+        ("a,b\n1,2\n", {"delimiter": ";"}, r"not separated by ';': its first line is 'a,b'"),
+        ("a,b\n1,2\n", {"encoding": "utf-16"}, "is not utf-16: .* BOM"),
+        ("größe,b\n1,2\n", {"encoding": "ascii"}, "not a readable CSV file: 'ascii' codec"),
+        ("a,b\n1,2\n3,4,5\n", {}, "Row #3: Expected 2 columns, got 3: 3,4,5"),
+        ("a,b\n" + "1,2,\n" * 2000 + "3,4,5\n", {}, r"row 2000 \(line 2002\) goes on behind the last delimiter"),
+        ("a;b\n1.234,5;2\n3,5;4\n", {"delimiter": ";", "decimal": ","}, r"If '1\.234,5' in row 0 \(line 2\)"),
+        ("a,b\n1,2\n", {"drop": ("a", "b")}, "no columns of numbers"),
+        ("a,b\n1,2\n", {"header": False}, "Column 'f0' .* holds String"),
+    ],
+)
+def test_what_does_not_fit_a_file(tmp_path, content, how, message):
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "t.csv", reading=Reading(**how))
+
+
+def header_of(numbers, rows):
+    lines = [numbers, *rows]
+    return "\n".join(",".join(f"{v:g}" for v in line) for line in lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    "numbers", [range(400, 700, 25), range(2010, 2022), [9.9 - 0.8 * i for i in range(12)], range(-20, 4, 2)]
+)
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_a_header_of_numbers(tmp_path, numbers, suffix):
+    numbers = [float(v) for v in numbers]
+    rows = RNG.normal(0.4, 0.1, (50, 12)).round(4)
+    if numbers[0] == -20:  # a level in the midst of the values is no name
+        rows[:, 9:] = RNG.normal(-1, 3, (50, 3)).round(4)
+    path = tmp_path / f"t{suffix}"
+    content = header_of(numbers, rows).encode()
+    path.write_bytes(gzip.compress(content) if suffix == ".csv.gz" else content)
+    data, notices = quietly(path)
+    is_header = numbers[0] != -20
+    assert len(data) == 50 + (not is_header)
+    assert data.columns == (tuple(f"{v:g}" for v in numbers) if is_header else tuple(f"f{i}" for i in range(12)))
+    assert ("first line of numbers taken for the names" in notices) == is_header
+    assert load(path, reading=Reading(header=True)).x.tolist() == rows.tolist()
+    whole = load(path, reading=Reading(header=False))
+    assert (len(whole), whole.columns[0]) == (51, "f0")
+    assert whole.x[0].tolist() == pytest.approx(numbers)
+
+
+@pytest.mark.parametrize(
+    "rows", [[[2, 4], [4, 8], [6, 12], [8, 16]], [[2, 3, 4], [5, 6, 7], [8, 9, 10.5]], [[9, 5], [1, 2]]]
+)
+def test_a_trend_has_no_header(tmp_path, rows):
+    (tmp_path / "t.csv").write_text(header_of(rows[0], rows[1:]))
+    assert load(tmp_path / "t.csv").x.tolist() == rows
+
+
+def test_an_index_that_was_written_twice_is_left_out(tmp_path):
+    frame = pd.DataFrame(X, columns=list("abc"))
+    frame.to_csv(tmp_path / "once.csv")
+    pd.read_csv(tmp_path / "once.csv").to_csv(tmp_path / "twice.csv", index=False)
+    parquet.write_table(pa.Table.from_pandas(pd.read_csv(tmp_path / "once.csv")), tmp_path / "twice.parquet")
+    for name in ("twice.csv", "twice.parquet"):
+        data, notices = quietly(tmp_path / name)
+        assert (data.x.tolist(), data.columns) == (X, ("a", "b", "c"))
+        assert "left out 'Unnamed: 0'" in notices
+        assert load(tmp_path / name, reading=Reading(columns=("Unnamed: 0", "a"))).columns == ("Unnamed: 0", "a")
+    with pytest.warns(ReadingWarning, match="Unnamed: 0"):
+        assert from_frame(pd.read_csv(tmp_path / "once.csv")).columns == ("a", "b", "c")
+    with pytest.raises(DataError, match="Column 1 of 'once' has no name"):
+        load(tmp_path / "once.csv")
+
+
+# --- What can be said ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_said_goes_before_what_is_found(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a~b\n1,5~2\n3,5~4\n")
+    data = load(path, reading=Reading(delimiter="~", decimal=","))
+    assert (data.x.tolist(), data.reading.given) == ([[1.5, 2], [3.5, 4]], {"delimiter": "~", "decimal": ","})
+    path.write_bytes("\u0436,b\n1,2\n3,4\n".encode("cp1251"))
+    assert load(path, reading=Reading(encoding="cp1251")).columns == ("\u0436", "b")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_columns_marks_and_labels(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    frame = pa.table({"a": [1.5, -999.0], "k": ["u", "v"], "b": [-999, 4], "c,d": [5, 6], "t": ["x", "y"]})
+    if suffix == ".csv":
+        path.write_text('a,k,b,"c,d",t\n1.5,u,?,5,x\n-999,v,4,6,y\n')
+    else:
+        parquet.write_table(frame, path)
+    for in_memory in [None] if suffix == ".csv" else [True, False]:
+        how = Reading(missing=("?", "-999"), drop=("t", "c,d"))
+        data = load(path, label="k", reading=how, in_memory=in_memory)
+        np.testing.assert_array_equal(data.x, [[1.5, np.nan], [np.nan, 4]])
+        assert (data.columns, data.labels.tolist()) == (("a", "b"), ["u", "v"])
+        chosen = load(path, label="k", reading=Reading(columns=("c,d", "a")), in_memory=in_memory)
+        assert (chosen.columns, chosen.x.tolist()) == (("c,d", "a"), [[5, 1.5], [6, -999]])
+        with pytest.raises(DataError, match=r"no column 'cd' \(--drop\). Nearest: 'c,d'"):
+            load(path, label="k", reading=Reading(drop=("cd",)), in_memory=in_memory)
+        with pytest.raises(DataError, match=r"no column 'A' \(--columns\)"):
+            load(path, label="k", reading=Reading(columns=("A",)), in_memory=in_memory)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"delimiter": ";;"}, "delimiter must be one character"),
+        ({"decimal": ";"}, "decimal must be"),
+        ({"encoding": "utf-99"}, "no encoding 'utf-99'"),
+        ({"alpha": "red"}, "alpha must be white, black, keep or drop"),
+        ({"columns": "a"}, "columns takes several words"),
+    ],
+)
+def test_what_cannot_be_said(words, message):
+    with pytest.raises(DataError, match=message):
+        Reading(**words)
+
+
+def test_marks_in_text_of_other_makes(tmp_path):
+    for frame in (pd.DataFrame({"a": ["1.5", "?", "2"]}), pl.DataFrame({"a": ["1.5", "?", "2"]})):
+        np.testing.assert_array_equal(from_frame(frame, reading=Reading(missing=("?",))).x, [[1.5], [np.nan], [2]])
+    parquet.write_table(pa.table({"a": ["1.5", "?", None]}), tmp_path / "t.parquet")
+    for in_memory in (True, False):
+        data = load(tmp_path / "t.parquet", reading=Reading(missing=("?",)), in_memory=in_memory)
+        np.testing.assert_array_equal(data.x, [[1.5], [np.nan], [np.nan]])
+
+
+def test_options_only_where_they_mean_something(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 2)))
+    parquet.write_table(pa.table({"a": [1, 2]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"delimiter=';' is for \.csv, .*; it has no meaning for .*x\.npy"):
+        load(tmp_path / "x.npy", reading=Reading(delimiter=";"))
+    with pytest.raises(DataError, match=r"header=False is for \.csv"):
+        load(tmp_path / "t.parquet", reading=Reading(header=False))
+    with pytest.raises(DataError, match="alpha='keep' is for a folder of images"):
+        load(tmp_path / "t.parquet", reading=Reading(alpha="keep"))
+    with pytest.raises(DataError, match="columns=.* no meaning for 'digits'"):
+        load("digits", reading=Reading(columns=("a",)))
+
+
+# --- Cells, lines, columns -------------------------------------------------------------------------------------------
+
+
+def table(cell, value, n=200, header=True, blank=False):
+    x = [[f"{v:.3f}" for v in row] for row in np.random.default_rng(0).normal(size=(n, 4))]
+    x[cell[0]][cell[1]] = value
+    lines = (["age,height,weight,pulse"] if header else []) + [",".join(row) for row in x]
+    return ("\n\n" if blank else "\n").join(lines) + "\n"
+
+
+@pytest.mark.parametrize("value", ["", "NA", "nan", "inf", "-inf"])
+@pytest.mark.parametrize(("header", "blank", "line"), [(True, False, 59), (False, False, 58), (True, True, 117)])
+def test_a_bad_cell_is_named_by_its_place_in_the_file(tmp_path, capsys, value, header, blank, line):
+    (tmp_path / "t.csv").write_text(table((57, 2), value, header=header, blank=blank))
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", *FAST) == 1
+    which = value if value.endswith("inf") else "empty"
+    column = "weight" if header else "f2"
+    assert f"t.csv: row 57 (line {line}), column '{column}' is {which}. Fill" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mark", ["?", "-", "n.a."])
+def test_a_mark_is_named_and_can_be_said(tmp_path, capsys, mark):
+    (tmp_path / "t.csv").write_text(table((57, 2), mark))
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", *FAST) == 1
+    error = capsys.readouterr().err
+    assert f"If {mark!r} in row 57 (line 59) means" in error
+    assert "--missing" in error
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", "--missing", mark, *FAST) == 1
+    assert "row 57 (line 59), column 'weight' is empty" in capsys.readouterr().err
+
+
+def test_bad_cells_of_other_files_and_of_new_rows(tmp_path, capsys):
+    x = RNG.normal(size=(5000, 3))
+    np.save(tmp_path / "x.npy", x)
+    assert vaekit("fit", tmp_path / "x.npy", "-o", tmp_path / "r", *FAST) == 0
+    x[4321, 1], x[4900, 0] = np.nan, np.inf
+    np.save(tmp_path / "bad.npy", x)
+    frame = pa.table({"id": [f"s{i}" for i in range(5000)], **{c: x[:, i] for i, c in enumerate("abc")}})
+    parquet.write_table(frame, tmp_path / "bad.parquet")
+    capsys.readouterr()
+    for command in ("score", "encode", "reconstruct"):
+        assert vaekit(command, tmp_path / "r", tmp_path / "bad.npy", "-o", tmp_path / "o.csv") == 1
+        assert "row 4321, element 1 is nan; 1 more cell(s) are empty or infinite" in capsys.readouterr().err
+    assert vaekit("fit", tmp_path / "bad.npy", "-o", tmp_path / "q", *FAST) == 1
+    assert "row 4900, element 0 is inf" in capsys.readouterr().err
+    x[4900, 0] = 0
+    frame = frame.set_column(1, "a", pa.array(x[:, 0]))
+    parquet.write_table(frame, tmp_path / "bad.parquet")
+    assert vaekit("fit", tmp_path / "bad.parquet", "-o", tmp_path / "q", "--key", "id", *FAST) == 1
+    assert "row 4321 with id s4321, column 'b' is empty" in capsys.readouterr().err
+
+
+def test_arrays_count_rows_from_their_beginning():
+    x = RNG.normal(size=(9000, 4))
+    x[8120, 1] = np.nan
+    model, objective = vk.presets.vae((4,), latent_dim=2, hidden=(8,), likelihood="normal")
+    with pytest.raises(DataError, match=r"the first at \(8120, 1\)"):
+        vk.Trainer(max_epochs=1, progress=False).fit(model, objective, x)
+
+
+# --- Wide tables, vectors, archives ----------------------------------------------------------------------------------
+
+
+def test_wide_tables_take_time_in_proportion(tmp_path):
+    def seconds(num_columns):
+        path = tmp_path / f"{num_columns}.csv"
+        names = ",".join(f"GENE{i:011d}.{i % 9}" for i in range(num_columns))
+        path.write_text(names + "\n" + (",".join(["0.5"] * num_columns) + "\n") * 12)
+        began = time.process_time()
+        assert load(path).x.shape == (12, num_columns)
+        return time.process_time() - began
+
+    seconds(10)
+    assert seconds(16_000) < 40 * max(seconds(1000), 0.1)  # 256 times as long, were it with the square
+
+
+def test_a_header_beyond_a_mebibyte(tmp_path):
+    names = [f"{'g' * 200}{i}" for i in range(6000)]
+    (tmp_path / "t.csv").write_text(",".join(names) + "\n" + (",".join(["0.5"] * 6000) + "\n") * 2)
+    data = load(tmp_path / "t.csv")
+    assert (data.columns, data.x.shape) == (tuple(names), (2, 6000))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_column_of_vectors_is_as_many_columns(tmp_path, in_memory):
+    e = RNG.normal(size=(30, 8)).astype("f4")
+    whole = RNG.integers(0, 9, (30, 2))
+    columns = {
+        "list": pa.array(e.tolist(), pa.list_(pa.float32())),
+        "fixed": pa.FixedSizeListArray.from_arrays(pa.array(e.ravel()), 8),
+        "whole": pa.array(whole.tolist(), pa.list_(pa.int64())),
+    }
+    for name, x in (("list", e), ("fixed", e), ("whole", whole)):
+        parquet.write_table(pa.table({"f": range(30), "v": columns[name]}), tmp_path / "t.parquet")
+        data = load(tmp_path / "t.parquet", in_memory=in_memory)
+        assert data.columns == ("f", *(f"v_{i}" for i in range(x.shape[1])))
+        np.testing.assert_array_equal(data.x, np.column_stack([np.arange(30), x]))
+        assert data.dtype == (np.int64 if name == "whole" else np.float64)
+        parquet.write_table(pa.table({"v": columns[name]}), tmp_path / "t.parquet")
+        assert load(tmp_path / "t.parquet", in_memory=in_memory).event_shape == x.shape[1:]
+    ragged = pa.array([[1.0, 2.0]] * 29 + [[1.0]])
+    parquet.write_table(pa.table({"v": ragged}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="not a vector of as many numbers in each row"):
+        load(tmp_path / "t.parquet", in_memory=in_memory)
+
+
+def test_vectors_in_frames_of_other_makes():
+    e = RNG.normal(size=(3, 2))
+    for frame in (pl.DataFrame({"v": e.tolist()}), pl.DataFrame({"v": e}), pd.DataFrame({"v": list(e)})):
+        np.testing.assert_array_equal(from_frame(frame).x, e)
+        assert from_frame(frame).columns == ("v_0", "v_1")
+
+
+def test_a_member_of_an_archive_by_its_name(tmp_path, capsys):
+    images = RNG.integers(0, 2, (60, 8, 8)).astype(np.uint8)
+    path = tmp_path / "sprites.npz"
+    np.savez(path, imgs=images, values=RNG.normal(size=(60, 6)), meta=np.array({"a": 1}, dtype=object))
+    with pytest.raises(DataError, match=r"Which array .* behind the path: sprites\.npz:imgs"):
+        load(path)
+    for source in (f"{path}:imgs", type(path)(f"{path}:imgs")):
+        data = load(source)
+        np.testing.assert_array_equal(data.x, images)
+    assert (data.name, data.kind) == ("sprites", "image")
+    with pytest.raises(DataError, match="no member 'img'; its members are 'imgs', 'values', 'meta'"):
+        load(f"{path}:img")
+    assert vaekit("fit", f"{path}:imgs", "-o", tmp_path / "r", *FAST) == 0
+    assert vaekit("score", tmp_path / "r", "-o", tmp_path / "s.npy") == 0
+    assert np.load(tmp_path / "s.npy").shape == (60, 3)
+
+
+# --- What a run remembers --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def semicolons(tmp_path_factory):
+    """A run fitted to semicolons, decimal commas and Latin-1, with a mark and a column that is no data."""
+    folder = tmp_path_factory.mktemp("semicolons")
+    x = np.random.default_rng(0).normal(10, 2, (40, 2)).round(2)
+    lines = [f"{a};{b};note".replace(".", ",") for a, b in x]
+    (folder / "t.csv").write_bytes(("größe;b;c\n" + "\n".join(lines) + "\n").encode("latin-1"))
+    assert vaekit("fit", folder / "t.csv", "-o", folder / "r", "--drop", "c", "--missing", "-1", *FAST) == 0
+    return folder, x
+
+
+def test_a_run_reads_new_files_as_the_first(semicolons, tmp_path, capsys):
+    folder, x = semicolons
+    run = runs.open(folder / "r")
+    hints = {"delimiter": ";", "decimal": ",", "encoding": "latin-1", "header": True}
+    assert run.data.reading.given == {"drop": ("c",), "missing": ("-1",)}
+    assert run.data.reading.hints == hints
+    whole = run.score(run.rows()).to_numpy()
+    files = {
+        "one.csv": "größe;b;c\n{};{};z\n".format(*(str(v).replace(".", ",") for v in x[0])).encode("latin-1"),
+        "utf8.csv": "größe;b\n{};{}\n".format(*(str(v).replace(".", ",") for v in x[0])).encode(),
+        "plain.csv": "größe,b\n{},{}\n".format(*x[0]).encode(),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    parquet.write_table(pa.table({"größe": x[:1, 0], "b": x[:1, 1]}), tmp_path / "one.parquet")
+    for name in (*files, "one.parquet"):
+        capsys.readouterr()
+        assert vaekit("score", folder / "r", tmp_path / name, "-o", tmp_path / "s.npy") == 0
+        assert "is read with" not in capsys.readouterr().err
+        assert run.rows(tmp_path / name).x.tolist() == x[:1].tolist()
+    frame = pd.DataFrame({"größe": x[:, 0], "b": x[:, 1], "c": "z"})
+    np.testing.assert_array_equal(run.score(run.rows(frame)).to_numpy(), whole)
+
+
+def test_what_is_said_to_a_run_goes_before_what_it_remembers(semicolons, tmp_path, capsys):
+    folder, x = semicolons
+    (tmp_path / "t.csv").write_text("größe~b\n{}~{}\n".format(*x[0]), encoding="utf-8")
+    arguments = ["score", folder / "r", tmp_path / "t.csv", "-o", tmp_path / "s.npy"]
+    assert vaekit(*arguments) == 1
+    assert vaekit(*arguments, "--delimiter", "~", "--decimal", ".") == 0
+    assert vaekit(*arguments, "--alpha", "keep") == 1
+    assert "alpha='keep' is for a folder of images" in capsys.readouterr().err
+
+
+def test_a_run_without_a_header_reads_files_without_one(tmp_path, capsys):
+    x = RNG.normal(size=(40, 3)).round(3)
+    np.savetxt(tmp_path / "t.csv", x, delimiter=",")
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", *FAST) == 0
+    assert "t.csv has no header: its columns are called f0, f1, ..." in capsys.readouterr().err
+    (tmp_path / "one.csv").write_text("100,200,300\n1,2,3\n4,5,6\n2,1,2\n")  # like a header, and here it is none
+    run = runs.open(tmp_path / "r")
+    assert run.rows(tmp_path / "one.csv").x[0].tolist() == [100, 200, 300]
+    with pytest.raises(DataError, match="columns differ"):
+        run.rows(tmp_path / "one.csv", reading=Reading(header=True))
+
+
+def test_a_header_of_numbers_is_one_in_a_file_of_one_row(tmp_path):
+    (tmp_path / "t.csv").write_text(header_of(range(400, 700, 25), RNG.normal(0.4, 0.1, (50, 12))))
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", "--header", *FAST) == 0
+    (tmp_path / "one.csv").write_text(header_of(range(400, 700, 25), RNG.normal(0.4, 0.1, (1, 12))))
+    assert len(runs.open(tmp_path / "r").rows(tmp_path / "one.csv")) == 1
+
+
+def test_columns_in_the_order_that_was_asked_for(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "id,a,b,c\n" + "".join(f"{i},{v},{-v},7\n" for i, v in enumerate(RNG.normal(size=30)))
+    )
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", "--columns", "b,a", "--key", "id", *FAST) == 0
+    run = runs.open(tmp_path / "r")
+    assert run.data.columns == ("b", "a")
+    assert run.rows().row_keys.tolist() == list(range(30))
+    with pytest.raises(DataError, match=r"no column 'b' \(--columns\)"):
+        run.rows(pd.DataFrame({"a": [1.0]}))
+
+
+# --- One row ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".csv.gz", ".parquet", ".npy", ".npz"])
+def test_one_row_is_enough_to_use_a_model_and_not_to_fit_one(tmp_path, capsys, suffix):
+    x = RNG.normal(size=(40, 3))
+
+    def write(name, rows):
+        path = tmp_path / f"{name}{suffix}"
+        if suffix == ".npy":
+            np.save(path, rows)
+        elif suffix == ".npz":
+            np.savez(path, x=rows)
+        elif suffix == ".parquet":
+            parquet.write_table(pa.table({c: rows[:, i] for i, c in enumerate("abc")}), path)
+        else:
+            pd.DataFrame(rows, columns=list("abc")).to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+        return path
+
+    assert vaekit("fit", write("train", x), "-o", tmp_path / "r", *FAST) == 0
+    one = write("one", x[:1])
+    for command, width in (("score", 3), ("encode", 2), ("reconstruct", 3)):
+        assert vaekit(command, tmp_path / "r", one, "-o", tmp_path / "out.npy") == 0
+        assert vaekit(command, tmp_path / "r", "-o", tmp_path / "all.npy") == 0
+        first, alone = np.load(tmp_path / "all.npy")[0], np.load(tmp_path / "out.npy")
+        assert alone.shape == (1, width)
+        if command == "score":  # with other noise: of two standard errors, six
+            assert abs(alone[0, 0] - first[0]) < 6 * np.hypot(alone[0, 1], first[1])
+        else:
+            np.testing.assert_allclose(alone[0], first, rtol=1e-5)
+    capsys.readouterr()
+    assert vaekit("fit", one, "-o", tmp_path / "q", *FAST) == 1
+    assert "Fitting needs at least two rows" in capsys.readouterr().err
+    assert not (tmp_path / "q").exists()
+
+
+def test_one_row_without_its_batch_dimension(tmp_path):
+    np.save(tmp_path / "flat.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"x\[None\]"):
+        load(tmp_path / "flat.npy")
+
+
+def test_new_rows_with_empty_labels(tmp_path):
+    x = RNG.normal(size=(40, 2)).round(3)
+    for name, labels in (("train", ["u", "v"]), ("empty", [""]), ("numbers", [1.5, 2.5])):
+        rows = [f"{a},{b},{labels[i % len(labels)]}" for i, (a, b) in enumerate(x)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+    assert vaekit("fit", tmp_path / "train.csv", "-o", tmp_path / "r", "--label", "y", *FAST) == 0
+    run = runs.open(tmp_path / "r")
+    for name in ("empty", "numbers"):
+        rows = run.rows(tmp_path / f"{name}.csv")
+        assert (rows.x.tolist(), rows.columns, rows.labels) == (x.tolist(), ("a", "b"), None)
+        with pytest.raises(DataError):
+            load(tmp_path / f"{name}.csv", label="y")

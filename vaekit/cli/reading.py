@@ -1,0 +1,55 @@
+"""The options that say how data are read: those of every command that reads rows, and what becomes of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_Words = list[str] | None
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder with named data sets, looked at before $VAEKIT_DATA.")
+]
+Key = Annotated[str | None, typer.Option("--key", help="Column of a table that names the rows, and is no data.")]
+Label = Annotated[str | None, typer.Option("--label", help="Column of a table that holds labels, not data.")]
+_OF_FILES: dict[str, Any] = {
+    "columns": Annotated[
+        _Words, typer.Option("--columns", metavar="A,B", help="Columns of a table that are data; default: all others.")
+    ],
+    "drop": Annotated[_Words, typer.Option("--drop", metavar="C", help="Columns of a table that are no data.")],
+    "missing": Annotated[
+        _Words, typer.Option("--missing", metavar="MARK", help="Cells of a table that mean 'not observed'; repeatable.")
+    ],
+    "delimiter": Annotated[
+        str | None, typer.Option("--delimiter", metavar="CHAR", help="Between cells of a CSV file.")
+    ],
+    "decimal": Annotated[
+        str | None, typer.Option("--decimal", metavar="CHAR", help="Decimal mark of a CSV file: . or ,")
+    ],
+    "encoding": Annotated[
+        str | None, typer.Option("--encoding", metavar="NAME", help="Of a CSV file: utf-8, latin-1, utf-16, ...")
+    ],
+    "header": Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether the first line of a CSV file names the columns."),
+    ],
+    "alpha": Annotated[
+        str | None,
+        typer.Option("--alpha", metavar="HOW", help="Transparent pixels: over white or black; keep or drop the alpha."),
+    ],
+    "channels_last": Annotated[
+        bool | None,
+        typer.Option("--channels-last/--channels-first", help="Whether an array of images is (N, H, W, C)."),
+    ],
+}
+READS: dict[str, Any] = {"label": Label, "key": Key, "data_dir": DataDir, **_OF_FILES}
+
+
+def as_read(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `READS` as keywords of `Run.rows`: those about files become one `Reading`."""
+    from vaekit.data.reading import Reading, words
+
+    options = {name: given[name] for name in READS if name not in _OF_FILES}
+    how = {name: given[name] for name in _OF_FILES if given[name] not in (None, [], ())}
+    how |= {name: words(how[name]) for name in ("columns", "drop") if name in how}
+    return {**options, "reading": Reading(**how)}

@@ -1,0 +1,186 @@
+"""CSV files: what each is, is found out from its first lines, where nobody says."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from vaekit.data.dataset import Dataset
+from vaekit.data.readers.dialect import DELIMITERS, Dialect, look, single_byte_encoding, stands_apart
+from vaekit.data.readers.safe_reading import BoundedGzip, reading
+from vaekit.data.readers.tables import table_of
+from vaekit.data.reading import Reading, notice
+from vaekit.errors import DataError
+
+_SAMPLE, _MAX_SAMPLE = 2**20, 2**28
+_THREADED = 2**24  # bytes from which a file is parsed by several threads
+_EXTRA = "behind the last column"
+
+
+def csv_dataset(path: Path, label: str | None = None, key: str | None = None, how: Reading | None = None) -> Dataset:
+    """Read a CSV file, gzipped or not.
+
+    What `how` leaves open is found out from the first lines: UTF-8, UTF-16 or Latin-1; commas, semicolons (with decimal
+    points or commas), tabs or bars; whether they name the columns. A first line of numbers is a header where it is
+    0, 1, 2, ... (pandas writes that for unnamed columns), or strictly monotone and outside the ranges of its columns;
+    else it is data, and the columns are called f0, f1, ... An empty column behind a trailing delimiter is left out.
+
+    Args:
+        path: The file.
+        label: Name of the column with the labels.
+        key: Name of the column with the identifiers of the rows.
+        how: How to read it.
+
+    Returns:
+        A table, as `from_frame` makes it; its `reading` says how the file was read.
+
+    Raises:
+        DataError: The file cannot be read, is a decompression bomb, or does not hold numbers.
+
+    Warns:
+        ReadingWarning: The file is not read as a plain one, and nobody said so.
+    """
+    how = how or Reading()
+    usual = "\t" if ".tsv" in path.name.lower()[-7:] else ","
+    sample, is_whole = _sample(path)
+    try:
+        first_look = look(sample, is_whole, how, usual)
+    except UnicodeError as error:
+        raise DataError(f"{path} is not {how.encoding}: {error}. Name another --encoding.") from error
+    _refuse_other_delimiter(path, first_look)
+    frame, dialect = _frame(path, sample, first_look, how)
+    found = how.found(
+        encoding=dialect.encoding, delimiter=dialect.delimiter, decimal=dialect.decimal, header=dialect.header
+    )
+    _say(path, found, how, usual, dialect, took_numbers=first_look.header is None and bool(dialect.header))
+    about: dict[str, Any] = {"name": path.name.split(".")[0], "source": str(path), "reading": found}
+    return table_of(frame, label, key, **about, place=lambda row: f"row {row}{line_of(path, found, row)}")
+
+
+def _refuse_other_delimiter(path: Path, dialect: Dialect) -> None:
+    """Refuse a header that is one word with other delimiters in it: its rows would be numbers of their own kind."""
+    others = "".join(mark for mark in DELIMITERS if mark != dialect.delimiter)
+    if dialect.header and len(dialect.first) == 1 and any(mark in dialect.first[0] for mark in others):
+        raise DataError(
+            f"{path} is not separated by {dialect.delimiter!r}: its first line is {dialect.first[0]!r}. Name its "
+            "--delimiter."
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    with reading(path), BoundedGzip(path) if path.suffix.lower() == ".gz" else open(path, "rb") as stream:
+        yield stream  # type: ignore[misc]  # a raw stream reads like any other
+
+
+def _sample(path: Path) -> tuple[bytes, bool]:
+    """The first bytes, with the whole header and the first row, and whether they are all."""
+    sample = b""
+    with _opened(path) as stream:
+        while len(sample) < _SAMPLE or (sample.count(b"\n") + sample.count(b"\r") < 3 and len(sample) < _MAX_SAMPLE):
+            part = stream.read(_SAMPLE)
+            if not part:
+                return sample, True
+            sample += part
+    return sample, False
+
+
+def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading) -> tuple[Any, Dialect]:
+    """The whole file as a table, and the dialect with what only the whole file can tell."""
+    import pyarrow as pa
+
+    is_guess = dialect.header is None
+    frame = _parsed(path, dialect, how)
+    if "encoding" not in how.given and any(map(pa.types.is_binary, frame.schema.types)):  # far down it is not UTF-8
+        dialect = replace(dialect, encoding=single_byte_encoding(sample, how))
+        frame = _parsed(path, dialect, how)
+    if is_guess:
+        dialect = replace(dialect, header=_is_header(frame))
+        frame = _parsed(path, dialect, how) if dialect.header else frame
+    if dialect.has_trailing:
+        extra = frame.column(frame.num_columns - 1)
+        if extra.null_count < len(extra):
+            row = int(np.flatnonzero(extra.is_valid().to_numpy(zero_copy_only=False))[0])
+            where = line_of(path, how.found(encoding=dialect.encoding, header=dialect.header), row)
+            raise DataError(f"{path} has a column without a name: row {row}{where} goes on behind the last delimiter.")
+        frame = frame.select(range(frame.num_columns - 1))
+    return frame, dialect
+
+
+def _parsed(path: Path, dialect: Dialect, how: Reading) -> Any:
+    import pyarrow as pa
+    from pyarrow import csv as pa_csv
+
+    header = bool(dialect.header)
+    options = pa_csv.ReadOptions(
+        autogenerate_column_names=not header,
+        encoding="utf8" if dialect.encoding.lower() in ("utf-8", "utf8") else dialect.encoding,
+        block_size=max(_SAMPLE, 4 * dialect.longest),
+        use_threads=path.stat().st_size > _THREADED,
+    )
+    if header and dialect.has_trailing:
+        options.column_names, options.skip_rows_after_names = [*dialect.first, _EXTRA], 1
+        options.autogenerate_column_names = False
+    convert = pa_csv.ConvertOptions(decimal_point=dialect.decimal)
+    convert.null_values = [*convert.null_values, *how.missing]
+    try:
+        with _opened(path) as stream:
+            frame = pa_csv.read_csv(stream, options, pa_csv.ParseOptions(delimiter=dialect.delimiter), convert)
+        return frame.rename_columns([name.strip("\ufeff") for name in frame.column_names])
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise DataError(
+            f"{path} is not a readable CSV file: {error}. Mend the line or write it again, or say how to read it: "
+            f"--delimiter, --encoding (read with {dialect.delimiter!r}, as {dialect.encoding})."
+        ) from error
+
+
+def _is_header(frame: Any) -> bool:
+    """Whether the first of the rows names the columns."""
+    import pyarrow as pa
+
+    if not all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in frame.schema.types):
+        return False
+    columns = [column.cast(pa.float64(), safe=False).to_numpy() for column in frame.columns]
+    return stands_apart(np.column_stack(columns))
+
+
+def _say(path: Path, found: Reading, how: Reading, usual: str, dialect: Dialect, took_numbers: bool) -> None:
+    """A notice of what is not plain and was neither asked for nor so in the file that was read before."""
+    plain = {"encoding": "utf-8", "delimiter": usual, "decimal": "."}
+    said = {
+        name: value
+        for name, value in found.hints.items()
+        if name in plain and value != plain[name] and value != how.hints.get(name)
+    }
+    parts = [f"{name} {value!r} (--{name})" for name, value in said.items()]
+    if took_numbers:
+        parts.append("its first line of numbers taken for the names of the columns (--no-header: they are data)")
+    if dialect.has_trailing and not how.hints:
+        parts.append("the delimiter at the end of each line left out")
+    if parts:
+        notice(f"{path} is read with {'; '.join(parts)}.")
+
+
+def line_of(path: Path, how: Reading, row: int) -> str:
+    """Where a row of a CSV file stands in it, for a message: " (line 59)"; nothing where that cannot be found."""
+    name, number = path.name.lower(), -1 - bool(how.header)
+    if not re.search(r"\.[ct]sv(\.gz)?$", name):
+        return ""
+    try:
+        with _opened(path) as stream, io.TextIOWrapper(stream, how.encoding or "utf-8", "replace", newline="") as text:
+            records = csv.reader(text, delimiter=how.delimiter or ",")
+            before = 0
+            for cells in records:
+                number += bool(cells)
+                if number == row:
+                    return f" (line {before + 1})"
+                before = records.line_num
+    except (DataError, OSError, csv.Error, UnicodeError):
+        pass
+    return ""

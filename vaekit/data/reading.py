@@ -1,0 +1,125 @@
+"""How a file is to be read, where that can be said: one object, which a run remembers."""
+
+import csv
+import sys
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from vaekit.errors import DataError, ReadingWarning
+
+Alpha = Literal["white", "black", "keep", "drop"]
+ALPHAS = ("white", "black", "keep", "drop")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read; None leaves a choice to the file itself.
+
+    A data set keeps the one by which it was read, choices that were made for it included; those are named in
+    `guessed`, and another file may make others.
+
+    Args:
+        delimiter: What stands between the cells of a CSV file, one character.
+        decimal: The decimal mark of a CSV file: "." or ",".
+        encoding: Of a CSV file, such as "utf-8", "latin-1" or "utf-16".
+        header: Whether the first line of a CSV file names the columns.
+        missing: Cells of a table that mean "not observed", beside empty ones, such as "?" or "-999".
+        columns: The columns of a table that are data, in this order; None takes all.
+        drop: Columns of a table that are no data.
+        alpha: What becomes of transparent pixels: composed over "white" (the default) or "black", kept as one more
+            channel ("keep"), or dropped together with what they hide ("drop").
+        channels_last: Whether an array of images has shape (N, H, W, C).
+        guessed: Names of those of the above that were not asked for.
+
+    Raises:
+        DataError: A value is none that can be.
+
+    Example:
+        >>> Reading(delimiter=";", decimal=",").given
+        {'delimiter': ';', 'decimal': ','}
+    """
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    missing: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
+    alpha: str | None = None
+    channels_last: bool | None = None
+    guessed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("missing", "columns", "drop", "guessed"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise DataError(f"{name} takes several words; got the text {value!r}. Write ({value!r},).")
+            if value is not None:
+                object.__setattr__(self, name, tuple(value))
+        if self.delimiter == "\\t":  # as it is typed in a shell
+            object.__setattr__(self, "delimiter", "\t")
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n"'):
+            raise DataError(f"delimiter must be one character, such as ';' or a tab; got {self.delimiter!r}.")
+        if self.decimal not in (None, ".", ","):
+            raise DataError(f"decimal must be '.' or ','; got {self.decimal!r}.")
+        if self.alpha not in (None, *ALPHAS):
+            raise DataError(f"alpha must be {', '.join(ALPHAS[:-1])} or {ALPHAS[-1]}; got {self.alpha!r}.")
+        if self.encoding is not None:
+            try:
+                "".encode(self.encoding)
+            except LookupError as error:
+                raise DataError(f"There is no encoding {self.encoding!r}. Try utf-8, latin-1 or utf-16.") from error
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was asked for, by name."""
+        return {name: value for name, value in self._set.items() if name not in self.guessed}
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """What another file was found to be, by name: tried first, and no more than that."""
+        return {name: value for name, value in self._set.items() if name in self.guessed}
+
+    @property
+    def _set(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "guessed"}
+        return {name: value for name, value in values.items() if value not in (None, ())}
+
+    def over(self, remembered: "Reading") -> "Reading":
+        """What is asked for here, and what another file was read by for all else."""
+        given = self.given
+        return replace(remembered, **given, guessed=tuple(name for name in remembered.guessed if name not in given))
+
+    def only(self, names: Iterable[str]) -> "Reading":
+        """What is said of these alone."""
+        kept = {name: value for name, value in self._set.items() if name in set(names)}
+        return Reading(**kept, guessed=self.guessed)
+
+    def found(self, **choices: Any) -> "Reading":
+        """With what a file was found to be; what was asked for stays."""
+        made = {name: value for name, value in choices.items() if name not in self.given}
+        return replace(self, **made, guessed=tuple(sorted({*self.guessed, *made})))
+
+
+PLAIN = Reading()
+
+
+def words(values: Iterable[str] | None) -> tuple[str, ...]:
+    """Names from words that hold one or several, with commas between them and quotes around a name with a comma.
+
+    Example:
+        >>> words(["a,b", '"c,d"'])
+        ('a', 'b', 'c,d')
+    """
+    return tuple(name.strip() for row in csv.reader(values or (), skipinitialspace=True) for name in row)
+
+
+def notice(text: str) -> None:
+    """Tell whoever called vaekit that a file was read by a guess, or that a part of it was left out."""
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("vaekit."):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(text, ReadingWarning, stacklevel=depth - 1)
