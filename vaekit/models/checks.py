@@ -223,7 +223,7 @@ class Fit:
             at = tuple(lost.nonzero()[0].tolist())
             raise DataError(
                 f"{self.where} has {int(lost.sum())} columns whose values {self.dtype} does not tell apart, the first "
-                f"at {at[0] if len(at) == 1 else at}: they are {centre[at]:.4g} give or take {std[at]:.2g}. "
+                f"at {at[0] if len(at) == 1 else at}: they are {middle[at]:.4g} give or take {std[at]:.2g}. "
                 f"{self._mend(self._first)}"
             )
 
