@@ -414,9 +414,13 @@ class Reader:
         return Product(Normal(x.reshape(-1, 3, 1) / 7, torch.ones(len(x), 3, 1)), 2)
 
     def prior(self):
+        if self.family is Categorical:
+            return Categorical(logits=torch.zeros(3))
         return Independent(Normal(torch.zeros(3, 1), torch.ones(3, 1)), 2)
 
     def likelihood(self, z):
+        if self.family is Categorical:
+            return Product(Normal(torch.zeros(*z.shape, 3), torch.ones(3)), 1)
         return Product(Normal(z.flatten(-2) * 7, torch.ones(3)), 1)
 
 

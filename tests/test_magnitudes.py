@@ -111,6 +111,7 @@ def test_a_constant_column_or_a_single_row_is_no_lost_column():
         model, _ = vk.presets.vae((4,), latent_dim=2, hidden=(8,), likelihood="normal")
     constant = Z.copy()
     constant[:, 1] = 0.1  # no number of float32
+    constant[:, 2] = np.nextafter(0.1, Z[:, 0])  # constant to rounding
     assert model.encode(constant).shape == (300, 2)
     assert model.encode(np.full((1, 4), 0.1)).shape == (1, 2)
 

@@ -45,6 +45,10 @@ class ConfigError(VaekitError, ValueError):
     """A setting, a component name or a combination of components does not exist or does not fit."""
 
 
+class ArgumentTypeError(ConfigError, TypeError):
+    """An argument is of another type than it takes, such as text for a count."""
+
+
 class TrainingError(VaekitError, RuntimeError):
     """Training cannot go on: the loss or its gradient stopped being finite."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vaekit.errors import ConfigError, ShapeError
+from vaekit.errors import ArgumentTypeError, ConfigError, ShapeError
 
 Shape = int | Sequence[int]
 
@@ -42,7 +42,7 @@ def as_shape(shape: Shape, name: str = "shape") -> tuple[int, ...]:
 def check_count(value: object, name: str, least: int = 1) -> None:
     """Raise a `ConfigError` unless a value is an int (or numpy's) from `least` on: no text, no fraction, no bool."""
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise ConfigError(f"{name} is an int; got {value!r} ({type(value).__name__})")
+        raise ArgumentTypeError(f"{name} is an int; got {value!r} ({type(value).__name__})")
     if int(value) < least:
         raise ConfigError(f"{name} is at least {least}; got {value}")
 

@@ -218,13 +218,13 @@ class Fit:
         count = count.clamp(min=1)
         std = (square / count - (change / count).square()).clamp(min=0).sqrt()
         lost = (error / count).sqrt() > 0.1 * std.clamp(min=1e-300)
-        lost = (lost & (std > 0)) | ((change != 0) & (size == 0))  # numbers whose squares vanish in float64 as well
+        middle = self._first[0] + change / count
+        lost = (lost & (std > 1e-12 * middle.abs())) | ((change != 0) & (size == 0))
         if bool(lost.any()):
             at = tuple(lost.nonzero()[0].tolist())
-            centre = (self._first[0] + change / count)[at]
             raise DataError(
                 f"{self.where} has {int(lost.sum())} columns whose values {self.dtype} does not tell apart, the first "
-                f"at {at[0] if len(at) == 1 else at}: they are {centre:.4g} give or take {std[at]:.2g}. "
+                f"at {at[0] if len(at) == 1 else at}: they are {middle[at]:.4g} give or take {std[at]:.2g}. "
                 f"{self._mend(self._first)}"
             )
 

@@ -103,9 +103,9 @@ def from_words(axis: str, text: str, **defaults: Any) -> Any:
         raise ConfigError(f"{text!r} needs {', '.join(lacking)}; write {example}, or build the model in Python")
     try:
         return kind(**arguments)
-    except ConfigError:
-        raise
     except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError) and not isinstance(error, TypeError):
+            raise
         raise ConfigError(f"{text!r} cannot be made: {error}") from error
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vaekit import engine
-from vaekit.errors import ConfigError
+from vaekit.errors import ArgumentTypeError, ConfigError
 from vaekit.shapes import check_count
 from vaekit.training.callbacks import Callback
 
@@ -50,7 +50,7 @@ class TrainerSettings:
     def __post_init__(self) -> None:
         for name, number in {"seed": self.seed, "learning_rate": self.learning_rate}.items():
             if not isinstance(number, Real):
-                raise ConfigError(f"{name} is a number; got {number!r} ({type(number).__name__})")
+                raise ArgumentTypeError(f"{name} is a number; got {number!r} ({type(number).__name__})")
         if int(self.seed) != self.seed:
             raise ConfigError(f"seed is a whole number; got {self.seed}")
         object.__setattr__(self, "seed", int(self.seed))
