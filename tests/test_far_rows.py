@@ -125,10 +125,11 @@ def test_ordinary_rows_keep_the_draws_of_q_and_cost_nothing_more(fitted):
 @pytest.mark.parametrize("k", [1, 2, 7, 100, 700])
 def test_far_rows_depend_on_their_own_numbers_and_the_seed(fitted, k):
     model, x = fitted
-    rows = torch.cat([x[:3], x[:3] + 30 * x.std(0)])
+    rows = torch.cat([x[:3], *(x[:3] + shift * x.std(0) for shift in (8, 30, 300))])
     options = {"num_samples": k, "key": "content"}
-    together, alone = log_marginal(model, rows, **options), log_marginal(model, rows[4:5], **options)
-    torch.testing.assert_close(alone.value, together.value[4:5], rtol=1e-5, atol=1e-4)
+    together = log_marginal(model, rows, **options)
+    alone = torch.cat([log_marginal(model, rows[i : i + 1], **options).value for i in range(len(rows))])
+    torch.testing.assert_close(alone, together.value, rtol=1e-4, atol=0.02)  # a search may enlarge a rounding
     assert not torch.equal(together.value[3:], log_marginal(model, rows, **options, generator=seeded(1)).value[3:])
 
 

@@ -109,19 +109,18 @@ def test_scaled_images_are_not_scored_by_a_run_of_integers(run, tmp_path, capsys
     assert "fitted to integers in 0..16" in capsys.readouterr().err
 
 
-def test_large_offsets_keep_the_density_or_are_refused():
+@pytest.mark.parametrize("offset", [1e6, 1.6e9 + 3])
+def test_large_offsets_keep_the_density(offset):
     """x = 1e6 + N(0, 1): in float32 a sixteenth of a unit is lost, in the data's float64 nothing is."""
-    x = 1e6 + torch.randn(400, 2, dtype=torch.float64)
+    x = offset + torch.randn(400, 2, dtype=torch.float64)
     with engine.seeded(0):
         transform = vk.transforms.Standardize(2).fit(x)
         model, _ = vk.presets.vae((2,), latent_dim=1, hidden=(4,), likelihood="normal", transform=transform)
-    shifted = torch.as_tensor(transform.loc).double()
+    shifted = torch.as_tensor(transform.loc).double().clone()
     near = vk.evaluation.log_marginal(model, x, num_samples=8, generator=torch.Generator().manual_seed(0))
     transform.loc.zero_()
     far = vk.evaluation.log_marginal(model, x - shifted, num_samples=8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(near.value, far.value, atol=1e-5, rtol=0)
-    with pytest.raises(DataError, match="vary too little beside their size"):
-        vk.transforms.Standardize(2).fit(1.6e9 + 3 + torch.randn(400, 2, dtype=torch.float64))
 
 
 def test_a_density_at_bits_is_no_density():

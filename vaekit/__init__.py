@@ -14,10 +14,46 @@ from vaekit.lazy import attributes
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from vaekit import bounds as bounds
+    from vaekit import catalog as catalog
+    from vaekit import conditional as conditional
+    from vaekit import contrib as contrib
+    from vaekit import data as data
+    from vaekit import distributions as distributions
+    from vaekit import docstrings as docstrings
+    from vaekit import engine as engine
+    from vaekit import errors as errors
+    from vaekit import evaluation as evaluation
+    from vaekit import kl as kl
+    from vaekit import likelihoods as likelihoods
+    from vaekit import models as models
+    from vaekit import networks as networks
+    from vaekit import objectives as objectives
+    from vaekit import plots as plots
+    from vaekit import posteriors as posteriors
+    from vaekit import presets as presets
+    from vaekit import priors as priors
+    from vaekit import recipes as recipes
+    from vaekit import report as report
+    from vaekit import runs as runs
+    from vaekit import saving as saving
+    from vaekit import schedules as schedules
+    from vaekit import testing as testing
+    from vaekit import training as training
+    from vaekit import transforms as transforms
     from vaekit.conditional import Conditional, ConditionalDistribution
     from vaekit.models import VAE
-    from vaekit.saving.artifact import load, save
+    from vaekit.models.base import GenerativeModel
+    from vaekit.saving.artifact import save
     from vaekit.training import Trainer
+
+    def load(path: str | Path, *, modules: dict[str, nn.Module] | None = None, device: str = "cpu") -> GenerativeModel:
+        """`saving.artifact.load`, which lies below models and cannot name what it returns."""
+
 
 _OBJECTS = {
     "VAE": "models",
@@ -31,6 +67,7 @@ _MODULES = frozenset(
     [
         "bounds",
         "catalog",
+        "columns",
         "conditional",
         "contrib",
         "data",
@@ -61,4 +98,5 @@ _MODULES = frozenset(
 
 __all__ = ["VAE", "Conditional", "ConditionalDistribution", "Trainer", "__version__", "load", "save"]
 
-__getattr__, __dir__ = attributes(__name__, {**_OBJECTS, **dict.fromkeys(_MODULES, "")})
+if not TYPE_CHECKING:  # a module with `__getattr__` has every name, to type checkers
+    __getattr__, __dir__ = attributes(__name__, {**_OBJECTS, **dict.fromkeys(_MODULES, "")})

@@ -1,6 +1,6 @@
 """`python -m vaekit`."""
 
-from vaekit.cli import main
+from vaekit.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -21,6 +21,7 @@ from torch.distributions import Distribution
 from vaekit.distributions.support import unchecked
 from vaekit.errors import ConfigError
 from vaekit.kl import kl_divergence
+from vaekit.shapes import check_count
 
 KLMode = Literal["auto", "analytic", "sampled"]
 
@@ -76,9 +77,8 @@ class Draw(NamedTuple):
 
 
 def check_arguments(num_samples: int, kl: str = "auto") -> None:
-    """Raise a `ConfigError` unless there is at least one draw and `kl` is a known word."""
-    if num_samples < 1:
-        raise ConfigError(f"num_samples is at least 1; got {num_samples}")
+    """Raise a `ConfigError` unless `num_samples` is a count of at least one draw and `kl` is a known word."""
+    check_count(num_samples, "num_samples")
     if kl not in ("auto", "analytic", "sampled"):
         raise ConfigError(f'kl is "auto", "analytic" or "sampled"; got {kl!r}')
 

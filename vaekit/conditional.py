@@ -13,11 +13,12 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.errors import ShapeError
+from vaekit.printing import Printed
 from vaekit.shapes import Shape, as_shape
 from vaekit.traits import NetworkTraits, told
 
 
-class ConditionalDistribution(nn.Module, ABC):
+class ConditionalDistribution(Printed, ABC):
     """A head: raw parameters in, a distribution out. Likelihoods and posteriors are heads.
 
     Args:

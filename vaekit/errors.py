@@ -50,7 +50,7 @@ class TrainingError(VaekitError, RuntimeError):
 
 
 class BusyError(VaekitError, RuntimeError):
-    """A model is trained by one thread while another thread trains or evaluates it."""
+    """A model is trained by one thread while another trains or evaluates it, or two processes write into one folder."""
 
 
 class ArtifactWarning(UserWarning):

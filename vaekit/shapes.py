@@ -39,6 +39,14 @@ def as_shape(shape: Shape, name: str = "shape") -> tuple[int, ...]:
     return tuple(int(side) for side in sides)
 
 
+def check_count(value: object, name: str, least: int = 1) -> None:
+    """Raise a `ConfigError` unless a value is an int (or numpy's) from `least` on: no text, no fraction, no bool."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ConfigError(f"{name} is an int; got {value!r} ({type(value).__name__})")
+    if int(value) < least:
+        raise ConfigError(f"{name} is at least {least}; got {value}")
+
+
 def as_image_shape(shape: Shape, name: str) -> tuple[int, int, int]:
     """(C, H, W), or (H, W) read as one channel.
 

@@ -2,9 +2,9 @@
 
 from importlib import import_module
 
-from vaekit.cli.app import main, run
+from vaekit.cli.app import main, program, run
 
-__all__ = ["main", "run"]
+__all__ = ["main", "program", "run"]
 
 for _commands in ("fit", "judge", "make", "look"):  # in the order of the help
     import_module(f"{__name__}.{_commands}")

@@ -1,18 +1,24 @@
 """The program: how a function becomes a command, the options that commands share, and what an error looks like."""
 
+import atexit
 import inspect
+import os
+import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from vaekit.cli.memory import keep_freed_memory
-from vaekit.cli.output import check_output
+from vaekit.cli.output import check_output, open_closed_streams
 from vaekit.cli.reading import READS, as_read
 from vaekit.errors import ConfigError, ReadingWarning, VaekitError
 
@@ -23,13 +29,15 @@ if TYPE_CHECKING:
     from vaekit.data.sources import Part
     from vaekit.runs import Run as FittedRun
 
+open_closed_streams()
+
 app = typer.Typer(
     name="vaekit",
     help="Fit variational autoencoders: densities, samples, scores and pictures from one fit.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    rich_markup_mode="markdown" if sys.stdout.isatty() else None,
     epilog="Example: vaekit fit digits -o runs/digits, then vaekit report runs/digits -o report.html. "
     "Every command takes --debug to show tracebacks.",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -57,7 +65,10 @@ class Source:
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted model.", show_default=False)]
 Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="FILE", help="File to write; its suffix picks the format.")
+    Path,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="File to write; its suffix picks the format; - is CSV on stdout."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Source of all noise.")]
@@ -76,7 +87,7 @@ TransformDraws = Annotated[
 NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
 _DATA = typer.Argument(
     metavar="[DATA]",
-    help="NAME, NAME:train, NAME:test or a path; default: what RUN was fitted to.",
+    help="NAME, NAME:train, NAME:test, a path, or - for CSV on stdin; default: what RUN was fitted to.",
     show_default=False,
 )
 Data = Annotated[Source, _DATA]
@@ -138,13 +149,27 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callab
         if writes and given.get("output") is not None:
             check_output(given["output"], tuple(writes))
         options = as_read({name: given.pop(name) for name in READS}) if reads else {}
-        for name, has_data in reads.items():
-            given[name] = Source(given[name], options) if has_data else options
-        function(**given)
+        with ExitStack() as files:
+            for name, has_data in reads.items():
+                if has_data:
+                    source = _from_stdin(files) if given[name] == "-" else given[name]
+                    given[name] = Source(source, options)
+                else:
+                    given[name] = options
+            function(**given)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
+
+
+def _from_stdin(files: ExitStack) -> str:
+    """A file with the CSV that stdin holds, which goes with `files`: data are read more than once."""
+    folder = files.enter_context(TemporaryDirectory())
+    path = Path(folder) / "stdin.csv"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return str(path)
 
 
 def _optional(name: str, annotation: object) -> inspect.Parameter:
@@ -169,6 +194,9 @@ def _options(
 # --- Running them ----------------------------------------------------------------------------------------------------
 
 
+_INTERRUPTED = 130  # what typer returns, without a word
+
+
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0, 1 for failure, 2 for misuse, 130 and 143 for signals."""
     debug = "--debug" in arguments
@@ -177,11 +205,12 @@ def run(arguments: list[str]) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.simplefilter("always", ReadingWarning)  # how each file was read is said, whoever hears it
-            return int(app(arguments, standalone_mode=False, prog_name="vaekit") or 0)
+            code = int(app(arguments, standalone_mode=False, prog_name="vaekit") or 0)
+            return _fail("interrupted", code) if code == _INTERRUPTED else code
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = None  # the reader went away; nothing is left to flush
         return 0
@@ -192,9 +221,31 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the program `vaekit`, which has its process to itself."""
+    """The program `vaekit` as a function, which ends by `SystemExit`."""
     keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
+
+
+def program() -> None:
+    """Entry point of the program `vaekit`, which has its process to itself."""
+    try:
+        main()
+    except SystemExit as error:
+        _end(error.code if isinstance(error.code, int) else 1)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process after all that Python does at an exit, but before the destructors of libraries.
+
+    Some abort the process where a thread of theirs still runs, such as one that reads a file ahead.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the reader went away
+            if stream is not None:
+                stream.flush()
+    os._exit(code)
 
 
 def _show_warning(message: object, category: object, *place: object, **options: object) -> None:
@@ -212,7 +263,7 @@ def _explain(error: Exception) -> int:
         command = context.command_path if context else "vaekit"
         return _fail(f"{error.format_message()} See {command} --help.", getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     if isinstance(error, OSError):
         return _fail(str(error), 1)
     return _fail(f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where.", 1)

@@ -24,7 +24,7 @@ def _pairs(pairs: list[str]) -> dict[str, Any]:
 
 
 def _file(path: Path | None) -> dict[str, Any]:
-    """Settings from a JSON or TOML file."""
+    """Settings from a JSON or TOML file; the `settings.json` of a run is one."""
     if path is None:
         return {}
     import tomllib
@@ -38,7 +38,8 @@ def _file(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; expected keys and values")
-    return values
+    own = values.get("settings")
+    return own if isinstance(own, dict) and set(values) == {"settings", "data"} else values
 
 
 @command("vaekit fit mnist -o runs/mnist latent_dim=40 max_epochs=50")

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,24 @@ if TYPE_CHECKING:
     from vaekit.data import Dataset
     from vaekit.runs import Run as FittedRun
     from vaekit.runs import Table
+
+
+STDOUT = Path("-")  # as a file to write
+
+
+def open_closed_streams() -> None:
+    """Let what is written to a closed stdout or stderr get lost, instead of ending up in a file that is opened next."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+        setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
 
 
 def without_nan(value: object) -> Any:
@@ -31,8 +51,10 @@ def print_json(value: object) -> None:
 
 
 def print_table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
-    """A table: framed on a terminal, plain aligned columns that are never wrapped elsewhere."""
-    if sys.stdout.isatty():
+    """A table: framed on a terminal that is wide enough, plain aligned columns that are never cut elsewhere."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    framed = sum(widths) + 3 * len(widths) + 1
+    if sys.stdout.isatty() and framed <= shutil.get_terminal_size().columns:
         from rich.console import Console
         from rich.table import Table
 
@@ -41,7 +63,6 @@ def print_table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> Non
             table.add_row(*row)
         Console().print(table)
         return
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
@@ -52,9 +73,11 @@ def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
         from vaekit import plots
 
         plots.save_grid(path, table.values, value_range=run.data.value_range)
+    elif path == STDOUT:
+        sys.stdout.write(table.to_csv())
     else:
         table.write(path)
-    print("\n".join([f"wrote {path}", *table.notes]), file=sys.stderr)
+    print("\n".join([*([] if path == STDOUT else [f"wrote {path}"]), *table.notes]), file=sys.stderr)
 
 
 _NAMED = 5  # rows that a message names
@@ -107,12 +130,17 @@ def write_numbers(
         cells = (["" if isinstance(c, float) and math.isnan(c) else c for c in row] for row in rows)
         csv.writer(buffer, lineterminator="\n").writerows([header, *cells])
         content = buffer.getvalue()
+    if path == STDOUT:
+        sys.stdout.write(content)
+        return
     write_atomically(path, content.encode())
     print(f"wrote {path}", file=sys.stderr)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Refuse an unknown suffix or a missing folder before the work starts."""
+    """Refuse an unknown suffix or a missing folder before the work starts; "-" is CSV on stdout."""
+    if path == STDOUT and ".csv" in suffixes:
+        return
     check_suffix(path, suffixes)
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist; create it first")

@@ -194,6 +194,8 @@ class StoredDataset(Dataset):
 
 
 def _checked_rows(rows: Any, name: str) -> np.ndarray:
+    if isinstance(rows, np.ma.MaskedArray):  # numpy would give what lies under the mask
+        rows = np.ma.filled(rows.astype(np.float64), np.nan) if np.ma.is_masked(rows) else rows.data
     try:
         x: np.ndarray = np.asarray(rows)
     except ValueError as error:  # rows of unequal lengths

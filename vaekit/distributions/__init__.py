@@ -98,4 +98,5 @@ __all__ = [
     "nearest",
 ]
 
-__getattr__, __dir__ = attributes(__name__, {name: family for family, names in _FAMILIES.items() for name in names})
+if not TYPE_CHECKING:  # a module with `__getattr__` has every name, to type checkers
+    __getattr__, __dir__ = attributes(__name__, {name: family for family, names in _FAMILIES.items() for name in names})

@@ -26,10 +26,14 @@ _trained_by: dict[nn.Module, int] = {}
 
 
 def _first_parameter(model: object) -> Tensor | None:
-    if not isinstance(model, nn.Module):
-        return None
-    tensors = (t for source in (model.parameters(), model.buffers()) for t in source)
+    """The first floating parameter or buffer; of an object that is no module, of the modules among its attributes."""
+    held = [model] if isinstance(model, nn.Module) else [m for m in _attributes(model) if isinstance(m, nn.Module)]
+    tensors = (t for module in held for source in (module.parameters(), module.buffers()) for t in source)
     return next((t for t in tensors if t.is_floating_point()), None)
+
+
+def _attributes(thing: object) -> list[object]:
+    return list(vars(thing).values()) if hasattr(thing, "__dict__") else []
 
 
 def model_dtype(model: object) -> torch.dtype | None:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.errors import ConfigError
+
 
 class _Turns:
     """A re-entrant lock that goes to a waiting thread before its last owner gets it again.
@@ -126,10 +128,19 @@ class Stream:
 
 
 def draw_seed(generator: torch.Generator | None) -> int:
-    """A fresh 63-bit seed from `generator`, or from torch's own stream where it is None."""
+    """A fresh 63-bit seed from `generator`, or from torch's own stream where it is None.
+
+    Raises:
+        ConfigError: if it is anything else, such as a seed.
+    """
     if generator is None:
         with _turns:
             return int(torch.randint(2**63 - 1, (), device="cpu"))
+    if not isinstance(generator, torch.Generator):
+        raise ConfigError(
+            f"generator is a torch.Generator or None; got {generator!r} ({type(generator).__name__}). For a seed: "
+            f"generator=torch.Generator().manual_seed({generator if type(generator) is int else 0})."
+        )
     return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
 
 

@@ -14,16 +14,19 @@ from torch import Tensor
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
+from vaekit.columns import RowsAbout
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.chains.ais import ais, bdmc
 from vaekit.evaluation.chains.hmc import hmc_posterior
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.health.aggregate import posterior_moments
-from vaekit.evaluation.health.diagnostics import HEALTHY, diagnostics
+from vaekit.evaluation.health.diagnostics import diagnostics
 from vaekit.evaluation.health.overfitting import OVERFITTING, overfitting
+from vaekit.evaluation.health.verdict import HEALTHY, UNLIKE, chains, of_finding
 from vaekit.evaluation.likelihood.marginal import elbo_and_iwae, iwae
 from vaekit.evaluation.likelihood.trend import bias_trend
 from vaekit.evaluation.results import (
+    FINDINGS,
     TRAINING,
     Result,
     Results,
@@ -56,6 +59,7 @@ class How:
         transform_draws: T, draws of a random transform's noise for each row that the bounds are averaged over.
         part: what the rows are called.
         train: rows that were trained on, to stand beside those of the view, and what they are called; or None.
+        described: the training rows, or None where they are not known.
     """
 
     num_samples: int = 100
@@ -64,6 +68,7 @@ class How:
     transform_draws: int = 1
     part: str = "rows"
     train: tuple[View, str] | None = None
+    described: RowsAbout | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -98,6 +103,7 @@ def evaluate(
     full: bool = False,
     max_rows: int | None = None,
     part: str = "rows",
+    described: RowsAbout | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
     transform_draws: int = 1,
@@ -114,6 +120,8 @@ def evaluate(
         full: add what takes minutes on images.
         max_rows: look at most at so many rows, a fixed choice; None takes all for the bounds.
         part: what the rows of x are called: "test rows", "validation rows", "rows".
+        described: the training rows, as `Run.training_rows` has them: where many rows of x are unlike them, that is
+            the verdict, instead of one on the model.
         generator: source of the noise.
         progress: show bars on stderr where that is a terminal.
         transform_draws: T, draws of the noise of a random transform for each row, over which `elbo`, `log_likelihood`,
@@ -138,7 +146,7 @@ def evaluate(
     """
     view, called = _met(model, x, max_rows, part)
     view = view.under(transform_seed)
-    how = How(num_samples, generator, progress, transform_draws, called)
+    how = How(num_samples, generator, progress, transform_draws, called, described=described)
     if train is not None:
         limit = max(_TRAINING_ROWS, len(view))
         most = limit if max_rows is None else min(limit, max_rows)
@@ -148,9 +156,7 @@ def evaluate(
     for name, metric in METRICS.items():
         if full or not metric.full:
             rows += _rows(name, metric, view, how)
-    if any(row.name == OVERFITTING for row in rows):
-        rows = [row for row in rows if row.name != f"diagnostics.findings.{HEALTHY}"]
-    return Results(tuple(rows), view.quantity, _about_noise(view, transform_draws))
+    return Results(tuple(_with_others(rows)), view.quantity, _about_noise(view, transform_draws))
 
 
 def _about_noise(view: View, num_draws: int) -> str | None:
@@ -164,6 +170,18 @@ def _met(model: LatentVariableModel, x: Data, max_rows: int | None, part: str) -
     rows = x if isinstance(x, View) else as_rows(x)
     view = View.of(model, rows, where="train" if part == TRAINING else "x", max_rows=max_rows)
     return view, part if len(view) == len(rows) else f"of {len(rows):,} {part}"
+
+
+def _with_others(rows: list[Result]) -> list[Result]:
+    """The rows, with what others than the diagnostics find; the model then is not called healthy."""
+    found = {row.name: row for row in rows}
+    worst = found.get("hmc.r_hat_max")
+    said = None
+    if worst is not None and FINDINGS + UNLIKE.replace(" ", "_") not in found:
+        said = chains(math.nan if worst.value is None else worst.value, f"p(z|x) over {_POSTERIOR_ROWS} rows")
+    if said is not None or OVERFITTING in found:
+        rows = [row for row in rows if row.name != f"{FINDINGS}{HEALTHY}"]
+    return rows if said is None else [*rows, of_finding(said, FINDINGS)]
 
 
 def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:
@@ -223,7 +241,7 @@ def _bounds_of(view: View, how: How) -> tuple[list[Result], Tensor]:
 
 
 def _health(view: View, how: How) -> list[Result]:
-    return diagnostics(view.model, view, **how.options).results()
+    return diagnostics(view.model, view, described=how.described, **how.options).results()
 
 
 def _trend(view: View, how: How) -> list[Result]:

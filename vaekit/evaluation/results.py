@@ -12,7 +12,8 @@ from vaekit.frames import to_frame
 TRAINING, GAP = "training rows", "generalization_gap"
 _COUNTS = ("rows", "units", "draws")
 _IN_SAMPLE = "train."
-_FINDINGS = "diagnostics.findings."
+LARGE = 1e7  # from here on numbers are written with a power of ten
+FINDINGS = "diagnostics.findings."
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,10 @@ def of_score(name: str, label: str, score: Score, unit: str = "nats", *, detail:
 
 
 def of_estimate(name: str, label: str, estimate: Estimate) -> Result:
-    """A row of the mean of an estimate per point, with both errors."""
+    """A row of the mean of an estimate per point, with both errors; its label says why one is not there."""
+    if math.isnan(estimate.mean_stderr) and math.isfinite(estimate.mean):
+        why = "one draw does not tell it" if estimate.num_samples == 1 else "that of some rows is not known"
+        label = f"{label}, no Monte Carlo error: {why}"
     return result(name, label, estimate.mean, estimate.mean_stderr, estimate.sampling_stderr)
 
 
@@ -145,12 +149,12 @@ class Results(Sequence[Result]):
     def table(self) -> list[Result]:
         """The rows with a value that a page has room for."""
         shown = (row for row in self.rows if row.value is not None and not row.detail)
-        return [row for row in shown if _FINDINGS not in row.name]
+        return [row for row in shown if FINDINGS not in row.name]
 
     @property
     def findings(self) -> list[Result]:
         """What is wrong with the model, the gravest first: rows named after it, with evidence and remedy as label."""
-        return [row for row in self.rows if _FINDINGS in row.name]
+        return [row for row in self.rows if FINDINGS in row.name]
 
     @property
     def judged(self) -> str:
@@ -176,7 +180,7 @@ class Results(Sequence[Result]):
 def of_training(rows: Iterable[Result]) -> list[Result]:
     """Rows of numbers of training rows: the same names with `train.` in front, and labels that say so."""
     marked = nested(_IN_SAMPLE.removesuffix("."), rows)
-    plain = ("num_points", *_FINDINGS.split())
+    plain = ("num_points", FINDINGS)
     return [row if any(name in row.name for name in plain) else _labelled(row) for row in marked]
 
 
@@ -211,9 +215,21 @@ def written(row: Result, number: float | None, digits: int = 4, separator: str =
     """
     if number is None:
         return ""
+    if abs(number) >= LARGE and row.unit not in _COUNTS:
+        return f"{number:.3e}"
     if row.unit in _COUNTS:
         return format(number, f"{separator}.{0 if number == int(number) else 1}f")
     return format(number, f"{separator}.{max(4, digits) if row.unit == 'bits' else digits}f")
+
+
+def plain(number: float) -> str:
+    """A number in a sentence, to four digits: 0.7, 50.12, 2.6e+27."""
+    return f"{float(f'{number:.4g}'):g}" if abs(number) < LARGE else f"{number:.1e}"
+
+
+def nats(number: float) -> str:
+    """A number of nats in a sentence: two decimals, or a power of ten where nobody could read them."""
+    return f"{number:.2f}" if abs(number) < LARGE else f"{number:.1e}"
 
 
 def with_article(quantity: str) -> str:
@@ -223,5 +239,5 @@ def with_article(quantity: str) -> str:
 
 def title(finding: Result) -> str:
     """The name of a finding in words: "posterior collapse"."""
-    marked, _, name = finding.name.rpartition(_FINDINGS)
+    marked, _, name = finding.name.rpartition(FINDINGS)
     return name.replace("_", " ") + (", by training rows" if marked else "")

@@ -42,7 +42,8 @@ def as_pair(x: Data, y: Data, *, names: tuple[str, str] = ("x", "y"), min_rows: 
         ShapeError: if their event shapes differ.
         DataError: see `as_rows`.
     """
-    events = [tuple(as_tensor(value).shape[1:]) for value in (x, y)]
+    x, y = as_tensor(x), as_tensor(y)
+    events = [tuple(value.shape[1:]) for value in (x, y)]
     rows = as_rows(x, where=names[0], min_rows=min_rows), as_rows(y, where=names[1], min_rows=min_rows)
     if events[0] != events[1]:
         raise ShapeError(

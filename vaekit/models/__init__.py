@@ -19,4 +19,5 @@ __all__ = [
     "VAE",
     "View",
 ]
-__getattr__, __dir__ = attributes(__name__, _WHERE)
+if not TYPE_CHECKING:  # a module with `__getattr__` has every name, to type checkers
+    __getattr__, __dir__ = attributes(__name__, _WHERE)

@@ -1,5 +1,6 @@
 """Codes, means and draws of many rows, a pass at a time, on noise that other threads may borrow in between."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -12,6 +13,7 @@ from vaekit import engine
 from vaekit.models import checks
 from vaekit.models.rows import Batch, given
 from vaekit.transforms import Transform
+from vaekit.transforms.base import is_foreign
 
 Item = TypeVar("Item")
 Noise = Callable[[], AbstractContextManager[object]]
@@ -57,15 +59,27 @@ def code(model: Any, batch: Batch, mean: bool) -> Tensor:
     return checks.code_of(q) if mean else q.sample()
 
 
-def decoded(model: Any, transform: Transform | None, z: Tensor, mean: bool) -> Tensor:
-    """E[x|z], or a draw of x, in the units of the rows: shape (B, *X).
+def decoded(model: Any, z: Tensor, mean: bool) -> Tensor:
+    """E[y|z], or a draw of y, in model space: shape (B, *X).
 
     Args:
         model: the model, conditioned where it is conditioned.
-        transform: the way from data to model space, or None.
         z: latents, shape (B, *Z).
         mean: a mean or a draw.
     """
     p = model.likelihood(z)
-    y = p.mean if mean else p.sample()
-    return y if transform is None else transform.inverse(y)
+    y: Tensor = p.mean if mean else p.sample()
+    return y
+
+
+def in_float64(transform: Transform | None) -> Callable[[Tensor], Tensor]:
+    """The way from model space to the units of the data in float64, whatever the dtype of the model.
+
+    A transform that vaekit knows nothing of goes back in its own dtype.
+    """
+    if transform is None:
+        return Tensor.double
+    if is_foreign(transform):
+        return lambda y: transform.inverse(y).double()
+    inverse = copy.deepcopy(transform).double().inverse
+    return lambda y: inverse(y.double())

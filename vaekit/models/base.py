@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.distributions import nearest
-from vaekit.errors import ShapeError
+from vaekit.errors import ConfigError, ShapeError
 from vaekit.traits import Data, ModelTraits, told
 
 
@@ -76,6 +76,18 @@ class GenerativeModel(nn.Module, ABC):
     @abstractmethod
     def num_likelihood_params(self) -> int:
         """How many raw parameters p(x|z) has for one z: what a pass through the decoder costs in memory."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Not how a model is asked: a model has no one answer to x.
+
+        Raises:
+            ConfigError: always, with what to call instead.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} is not called: call model.reconstruct(x), model.encode(x), model.sample(n). q(z|x) "
+            "is model.posterior(x), p(x|z) is model.likelihood(z); vaekit.objectives.ELBO()(model, x).value is a loss, "
+            "vaekit.evaluation.log_marginal(model, x, num_samples=100) estimates log p(x)."
+        )
 
     @abstractmethod
     def posterior(self, x: Tensor) -> Distribution:

@@ -1,6 +1,6 @@
 """What is asked of a model and of rows when they meet: shapes, finiteness, support, and what log p is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -8,14 +8,15 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit import engine
-from vaekit.bounds import LatentVariableModel
-from vaekit.distributions import centre
+from vaekit.distributions import centre, check_support
 from vaekit.distributions.base import hooks
 from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from vaekit.models.rows import Rows, as_tensor, given
+from vaekit.models import protocol
+from vaekit.models.rows import Rows, as_tensor, given, read, slices
 from vaekit.traits import Data
 from vaekit.transforms import Transform
+from vaekit.transforms.base import as_floating
 
 
 def require(model: object, methods: Iterable[str], what: str = "this") -> None:
@@ -32,12 +33,6 @@ def require(model: object, methods: Iterable[str], what: str = "this") -> None:
             f"{what} needs {', '.join(f'{name}()' for name in lacking)} of the model, and {type(model).__name__} has "
             "none. A latent-variable model has the methods posterior(x), prior() and likelihood(z)."
         )
-
-
-def at_prior(model: LatentVariableModel) -> Distribution:
-    """p(x|z) at one draw from the prior: enough to ask for the event shape and the support."""
-    with engine.evaluating(model), engine.seeded(0):
-        return model.likelihood(model.prior().sample(torch.Size((1,))))
 
 
 def quantity(likelihood: Distribution, transform: Transform | None) -> str:
@@ -113,6 +108,42 @@ def refuse_context(context: Tensor | None, what: str) -> None:
         raise ConfigError(f"{what} knows nothing of contexts; ask it of model.given(context), for rows of one context")
 
 
+def check_rows(view: Any, where: str) -> None:
+    """Shape, finiteness, and the support of the likelihood behind the transform, of all rows; and the model at two.
+
+    Args:
+        view: a view, as it is made.
+        where: what to call the rows in messages.
+    """
+    check_shape(view.rows, view.event_shape, where)
+    allow_holes = view.has_likelihood and hooks(view.at_prior).missing == "observed-only"
+    fits = Fit(view.dtype, where, has_transform=view.transform is not None)
+    noise = engine.Stream(0)  # for one block of rows at a time: other threads get their turn in between
+    with engine.evaluating(view.model):
+        places = slices(len(view), 4096)
+        for place, rows in zip(places, read(view.rows, places), strict=True):
+            x = rows.to(view.device)
+            check_finite(x, where, allow_holes, place.start)
+            if view.has_likelihood:
+                with noise:
+                    _check_support(view, x, place, where, fits)
+        fits.check_spread()
+        if "posterior" in view.requires:
+            protocol.check_posterior(view.model, view.batch(slice(0, 2), by_row=True), view.has_likelihood)
+
+
+def _check_support(view: Any, x: Tensor, place: slice, where: str, fits: "Fit") -> None:
+    if view.transform is not None:
+        view.transform.check(as_floating(x))
+    wide = view.space.seen(x, torch.float64 if x.element_size() == 8 else view.dtype)
+    y = wide.to(view.dtype)
+    fits.add(wide, y, place)
+    check_support(view.at_prior, y, where=where)
+    if "posterior" in view.requires:
+        context = None if view.context is None else view.context[place].to(y.device)
+        check_holes(view.model, y, context, where)
+
+
 def check_shape(rows: Rows, event: tuple[int, ...], where: str) -> None:
     """Raise unless there are rows, each of the model's event shape."""
     came = tuple(rows.shape)
@@ -140,6 +171,74 @@ def check_finite(x: Tensor, where: str, allow_holes: bool, start: int = 0) -> No
         raise NonFiniteError(
             f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. Drop or fill them."
         )
+
+
+class Fit:
+    """Whether rows of 64 bits survive in a model's dtype: neither infinite there, nor zero, nor all alike.
+
+    Args:
+        dtype: that of the model.
+        where: what to call the rows in messages.
+        has_transform: whether they have been through a transform already.
+    """
+
+    def __init__(self, dtype: torch.dtype, where: str, has_transform: bool) -> None:
+        self.dtype, self.where, self.has_transform = dtype, where, has_transform
+        self._first: Tensor | None = None
+        self._sums: list[Tensor] = []  # of 1, x - first, its square, the square of what rounding changes, and |y|
+
+    def add(self, wide: Tensor, y: Tensor, place: slice) -> None:
+        """Look at some rows, in float64 and as the model gets them, shape (B, *X) each.
+
+        Raises:
+            DataError: if a finite number is infinite in the model's dtype.
+        """
+        if wide.dtype == y.dtype:
+            return
+        beyond = torch.isfinite(wide) & ~torch.isfinite(y)
+        if bool(beyond.any()):
+            first = beyond.nonzero()[0].tolist()
+            value, at = wide[tuple(first)], (place.start + first[0], *first[1:])
+            raise DataError(
+                f"{self.where} has finite numbers beyond those of {self.dtype} ({torch.finfo(self.dtype).max:.2g}), "
+                f"such as {value:.4g} at {at}. {self._mend(wide)}"
+            )
+        if self._first is None:
+            self._first = wide[:1].nan_to_num()
+        change, error = wide - self._first, wide - y
+        terms = (torch.isfinite(wide).double(), change, change.square(), error.square(), y.double().abs())
+        sums = [term.nansum(0) for term in terms]
+        self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)] if self._sums else sums
+
+    def check_spread(self) -> None:
+        """Raise a `DataError` if the model's dtype does not tell the values of an element apart, all rows together."""
+        if not self._sums or self._first is None:
+            return
+        count, change, square, error, size = self._sums
+        count = count.clamp(min=1)
+        std = (square / count - (change / count).square()).clamp(min=0).sqrt()
+        lost = (error / count).sqrt() > 0.1 * std.clamp(min=1e-300)
+        lost = (lost & (std > 0)) | ((change != 0) & (size == 0))  # numbers whose squares vanish in float64 as well
+        if bool(lost.any()):
+            at = tuple(lost.nonzero()[0].tolist())
+            centre = (self._first[0] + change / count)[at]
+            raise DataError(
+                f"{self.where} has {int(lost.sum())} columns whose values {self.dtype} does not tell apart, the first "
+                f"at {at[0] if len(at) == 1 else at}: they are {centre:.4g} give or take {std[at]:.2g}. "
+                f"{self._mend(self._first)}"
+            )
+
+    def _mend(self, rows: Tensor) -> str:
+        double = "compute in float64 (model.double())"
+        if self.has_transform:
+            return f"Scale the data before the transform, or {double}."
+        return f"{standardize(rows.shape[1:])}, or {double}."
+
+
+def standardize(event_shape: Sequence[int]) -> str:
+    """What to do about rows that are too large or too small, in words."""
+    shape = event_shape[0] if len(event_shape) == 1 else tuple(event_shape)
+    return f"Standardise them: VAE(..., transform=vaekit.transforms.Standardize({shape}).fit(x))"
 
 
 def check_holes(model: Any, y: Tensor, context: Tensor | None, where: str) -> None:

@@ -30,6 +30,7 @@ from vaekit.errors import ConfigError
 from vaekit.models.checks import beside
 from vaekit.models.rows import Batch, Index, given, slices, taken
 from vaekit.progress import track
+from vaekit.shapes import check_count
 
 Key = Literal["row", "content"] | Tensor | Sequence[int]
 
@@ -152,6 +153,9 @@ class Sampling:
         progress: show a bar on stderr where that is a terminal.
         key: what a row's noise depends on beside the seed: "row" (its number), "content" (its values), integers of
             shape (N,), or None for noise in fixed blocks.
+
+    Raises:
+        ConfigError: if a count is none.
     """
 
     num_samples: int
@@ -160,6 +164,11 @@ class Sampling:
     chunk_size: int | None = None
     progress: bool = False
     key: Key | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.num_samples, "num_samples")
+        if self.chunk_size is not None:
+            check_count(self.chunk_size, "chunk_size")
 
 
 class Block(NamedTuple):

@@ -4,11 +4,10 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.errors import DataError
+from vaekit.models.conversion import to_tensor
 from vaekit.traits import Data
 
 Index = slice | Tensor
@@ -77,40 +76,25 @@ def as_rows(x: Data) -> Rows:
 
 
 def as_tensor(x: Data) -> Tensor:
-    """Arrays, tensors, data frames and data sets as one tensor in their own dtype, without a copy where possible.
+    """What holds rows of numbers as one tensor (N, *X) in their own dtype, without a copy where possible.
 
-    Items of a torch `Dataset` that are tuples count by their first member (the second one is a label). A map-style data
-    set is read once, into memory: from then on it is indexed in batches like any tensor.
+    - Tensors: of any device and layout, subclasses, with or without a graph, which is left behind; bools are 0 and 1.
+    - Arrays, lists of rows, and what numpy can read; `None` in an array of Python objects and masked cells are NaN.
+    - Data frames of what narwhals knows: bools are 0 and 1, nullable cells NaN, and text is refused.
+    - Sparse matrices of scipy and torch, made dense.
+    - Data sets of torch, a DataLoader, generators and other iterables: read once, into memory. A loader that shuffles
+      gives the rows of its data set in their order, the last batch included.
+    - An item may be a row, a tuple or list whose first member with dimensions is the row (the others are labels) or
+      whose members are its numbers, or a dictionary with the row under "x" or as the only array. The batches of a
+      loader, a pair (x, y) and a dictionary of arrays go by the same rule.
 
     Raises:
-        DataError: if x is not numeric, or is on disk and does not fit into memory.
+        DataError: if x is none of these, holds something else than numbers, or does not fit into memory.
     """
     if hasattr(x, "in_memory"):
         result: Tensor = x.in_memory()
         return result
-    if isinstance(x, Tensor):
-        if x.is_complex() or x.is_quantized:
-            raise DataError(f"expected real numbers; got a tensor of dtype {x.dtype}. Convert it first.")
-        return x.to(torch.uint8) if x.dtype == torch.bool else x
-    if isinstance(x, torch.utils.data.TensorDataset):
-        return x.tensors[0]
-    if isinstance(x, torch.utils.data.Dataset):
-        return _stacked(x)
-    array = np.asarray(x.x if hasattr(x, "x") and hasattr(x, "event_shape") else x)
-    if array.dtype == bool:
-        array = array.astype(np.uint8)
-    if array.dtype.kind not in "uif" or array.dtype == np.float16:
-        raise DataError(f"expected numbers; got an array of dtype {array.dtype}. Convert it first.")
-    if array.dtype in (np.uint16, np.uint32, np.uint64):
-        array = array.astype(np.int64)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _stacked(dataset: Any) -> Tensor:
-    items = (dataset[i] for i in range(len(dataset)))
-    return torch.stack([as_tensor(item[0] if isinstance(item, tuple | list) else item) for item in items])
+    return to_tensor(x.x if hasattr(x, "x") and hasattr(x, "event_shape") else x)
 
 
 def taken(values: Any, index: Index) -> Any:

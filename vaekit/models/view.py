@@ -5,7 +5,7 @@ own units. Training, evaluation, queries, plots and exports start from the view.
 """
 
 import copy
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property
 from typing import Any
@@ -16,16 +16,15 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.bounds import METHODS, Draw
-from vaekit.distributions import check_support
-from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError, DataError
-from vaekit.models import answers, checks
+from vaekit.models import answers, checks, protocol
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks
 from vaekit.models.row_transform import noise_in_words
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, given, read, slices, taken
 from vaekit.models.space import Marks, ModelSpace, Whole
+from vaekit.shapes import check_count
 from vaekit.traits import Data, ModelTraits, told
-from vaekit.transforms.base import as_floating, as_transform
+from vaekit.transforms.base import as_transform
 
 _VALUES = 2**22  # parameters of p(x|z) per pass of decode and encode: bounds memory, whatever N and X
 
@@ -51,6 +50,7 @@ class View:
         self.transform = as_transform(self._traits.transform)
         self.posterior_is_fixed = self._traits.posterior_is_fixed
         self._met, self._whole = Marks(self._traits.transform), Whole()
+        self._back: Callable[[Tensor], Tensor] | None = None if self.transform is None else self.transform.inverse
         self.transform_seed = 0
 
     @classmethod
@@ -104,7 +104,7 @@ class View:
             checks.check_weight(weights)
         contexts = None if context is None else checks.beside(context, len(found), "context")
         view = cls(model, found, requires, weights, contexts).some(max_rows).under(seed)
-        view._check(where)
+        checks.check_rows(view, where)
         return view
 
     def holds(self, model: object, requires: Iterable[str]) -> bool:
@@ -127,7 +127,7 @@ class View:
     @cached_property
     def at_prior(self) -> Distribution:
         """p(x|z) at one draw from the prior, the one dry run of the decoder: enough to ask for support and family."""
-        return checks.at_prior(self.model)
+        return protocol.at_prior(self.model)
 
     @cached_property
     def event_shape(self) -> tuple[int, ...]:
@@ -199,6 +199,12 @@ class View:
         view.transform_seed = self.transform_seed if transform_seed is None else int(transform_seed)
         return self if view.transform_seed == self.transform_seed else view
 
+    def wide(self) -> "View":
+        """The view with float64 answers in the units of the rows: the way back from model space keeps every digit."""
+        view = copy.copy(self)
+        view._back = answers.in_float64(self.transform)
+        return view
+
     def transform_noise(self, num_draws: int = 1, errors: bool = True) -> str | None:
         """How evaluation draws the transform's noise, in words, for means over T draws; None where nothing is drawn."""
         return noise_in_words(self.transform, self.transform_seed, num_draws, errors)
@@ -208,7 +214,7 @@ class View:
         if isinstance(rows, View):
             return View.of(self.model, rows, where=where, requires=self.requires)
         view = self._with(as_rows(rows), None, None)
-        view._check(where)
+        checks.check_rows(view, where)
         return view
 
     def _with(self, rows: Rows, weight: Tensor | None, context: Tensor | None) -> "View":
@@ -220,31 +226,9 @@ class View:
         return (None if values is None else taken(values, index) for values in (self.weight, self.context))
 
     @cached_property
-    def _space(self) -> ModelSpace:
+    def space(self) -> ModelSpace:
+        """The way of rows to model space."""
         return ModelSpace(self.transform, self.has_jacobian)
-
-    def _check(self, where: str) -> None:
-        """Shape, finiteness, and the support of the likelihood behind the transform, of all rows."""
-        checks.check_shape(self.rows, self.event_shape, where)
-        allow_holes = self.has_likelihood and hooks(self.at_prior).missing == "observed-only"
-        noise = engine.Stream(0)  # for one block of rows at a time: other threads get their turn in between
-        with engine.evaluating(self.model):
-            places = slices(len(self), 4096)
-            for place, rows in zip(places, read(self.rows, places), strict=True):
-                x = rows.to(self.device)
-                checks.check_finite(x, where, allow_holes, place.start)
-                if self.has_likelihood:
-                    with noise:
-                        self._check_support(x, place, where)
-
-    def _check_support(self, x: Tensor, place: slice, where: str) -> None:
-        if self.transform is not None:
-            self.transform.check(as_floating(x))
-        y = self._space.seen(x, self.dtype)
-        check_support(self.at_prior, y, where=where)
-        if "posterior" in self.requires:
-            context = None if self.context is None else self.context[place].to(y.device)
-            checks.check_holes(self.model, y, context, where)
 
     # --- Rows in model space -----------------------------------------------------------------------------------------
 
@@ -253,7 +237,7 @@ class View:
         x = taken(self.rows, index).to(self.device)
         key = None if noise is None else noise.keys(index, x)
         seed = self.transform_seed if by_row or noise is not None else None
-        return self._batch(index, *self._space(x, self.dtype, seed), key)
+        return self._batch(index, *self.space(x, self.dtype, seed), key)
 
     def batches(self, indices: int | Iterable[Index], *, by_row: bool = False) -> Generator[Batch, None, None]:
         """Batches in model space, in turn; an int is the size of batches of all rows in their order.
@@ -266,7 +250,7 @@ class View:
         if isinstance(indices, int):
             indices = slices(len(self), indices)
         dtype, device = self.dtype, self.device
-        whole, seed = self._whole.of(self.rows, self._space, dtype, device), self.transform_seed if by_row else None
+        whole, seed = self._whole.of(self.rows, self.space, dtype, device), self.transform_seed if by_row else None
         if whole is not None:
             for index in indices:
                 yield self._batch(index, *(taken(part, index) for part in whole))
@@ -281,7 +265,7 @@ class View:
         with closing(read(self.rows, noted())) as found:
             for x in found:
                 with torch.no_grad():
-                    pair = self._space(x.to(device, non_blocking=True), dtype, seed)
+                    pair = self.space(x.to(device, non_blocking=True), dtype, seed)
                 yield self._batch(pending.pop(0), *pair)
 
     def _batch(self, index: Index, x: Tensor, log_det: Tensor, key: Tensor | None = None) -> Batch:
@@ -333,7 +317,7 @@ class View:
         Raises:
             ConfigError: if a mean is asked for and q has none.
         """
-        draws = not (mean and self.posterior_is_fixed) or (fresh and not self._space.is_fixed)
+        draws = not (mean and self.posterior_is_fixed) or (fresh and not self.space.is_fixed)
         noise = answers.noise(generator, is_fixed=mean, draws=draws)
         with engine.evaluating(self.model):
             batches = self.batches(self._passes(indices), by_row=not fresh)
@@ -369,6 +353,7 @@ class View:
         Raises:
             ConfigError: if n is negative, or the rows have contexts.
         """
+        check_count(n, "the number of samples", -(2**63))
         if n < 0:
             raise ConfigError(f"the number of samples is not negative; got {n}")
         if self.context is not None:
@@ -395,4 +380,5 @@ class View:
         return answers.each(iter(slices(len(z), self._pass_size) or [slice(0, 0)]), answer, noise)
 
     def _decoded(self, z: Tensor, context: Tensor | None, mean: bool) -> Tensor:
-        return answers.decoded(given(self.model, context), self.transform, z, mean)
+        y = answers.decoded(given(self.model, context), z, mean)
+        return y if self._back is None else self._back(y)

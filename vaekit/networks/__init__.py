@@ -33,4 +33,5 @@ _FILES = {
     "residual": ["ConvPyramid", "ConvTopDown"],
     "sequence": ["GRUEncoder"],
 }
-__getattr__, __dir__ = attributes(__name__, {name: file for file, names in _FILES.items() for name in names})
+if not TYPE_CHECKING:  # a module with `__getattr__` has every name, to type checkers
+    __getattr__, __dir__ = attributes(__name__, {name: file for file, names in _FILES.items() for name in names})

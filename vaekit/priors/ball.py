@@ -1,14 +1,15 @@
 """Wrapped normal prior on the Poincare ball."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaekit.distributions import WrappedNormal as WrappedNormalDistribution
 from vaekit.distributions.ball import check_curvature
+from vaekit.printing import Printed
 from vaekit.shapes import Shape, as_vector
 
 
-class WrappedNormal(nn.Module):
+class WrappedNormal(Printed):
     r"""Wrapped normal prior on the Poincare ball.
 
     \( z = \exp_0(v), v \sim N(0, I) \), in the Poincare ball of curvature -c: the prior of

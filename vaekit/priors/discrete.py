@@ -12,12 +12,13 @@ from vaekit.distributions import Bernoulli as BernoulliDistribution
 from vaekit.distributions.discrete import check_num_classes
 from vaekit.errors import ConfigError
 from vaekit.networks import MaskedMLP
+from vaekit.printing import Printed
 from vaekit.shapes import Shape, as_shape
 
 Probs = Literal["learned", "uniform"]
 
 
-class Logits(nn.Module):
+class Logits(Printed):
     """Logits that start at 0, the uniform distribution, and are learned from there or stay.
 
     Args:
@@ -44,7 +45,7 @@ class Logits(nn.Module):
         return self.raw
 
 
-class Bernoulli(nn.Module):
+class Bernoulli(Printed):
     r"""Prior of bits.
 
     \( p(z) = \prod_j \pi_j^{z_j} (1 - \pi_j)^{1 - z_j} \) for z in {0, 1}, with learned or even probabilities.
@@ -77,7 +78,7 @@ class Bernoulli(nn.Module):
         return Product(BernoulliDistribution(self.logits(), validate_args=False), len(self.event_shape))
 
 
-class Categorical(nn.Module):
+class Categorical(Printed):
     r"""Prior of categories.
 
     \( p(z) = \prod_i \pi_{i, z_i} \) for independent codes in C classes each, as one-hot vectors.
@@ -113,7 +114,7 @@ class Categorical(nn.Module):
         return OneHotCategorical(self.logits(), len(self.code_shape))
 
 
-class AutoregressiveCategorical(nn.Module):
+class AutoregressiveCategorical(Printed):
     r"""Autoregressive prior of discrete codes.
 
     \( p(z) = \prod_i p(z_i | z_1, \dots, z_{i-1}) \) for codes in C classes each, as one-hot vectors.

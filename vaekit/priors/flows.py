@@ -9,6 +9,7 @@ from vaekit.distributions.maps.elementwise import spline_network
 from vaekit.errors import ConfigError
 from vaekit.networks import MaskedMLP
 from vaekit.networks.mlp import Dense
+from vaekit.printing import Printed
 from vaekit.priors.normal import StandardNormal
 from vaekit.shapes import Shape, as_shape, num_dimensions
 
@@ -35,7 +36,7 @@ class HalfNetwork(nn.Module):
         return result
 
 
-class AffineCoupling(nn.Module):
+class AffineCoupling(Printed):
     r"""Flow prior of affine couplings.
 
     \( p(z) \): standard normal noise pushed through K affine couplings, half of the dimensions at a time (RealNVP).
@@ -78,7 +79,7 @@ class AffineCoupling(nn.Module):
         return Flow(self.base(), chain)
 
 
-class MaskedAutoregressive(nn.Module):
+class MaskedAutoregressive(Printed):
     r"""Masked autoregressive flow prior.
 
     \( p(z) \): K steps \( \epsilon_i = e^{a_i} z_i + t_i \) from z to noise, \( (t_i, a_i) \) from
@@ -122,7 +123,7 @@ class MaskedAutoregressive(nn.Module):
         return Flow(self.base(), chain)
 
 
-class Spline(nn.Module):
+class Spline(Printed):
     r"""Neural spline flow prior.
 
     \( p(z) \): standard normal noise pushed through K couplings by neural splines on [-5, 5].

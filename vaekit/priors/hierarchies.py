@@ -14,12 +14,13 @@ from vaekit.distributions.links import normal_of, normal_of_maps
 from vaekit.errors import ShapeError
 from vaekit.networks.mlp import Dense
 from vaekit.networks.residual import Descent, as_maps, over_leading, sizes_of
+from vaekit.printing import Printed
 from vaekit.priors.normal import StandardNormal
 from vaekit.shapes import as_shape
 from vaekit.traits import PartTraits, told
 
 
-class Hierarchical(nn.Module):
+class Hierarchical(Printed):
     r"""A prior of several stochastic layers.
 
     \( p(z) = p(z_L) \prod_{l<L} N(z_l; \mu_l(z_{l+1}), \mathrm{diag}\, \sigma_l^2(z_{l+1})) \), z flat.
@@ -84,7 +85,7 @@ class Hierarchical(nn.Module):
         return Ancestral(self.top(), steps, self.sizes, "down")
 
 
-class ConvHierarchical(nn.Module):
+class ConvHierarchical(Printed):
     r"""A prior of several stochastic layers of maps.
 
     \( p(z) = \prod_l p(z_l | z_{l+1}, \dots, z_L) \) over maps, from a small one at the top to large ones, z flat.

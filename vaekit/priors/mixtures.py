@@ -9,13 +9,14 @@ from torch.distributions import Distribution, MultivariateNormal, constraints
 from vaekit.distributions import Ancestral, Mixture, Normal, Product, element_support
 from vaekit.distributions.links import entries_of, to_scale, tril_of
 from vaekit.errors import ConfigError, DataError, ShapeError
+from vaekit.printing import Printed
 from vaekit.shapes import Shape, as_shape
 from vaekit.traits import Data
 
 Covariance = Literal["diagonal", "full"]
 
 
-class NormalMixture(nn.Module):
+class NormalMixture(Printed):
     r"""A learned mixture of Gaussians.
 
     \( p(z) = \sum_k \pi_k N(z; \mu_k, \Sigma_k) \) with learned weights, means and covariances.
@@ -139,7 +140,7 @@ class Range:
 _SPREAD = 0.5  # standard deviation of the raw pseudo-inputs at the start
 
 
-class VampPrior(nn.Module):
+class VampPrior(Printed):
     r"""The variational mixture of posteriors.
 
     \( p(z) = \sum_k \pi_k\, q(z|u_k) \): the model's own posterior at K learned pseudo-inputs \( u_k \).

@@ -1,13 +1,14 @@
 """The standard normal prior."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaekit.distributions import Product, UnitNormal
+from vaekit.printing import Printed
 from vaekit.shapes import Shape, as_shape
 
 
-class StandardNormal(nn.Module):
+class StandardNormal(Printed):
     r"""The standard normal prior.
 
     \( p(z) = N(z; 0, I) \), the prior of equation 13.24.

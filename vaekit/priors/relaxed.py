@@ -1,16 +1,15 @@
 """Priors of relaxed bits and of relaxed one-hot codes."""
 
-from torch import nn
-
 from vaekit.distributions import Product, RelaxedOneHotCategorical
 from vaekit.distributions import RelaxedBernoulli as RelaxedBernoulliDistribution
 from vaekit.distributions.discrete import check_num_classes
 from vaekit.distributions.relaxed import check_temperature
+from vaekit.printing import Printed
 from vaekit.priors.discrete import Logits, Probs
 from vaekit.shapes import Shape, as_shape
 
 
-class RelaxedBernoulli(nn.Module):
+class RelaxedBernoulli(Printed):
     r"""Prior of relaxed bits.
 
     \( z = \sigma((l + \epsilon)/\tau) \) with logistic noise: the prior of `posteriors.RelaxedBernoulli`.
@@ -41,7 +40,7 @@ class RelaxedBernoulli(nn.Module):
         return Product(RelaxedBernoulliDistribution(self.logits(), self.temperature), len(self.event_shape))
 
 
-class RelaxedCategorical(nn.Module):
+class RelaxedCategorical(Printed):
     r"""Prior of relaxed categories.
 
     \( z_i = \mathrm{softmax}((l_i + g_i)/\tau) \) with Gumbel noise: the prior of `posteriors.RelaxedCategorical`.

@@ -1,13 +1,14 @@
 """Uniform prior on the unit sphere."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaekit.distributions import UniformSphere as UniformSphereDistribution
+from vaekit.printing import Printed
 from vaekit.shapes import Shape, as_vector
 
 
-class UniformSphere(nn.Module):
+class UniformSphere(Printed):
     r"""Uniform prior on the unit sphere.
 
     \( p(z) = 1/|S^{D-1}| \) on the unit sphere of \( R^D \): the prior of `posteriors.VonMisesFisher`.

@@ -69,14 +69,18 @@ class Gallery:
                 "KL per latent dimension is not shown: it is defined for posteriors and priors that factorise over the "
                 "dimensions and have a closed form, and those of this model do not."
             )
-        active = sum(value > plots.ACTIVE for value in values)
         alt = f"Bars of the KL of {len(values)} latent dimensions, from {max(values):.2f} to {min(values):.2f} nats."
-        sentence = (
-            f"{active} of {len(values)} latent dimensions carry more than {plots.ACTIVE} nats about x on average. The "
-            "others are close to the prior whatever x is, and the decoder has learned to ignore them."
-        )
-        if active == len(values):
-            sentence = f"All {active} latent dimensions carry more than {plots.ACTIVE} nats about x on average."
+        above, units = sum(value > plots.ACTIVE for value in values), len(values)
+        sentence = f"The KL of {above} of {units} latent dimensions is above {plots.ACTIVE} nats on average."
+        if above < units:
+            sentence += " The others are the prior whatever x is, and the decoder has learned to ignore them."
+        active = {row.name: row.value for row in results}.get("diagnostics.active_units")
+        if active is not None and active != above:
+            sentence += (
+                f" A unit counts as active by another rule, by which {active:.0f} are: where its mean varies over x "
+                "with a variance above 0.01. A dimension whose q(z|x) is narrower than the prior, or elsewhere, in "
+                "the same way for every x has a KL and is not active: it tells nothing about x."
+            )
         return [picture(plots.divergence(values), alt, "Mean over the data, the largest first.")], sentence
 
     def reconstructions(self) -> list[Picture]:

@@ -7,6 +7,7 @@ import torch
 
 from vaekit import evaluation
 from vaekit.bounds import LatentVariableModel
+from vaekit.columns import RowsAbout
 from vaekit.evaluation.estimate import MANY_UNRELIABLE
 from vaekit.evaluation.results import TRAINING, Result, Results, title, written
 from vaekit.traits import Data
@@ -31,6 +32,7 @@ def evaluate(
     *,
     num_samples: int = 100,
     max_rows: int = MAX_ROWS,
+    described: RowsAbout | None = None,
     generator: torch.Generator | None = None,
 ) -> Results:
     """`vaekit.evaluation.evaluate` on at most `max_rows` rows of x, a fixed choice where there are more.
@@ -40,10 +42,13 @@ def evaluate(
         x: data in their own units, shape (N, *X).
         num_samples: K of the importance weights, and draws per point of the ELBO.
         max_rows: rows that are looked at.
+        described: the training rows, as `Run.training_rows` has them.
         generator: source of the noise; None is the seed 0.
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    return evaluation.evaluate(model, x, num_samples=num_samples, max_rows=max_rows, generator=generator)
+    return evaluation.evaluate(
+        model, x, num_samples=num_samples, max_rows=max_rows, described=described, generator=generator
+    )
 
 
 def kl_per_dimension(results: Results) -> list[float]:

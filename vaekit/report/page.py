@@ -10,6 +10,7 @@ import torch
 
 from vaekit import __version__, engine
 from vaekit.bounds import LatentVariableModel
+from vaekit.columns import RowsAbout
 from vaekit.evaluation.results import Results
 from vaekit.models.rows import chosen
 from vaekit.plots import access
@@ -44,6 +45,7 @@ def build(
     num_samples: int = 100,
     columns: Sequence[str] | None = None,
     value_range: tuple[float, float] | None = None,
+    described: RowsAbout | None = None,
 ) -> str:
     """A self-contained page about a fitted model: no link, no script, pictures inside.
 
@@ -59,6 +61,7 @@ def build(
         num_samples: K, where the evaluation is computed here.
         columns: names of the columns of a table; None takes those of x.
         value_range: what is black and white in images; None takes that of x, or reads it off the values.
+        described: the training rows, as `Run.training_rows` has them, where the evaluation is computed here.
 
     Returns:
         HTML.
@@ -73,7 +76,7 @@ def build(
     columns = known.columns if columns is None else columns
     value_range = known.value_range if value_range is None else value_range
     if evaluation is None:
-        evaluation = numbers.evaluate(model, view, num_samples=num_samples, generator=generator)
+        evaluation = numbers.evaluate(model, view, num_samples=num_samples, described=described, generator=generator)
     keep = chosen(len(view), _PICTURED_ROWS)
     labels = None if labels is None else np.asarray(labels)[keep.numpy()]
     options = {"columns": columns, "value_range": value_range}

@@ -1,12 +1,15 @@
 """Fitting a model to data and saving it as a run."""
 
 import json
+import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vaekit import data, engine, recipes
+from vaekit.columns import RowsAbout
 from vaekit.data.cells import naming_cells, refuse_infinite
 from vaekit.errors import DataError, TrainingError
 from vaekit.evaluation.results import with_article
@@ -21,11 +24,13 @@ from vaekit.runs.folder import (
     digest,
     is_finished,
     merge,
+    one_writer,
     read_settings,
     recover,
     set_aside,
     settle,
 )
+from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_rows, with_log_p
 from vaekit.saving import artifact, spec
 from vaekit.saving.files import write_atomically
 from vaekit.training import History
@@ -35,6 +40,7 @@ from vaekit.transforms import Binarize
 from vaekit.transforms.base import steps_of
 
 
+@one_writer
 def fit(
     source: str,
     run: str | Path,
@@ -68,14 +74,16 @@ def fit(
             remembers both, and reads other files so.
         data_dir: where named sets are looked for first.
         progress: whether to report on stderr.
-        announce: called once before training with a line that says which likelihood and transform the data got, and
-            what log p will be.
+        announce: called before training with a line that says which likelihood and transform the data got, and what
+            log p will be; and with a second where the density has no bound on some columns, which otherwise is a
+            warning.
 
     Returns:
         The history, or None where the run was finished already.
 
     Raises:
         ConfigError: for settings that do not exist or a folder that may not be written.
+        BusyError: if another process fits a model into the folder.
         DataError, SupportError, ShapeError, TrainingError, ArtifactError: as the parts raise them.
     """
     folder = Path(run)
@@ -118,6 +126,10 @@ def fit(
         views = seen, seen.beside(held_out, "valid")
     if announce is not None:
         announce(_choices(plan, seen))
+    rows = describe_rows(train)
+    unbounded = about_density(rows, seen, train)
+    if unbounded is not None:
+        (announce or partial(warnings.warn, stacklevel=2))(unbounded)
     create(folder)
     clear(folder)
     remembered = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
@@ -125,7 +137,7 @@ def fit(
         if overwrite:
             set_aside(folder)
         write_atomically(folder / SETTINGS, (json.dumps(remembered, indent=2) + "\n").encode())
-        history = _trained(plan, views, folder, resume, remembered)
+        history = _trained(plan, views, folder, resume, remembered, rows)
     finally:
         settle(folder)
     remove_checkpoint(folder)
@@ -142,12 +154,18 @@ def _choices(plan: recipes.Plan, view: View) -> str:
 
 
 def _trained(
-    plan: recipes.Plan, views: tuple[View, View], folder: Path, resume: bool, remembered: dict[str, Any]
+    plan: recipes.Plan,
+    views: tuple[View, View],
+    folder: Path,
+    resume: bool,
+    remembered: dict[str, Any],
+    rows: RowsAbout,
 ) -> History:
     """Train and save the model; also where training ended early, as long as there is something to save."""
     model, objective, trainer = plan.model, plan.objective, plan.trainer
     about = {**remembered, "finished": False, "max_epochs": trainer.max_epochs}
     about |= {"objective": spec.describe(objective, "objective")}
+    about |= {TRAINING_ROWS: asdict(rows)}
     try:
         history = trainer.fit(model, objective, *views, run=folder, resume=resume)
     except (KeyboardInterrupt, SystemExit, TrainingError):
@@ -155,6 +173,6 @@ def _trained(
         raise
     about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
     about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
-    about |= {"computed": history.engine}
+    about |= {"computed": history.engine, TRAINING_ROWS: asdict(with_log_p(rows, views[0]))}
     artifact.save(model, folder, metadata=about)
     return history

@@ -1,8 +1,13 @@
 """The folder of a run: what it holds, who may write it, and whether it is the same run."""
 
+import inspect
+import os
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -10,13 +15,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vaekit import recipes
 from vaekit.data import Dataset
 from vaekit.data.reading import PLAIN, Reading
-from vaekit.errors import ArtifactError, ConfigError
+from vaekit.errors import ArtifactError, BusyError, ConfigError
 from vaekit.recipes import Settings
 from vaekit.saving import artifact
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 SETTINGS, METRICS = "settings.json", "metrics.jsonl"
 _ASIDE = ".replaced"  # a folder within that of a run: the run that is overwritten, until the new one has begun
+DENSITIES = ("density", "bound on a mass")
+"""What log p is of a model that draws real numbers. Only those are rounded: means of bits are probabilities."""
 _OWN_FILES = (artifact.CONFIG, artifact.WEIGHTS, CHECKPOINT, SETTINGS, METRICS)
 
 
@@ -51,6 +63,8 @@ class DataAbout(BaseModel):
         crc32: checksum of the rows.
         value_range: least and greatest value that can occur.
         dtype: of the rows.
+        whole: whether the numbers of the rows are whole, holes aside: of all elements, or of each in the order of
+            memory; None in runs of older versions.
         label: column with labels.
         key: column with the identifiers of the rows.
         size: side to which the images of a folder were resized.
@@ -72,6 +86,7 @@ class DataAbout(BaseModel):
     crc32: int | None = None
     value_range: tuple[float, float] | None = None
     dtype: str | None = None
+    whole: bool | tuple[bool, ...] | None = None
     label: str | None = None
     key: str | None = None
     size: int | None = None
@@ -79,6 +94,12 @@ class DataAbout(BaseModel):
     valid: str | None = None
     valid_crc32: int | None = None
     held_out: HeldOut | None = None
+
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """Values of shape (N, *X) with whole numbers where the data had no others."""
+        whole = self.whole if self.whole is not None else np.dtype(self.dtype or float).kind in "ui"
+        where = whole if isinstance(whole, bool) else np.reshape(whole, values.shape[1:])
+        return np.where(where, np.round(values) + 0.0, values)  # + 0.0: no -0
 
     @classmethod
     def of(cls, metadata: dict[str, Any], folder: Path) -> "DataAbout":
@@ -109,6 +130,19 @@ def digest(dataset: Dataset) -> int:
     return checksum
 
 
+def whole_elements(dataset: Dataset) -> bool | tuple[bool, ...]:
+    """Which elements of the rows hold whole numbers alone, holes aside; one word where they are all alike."""
+    if dataset.dtype.kind in "ui":
+        return True
+    whole = np.ones(dataset.event_shape, dtype=bool)
+    with closing(dataset.blocks()) as blocks:  # type: ignore[type-var]
+        for x in blocks:
+            whole &= (np.isnan(x) | (x == np.round(x))).all(0)
+            if not whole.any():
+                return False
+    return True if whole.all() else tuple(whole.reshape(-1).tolist())
+
+
 def describe_data(dataset: Dataset, source: str, **options: Any) -> DataAbout:
     """What to remember of the data."""
     return DataAbout(
@@ -121,6 +155,7 @@ def describe_data(dataset: Dataset, source: str, **options: Any) -> DataAbout:
         crc32=digest(dataset),
         value_range=dataset.value_range,
         dtype=str(dataset.dtype),
+        whole=whole_elements(dataset),
         reading=dataset.reading,
         **options,
     )
@@ -244,6 +279,50 @@ def merge(folder: Path, stored: Stored, wanted: Settings, described: DataAbout) 
         if ours[key] != theirs[key]:
             raise ConfigError(f"{folder} was fitted to other data ({key} differs); hand over the same ones or fit anew")
     return before
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the one process that writes into the folder; the system ends the lock with the process, however it ends.
+
+    An empty folder that was made for the lock goes again. Where the system cannot lock folders there is no lock.
+
+    Raises:
+        BusyError: if another process writes into it.
+    """
+    if fcntl is None or (folder.exists() and not folder.is_dir()):
+        yield
+        return
+    create(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"another fit is writing into {folder}; wait for it, or choose another folder") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+        with suppress(OSError):  # it holds something, or is gone
+            folder.rmdir()
+
+
+_Options = ParamSpec("_Options")
+_Result = TypeVar("_Result")
+
+
+def one_writer(function: Callable[_Options, _Result]) -> Callable[_Options, _Result]:
+    """Let a function have the folder that its argument `run` names `alone`."""
+    arguments = inspect.signature(function)
+
+    @wraps(function)
+    def locked(*args: _Options.args, **options: _Options.kwargs) -> _Result:
+        with alone(Path(arguments.bind(*args, **options).arguments["run"])):
+            return function(*args, **options)
+
+    return locked
 
 
 def create(folder: Path) -> None:

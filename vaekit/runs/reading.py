@@ -1,4 +1,4 @@
-"""What a run holds."""
+"""What a run holds, and how data are read with what it remembers."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 from vaekit import engine
 from vaekit.errors import ArtifactError
 from vaekit.runs.folder import METRICS
+from vaekit.runs.training_rows import TRAINING_ROWS
 from vaekit.saving import artifact, spec
 
 
@@ -53,7 +54,8 @@ def describe(run: str | Path, config: artifact.Config) -> dict[str, Any]:
     }
     objective = config.metadata.get("objective")  # text in runs of older versions
     worded = {} if objective is None else {"objective": spec.in_words(objective)}
-    return about | config.metadata | worded | {"engine": engine.describe()}
+    known = {key: value for key, value in config.metadata.items() if key != TRAINING_ROWS}  # a page for each column
+    return about | known | worded | {"engine": engine.describe()}
 
 
 def _innermost(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:

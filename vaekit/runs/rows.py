@@ -14,6 +14,7 @@ from vaekit.data import Dataset, Reading
 from vaekit.data.readers import options_of
 from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ColumnError, DataError
+from vaekit.frames import as_frame
 from vaekit.models.rows import as_tensor
 from vaekit.runs.folder import DataAbout
 
@@ -78,14 +79,13 @@ def _read(
         return data.load(source, part=part, data_dir=data_dir, size=about.size, **options)
     if isinstance(source, Dataset):
         return source
-    if isinstance(source, torch.Tensor):
-        values = as_tensor(source).detach().cpu()
-        source = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
-    if isinstance(source, np.ndarray):
-        return Dataset(_channels_first(about, source))
     if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
         return data.from_records(source, label, key=key, reading=how)
-    return data.from_frame(source, label, key=key, reading=how)
+    if as_frame(source) is not None:
+        return data.from_frame(source, label, key=key, reading=how)
+    values = as_tensor(source).cpu()
+    x = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+    return Dataset(_channels_first(about, x))
 
 
 def _channels_first(about: DataAbout, x: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vaekit import data, evaluation
+from vaekit.columns import RowsAbout
 from vaekit.data import Dataset, Reading
 from vaekit.data.cells import naming_cells
 from vaekit.data.sources import Part
@@ -18,10 +19,11 @@ from vaekit.evaluation.results import TRAINING, Results, in_sample
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
 from vaekit.runs.division import HELD_OUT, ROWS, Parts, Split, fitted_split, is_fitted_to, num_alike, own_set, split_of
-from vaekit.runs.folder import DataAbout
+from vaekit.runs.folder import DENSITIES, DataAbout
 from vaekit.runs.reading import describe, records
 from vaekit.runs.rows import rows_like
 from vaekit.runs.table import Table, check_key, element_names
+from vaekit.runs.training_rows import stored_rows
 from vaekit.saving import artifact
 from vaekit.traits import Data
 
@@ -66,6 +68,15 @@ class Run:
         stored = self.config.metadata.get("settings")
         return None if stored is None else settings(stored)
 
+    @cached_property
+    def training_rows(self) -> RowsAbout | None:
+        """What the training rows were like, column by column; None where the run does not say.
+
+        Raises:
+            ArtifactError: if that part of its `config.json` is damaged.
+        """
+        return stored_rows(self.config.metadata, self.folder)
+
     @property
     def records(self) -> list[dict[str, float]]:
         """The epochs of the fit; empty where there are none."""
@@ -90,8 +101,8 @@ class Run:
         """Rows read and checked as the training data were; one row is enough.
 
         Args:
-            source: name or path; a data frame, a list of dictionaries, an array or a data set; None takes what the run
-                was fitted to.
+            source: name or path; a data frame, a list of dictionaries, or whatever `Trainer.fit` takes; None takes what
+                the run was fitted to.
             part: which part of a named set.
             data_dir: where named sets are looked for first.
             label: column of a table with labels, if it has another name than in the training data.
@@ -231,6 +242,7 @@ class Run:
         parts = rows if isinstance(rows, Parts) else self.parts(rows)
         how: dict[str, Any] = {"num_samples": num_samples, "full": full, "max_rows": max_rows, "progress": progress}
         how |= {"generator": _generator(seed), "transform_draws": transform_draws, "transform_seed": transform_seed}
+        how["described"] = self.training_rows
         with naming_cells(parts.judged):
             if parts.held_out is None:
                 return in_sample(evaluation.evaluate(self.model, parts.judged, part=TRAINING, **how))
@@ -288,18 +300,25 @@ class Run:
         return Table(codes, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
     def reconstruct(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
-        """E[x'|z] at z = E[z|x] of each row, or draws throughout, in the units of the data, under their columns."""
+        """E[x'|z] at z = E[z|x] of each row, or draws throughout, in the units of the data, under their columns.
+
+        Float64; whole where the data were and p(x|z) is a density. A mass draws whole numbers by itself.
+        """
         rows = self._asked(rows)
         columns = self._columns(rows.event_shape)
         check_key(rows.key, columns)
         view = self._view(rows).under(transform_seed)
-        x = self.model.reconstruct(view, mean=mean, generator=_generator(seed)).cpu().numpy()
+        x = self._in_units(view.wide().reconstruct(mean, _generator(seed)))
         return Table(x, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
     def sample(self, n: int, *, mean: bool = False, seed: int = 0) -> Table:
-        """Draws from p(x), or means of p(x|z), in the units of the data, under their columns and without keys."""
-        x = self.model.sample(n, mean=mean, generator=_generator(seed)).cpu().numpy()
+        """Draws from p(x), or means of p(x|z), in the units of the data, as in `reconstruct`, and without keys."""
+        x = self._in_units(View.of(self.model).wide().sample(n, mean, _generator(seed)))
         return Table(x, self._columns(x.shape[1:]))
+
+    def _in_units(self, x: torch.Tensor) -> np.ndarray:
+        is_density = View.of(self.model).quantity in DENSITIES
+        return self.data.rounded(x.cpu().numpy()) if is_density else x.cpu().numpy()
 
     def _columns(self, event_shape: tuple[int, ...]) -> tuple[str, ...]:
         return self.data.columns or element_names(event_shape, "x")

@@ -90,6 +90,10 @@ class Table:
         """
         write_atomically(path, self._bytes(check_suffix(path, ARRAY_SUFFIXES)))
 
+    def to_csv(self) -> str:
+        """The table as text, as `write` writes it to a `.csv` file."""
+        return self._bytes(".csv").decode()
+
     def _bytes(self, suffix: str) -> bytes:
         buffer = io.BytesIO()
         if suffix == ".npy":

@@ -1,6 +1,7 @@
 """Callbacks: what happens beside the loop."""
 
 import json
+import logging
 import sys
 import time
 import warnings
@@ -13,6 +14,8 @@ from vaekit.models.view import View
 from vaekit.objectives import Objective
 from vaekit.saving.files import write_atomically
 from vaekit.training.history import History
+
+_log = logging.getLogger("vaekit.training")
 
 
 class Seeded(Protocol):
@@ -109,6 +112,15 @@ def _summary(record: dict[str, float], selects: str) -> str:
         if f"{part}_{selects}" in record
     ]
     return ", ".join(parts)
+
+
+class EpochLog(Callback):
+    """A line for each epoch at level INFO of the logger `vaekit.training`, for programs that embed a training."""
+
+    def on_epoch_end(self, loop: Run, record: dict[str, float]) -> None:
+        """Log it, where somebody listens."""
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("epoch %d/%d: %s", loop.epoch, loop.max_epochs, _summary(record, loop.objective.selects))
 
 
 class ProgressLines(Callback):

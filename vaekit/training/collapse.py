@@ -5,10 +5,12 @@ import warnings
 from vaekit import bounds, engine
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.health.aggregate import aggregate
-from vaekit.evaluation.health.diagnostics import HEALTHY, Finding, verdict
+from vaekit.evaluation.health.verdict import AUTOENCODER, COLLAPSE, Finding, verdict
 from vaekit.models.rows import given
 from vaekit.training.callbacks import Callback, Run
 from vaekit.training.settings import VALID
+
+WATCHED = (COLLAPSE, AUTOENCODER)
 
 
 class CollapseWarning(Callback):
@@ -49,4 +51,4 @@ class CollapseWarning(Callback):
             model = given(view.model, batch.context)
             code = aggregate(model, batch.x)
             rate = Score.of_mean(bounds.elbo_terms(model, batch.x)[1])
-        return [finding for finding in verdict(rate, code) if finding.name != HEALTHY], code.active_units
+        return [finding for finding in verdict(rate, code) if finding.name in WATCHED], code.active_units

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from vaekit import engine
 from vaekit.errors import ConfigError
+from vaekit.shapes import check_count
 from vaekit.training.callbacks import Callback
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -46,16 +48,21 @@ class TrainerSettings:
     keep: Keep = "best"
 
     def __post_init__(self) -> None:
+        for name, number in {"seed": self.seed, "learning_rate": self.learning_rate}.items():
+            if not isinstance(number, Real):
+                raise ConfigError(f"{name} is a number; got {number!r} ({type(number).__name__})")
         if int(self.seed) != self.seed:
             raise ConfigError(f"seed is a whole number; got {self.seed}")
         object.__setattr__(self, "seed", int(self.seed))
         object.__setattr__(self, "callbacks", tuple(self.callbacks))  # the caller's own list may change
         counts = {"max_epochs": self.max_epochs, "batch_size": self.batch_size}
         for name, value in {**counts, "checkpoint_every": self.checkpoint_every}.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is at least 1; got {value}")
+            if value is not None:
+                check_count(value, name)
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is positive; got {self.learning_rate}")
+        if self.patience is not None:
+            check_count(self.patience, "patience", 0)
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"patience is at least 1, or None; got {self.patience}")
         engine.check_choice("keep", self.keep, get_args(Keep))

@@ -7,13 +7,15 @@ from torch import Tensor, nn
 
 from vaekit import engine
 from vaekit.errors import ConfigError
-from vaekit.models.checks import require
+from vaekit.models.checks import require, standardize
 from vaekit.models.rows import Batch
 from vaekit.models.view import View
 from vaekit.objectives import Loss, Objective
 from vaekit.training.gradients import MAX_SKIPPED, Adversary, Backward, Guard, OneGraph, norm_of
 from vaekit.training.settings import TrainerSettings
 from vaekit.traits import ModuleTraits, all_told
+
+_LARGE = 1e3  # numbers in model space that explain why a step is not finite
 
 
 class Step:
@@ -104,7 +106,7 @@ class Step:
         self.count += 1
         if norm is None:
             norm = norm_of([p.grad for p in self.parameters if p.grad is not None])
-        if not self.guard.passes(kept, loss.value.detach() + norm, lambda: self._diagnosis(loss, norm)):
+        if not self.guard.passes(kept, loss.value.detach() + norm, lambda: self._diagnosis(loss, norm, batch)):
             for parameter in self.parameters:
                 parameter.grad = None
             return None
@@ -122,12 +124,19 @@ class Step:
             for parameter in self.phases[self.count % len(self.phases)]:
                 parameter.grad = None
 
-    def _diagnosis(self, loss: Loss, norm: Tensor) -> str:
+    def _diagnosis(self, loss: Loss, norm: Tensor, batch: Batch) -> str:
         values = f"loss {float(loss.value.detach()):g}, gradient norm {float(norm):g}"
         start = f"{MAX_SKIPPED} steps in a row were not finite ({values}). "
         bad = [name for name, term in loss.terms.items() if not bool(torch.isfinite(term).all())]
         if not all(bool(torch.isfinite(p).all()) for p in self.parameters):
             return start + "The parameters themselves are not finite: the weights handed in are damaged."
+        size, element = _largest(batch.x)
+        if size > _LARGE:
+            return start + (
+                f"The model sees numbers up to {size:.3g} (element {element} of a row), and networks expect numbers "
+                f"about 1. {standardize(batch.x.shape[1:])}; counts reach the encoder as logarithms "
+                "(vaekit.networks.LogInput)."
+            )
         if "kl" in bad:
             return start + (
                 "The KL is: a scale of the posterior overflowed. Lower the learning rate, set max_grad_norm, or use "
@@ -168,6 +177,13 @@ class Step:
             self.adversary.load_state_dict(state["adversary"])
         if isinstance(self.gradients, engine.PayingCompilation):
             self.gradients.num_calls -= self.count
+
+
+def _largest(x: Tensor) -> tuple[float, int | tuple[int, ...]]:
+    """The greatest absolute value of rows (B, *X), holes aside, and where in a row it stands."""
+    size = x.detach().abs().nan_to_num(nan=0.0).amax(0)
+    place = tuple(int(i) for i in torch.unravel_index(size.argmax(), size.shape))
+    return float(size.max()), place[0] if len(place) == 1 else place
 
 
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:

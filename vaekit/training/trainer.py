@@ -15,7 +15,7 @@ from vaekit import engine
 from vaekit.errors import ConfigError, DataError
 from vaekit.models.view import View
 from vaekit.objectives import Objective
-from vaekit.training.callbacks import Callback, MetricsFile, progress_callback
+from vaekit.training.callbacks import Callback, EpochLog, MetricsFile, progress_callback
 from vaekit.training.history import History
 from vaekit.training.loop import Loop
 from vaekit.training.settings import TrainerSettings
@@ -140,7 +140,7 @@ class Trainer(TrainerSettings):
 
     def _callbacks(self, folder: Path | None) -> list[Callback]:
         files = [] if folder is None else [MetricsFile(folder / "metrics.jsonl")]
-        return [*files, *self.callbacks, *([progress_callback()] if self.progress else [])]
+        return [*files, EpochLog(), *self.callbacks, *([progress_callback()] if self.progress else [])]
 
 
 @contextmanager

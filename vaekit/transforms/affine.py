@@ -3,7 +3,9 @@
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,7 +53,8 @@ class Scale(Transform):
 class Standardize(Transform):
     """y = (x - loc) / scale with one location and one scale per element, learned from the training data by `fit`.
 
-    Use it for tables. Columns that never change get the scale 1 and a warning.
+    Use it for tables. Columns that never change get the scale 1 and a warning. Where float32 does not hold a location
+    or a scale (1e200, 1e-50, the seconds of one minute of this year), both are kept in float64.
 
     Args:
         event_shape: shape of one row of data, X.
@@ -67,12 +70,14 @@ class Standardize(Transform):
         self.register_buffer("loc", torch.zeros(self.event_shape))
         self.register_buffer("scale", torch.ones(self.event_shape))
 
-    def fit(self, x: Tensor) -> "Standardize":
-        """Take mean and standard deviation of x, shape (N, *X), ignoring NaN; x may be rows on disk.
+    def fit(self, x: Any) -> "Standardize":
+        """Take mean and standard deviation of x, shape (N, *X), ignoring NaN; a tensor, an array, or rows on disk.
 
         Raises:
             DataError: if a column has no observed value at all.
         """
+        if not hasattr(x, "ahead"):  # which rows on disk have
+            x = torch.as_tensor(x if isinstance(x, Tensor) else np.asarray(x))
         blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(x), _BLOCK_ROWS)]
 
         def total(function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -82,21 +87,28 @@ class Standardize(Transform):
         if bool((count == 0).any()):
             raise DataError(f"{int((count == 0).sum())} columns have no observed value; drop them")
         loc = total(lambda block: block) / count
-        variance = total(lambda block: (block - loc) ** 2) / count
-        constant = variance.sqrt() <= 1e-12 * loc.abs().clamp(min=1e-300)
+        std = (total(lambda block: (block - loc) ** 2) / count).sqrt()
+        extreme = ~torch.isfinite(std) | (std < 1e-145)  # whose squares are beyond float64
+        if bool(extreme.any()):
+            size = torch.stack([(x[rows].to(torch.float64) - loc).abs().nan_to_num(0.0).amax(0) for rows in blocks])
+            size = size.amax(0).clamp(min=1e-300)
+            std = torch.where(extreme, size * (total(lambda block: ((block - loc) / size) ** 2) / count).sqrt(), std)
+        constant = std <= 1e-12 * loc.abs().clamp(min=1e-300)
         if bool(constant.any()):
             where = constant.flatten().nonzero().flatten()[:5].tolist()
             warnings.warn(f"{int(constant.sum())} columns never change (the first: {where}); they are kept unscaled")
-        spread = torch.where(constant, torch.ones_like(variance), variance.sqrt())
-        lost = (loc - loc.to(self.loc.dtype).double()).abs() > 0.1 * spread
-        if bool(lost.any()):
-            raise DataError(
-                f"{int(lost.sum())} columns vary too little beside their size for {self.loc.dtype} (the first: "
-                f"{lost.flatten().nonzero().flatten()[:5].tolist()}); subtract a constant from them"
-            )
+        spread = torch.where(constant, torch.ones_like(std), std)
+        if not _holds(self.loc.dtype, loc, spread):
+            self.loc, self.scale = self.loc.double(), self.scale.double()
         self.loc.copy_(loc)
         self.scale.copy_(spread)
         return self
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        loc, scale = state_dict.get(prefix + "loc"), state_dict.get(prefix + "scale")
+        if isinstance(loc, Tensor) and isinstance(scale, Tensor) and not _holds(self.loc.dtype, loc, scale):
+            self.loc, self.scale = self.loc.double(), self.scale.double()
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, x: Tensor) -> Tensor:
         """(x - loc) / scale."""
@@ -110,3 +122,11 @@ class Standardize(Transform):
         """-sum_i log scale_i, over the observed elements only."""
         log_scale = self.scale.log().expand_as(y)
         return -torch.where(torch.isnan(y), 0.0, log_scale).flatten(1).sum(1)
+
+
+def _holds(dtype: torch.dtype, loc: Tensor, scale: Tensor) -> bool:
+    """Whether a dtype holds location and scale: finite, not lost to 0, and the one to a tenth of the other."""
+    limits, loc, scale = torch.finfo(dtype), loc.detach().double(), scale.detach().double()
+    sizes = torch.stack([loc.abs(), scale.abs()])
+    in_range = (sizes <= limits.max) & ((sizes == 0) | (sizes >= limits.tiny))
+    return bool((in_range & ((loc - loc.to(dtype).double()).abs() <= 0.1 * scale)).all())

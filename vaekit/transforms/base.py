@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit.printing import Printed
+
 
 def as_floating(x: Tensor) -> Tensor:
     """Floats keep their dtype; small integers (8-bit images) become torch's default float, wide ones float64."""
@@ -23,7 +25,7 @@ def num_observed(x: Tensor, y: Tensor) -> Tensor:
     return (~torch.isnan(y)).flatten(1).sum(1).to(y.dtype)
 
 
-class Transform(nn.Module, ABC):
+class Transform(Printed, ABC):
     r"""A map y = f(x) from data to model space, elementwise on the event, with its log|det df/dx|.
 
     For a density, \( \log p(x) = \log p(y) + \log|\det \partial f / \partial x| \). Transforms that are no bijection
@@ -129,6 +131,11 @@ class _Foreign(Transform):
 def as_transform(transform: Any) -> Transform | None:
     """Any transform with the whole interface of `Transform`; None stays None."""
     return transform if transform is None or isinstance(transform, Transform) else _Foreign(transform)
+
+
+def is_foreign(transform: Transform) -> bool:
+    """Whether `as_transform` made it of a transform of someone else's."""
+    return isinstance(transform, _Foreign)
 
 
 class Compose(Transform):

@@ -12,6 +12,7 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
+from vaekit.frames import cells, text_columns
 
 Place = Callable[[int], str]  # where a row stands, for messages
 _LIKE_A_NUMBER = re.compile(r"[+-]?[\d., ']*\d")
@@ -181,14 +182,7 @@ def _position_of(columns: list[str], column: str, name: str, option: str) -> int
 
 
 def _refuse_text(columns: list[Any], name: str, place: Place) -> None:
-    import narwhals as nw
-
-    refused = [
-        column
-        for column in columns
-        if not (column.dtype.is_numeric() or column.dtype == nw.Boolean or _is_vectors(column))
-        and not column.is_null().all()
-    ]
+    refused = [column for column in text_columns(columns) if not _is_vectors(column)]
     if refused:
         first = refused[0]
         others = ", ".join(repr(column.name) for column in refused[1:6]) + (", ..." if len(refused) > 6 else "")
@@ -259,21 +253,8 @@ def vectors(column: Any) -> np.ndarray:
 
 
 def _numbers(column: Any, name: str) -> np.ndarray:
-    """The values of one column as int64 or, where some are missing or not whole, float64; (N, D) of vectors."""
-    import narwhals as nw
-
-    if _is_vectors(column):
-        return vectors(column)
-    num_missing = column.null_count()
-    if num_missing == len(column):
-        return np.full(len(column), np.nan)
-    whole = not num_missing and (column.dtype.is_integer() or column.dtype == nw.Boolean)
-    try:
-        values = column.cast(nw.Int64 if whole else nw.Float64).to_numpy()
-        return np.array(values, np.int64 if whole else np.float64)
-    except (ValueError, OverflowError, nw.exceptions.NarwhalsError) as error:
-        kind = "int64" if whole else "float64"
-        raise DataError(f"Column {column.name!r} of {name!r} cannot be held as {kind}: {error}. Rescale it.") from error
+    """The values of one column, shape (N,), as `frames.cells` has them; (N, D) of vectors."""
+    return vectors(column) if _is_vectors(column) else cells(column, name)
 
 
 def _label_values(column: Any, name: str) -> np.ndarray:
@@ -282,7 +263,7 @@ def _label_values(column: Any, name: str) -> np.ndarray:
 
     _refuse_holes(column, name, "label")
     if column.dtype.is_integer() or column.dtype == nw.Boolean:
-        return _numbers(column, name)
+        return cells(column, name)
     if column.dtype in (nw.Categorical, nw.Enum):
         column = column.cast(nw.String)
     values: np.ndarray = column.to_numpy()
@@ -297,7 +278,7 @@ def _key_values(column: Any, name: str) -> np.ndarray:
     import narwhals as nw
 
     _refuse_holes(column, name, "key")
-    return _numbers(column, name) if column.dtype.is_integer() else column.cast(nw.String).to_numpy().astype(np.str_)
+    return cells(column, name) if column.dtype.is_integer() else column.cast(nw.String).to_numpy().astype(np.str_)
 
 
 def _refuse_holes(column: Any, name: str, what: str) -> None:

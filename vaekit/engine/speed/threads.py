@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -42,6 +43,12 @@ def release_pool() -> None:
     runtime = _openmp()
     if runtime is not None:
         runtime.omp_pause_resource_all(2)  # omp_pause_hard
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # A process that is forked (multiprocessing's Pool on Linux) gets no workers, but their bookkeeping: its first
+    # parallel operation would wait for them for ever. Without a pool both processes start one when they need it.
+    os.register_at_fork(before=release_pool)
 
 
 def _num_products(model: nn.Module, batch_size: int) -> float:

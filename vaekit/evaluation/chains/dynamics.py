@@ -26,6 +26,7 @@ from vaekit.errors import ConfigError
 from vaekit.models.draws import chunk_size
 from vaekit.models.view import View
 from vaekit.progress import track
+from vaekit.shapes import check_count
 
 TARGET_ACCEPTANCE = 0.65  # optimal for HMC in many dimensions (Neal 2011; Beskos et al. 2013), as in Wu et al. 2017
 _GAIN = 0.2  # of the step-size rule: an e-fold takes 8 rejections or 15 acceptances; the noise it leaves is some 6%
@@ -220,10 +221,9 @@ def check_latents(model: LatentVariableModel) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Raise a `ConfigError` that names the first count below 1."""
+    """Raise a `ConfigError` that names the first one that is no count of at least 1."""
     for name, value in counts.items():
-        if value < 1:
-            raise ConfigError(f"{name} is at least 1; got {value}")
+        check_count(value, name)
 
 
 def block_rows(view: View, num_chains: int) -> int:

@@ -37,6 +37,7 @@ from vaekit.evaluation.chains.dynamics import (
 from vaekit.models.checks import refuse_context
 from vaekit.models.rows import slices
 from vaekit.models.view import View
+from vaekit.shapes import check_count
 from vaekit.traits import Data
 
 
@@ -193,6 +194,7 @@ def hmc_posterior(
         (torch.Size([20, 4, 2, 2]), torch.Size([2, 2]))
     """
     check_counts(num_warmup=num_warmup, num_chains=num_chains, num_leapfrog=num_leapfrog)
+    check_count(num_samples, "num_samples")
     if num_samples < 4:
         raise ConfigError(f"num_samples is at least 4, two for each half of a chain; got {num_samples}")
     view = View.of(model, x, requires=NEEDS)

@@ -155,8 +155,9 @@ def searched(joint: Joint, start: Tensor, scale: Tensor) -> StudentT:
     # The same points for each row, in pairs around the centre: a search has no noise of its own.
     noise = torch.randn(half, 1, num_dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise = torch.cat([noise, -noise]).to(centre.device)
-    around = StudentT(centre, scale, None, torch.ones_like(centre))
-    best = torch.full_like(centre[:, 0], -math.inf)
+    identity = None if along_axes else torch.eye(num_dims).to(centre).expand(len(centre), -1, -1)
+    around = StudentT(centre, scale, identity, torch.ones_like(centre))
+    best, moves = torch.full_like(centre[:, 0], -math.inf), torch.ones_like(centre[:, 0], dtype=torch.bool)
     for _ in range(_STEPS):
         z = around.loc + around.scale * around.turned(noise / around.curvature.sqrt())
         slope = joint.slopes(z.to(start.dtype).reshape(-1, *start.shape)).flatten(2)
@@ -165,15 +166,15 @@ def searched(joint: Joint, start: Tensor, scale: Tensor) -> StudentT:
         axes, curvature, at_centre = curved(
             z.transpose(0, 1), slope.transpose(0, 1), around.loc, width, along_axes=along_axes
         )
-        around = StudentT(around.loc, width, axes, curvature)
-        step = width * newton_step(around, at_centre)
+        step = width * newton_step(StudentT(around.loc, width, axes, curvature), at_centre)
         options = (around.loc + step * step.new_tensor(_LENGTHS).reshape(-1, 1, 1)).to(start.dtype)
         found, place = joint.or_nothing(options.reshape(-1, *start.shape)).max(0)
         chosen = options.gather(0, place.reshape(1, -1, 1).expand(1, -1, num_dims))[0]
-        around = StudentT(chosen.double(), width, axes, curvature)
-        if not bool((found > best + _GAIN).any()):
+        around = _where(moves, StudentT(chosen.double(), width, axes, curvature), around)
+        # Each row stops by itself: it has the same search alone and among others.
+        moves, best = moves & (found > best + _GAIN), found
+        if not bool(moves.any()):
             break
-        best = found
     return StudentT(around.loc.to(start.dtype).reshape(-1, *shape), around.scale, around.axes, around.curvature)
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from vaekit import engine
-from vaekit.errors import ConfigError
 from vaekit.evaluation.estimate import Estimate
 from vaekit.models.view import View
+from vaekit.shapes import check_count
 
 Ask = Callable[[View, torch.Generator], tuple[Estimate, ...]]
 
@@ -25,8 +25,7 @@ def is_averaged(view: View, num_draws: int) -> bool:
     Raises:
         ConfigError: if T < 1.
     """
-    if num_draws < 1:
-        raise ConfigError(f"transform_draws is at least 1; got {num_draws}")
+    check_count(num_draws, "transform_draws")
     return num_draws > 1 and view.transform_noise() is not None
 
 

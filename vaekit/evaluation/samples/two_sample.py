@@ -19,6 +19,7 @@ from vaekit.evaluation.samples.distances import frechet_distance, mmd, sliced_wa
 from vaekit.evaluation.samples.neighbors import precision_recall_density_coverage
 from vaekit.models.rows import as_tensor, slices
 from vaekit.models.view import View
+from vaekit.shapes import check_count
 from vaekit.traits import Data
 from vaekit.transforms.noise import content_noise
 
@@ -74,6 +75,8 @@ def _check_counts(num_rows: int, num_samples: int | None, max_rows: int, num_nei
     """The number of samples to draw; halves of either side must hold a neighbourhood, folds a few rows."""
     least = max(10, 2 * (num_neighbors + 1))
     for name, count in (("max_rows", max_rows), ("num_samples", num_samples)):
+        if count is not None:
+            check_count(count, name, 0)
         if count is not None and count < least:
             raise ConfigError(f"{name} is at least {least} for {num_neighbors} neighbours; got {count}")
     if num_rows < least:
