@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from vaekit.data import Reading, load
 from vaekit.errors import DataError, ReadingWarning
@@ -284,3 +284,15 @@ def test_colours_of_sixteen_bits_are_not_cut_to_eight(tmp_path, name, channels, 
         write(tmp_path / f"{i}{name}", RNG.integers(0, 1000, (8, 8, channels)).astype(np.uint16))
     with pytest.raises(DataError, match=rf"0{name} has more than 8 bits per channel .* store all images in one \.npy"):
         load(tmp_path, in_memory=in_memory)
+
+
+@pytest.mark.skipif(not features.check("jpg_2000"), reason="this Pillow reads no JPEG 2000")
+def test_a_depth_that_only_a_decoder_sees(tmp_path):
+    path, marker = tmp_path / "a.jp2", b"\xff\x4f\xff\x51"
+    save(path, RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8))
+    assert load(tmp_path).event_shape == (3, 16, 16)
+    content = bytearray(path.read_bytes())
+    content[content.index(marker) + 42] = 11  # 12 bits
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="more than 8 bits per channel"):
+        load(tmp_path)

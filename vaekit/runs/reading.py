@@ -1,13 +1,11 @@
 """What a run holds, and how data are read with what it remembers."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vaekit import engine
-from vaekit.data import Dataset
-from vaekit.errors import ArtifactError, ColumnError
+from vaekit.errors import ArtifactError
 from vaekit.runs.folder import METRICS
 from vaekit.runs.training_rows import TRAINING_ROWS
 from vaekit.saving import artifact, spec
@@ -79,19 +77,3 @@ def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def leniently(read: Callable[..., Dataset], named: dict[str, str | None], remembered: set[str]) -> Dataset:
-    """Read with the columns that the run remembers; new rows may come without their labels or identifiers.
-
-    A column that is there but has rows without any is no data either.
-    """
-    empty: tuple[str, ...] = ()
-    while True:
-        try:
-            return read(**named, empty=empty)
-        except ColumnError as error:
-            if error.option not in remembered:
-                raise
-            empty = (*empty, str(named[error.option]))
-            named, remembered = {**named, error.option: None}, remembered - {error.option}

@@ -1,8 +1,7 @@
 """A run as an object: the fitted model, its settings, what its data were, and its answers for other rows."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,15 @@ from vaekit import data, evaluation
 from vaekit.columns import RowsAbout
 from vaekit.data import Dataset, Reading
 from vaekit.data.cells import naming_cells
-from vaekit.data.readers import options_of
-from vaekit.data.sources import Part, set_and_part
+from vaekit.data.sources import Part
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.results import TRAINING, Results, in_sample
-from vaekit.frames import as_frame
-from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
 from vaekit.runs.division import HELD_OUT, ROWS, Parts, Split, fitted_split, is_fitted_to, num_alike, own_set, split_of
 from vaekit.runs.folder import DENSITIES, DataAbout
-from vaekit.runs.reading import describe, leniently, records
+from vaekit.runs.reading import describe, records
+from vaekit.runs.rows import rows_like
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.runs.training_rows import stored_rows
 from vaekit.saving import artifact
@@ -116,23 +113,8 @@ class Run:
             ConfigError: if no source is given and the run does not know one.
             DataError: if the data cannot be read, or have other columns.
         """
-        if source is None:
-            source = self._own_source()
-        named = {"label": label or self.data.label, "key": key or self.data.key}
-        remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
-        how = self._reading(source, reading)
-        dataset = leniently(partial(self._read, source, part, data_dir, how), named, remembered)
-        self._check(dataset)
-        return dataset
-
-    def _reading(self, source: Any, asked: Reading | None) -> Reading:
-        """How to read other rows: as the training data were, as far as it has a meaning for them.
-
-        What was found out of the training data is tried first. Columns to drop need not be there.
-        """
-        asked_for = asked.given if asked else {}
-        how = (asked or Reading()).over(self.data.reading).only({*_options_of(source), *asked_for})
-        return replace(how, guessed=tuple({*how.guessed, *({"drop"} - set(asked_for))}))
+        source = self._own_source() if source is None else source
+        return rows_like(self.data, source, part, data_dir=data_dir, label=label, key=key, reading=reading)
 
     def _own_source(self) -> str:
         own = own_set(self.data)
@@ -141,48 +123,6 @@ class Run:
         if self.data.source is None:
             raise ConfigError(f"{self.folder} does not say what it was fitted to; name the data")
         return self.data.source
-
-    def _read(
-        self,
-        source: Any,
-        part: Part,
-        data_dir: str | Path | None,
-        how: Reading,
-        *,
-        label: str | None,
-        key: str | None,
-        empty: tuple[str, ...] = (),
-    ) -> Dataset:
-        how = replace(how, drop=(*how.drop, *empty))
-        if isinstance(source, str | Path):
-            options: dict[str, Any] = {"label": label, "key": key, "reading": how}
-            return data.load(source, part=part, data_dir=data_dir, size=self.data.size, **options)
-        if isinstance(source, Dataset):
-            return source
-        if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
-            return data.from_records(source, label, key=key, reading=how)
-        if as_frame(source) is not None:
-            return data.from_frame(source, label, key=key, reading=how)
-        values = as_tensor(source).cpu()
-        x = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
-        return Dataset(self._channels_first(x))
-
-    def _channels_first(self, x: np.ndarray) -> np.ndarray:
-        """Images as the run was fitted to them, where they come with the channels last as its file did."""
-        own = self.data.event_shape or ()
-        turned = (*x.shape[3:], *x.shape[1:3])
-        return np.moveaxis(x, -1, 1) if self.data.reading.channels_last and x.shape[1:] != own == turned else x
-
-    def _check(self, dataset: Dataset) -> None:
-        if self.data.value_range and not _is_whole(dataset):
-            low, high = self.data.value_range
-            raise DataError(
-                f"the run was fitted to integers in {low:g}..{high:g}; got {dataset.dtype} that are not whole."
-            )
-        own, found = self.data.columns, dataset.columns
-        if own and found and own != found:
-            different = [c for c in own if c not in found] or [c for c in found if c not in own]
-            raise DataError(f"the columns differ from those the run was fitted to: {different[:5] or 'their order'}")
 
     # --- Rows that were trained on -----------------------------------------------------------------------------------
 
@@ -425,20 +365,9 @@ def held_out_by_all(runs: Sequence[Run], rows: Dataset) -> tuple[Dataset, str]:
     return left, f"{part} ({', '.join(said)})" if said else part
 
 
-def _options_of(source: Any) -> tuple[str, ...]:
-    """What can be said of the reading of a source: none of a named set."""
-    if not isinstance(source, str | Path):
-        return ("missing", "columns", "drop")
-    return () if isinstance(source, str) and set_and_part(source) else options_of(source)
-
-
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def _notes(*sentences: str | None) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence is not None)
-
-
-def _is_whole(dataset: Dataset) -> bool:
-    return dataset.dtype.kind in "ui" or all(np.array_equal(x, np.round(x)) for x in dataset.blocks())

@@ -133,18 +133,20 @@ def _is_wide_inside(image: "Image.Image") -> bool:
             return True
         if image.format == "PPM" and any(isinstance(most, int) and most > 255 for most in arguments):
             return True
-    return image.format == "JPEG2000" and _is_wide_jpeg2000(image)
+    return (_bits_in_head(image) or 8) > 8
 
 
-def _is_wide_jpeg2000(image: "Image.Image") -> bool:
-    """Whether the first component has more than 8 bits, as the codestream's SIZ marker says."""
+def _bits_in_head(image: "Image.Image") -> int | None:
+    """Bits per channel of JPEG 2000, which its decoder alone would know; None for other formats."""
+    if image.format != "JPEG2000":
+        return None
     stream: Any = image.fp  # type: ignore[attr-defined]  # an opened file has one
     place = stream.tell()
     stream.seek(0)
     head = stream.read(2**16)
     stream.seek(place)
-    at = head.find(b"\xff\x4f\xff\x51")
-    return bool(at >= 0 and len(head) > at + 42 and (head[at + 42] & 0x7F) + 1 > 8)
+    at = head.find(b"\xff\x4f\xff\x51")  # the codestream's SIZ marker: sizes, number of channels, bits of each
+    return (head[at + 42] & 0x7F) + 1 if 0 <= at < len(head) - 42 else None
 
 
 def different_sizes(

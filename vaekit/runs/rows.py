@@ -1,0 +1,125 @@
+"""Rows that are read and checked as those were that a run was fitted to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaekit import data
+from vaekit.data import Dataset, Reading
+from vaekit.data.readers import options_of
+from vaekit.data.sources import Part, set_and_part
+from vaekit.errors import ColumnError, DataError
+from vaekit.frames import as_frame
+from vaekit.models.rows import as_tensor
+from vaekit.runs.folder import DataAbout
+
+
+def rows_like(
+    about: DataAbout,
+    source: Any,
+    part: Part,
+    *,
+    data_dir: str | Path | None,
+    label: str | None,
+    key: str | None,
+    reading: Reading | None,
+) -> Dataset:
+    """Other rows, read and checked as the training data of a run were; see `Run.rows` for the arguments.
+
+    Args:
+        about: what the run remembers of its data.
+
+    Raises:
+        DataError: if the data cannot be read, or have other columns.
+    """
+    named = {"label": label or about.label, "key": key or about.key}
+    remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
+    how = _reading(about, source, reading)
+    dataset = _leniently(partial(_read, about, source, part, data_dir, how), named, remembered)
+    _check(about, dataset)
+    return dataset
+
+
+def _reading(about: DataAbout, source: Any, asked: Reading | None) -> Reading:
+    """How to read other rows: as the training data were, as far as it has a meaning for them.
+
+    What was found out of the training data is tried first. Columns to drop need not be there.
+    """
+    asked_for = asked.given if asked else {}
+    how = (asked or Reading()).over(about.reading).only({*_options_of(source), *asked_for})
+    return replace(how, guessed=tuple({*how.guessed, *({"drop"} - set(asked_for))}))
+
+
+def _options_of(source: Any) -> tuple[str, ...]:
+    """What can be said of the reading of a source: nothing of a named set."""
+    if not isinstance(source, str | Path):
+        return ("missing", "columns", "drop")
+    return () if isinstance(source, str) and set_and_part(source) else options_of(source)
+
+
+def _read(
+    about: DataAbout,
+    source: Any,
+    part: Part,
+    data_dir: str | Path | None,
+    how: Reading,
+    *,
+    label: str | None,
+    key: str | None,
+    empty: tuple[str, ...] = (),
+) -> Dataset:
+    how = replace(how, drop=(*how.drop, *empty))
+    if isinstance(source, str | Path):
+        options: dict[str, Any] = {"label": label, "key": key, "reading": how}
+        return data.load(source, part=part, data_dir=data_dir, size=about.size, **options)
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
+        return data.from_records(source, label, key=key, reading=how)
+    if as_frame(source) is not None:
+        return data.from_frame(source, label, key=key, reading=how)
+    values = as_tensor(source).cpu()
+    x = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+    return Dataset(_channels_first(about, x))
+
+
+def _channels_first(about: DataAbout, x: np.ndarray) -> np.ndarray:
+    """Images as the run was fitted to them, where they come with the channels last as its file did."""
+    own = about.event_shape or ()
+    turned = (*x.shape[3:], *x.shape[1:3])
+    return np.moveaxis(x, -1, 1) if about.reading.channels_last and x.shape[1:] != own == turned else x
+
+
+def _leniently(read: Callable[..., Dataset], named: dict[str, str | None], remembered: set[str]) -> Dataset:
+    """Read with the columns that the run remembers; new rows may come without their labels or identifiers.
+
+    A column of labels that is there, and holds none in some rows, is no data either.
+    """
+    empty: tuple[str, ...] = ()
+    while True:
+        try:
+            return read(**named, empty=empty)
+        except ColumnError as error:
+            if error.option not in remembered:
+                raise
+            empty = (*empty, str(named[error.option]))
+            named, remembered = {**named, error.option: None}, remembered - {error.option}
+
+
+def _check(about: DataAbout, dataset: Dataset) -> None:
+    if about.value_range and not _is_whole(dataset):
+        low, high = about.value_range
+        raise DataError(f"the run was fitted to integers in {low:g}..{high:g}; got {dataset.dtype} that are not whole.")
+    own, found = about.columns, dataset.columns
+    if own and found and own != found:
+        different = [c for c in own if c not in found] or [c for c in found if c not in own]
+        raise DataError(f"the columns differ from those the run was fitted to: {different[:5] or 'their order'}")
+
+
+def _is_whole(dataset: Dataset) -> bool:
+    return dataset.dtype.kind in "ui" or all(np.array_equal(x, np.round(x)) for x in dataset.blocks())
