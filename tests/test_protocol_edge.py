@@ -89,7 +89,7 @@ MISTAKES = {
         r"Mine.posterior\(x\) has events of shape \(2,\), prior\(\) of shape \(5,\); both describe z",
     ),
     "a prior of another set": (
-        {"prior": lambda self: Independent(Uniform(torch.zeros(2), torch.full((2,), 1e-6)), 1)},
+        {"prior": lambda self: Independent(Uniform(torch.zeros(2), torch.full((2,), 1e-6), validate_args=True), 1)},
         ConfigError,
         r"Mine.prior\(\).log_prob fails at a value of shape \(2, 2, 2\).*support",
     ),

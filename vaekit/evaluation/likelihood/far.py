@@ -66,8 +66,11 @@ class Floors:
             return cls(_floor(log_prior), _floor(p.log_prob(p.sample(draws))) if is_cheap else -math.inf)
 
     def passed(self, log_prior: Tensor, log_likelihood: Tensor) -> Tensor:
-        """Which rows lie below, shape (N,), bool, from means over their draws; NaN counts as below."""
-        return ~((log_prior >= self.log_prior) & (log_likelihood >= self.log_likelihood))
+        """Which rows lie below, shape (N,), bool, from means over their draws.
+
+        A log p(z) that is NaN counts as below: the encoder gave no number. So does not a log p(x|z) at an ordinary z.
+        """
+        return ~(log_prior >= self.log_prior) | (log_likelihood < self.log_likelihood)
 
 
 def _floor(values: Tensor) -> float:
