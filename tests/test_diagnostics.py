@@ -14,6 +14,7 @@ from vaekit import engine
 from vaekit.distributions import Product
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import diagnostics, proposals
+from vaekit.evaluation.health.inference_gap import inference_gap
 
 torch64 = {"dtype": torch.float64}
 
@@ -353,3 +354,27 @@ def test_arguments():
         diagnostics(model, model.sample(5), max_rows=1)
     with pytest.raises(ConfigError, match="num_gap_rows"):
         diagnostics(model, model.sample(5), num_gap_rows=-1)
+
+
+class Point(torch.nn.Module):
+    """A normal model whose q is narrower than float32 can tell apart."""
+
+    weight = torch.tensor([[1.0, 0.5], [-0.3, 0.8], [0.2, 0.1]])
+
+    def prior(self):
+        return Independent(Normal(torch.zeros(2), 1.0), 1)
+
+    def likelihood(self, z):
+        return Independent(Normal(z @ self.weight.T, 1.0), 1)
+
+    def posterior(self, x):
+        return Independent(Normal(x @ self.weight, torch.full((len(x), 2), 1e-12)), 1)
+
+
+def test_the_evidence_of_a_q_whose_draws_do_not_differ_is_a_number():
+    model, x = Point(), 3 + torch.randn(20, 3, generator=seeded())
+    with engine.evaluating(model), engine.seeded(0):
+        gap = inference_gap(model, x, num_steps=5)
+    covariance = torch.eye(3) + model.weight @ model.weight.T
+    exact = torch.distributions.MultivariateNormal(torch.zeros(3), covariance).log_prob(x).double().mean()
+    assert gap.log_marginal.value == pytest.approx(float(exact), abs=0.3)  # mostly draws of the prior

@@ -136,7 +136,9 @@ def fitted(model: LatentVariableModel, q: Distribution, y: Tensor) -> StudentT |
     if not is_real(q) or not 0 < num_dims <= _MAX_DIMS:
         return None
     z, slope = _slopes(model, q, y, max(2 * BLOCK, 4 * num_dims))
-    centre, scale = z.mean(1), z.std(1)
+    centre = z.mean(1)
+    # Draws of a q that is narrower than its numbers can tell apart do not differ.
+    scale = torch.maximum(z.std(1), torch.finfo(q.sample().dtype).eps * centre.abs().clamp(min=1e-6))
     axes, curvature, at_centre = curved(z, slope, centre, scale)
     around = StudentT(centre, scale, axes, curvature)
     loc = (centre + scale * newton_step(around, at_centre)).to(q.sample().dtype)
