@@ -193,6 +193,14 @@ def nearest(distribution: Distribution, value: Tensor) -> Tensor:
     return support.nearest(value) if isinstance(support, Support) else value
 
 
+def is_real(distribution: Distribution) -> bool:
+    """Whether its values are points of a real space; False where it does not say."""
+    try:
+        return element_support(distribution) in (constraints.real, constraints.real_vector)
+    except NotImplementedError:
+        return False
+
+
 def known_support(distribution: Distribution) -> str | None:
     """`describe_support` where it has words of its own, else None, also for bounds that parameters may move."""
     try:

@@ -20,11 +20,11 @@ from typing import Protocol
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel, log_likelihood_at
-from vaekit.distributions.support import element_support
+from vaekit.distributions.support import is_real
 from vaekit.errors import OwnDrawsOnlyError
 from vaekit.evaluation.weights import WeightSums
 
@@ -143,14 +143,6 @@ def fitted(model: LatentVariableModel, q: Distribution, y: Tensor) -> StudentT |
     around = StudentT(centre, scale, axes, curvature)
     loc = (centre + scale * newton_step(around, at_centre)).to(q.sample().dtype)
     return StudentT(loc.reshape(-1, *q.event_shape), scale, axes, curvature)
-
-
-def is_real(distribution: Distribution) -> bool:
-    """Whether its values are points of a real space; False where it does not say."""
-    try:
-        return element_support(distribution) in (constraints.real, constraints.real_vector)
-    except NotImplementedError:
-        return False
 
 
 def curved(

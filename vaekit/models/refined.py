@@ -7,11 +7,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from vaekit import bounds
-from vaekit.distributions import Flow, Normal, Product, Stacked, UnitNormal, element_support
+from vaekit.distributions import Flow, Normal, Product, Stacked, UnitNormal
 from vaekit.distributions.maps import Map
+from vaekit.distributions.support import is_real
 from vaekit.errors import ConfigError, SupportError
 from vaekit.models.base import GenerativeModel, OfWrapped
 from vaekit.models.vae import VAE
@@ -229,7 +230,7 @@ def _check_support(model: GenerativeModel) -> None:
     """The steps move z through R^D."""
     with torch.no_grad():
         prior = model.prior()
-    if element_support(prior) not in (constraints.real, constraints.real_vector):
+    if not is_real(prior):
         raise SupportError(
             f"Hamiltonian steps need latents of real numbers, such as those of StandardNormal; the prior is {prior}"
         )

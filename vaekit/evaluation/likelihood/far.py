@@ -22,8 +22,9 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from vaekit import engine
 from vaekit.bounds import Draw, LatentVariableModel, log_likelihood_at
 from vaekit.distributions import Product
+from vaekit.distributions.support import is_real
 from vaekit.errors import ConfigError
-from vaekit.evaluation.proposals import DEGREES, StudentT, curved, is_real, newton_step
+from vaekit.evaluation.proposals import BLOCK, DEGREES, StudentT, curved, newton_step
 from vaekit.evaluation.weights import Weights
 from vaekit.models.checks import code_of
 from vaekit.models.draws import chunk_size
@@ -39,7 +40,6 @@ _PATTERN = (0, 1, 0, 1, 2)  # which proposal the draws come from in turn: t, t, 
 _RADII = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)  # multiples of draws of the prior, among which a search starts
 _DIRECTIONS = 32
 _WORTHLESS = 10.0  # nats by which the mass at one end of a search exceeds that at the other, whose draws then are lost
-_TOGETHER = 64  # draws at a time
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def redrawn(view: View, batch: Batch, num_samples: int, seeds: Sequence[int]) ->
     kinds = torch.tensor([_PATTERN[k % len(_PATTERN)] for k in range(num_samples)])
     shares = (kinds.bincount(minlength=3).double() / num_samples).log()
     noise = _Noise(joint.prior, seeds, batch.x)
-    for part in slices(num_samples, _TOGETHER):
+    for part in slices(num_samples, BLOCK):
         z, kind = noise.draws(proposals, kinds[part]), kinds[part]
         value = joint.or_nothing(z)
         densities = torch.stack([p.log_prob(z).double() for p in (*proposals, joint.prior)])

@@ -18,7 +18,7 @@ from vaekit.evaluation.estimate import FAR, MANY_UNRELIABLE, UNRESOLVED, Estimat
 from vaekit.evaluation.likelihood.far import Floors, Means, is_searchable, redrawn
 from vaekit.evaluation.likelihood.transform_draws import is_averaged, over_draws
 from vaekit.evaluation.weights import RunningMoments, Weights
-from vaekit.models.draws import Block, Key, RowNoise, Sampling, row_seed
+from vaekit.models.draws import BLOCK_ROWS, Block, Key, RowNoise, Sampling, row_seed
 from vaekit.models.view import View
 from vaekit.traits import Data
 
@@ -231,16 +231,13 @@ def _weighed(view: View, how: Sampling, precision: engine.Precision) -> _Sums:
     return sums
 
 
-_FAR_ROWS = 64  # whose z are searched for together
-
-
 def _redraw(sums: _Sums, view: View, how: Sampling) -> None:
     """Let draws that do not rest on the encoder stand for far rows, wherever they are the better ones."""
     if not is_searchable(view.model):
         return
     seed = engine.draw_seed(how.generator)
     noise = RowNoise("row" if how.key is None else how.key, seed, len(view))
-    for rows in sums.far.nonzero().flatten().split(_FAR_ROWS):
+    for rows in sums.far.nonzero().flatten().split(BLOCK_ROWS):
         with engine.evaluating(view.model):
             batch = view.batch(rows, noise)
             assert batch.key is not None
