@@ -379,15 +379,27 @@ def test_the_gate_at_tiny_size(quick):
         assert check.name in str(check)
 
 
-def test_the_gate_looks_twice_before_it_fails():
+@pytest.mark.parametrize(("gain", "asked"), [(1.0, [3]), (0.5, [3, 6]), (0.25, [3, 6, 6]), (0.1, [3, 6, 6])])
+def test_the_gate_looks_three_times_before_it_fails(gain, asked):
     rounds = []
 
     def measure(options, num_rounds):
         rounds.append(num_rounds)
-        return gate.Check("x", 0.5 * len(rounds), 0.75)
+        return gate.Check("x", gain * len(rounds), 0.75)
 
-    assert gate.settled(measure, Options(), 3).passed
-    assert rounds == [3, 6]
+    assert gate.settled(measure, Options(), 3).passed == (gain * len(asked) >= 0.75)
+    assert rounds == asked
+
+
+def test_the_gate_compares_the_fastest_turns(quick, monkeypatch):
+    """A turn beside a busy neighbour says nothing of the code."""
+    slow, fast = {"seconds": 9.0, "steps": 3}, {"seconds": 3.0, "steps": 3}
+    turns = {gate.EAGER: [slow, fast, slow], "bare": [fast, slow, fast]}
+    monkeypatch.setattr(gate, "race", lambda *arguments: (turns, {}))
+    assert gate.training(quick, 3).ratio == 1.0
+
+
+def test_a_gate_has_a_right_side():
     assert not gate.Check("x", 0.2, 0.1, least=False).passed
 
 
