@@ -14,7 +14,10 @@ from benchmarks.common import Options
 from benchmarks.race import Unavailable
 from benchmarks.report import Result, machine, table, to_record, write_record
 
-NAMES = ("machine", "training", "conv", "evaluation", "wall", "tables", "scaling", "memory", "startup", "anomalies")
+NAMES = (
+    *("machine", "training", "conv", "evaluation", "wall", "tables", "scaling", "memory", "startup", "anomalies"),
+    "scoring",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

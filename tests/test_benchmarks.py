@@ -16,7 +16,22 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the folder beside the library is no installed package
 
-from benchmarks import anomalies, conv, evaluation, gate, gpu, machine, memory, scaling, tables, training, venv, wall  # noqa: E402
+from benchmarks import (  # noqa: E402
+    anomalies,
+    conv,
+    evaluation,
+    gate,
+    gpu,
+    machine,
+    memory,
+    scaling,
+    scoring,
+    startup,
+    tables,
+    training,
+    venv,
+    wall,
+)
 from benchmarks.__main__ import NAMES, main  # noqa: E402
 from benchmarks.common import (  # noqa: E402
     MLP,
@@ -487,6 +502,21 @@ def test_the_command_runs_everything_in_processes(capsys, monkeypatch):
 def test_import_times():
     own, of_torch = import_seconds(1)
     assert 0 < own < of_torch
+
+
+@pytest.mark.slow
+def test_the_time_of_commands_is_measured(quick):
+    seconds = {row.contestant: row.value for row in startup.run(quick).rows if row.unit == "s"}
+    assert set(seconds) == {"vaekit --help", "vaekit score RUN, 2 rows", "vaekit info RUN"}
+    assert all(value < 3 for value in seconds.values())
+
+
+def test_scoring_is_set_beside_the_products_alone(quick, monkeypatch):
+    monkeypatch.setattr(scoring, "BLOCKS", (256, 512))
+    rows = {row.contestant: row for row in scoring.run(quick).rows}
+    assert rows["products in float32"].roofline == 1.0
+    assert rows["vaekit eager float32"].case == "500 x 10, K = 100"
+    assert 0 < rows["vaekit eager float32"].roofline < 1
 
 
 def test_anomalous_rows_are_found_and_believed_once_their_z_are_searched_for(quick, monkeypatch):

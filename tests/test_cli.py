@@ -403,6 +403,29 @@ print(*(name in sys.modules for name in ("torch._dynamo", "sympy")))
     assert result.stdout.split() == ["False", "False"]
 
 
+def test_scoring_a_table_loads_nothing_for_nothing(tmp_path):
+    """pandas, scikit-learn, scipy and the compiler take longer than two rows."""
+    rows = "id,a,b\n" + "".join(f"r{i},{i}.5,{i * i % 7}.25\n" for i in range(20))
+    (tmp_path / "rows.csv").write_text(rows)
+    folder = tmp_path / "run"
+    assert (
+        cli.run(["fit", str(tmp_path / "rows.csv"), "--key", "id", "-o", str(folder), "--quiet", "max_epochs=1"]) == 0
+    )
+    (tmp_path / "new.csv").write_text("id,a,b\nu,1.5,\nv,2.5,4.25\n".replace("1.5,", "1.5,0.5"))
+    code = (
+        "import sys, time, torch; start = time.process_time()\n"
+        "from vaekit import cli; code = cli.run(sys.argv[1:]); seconds = time.process_time() - start\n"
+        "loaded = [m for m in ('pandas', 'sklearn', 'scipy', 'torch._dynamo') if m in sys.modules]\n"
+        "print(code, *loaded, file=sys.stderr); print(seconds, file=sys.stderr)"
+    )
+    arguments = ("score", str(folder), str(tmp_path / "new.csv"), "-o", str(tmp_path / "s.csv"))
+    command = [sys.executable, "-c", code, *arguments]
+    results = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
+    assert {result.stderr.splitlines()[-2] for result in results} == {"0"}
+    assert min(float(result.stderr.splitlines()[-1]) for result in results) < 1.0
+    assert [line.split(",")[0] for line in (tmp_path / "s.csv").read_text().splitlines()] == ['"id"', '"u"', '"v"']
+
+
 def test_packages_list_the_names_that_they_import_on_demand():
     """What tab completion shows, before anything was used."""
     code = (

@@ -4,6 +4,7 @@ import gzip
 import io
 from pathlib import Path
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -15,6 +16,7 @@ from pyarrow import parquet
 from vaekit.data import from_frame, load
 from vaekit.data.readers import safe_reading
 from vaekit.errors import DataError
+from vaekit.frames import cells, to_arrow
 
 RNG = np.random.default_rng(0)
 
@@ -161,6 +163,36 @@ def test_parquet_index_of_pandas_and_folders_with_an_equals_sign(tmp_path):
     folder.mkdir()
     parquet.write_table(pa.table({"a": [1, 2], "__index_level_0__": [5, 6]}), folder / "t.parquet")
     assert load(folder / "t.parquet").columns == ("a",)
+
+
+def test_columns_of_pyarrow_are_read_from_their_memory():
+    """Slices, chunks, holes, no rows: as pyarrow itself, or pandas, reads them."""
+    chunks = pa.chunked_array([pa.array([9.0, 1.5, None]), pa.array([], pa.float64()), pa.array([3, 4], pa.float64())])
+    for name, column, values in [
+        ("holes", chunks.slice(1), [1.5, np.nan, 3, 4]),
+        ("small", pa.array([7, 1, 2], pa.int8()).slice(1), [1, 2]),
+        ("bools", pa.array([True, False, None]), [1, 0, np.nan]),
+        ("no rows", pa.array([], pa.float64()), []),
+    ]:
+        found = cells(
+            nw.from_native(pa.chunked_array([column]) if isinstance(column, pa.Array) else column, series_only=True),
+            name,
+        )
+        np.testing.assert_array_equal(found, values)
+        assert found.flags.writeable
+
+
+def test_tables_of_pyarrow_are_handed_over_as_memory():
+    columns = {
+        "text": np.array(["\u00e4", "", "xyz"]),
+        "small": np.arange(3, dtype=np.uint8),
+        "strided": np.arange(6, dtype=np.float64)[::2],
+        "single": np.ones(3, np.float32),
+        "bools": np.array([True, False, True]),
+    }
+    assert to_arrow(columns).equals(pa.table(columns))
+    assert to_arrow(columns).schema == pa.table(columns).schema
+    assert to_arrow({"none": np.array([], "<U3")}).equals(pa.table({"none": np.array([], "<U3")}))
 
 
 def test_frames_of_other_makes():

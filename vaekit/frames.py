@@ -23,6 +23,31 @@ def to_frame(columns: Mapping[str, Any], backend: str | None = None) -> Any:
     return narwhals.from_dict(dict(columns), backend=backend).to_native()  # type: ignore[arg-type]
 
 
+def to_arrow(columns: Mapping[str, np.ndarray]) -> Any:
+    """A table of pyarrow of arrays of numbers, bools or text, each of shape (N,).
+
+    Numbers and text are handed over as memory: pyarrow's own conversion imports pandas wherever that is installed,
+    which takes longer than writing a small file.
+    """
+    import pyarrow as pa
+
+    return pa.table({name: _arrow(np.ascontiguousarray(values)) for name, values in columns.items()})
+
+
+def _arrow(values: np.ndarray) -> Any:
+    import pyarrow as pa
+
+    if values.dtype.kind in "iuf":
+        kind = pa.from_numpy_dtype(values.dtype)
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+    if values.dtype.kind != "U":
+        return pa.array(values)
+    words = [str(value).encode() for value in values]
+    ends = np.cumsum([0, *map(len, words)], dtype=np.int64)
+    text = pa.LargeStringArray.from_buffers(len(words), pa.py_buffer(ends), pa.py_buffer(b"".join(words)))
+    return text.cast(pa.string()) if ends[-1] < 2**31 else text
+
+
 def as_frame(x: object) -> Any:
     """A narwhals frame (or series) of a data frame (or series) of any library, read where it is lazy; else None."""
     import narwhals as nw
@@ -66,8 +91,31 @@ def cells(column: Any, name: str) -> np.ndarray:
         return np.full(len(column), np.nan)
     whole = not has_missing and (column.dtype.is_integer() or column.dtype == nw.Boolean)
     try:
-        values = column.cast(nw.Int64 if whole else nw.Float64).to_numpy()
-        return np.array(values, np.int64 if whole else np.float64)
+        return _plain(column.cast(nw.Int64 if whole else nw.Float64), np.int64 if whole else np.float64)
     except (ValueError, OverflowError, nw.exceptions.NarwhalsError) as error:
         kind = "int64" if whole else "float64"
         raise DataError(f"Column {column.name!r} of {name!r} cannot be held as {kind}: {error}. Rescale it.") from error
+
+
+def _plain(column: Any, dtype: type[np.generic]) -> np.ndarray:
+    """A series of this dtype as an array of its own, NaN where there is no value.
+
+    A column of pyarrow is read from its buffers: its own conversion imports pandas, which takes longer than the rest of
+    reading a small file.
+    """
+    import narwhals as nw
+
+    if not nw.dependencies.is_pyarrow_chunked_array(column.to_native()):
+        return np.array(column.to_numpy(), dtype)
+    array = column.to_arrow()
+    values = _buffer(array, dtype).copy()
+    if array.null_count:
+        values[_buffer(array.is_null().cast("uint8"), np.uint8) == 1] = np.nan
+    return values
+
+
+def _buffer(array: Any, dtype: type[np.generic]) -> np.ndarray:
+    """The memory behind an array of pyarrow, whatever it holds where there is no value."""
+    if not len(array):
+        return np.empty(0, dtype)
+    return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.errors import ConfigError
-from vaekit.frames import to_frame
+from vaekit.frames import to_arrow, to_frame
 from vaekit.saving.files import ARRAY_SUFFIXES, check_suffix, write_atomically
 
 
@@ -99,15 +99,15 @@ class Table:
         if suffix == ".npy":
             np.save(buffer, self.values, allow_pickle=False)
             return buffer.getvalue()
-        import pyarrow
-        import pyarrow.csv
-        import pyarrow.parquet
-
-        table = pyarrow.table(self.to_dict())
+        table = to_arrow(self.to_dict())
         if suffix == ".csv":
-            pyarrow.csv.write_csv(table, buffer)
+            from pyarrow.csv import write_csv
+
+            write_csv(table, buffer)
         else:
-            pyarrow.parquet.write_table(table, buffer)
+            from pyarrow.parquet import write_table
+
+            write_table(table, buffer)
         return buffer.getvalue()
 
 

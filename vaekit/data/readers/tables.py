@@ -278,7 +278,8 @@ def _key_values(column: Any, name: str) -> np.ndarray:
     import narwhals as nw
 
     _refuse_holes(column, name, "key")
-    return cells(column, name) if column.dtype.is_integer() else column.cast(nw.String).to_numpy().astype(np.str_)
+    # Not by way of numpy: pyarrow imports pandas for that.
+    return cells(column, name) if column.dtype.is_integer() else np.array(column.cast(nw.String).to_list(), np.str_)
 
 
 def _refuse_holes(column: Any, name: str, what: str) -> None:
