@@ -13,6 +13,16 @@ from vaekit.errors import ShapeError, VaekitError
 from vaekit.kl import kl_per_dimension
 from vaekit.shapes import as_shape
 
+
+def columns(shape, family):
+    """Columns of one family and of bits, by turns."""
+    size = flat(shape)
+    if size == 1:
+        return likelihoods.Columns(1, [family(1)], [(0,)])
+    places = [tuple(range(0, size, 2)), tuple(range(1, size, 2))]
+    return likelihoods.Columns(size, [family(len(places[0])), likelihoods.Bernoulli(len(places[1]))], places)
+
+
 LIKELIHOODS = {
     "Bernoulli": [likelihoods.Bernoulli, lambda shape: likelihoods.Bernoulli(shape, missing="observed-only")],
     "Beta": [
@@ -21,6 +31,10 @@ LIKELIHOODS = {
         lambda shape: likelihoods.Beta(shape, concentration="network"),
     ],
     "Categorical": [lambda shape: likelihoods.Categorical(shape, num_classes=5)],
+    "Columns": [
+        lambda shape: columns(shape, likelihoods.Normal),
+        lambda shape: columns(shape, lambda size: likelihoods.Ordinal(size, num_classes=4)),
+    ],
     "ContinuousBernoulli": [likelihoods.ContinuousBernoulli],
     "DiscretizedLogistic": [
         likelihoods.DiscretizedLogistic,
@@ -42,6 +56,10 @@ LIKELIHOODS = {
         lambda shape: likelihoods.Normal(shape, scale=0.3),
         lambda shape: likelihoods.Normal(shape, scale="learned"),
         lambda shape: likelihoods.Normal(shape, scale="network"),
+    ],
+    "Ordinal": [
+        lambda shape: likelihoods.Ordinal(flat(shape), num_classes=4),
+        lambda shape: likelihoods.Ordinal(flat(shape), num_classes=[2 + d % 3 for d in range(flat(shape))]),
     ],
     "PixelCNN": [
         lambda shape: likelihoods.PixelCNN(shape, channels=4, num_layers=1),

@@ -214,7 +214,7 @@ def test_extreme_parameters_in_float32_give_finite_values_and_gradients(name, fa
     params = params.T.unsqueeze(-1).expand(-1, -1, 3).contiguous().requires_grad_()
     last_level = getattr(head, "num_levels", 0) - 1
     last = {"Bernoulli": 1, "Categorical": 4, "ContinuousBernoulli": 1, "DiscretizedLogistic": last_level}
-    last |= {"Beta": 1 - 1e-6, "DiscretizedLogisticMixture": last_level}
+    last |= {"Ordinal": 1, "Beta": 1 - 1e-6, "DiscretizedLogisticMixture": last_level}
     first = {"Beta": 1e-6, "LogNormal": 1e-6}
     for x in (first.get(name, 0.0), float(last.get(name, 300.0))):
         value = head(params).log_prob(torch.full((len(params), 3), x))
@@ -269,23 +269,24 @@ BEAR_HOLES = [name for name in LIKELIHOODS if "missing" in inspect.signature(get
 @pytest.mark.parametrize("name", BEAR_HOLES)
 def test_missing_elements_leave_the_log_prob_of_the_observed_ones(name):
     kinds = {"Categorical": {"num_classes": 5}}
-    head = getattr(likelihoods, name)((2, 3), missing="observed-only", **kinds.get(name, {})).double()
+    shape = (6,) if name == "Ordinal" else (2, 3)
+    head = getattr(likelihoods, name)(shape, missing="observed-only", **kinds.get(name, {})).double()
     params = torch.randn(4, *head.param_shape, dtype=F64, requires_grad=True)
     x = head(params).sample().detach()
-    observed = torch.rand(4, 2, 3) < 0.6
+    observed = torch.rand(4, *shape) < 0.6
     observed[0] = False
     full = head(params)
     holes = torch.where(observed, x, torch.nan)
-    expected = (full.log_prob_per_element(x) * observed).sum((1, 2))
+    expected = (full.log_prob_per_element(x) * observed).flatten(1).sum(1)
     value = full.log_prob(holes)
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
     assert value[0] == 0
     (gradient,) = torch.autograd.grad(value.sum(), params)
     assert gradient.isfinite().all()
-    elements = gradient.abs().reshape(4, head.num_params, 2, 3).sum(1)
+    elements = gradient.abs().reshape(4, head.num_params, *shape).sum(1)
     assert bool(((elements > 0) == observed).all())
     check_support(full, holes)
-    strict = getattr(likelihoods, name)((2, 3), **kinds.get(name, {})).double()(params)
+    strict = getattr(likelihoods, name)(shape, **kinds.get(name, {})).double()(params)
     with pytest.raises(SupportError, match="NaN"):
         check_support(strict, holes)
 

@@ -6,6 +6,7 @@ from vaekit.lazy import attributes
 
 if TYPE_CHECKING:
     from vaekit.distributions.ball import WrappedNormal
+    from vaekit.distributions.columns import Columns, RaggedCategorical
     from vaekit.distributions.counts import NegativeBinomial, Poisson, ZeroInflated
     from vaekit.distributions.discrete import Bernoulli, OneHotCategorical
     from vaekit.distributions.flows import Flow
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _FAMILIES = {
     "ball": ["WrappedNormal"],
+    "columns": ["Columns", "RaggedCategorical"],
     "counts": ["NegativeBinomial", "Poisson", "ZeroInflated"],
     "discrete": ["Bernoulli", "OneHotCategorical"],
     "flows": ["Flow"],
@@ -66,6 +68,7 @@ __all__ = [
     "AutoregressiveOneHot",
     "Bernoulli",
     "Beta",
+    "Columns",
     "ContinuousBernoulli",
     "CoupledDiscretizedLogisticMixture",
     "DiscretizedLogistic",
@@ -80,6 +83,7 @@ __all__ = [
     "OrdinalCategorical",
     "Poisson",
     "Product",
+    "RaggedCategorical",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
     "Stacked",

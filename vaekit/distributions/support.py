@@ -1,5 +1,6 @@
 """Supports in words, and the check at the edge that data lie in one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,6 +75,59 @@ class PoincareBall(Support):
         return self.curvature * value.double().square().sum(-1) < 1
 
 
+class Levels(Support):
+    """Whole numbers from 0, as many as each column has levels.
+
+    Args:
+        sizes: the number of levels of each of D columns.
+    """
+
+    is_discrete = True
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = tuple(sizes)
+
+    @property
+    def words(self) -> str:
+        """What messages call the set."""
+        return f"the integers 0..{self.sizes[0] - 1}" if len(set(self.sizes)) == 1 else "the numbers of its levels"
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each element is the number of a level, shape (..., D)."""
+        return (value % 1 == 0) & (value >= 0) & (value < value.new_tensor(self.sizes))
+
+
+class Columnwise(Support):
+    """Rows whose columns lie in sets of their own.
+
+    Args:
+        parts: distributions of groups of columns.
+        places: the columns of each.
+    """
+
+    words = "the sets of its columns"
+
+    def __init__(self, parts: Sequence[Product], places: Sequence[Sequence[int]]) -> None:
+        self.parts, self.places = list(parts), [list(columns) for columns in places]
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        """Whether each column is."""
+        return all(element_support(part).is_discrete for part in self.parts)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether each column's set is the same for every z."""
+        return all(is_fixed(part.support) for part in self.parts)
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each element lies in the set of its column, shape (..., D)."""
+        inside = torch.ones_like(value, dtype=torch.bool)
+        for part, columns in zip(self.parts, self.places, strict=True):
+            inside[..., columns] = element_support(part).check(value[..., columns])
+        return inside
+
+
 open_unit_interval = _OpenUnitInterval()
 unit_sphere = _UnitSphere()
 
@@ -144,10 +198,24 @@ def elements(distribution: Distribution) -> Distribution:
     return distribution.base if isinstance(distribution, Product) else distribution
 
 
+def num_values(distribution: Distribution) -> int:
+    """How many numbers a distribution holds, or makes on its way to log p: what a pass costs in memory."""
+    base = elements(distribution)
+    return max(
+        [
+            distribution.event_shape.numel(),
+            hooks(base).num_values,
+            *(value.numel() for value in vars(base).values() if isinstance(value, Tensor)),
+        ]
+    )
+
+
 def is_fixed(support: Any) -> bool:
     """Whether a set is the same for every z: a constraint that holds tensors has bounds that parameters may move."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint
+    if isinstance(support, Columnwise):
+        return support.is_fixed
     parts = [value for value in vars(support).values() if not isinstance(value, str)]
     nested = [part for value in parts for part in (value if isinstance(value, list | tuple) else [value])]
     return all(
@@ -226,6 +294,10 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
         SupportError: naming the support, the range that came, and the way out.
     """
     support: Any = element_support(distribution)
+    if isinstance(support, Columnwise):
+        for part, columns in zip(support.parts, support.places, strict=True):
+            check_support(part, value[..., columns], where=f"{where}[:, {_listed(columns)}]")
+        return
     missing_allowed = hooks(distribution).missing == "observed-only"
     finite_or_hole = torch.isfinite(value) | (
         torch.isnan(value) if missing_allowed else torch.zeros_like(value, dtype=torch.bool)
@@ -248,3 +320,8 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
         came += f" that are not all {'integers in that range' if '..' in expected else 'non-negative integers'}"
     hint = _HINTS.get(expected, "Transform the data (vaekit.transforms) or choose another likelihood.")
     raise SupportError(f"{name} expects {where} in {expected}; got {came}. {hint}")
+
+
+def _listed(columns: Sequence[int]) -> str:
+    """Column numbers in words, the first five of them."""
+    return f"[{', '.join(map(str, columns[:5]))}{', ...' if len(columns) > 5 else ''}]"

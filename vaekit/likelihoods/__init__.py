@@ -1,9 +1,10 @@
 """Likelihoods p(x|z): heads that turn a decoder's output into a distribution of x. One file per kind of value."""
 
 from vaekit.likelihoods.bits import Bernoulli
+from vaekit.likelihoods.columns import Columns
 from vaekit.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from vaekit.likelihoods.intervals import Beta, ContinuousBernoulli
-from vaekit.likelihoods.levels import Categorical, DiscretizedLogistic, DiscretizedLogisticMixture
+from vaekit.likelihoods.levels import Categorical, DiscretizedLogistic, DiscretizedLogisticMixture, Ordinal
 from vaekit.likelihoods.pixels import PixelCNN
 from vaekit.likelihoods.reals import Laplace, LogNormal, Normal, StudentT
 from vaekit.likelihoods.tokens import SequenceCategorical
@@ -12,6 +13,7 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
@@ -19,6 +21,7 @@ __all__ = [
     "LogNormal",
     "NegativeBinomial",
     "Normal",
+    "Ordinal",
     "PixelCNN",
     "Poisson",
     "SequenceCategorical",

@@ -1,12 +1,14 @@
-"""Likelihoods of levels: categorical, and logistic distributions cut into levels."""
+"""Likelihoods of levels: categorical, ordinal, and logistic distributions cut into levels."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.conditional import ConditionalDistribution
-from vaekit.distributions import CoupledDiscretizedLogisticMixture, OrdinalCategorical, Product
+from vaekit.distributions import CoupledDiscretizedLogisticMixture, OrdinalCategorical, Product, RaggedCategorical
 from vaekit.distributions import DiscretizedLogistic as DiscretizedLogisticDistribution
 from vaekit.distributions import DiscretizedLogisticMixture as MixtureDistribution
 from vaekit.distributions.discrete import check_num_classes
@@ -21,33 +23,148 @@ class Categorical(ConditionalDistribution):
     \( p(x|z) = \prod_i \pi_{i, x_i} \) for integers x in 0..C-1: any shape of mass, C parameters per element.
 
     Use it for categories and, with 256 classes, for pixels whose distribution has several peaks. For smooth images
-    `DiscretizedLogistic` needs two parameters instead of 256.
+    `DiscretizedLogistic` needs two parameters instead of 256. Columns of a table may have different numbers of levels.
 
     References:
         van den Oord et al., "Pixel recurrent neural networks", 2016, https://arxiv.org/abs/1601.06759, section 3.3.
 
     Args:
         event_shape: shape of x.
-        num_classes: C.
+        num_classes: C, or one number for each element of an event of shape (D,).
         missing: "observed-only" leaves NaN elements of x out of log p.
 
     Raises:
-        ConfigError: if C < 2.
+        ConfigError: if C < 2, or there are not as many numbers as elements.
+
+    Example:
+        >>> import torch
+        >>> Categorical(2, num_classes=(2, 4))(torch.zeros(1, 6)).log_prob(torch.tensor([[1.0, 3.0]])).exp()
+        tensor([0.1250])
     """
 
     autocast_params = True
     levels_argument = "num_classes"
 
-    def __init__(self, event_shape: Shape, num_classes: int = 256, missing: Missing = "error") -> None:
-        check_num_classes("Categorical", num_classes)
-        super().__init__(event_shape, num_params=num_classes)
+    _places: Tensor
+
+    def __init__(self, event_shape: Shape, num_classes: int | Sequence[int] = 256, missing: Missing = "error") -> None:
+        if isinstance(num_classes, int):
+            check_num_classes("Categorical", num_classes)
+            super().__init__(event_shape, num_params=num_classes)
+        else:
+            num_classes = check_sizes("Categorical", event_shape, num_classes)
+            super().__init__(event_shape, param_shape=(sum(num_classes),))
+            self.register_buffer("_places", ragged_places(num_classes), persistent=False)
         self.num_classes, self.missing = num_classes, missing
 
     def forward(self, params: Tensor) -> Product:
-        """Unnormalised log-probabilities of shape (..., C, *event) to p(x|z)."""
-        logits = params.movedim(-len(self.event_shape) - 1, -1)
-        base = OrdinalCategorical(logits=logits, validate_args=False)
-        return Product(base, len(self.event_shape), missing=self.missing)
+        """Unnormalised log-probabilities to p(x|z): of shape (..., C, *event), or (..., sum of C_d) for several C."""
+        if isinstance(self.num_classes, int):
+            logits = params.movedim(-len(self.event_shape) - 1, -1)
+            return Product(
+                OrdinalCategorical(logits=logits, validate_args=False), len(self.event_shape), missing=self.missing
+            )
+        base = RaggedCategorical(ragged(params, self._places), self.num_classes, validate_args=False)
+        return Product(base, 1, missing=self.missing)
+
+
+def check_sizes(family: str, event_shape: Shape, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of levels, one for each element of a vector, each at least 2.
+
+    Raises:
+        ConfigError: if they are not.
+    """
+    event, sizes = as_shape(event_shape), tuple(int(size) for size in sizes)
+    if event != (len(sizes),):
+        raise ConfigError(f"{family} takes a number of levels for each of the elements {event}; got {len(sizes)}")
+    check_num_classes(family, min(sizes))
+    return sizes
+
+
+def ragged_places(sizes: Sequence[int]) -> Tensor:
+    """Where the parameter of each level stands in a row of all of them, shape (D, C); behind the last where none."""
+    places = torch.full((len(sizes), max(sizes)), sum(sizes))
+    start = 0
+    for d, size in enumerate(sizes):
+        places[d, :size] = torch.arange(start, start + size)
+        start += size
+    return places
+
+
+def ragged(params: Tensor, places: Tensor) -> Tensor:
+    """Parameters of shape (..., P) at their levels, shape (..., D, C), minus infinity where there is no such level."""
+    none = params.new_full((*params.shape[:-1], 1), -torch.inf)
+    return torch.cat([params, none], -1)[..., places]
+
+
+class Ordinal(ConditionalDistribution):
+    r"""Likelihood of levels in their order, by cumulative logits.
+
+    \( P(x_d \le k | z) = \sigma(\theta_{dk} - \eta_d(z)) \) for levels 0..C_d - 1: the network moves a latent
+    score \( \eta_d \) across thresholds \( \theta_{d1} < \theta_{d2} < \dots \) that are the same for every z.
+
+    Use it for grades, answers on a scale and sizes: one parameter per column instead of C, and neighbouring levels are
+    alike. `Categorical` has no order and can give mass to both ends at once.
+
+    References:
+        McCullagh, "Regression models for ordinal data", 1980, https://doi.org/10.1111/j.2517-6161.1980.tb01109.x.
+
+    Args:
+        event_shape: shape of x, (D,).
+        num_classes: C, or one number for each element.
+        missing: "observed-only" leaves NaN elements of x out of log p.
+
+    Raises:
+        ConfigError: if a C is below 2, or there are not as many numbers as elements.
+
+    Example:
+        >>> import torch
+        >>> Ordinal(1, num_classes=3)(torch.zeros(1, 1, 1)).log_prob(torch.tensor([[0.0]])).exp()
+        tensor([0.3333])
+    """
+
+    levels_argument = "num_classes"
+
+    def __init__(self, event_shape: Shape, num_classes: int | Sequence[int] = 5, missing: Missing = "error") -> None:
+        event = as_shape(event_shape)
+        if len(event) != 1:
+            raise ConfigError(f"Ordinal takes events of shape (D,); got {event}")
+        super().__init__(event, num_params=1)
+        sizes = (num_classes,) * event[0] if isinstance(num_classes, int) else tuple(num_classes)
+        self._level_counts = check_sizes("Ordinal", event, sizes)
+        self.num_classes, self.missing = num_classes, missing
+        # Thresholds at which a score of 0 gives each level the same mass, as a first value and positive steps.
+        start = torch.zeros(event[0], max(sizes) - 1)
+        for d, size in enumerate(self._level_counts):
+            start[d, : size - 1] = torch.logit(torch.arange(1, size) / size)
+        self.first = nn.Parameter(start[:, :1].clone())
+        steps = start.diff(dim=1).clamp(min=1e-2)
+        self.steps = nn.Parameter(torch.log(torch.expm1(steps))) if steps.numel() else None
+
+    def thresholds(self) -> Tensor:
+        """The thresholds of each column in their order, shape (D, C - 1), also of levels that it does not have."""
+        if self.steps is None:  # two levels have one threshold
+            return self.first
+        return torch.cat([self.first, self.first + F.softplus(self.steps).cumsum(1)], 1)
+
+    def forward(self, params: Tensor) -> Product:
+        """Scores of shape (..., 1, D) to p(x|z)."""
+        (score,) = self.unbind(params)
+        edges = self.thresholds() - score.unsqueeze(-1)
+        base = RaggedCategorical(self._log_masses(edges), self._level_counts, validate_args=False)
+        return Product(base, 1, missing=self.missing)
+
+    def _log_masses(self, edges: Tensor) -> Tensor:
+        """log[sigma(b) - sigma(a)] = log sigma(b) + log sigma(-a) + log(1 - exp(a - b)) between edges a < b."""
+        below, above = F.logsigmoid(edges), F.logsigmoid(-edges)
+        inner = below[..., 1:] + above[..., :-1] + torch.log(-torch.expm1(edges[..., :-1] - edges[..., 1:]))
+        masses = torch.cat([below[..., :1], inner, above[..., -1:]], -1)
+        level = torch.arange(masses.shape[-1], device=masses.device)
+        last = torch.tensor(self._level_counts, device=masses.device).unsqueeze(-1) - 1
+        # The last level of a column with fewer levels reaches up to infinity, and those above it are not there.
+        open_end = torch.cat([below[..., :1], above], -1)
+        masses = torch.where(level == last, open_end, masses)
+        return torch.where(level > last, -torch.inf, masses)
 
 
 _INITIAL = -1.0  # softplus(-1) = 0.31: a third of the half-range, so that no level starts with a mass near zero

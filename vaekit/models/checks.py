@@ -51,18 +51,6 @@ def quantity(likelihood: Distribution, transform: Transform | None) -> str:
     return of_model
 
 
-def num_values(distribution: Distribution) -> int:
-    """How many numbers a distribution holds, or makes on its way to log p: what a pass costs in memory."""
-    base = elements(distribution)
-    return max(
-        [
-            distribution.event_shape.numel(),
-            hooks(base).num_values,
-            *(value.numel() for value in vars(base).values() if isinstance(value, Tensor)),
-        ]
-    )
-
-
 def code_of(q: Distribution) -> Tensor:
     """The point that stands for q(z|x), shape (B, *Z): E[z|x], or the centre of q where the set of z has no means.
 

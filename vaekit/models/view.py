@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.bounds import METHODS, Draw
+from vaekit.distributions.support import num_values
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import answers, checks, protocol
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks
@@ -147,7 +148,7 @@ class View:
     @cached_property
     def num_values(self) -> int:
         """How many numbers p(x|z) holds for one z."""
-        return checks.num_values(self.at_prior) if self.has_likelihood else 1
+        return num_values(self.at_prior) if self.has_likelihood else 1
 
     @property
     def device(self) -> torch.device:

@@ -104,7 +104,8 @@ def check_likelihood(head: ConditionalDistribution, *, seed: int = 0) -> None:
             support: Any = wide.support
             expected = "mass" if support.is_discrete else "density"
             quantity = hooks(wide).quantity or expected
-            expect(quantity in (expected, "no density"), f"the quantity {expected!r} or 'no density'", quantity)
+            allowed = (expected, "no density") if support.is_discrete else (expected, "no density", "density and mass")
+            expect(quantity in allowed, f"one of the quantities {allowed}", quantity)
 
 
 def check_posterior(head: ConditionalDistribution, *, seed: int = 0) -> None:

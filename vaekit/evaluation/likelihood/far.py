@@ -21,7 +21,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from vaekit import engine
 from vaekit.bounds import Draw, LatentVariableModel, log_likelihood_at
-from vaekit.distributions import Product
+from vaekit.distributions import Columns, Product
 from vaekit.distributions.support import is_real
 from vaekit.errors import ConfigError
 from vaekit.evaluation.proposals import BLOCK, DEGREES, StudentT, curved, newton_step
@@ -62,7 +62,7 @@ class Floors:
         with engine.evaluating(view.model), engine.seeded(0):
             prior = view.model.prior()
             log_prior = prior.log_prob(prior.sample(draws))
-            is_cheap = isinstance(p, Product | Independent | Normal | MultivariateNormal)
+            is_cheap = isinstance(p, Product | Columns | Independent | Normal | MultivariateNormal)
             return cls(_floor(log_prior), _floor(p.log_prob(p.sample(draws))) if is_cheap else -math.inf)
 
     def passed(self, log_prior: Tensor, log_likelihood: Tensor) -> Tensor:
