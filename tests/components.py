@@ -226,8 +226,10 @@ OBJECTIVES = {
 
 TRANSFORMS = {
     "Binarize": [transforms.Binarize],
+    "Columns": [lambda: transforms.Columns(3, [transforms.Scale(-1.0, 3.0), transforms.Log()], [(2,), (0,)])],
     "Compose": [lambda: transforms.Compose([transforms.Scale(-1.0, 3.0), transforms.Logit(0.1)])],
     "Dequantize": [lambda: transforms.Dequantize(16)],
+    "Log": [transforms.Log],
     "Logit": [transforms.Logit],
     "Scale": [lambda: transforms.Scale(-2.0, 3.0)],
     "Standardize": [lambda: transforms.Standardize(3).fit(torch.randn(50, 3) * torch.tensor([1.0, 4.0, 0.1]))],

@@ -119,7 +119,7 @@ class Ordinal(ConditionalDistribution):
 
     Example:
         >>> import torch
-        >>> Ordinal(1, num_classes=3)(torch.zeros(1, 1, 1)).log_prob(torch.tensor([[0.0]])).exp()
+        >>> Ordinal(1, num_classes=3)(torch.zeros(1, 1, 1)).log_prob(torch.tensor([[0.0]])).detach().exp()
         tensor([0.3333])
     """
 

@@ -6,6 +6,7 @@ from vaekit.lazy import attributes
 
 if TYPE_CHECKING:
     from vaekit.networks.autoregressive import MaskedMLP
+    from vaekit.networks.columns import ColumnsInput
     from vaekit.networks.conv import ConvDecoder, ConvEncoder
     from vaekit.networks.inputs import LogInput, Parts, RescaleInput
     from vaekit.networks.mlp import MLP
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from vaekit.networks.sequence import GRUEncoder
 
 __all__ = [
+    "ColumnsInput",
     "ConvDecoder",
     "ConvEncoder",
     "ConvPyramid",
@@ -27,6 +29,7 @@ __all__ = [
 
 _FILES = {
     "autoregressive": ["MaskedMLP"],
+    "columns": ["ColumnsInput"],
     "conv": ["ConvDecoder", "ConvEncoder"],
     "inputs": ["LogInput", "Parts", "RescaleInput"],
     "mlp": ["MLP"],

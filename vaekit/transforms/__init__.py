@@ -3,7 +3,9 @@
 from vaekit.transforms.affine import Scale, Standardize
 from vaekit.transforms.base import Compose, Transform
 from vaekit.transforms.binarize import Binarize
+from vaekit.transforms.columns import Columns
 from vaekit.transforms.dequantize import Dequantize
+from vaekit.transforms.log import Log
 from vaekit.transforms.logit import Logit
 
-__all__ = ["Binarize", "Compose", "Dequantize", "Logit", "Scale", "Standardize", "Transform"]
+__all__ = ["Binarize", "Columns", "Compose", "Dequantize", "Log", "Logit", "Scale", "Standardize", "Transform"]
