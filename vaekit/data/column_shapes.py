@@ -16,7 +16,9 @@ COUNT_SKEW = 0.5  # a Poisson of mean 4 has this skewness; below it a density is
 COUNT_FILLED = 0.5  # share of the numbers from 0 to the 90% quantile that are seen: amounts of money leave gaps
 ZERO_EXCESS = 0.05  # zeros beyond those of a negative binomial of the same mean and variance
 SPIKE_SHARE = 0.05  # rows of a point mass; one of fewer moves no quantile that people look at
-SPIKE_RATIO = 5.0  # of its rows to those of the four values beside it
+SPIKE_RATIO = 5.0  # of its rows to the median of those of the four values beside it: a peak of whole numbers has less
+SPIKE_LEAD = 3.0  # of its rows to the most of one of these
+HEAP_SHARE = 0.01  # rows of a value that people round to
 MOST_SPIKES = 5
 MIN_BESIDE = 10  # different values beside the spikes, else the column has levels
 BOUNDED_COVER = 0.8  # share of a natural interval that values cover
@@ -24,6 +26,7 @@ MODE_SHARE = 0.05  # rows of the smaller of two modes
 VALLEY = 0.6  # density between two modes, by that of the lower one
 SKEW = 1.0  # of positive numbers whose logarithm is modelled; an exponential has 2, a log-normal of scale .3 has .95
 TAILS = 7.0  # 99% range by interquartile range: a normal has 3.8, a Laplace 6.6, a Student-t of 3 degrees 7.6
+INNER_STEPS = 4  # different values in the inner half, or more: a range of whole numbers from 7 to 8 is no measure
 Shape = dict[str, Any]  # arguments of `Column`
 _INTERVALS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 100.0))
 
@@ -79,14 +82,15 @@ def as_density(values: np.ndarray, distinct: np.ndarray, num: np.ndarray, told: 
     step = -(-len(values) // MOST_SHAPED)
     some = values[::step] if step > 1 else values
     enough = len(values) >= MIN_ROWS
-    tests: dict[Kind, Callable[[], Shape | None]] = {
-        "spiky": lambda: _spiky(distinct, num),
-        "bounded": lambda: _bounded(distinct, is_whole, told),
-        "multi-modal": lambda: _multi_modal(some, distinct),
-        "positive": lambda: _positive(some, distinct, told),
-        "heavy-tailed": lambda: _heavy(some, distinct),
-    }
-    for kind, test in tests.items():
+    tests: list[tuple[Kind, Callable[[], Shape | None]]] = [
+        ("spiky", lambda: _spiky(distinct, num, is_whole)),
+        ("bounded", lambda: _bounded(distinct, is_whole, told)),
+        ("multi-modal", lambda: _multi_modal(some, distinct)),
+        ("positive", lambda: _positive(some, distinct, told)),
+        ("spiky", lambda: _zeros_and_positive(some, distinct)),
+        ("heavy-tailed", lambda: _heavy(some, distinct)),
+    ]
+    for kind, test in tests:
         if told == kind or (told is None and enough):
             shape = test()
             if shape is not None:
@@ -95,26 +99,42 @@ def as_density(values: np.ndarray, distinct: np.ndarray, num: np.ndarray, told: 
     return {"kind": other, "why": facts}
 
 
-def _spiky(distinct: np.ndarray, num: np.ndarray) -> Shape | None:
-    """Values that are far more frequent than their neighbours."""
+def _spiky(distinct: np.ndarray, num: np.ndarray, is_whole: bool) -> Shape | None:
+    """Values that are far more frequent than their neighbours, with a natural interval where the values fill one."""
     total = num.sum()
-    high = np.flatnonzero(num >= SPIKE_SHARE * total)
-    is_high = np.zeros(len(num), bool)
-    is_high[high] = True
-    stands = [i for i in high if num[i] >= SPIKE_RATIO * _beside(int(i), num, is_high)]
-    stands = sorted(sorted(stands, key=lambda i: -num[i])[:MOST_SPIKES])
+    heaps = [int(i) for i in np.flatnonzero(num >= HEAP_SHARE * total) if _stands_out(int(i), num)]
+    heaps = sorted(heaps, key=lambda i: -num[i])
+    if len(heaps) > MOST_SPIKES:  # numbers rounded to a grid: only heaps far above all others are spikes
+        leads = [k for k in range(1, MOST_SPIKES + 1) if num[heaps[k - 1]] >= SPIKE_LEAD * num[heaps[k]]]
+        heaps = heaps[: max(leads, default=0)]
+    stands = sorted(i for i in heaps if num[i] >= SPIKE_SHARE * total)
     if not stands or len(distinct) - len(stands) < MIN_BESIDE:
         return None
     shares = ", ".join(f"{distinct[i]:g} ({num[i] / total:.0%})" for i in stands)
-    ends = {"low": float(distinct[0])} if stands[0] == 0 else {}
-    ends |= {"high": float(distinct[-1])} if stands[-1] == len(num) - 1 else {}
+    ends = {"low": 0.0} if stands[0] == 0 and distinct[0] == 0 else {}
+    if {0, len(num) - 1} & set(stands):
+        interval = _bounded(distinct, is_whole, None) or {}
+        ends |= {name: interval[name] for name in ("low", "high") if name in interval}
     return {"spikes": tuple(float(distinct[i]) for i in stands), "why": f"point masses at {shares}", **ends}
 
 
-def _beside(i: int, num: np.ndarray, is_high: np.ndarray) -> float:
-    """The most rows of one of the four values beside a value that are no spikes themselves."""
-    near = [j for j in range(max(0, i - 2), min(len(num), i + 3)) if j != i and not is_high[j]]
-    return float(max(num[near])) if near else float(num[~is_high].max(initial=0.0))
+def _stands_out(i: int, num: np.ndarray) -> bool:
+    """Whether a value has far more rows than the four values beside it, each of them and most of them."""
+    near = np.concatenate([num[max(0, i - 2) : i], num[i + 1 : i + 3]])
+    return bool(num[i] >= SPIKE_RATIO * np.median(near) and num[i] >= SPIKE_LEAD * near.max())
+
+
+def _zeros_and_positive(values: np.ndarray, distinct: np.ndarray) -> Shape | None:
+    """Some zeros, and otherwise positive numbers, skewed to the right: incomes, amounts."""
+    positive = values[values > 0]
+    if distinct[0] != 0 or len(positive) < MIN_ROWS:
+        return None
+    shape = _positive(positive, distinct[1:], None)
+    return shape and {
+        "spikes": (0.0,),
+        "low": 0.0,
+        "why": f"zeros ({np.mean(values == 0):.2g} of the rows), others {shape['why']}",
+    }
 
 
 def _bounded(distinct: np.ndarray, is_whole: bool, told: Kind | None) -> Shape | None:
@@ -187,7 +207,7 @@ def _heavy(values: np.ndarray, distinct: np.ndarray) -> Shape | None:
     """A range of 99% that is wide beside that of the inner half."""
     ends = np.quantile(values, [0.005, 0.25, 0.75, 0.995])
     ratio = (ends[3] - ends[0]) / (ends[2] - ends[1]) if ends[2] > ends[1] else np.inf
-    if ratio < TAILS:
+    if ratio < TAILS or ends[2] - ends[1] < INNER_STEPS * np.median(np.diff(distinct)):
         return None
     low = {"low": 0.0} if distinct[0] >= 0 and _skew(values) > SKEW else {}
     return {"why": f"the range of 99% of them is {ratio:.3g} times that of the inner half", **low}

@@ -170,8 +170,8 @@ def _with_levels(
         return Column(kind="ordinal", why=f"{len(levels)} levels, as told", levels=levels, categories=listed, **about)
     if len(seen) == 2 and told in (None, "binary"):
         categories = listed if listed != tuple(seen) else ()
-        shares = ", ".join(f"{cell!r} {count / num.sum():.1%}" for cell, count in zip(seen, num, strict=True))
-        return Column(kind="binary", why=f"two values: {shares}", levels=tuple(seen), categories=categories, **about)
+        times = ", ".join(f"{_short(cell)} {count} times" for cell, count in zip(seen, num, strict=True))
+        return Column(kind="binary", why=f"two values: {times}", levels=tuple(seen), categories=categories, **about)
     rare = _rare(num)
     kept = tuple(cell for cell, is_rare in zip(seen, rare, strict=True) if not is_rare)
     categories = listed if listed != kept else ()
