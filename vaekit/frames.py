@@ -107,7 +107,11 @@ def _plain(column: Any, dtype: type[np.generic]) -> np.ndarray:
 
     if not nw.dependencies.is_pyarrow_chunked_array(column.to_native()):
         return np.array(column.to_numpy(), dtype)
-    array = column.to_arrow()
+    return from_arrow(column.to_arrow(), dtype)
+
+
+def from_arrow(array: Any, dtype: type[np.generic]) -> np.ndarray:
+    """An array of pyarrow that holds this dtype, as one of numpy; of floats NaN where there is no value."""
     values = _buffer(array, dtype).copy()
     if array.null_count:
         values[_buffer(array.is_null().cast("uint8"), np.uint8) == 1] = np.nan

@@ -1,0 +1,284 @@
+"""What the columns of a table are, and the way from a data frame to x and back."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from vaekit.data import columns_found
+from vaekit.data.column import Cell, Column, Kind
+from vaekit.data.column_cells import Place, arrow_type, as_arrow, beside, coded, encoded_levels, restored, seconds
+from vaekit.data.native_frames import native_frame
+from vaekit.data.reading import notice
+from vaekit.errors import DataError
+from vaekit.frames import as_frame
+from vaekit.saving.files import write_atomically
+
+__all__ = ["Column", "Kind", "Schema"]
+
+
+class Schema(BaseModel):
+    """The columns of a table: which of them are elements of x, and how cells become numbers.
+
+    A row of a table is one event of shape (D,) of float64: numbers as they are, codes of levels, seconds since 1970 of
+    datetimes, NaN for empty cells. Constants, identifiers and free text are no elements of x.
+
+    Args:
+        columns: Of the table, in its order.
+        backend: The library that held it, in the words of narwhals; `decode` makes a frame of that library.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> schema = Schema.found(pa.table({"size": [1.5, 2.5, None, 4.0], "kind": ["u", "v", "u", "u"]}))
+        >>> [column.kind for column in schema.columns]
+        ['continuous', 'binary']
+        >>> schema.encode(pa.table({"kind": ["v"], "size": [3.0]}))
+        array([[3., 1.]])
+        >>> schema.decode(np.array([[3.0, 1.0]])).to_pylist()
+        [{'size': 3.0, 'kind': 'v'}]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    backend: str = "pyarrow"
+    columns: tuple[Column, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Schema":
+        names = [column.name for column in self.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"a column stands twice: {', '.join(map(repr, twice))}")
+        return self
+
+    @classmethod
+    def found(
+        cls,
+        frame: Any,
+        *,
+        kinds: Mapping[str, Kind] | None = None,
+        orders: Mapping[str, Sequence[Cell]] | None = None,
+        name: str = "frame",
+        place: Place = "row {}".format,
+    ) -> "Schema":
+        """The schema of a data frame of any library that narwhals knows.
+
+        Args:
+            frame: The table, one row at least.
+            kinds: Kinds by column that go before what is found.
+            orders: Levels of ordinal columns, the lowest first.
+            name: What to call the table in messages.
+            place: What to call a row in messages.
+
+        Raises:
+            DataError: The frame cannot be read, holds an infinity, or contradicts `kinds` or `orders`.
+
+        Warns:
+            ReadingWarning: A column of free text is dropped.
+        """
+        table = _table(frame, name)
+        if len(table) == 0:
+            raise DataError(f"{name!r} must have at least one row; got none.")
+        orders = orders or {}
+        told: dict[str, Kind] = {**dict.fromkeys(orders, "ordinal"), **(kinds or {})}
+        for told_of in told:
+            if told_of not in table.columns:
+                raise DataError(
+                    f"{name!r} has no column {told_of!r}, whose kind is given. {_near(told_of, table.columns)}"
+                )
+        columns: list[Column] = []
+        for series in table.iter_columns():
+            try:
+                column = columns_found.found(series, told.get(series.name), orders.get(series.name), place)
+            except ValidationError as error:
+                kind = told.get(series.name)
+                raise DataError(
+                    f"Column {series.name!r} of {name!r} cannot be {kind}: {error.errors()[0]['msg']}."
+                ) from error
+            columns.append(column)
+        texts = [column for column in columns if column.kind == "text" and column.name not in told]
+        if texts:
+            reasons = "; ".join(f"{column.name!r} ({column.why})" for column in texts)
+            notice(f"{name!r}: free text is no data, and is dropped: {reasons}.")
+        return cls(columns=tuple(columns), backend=table.implementation.value)
+
+    @cached_property
+    def modelled(self) -> tuple[Column, ...]:
+        """The columns that are elements of x, in order: all but constants, identifiers and free text."""
+        return tuple(column for column in self.columns if column.is_modelled)
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise DataError(f"the schema has no column {name!r}. {_near(name, [column.name for column in self.columns])}")
+
+    # --- Rows ---------------------------------------------------------------------------------------------------------
+
+    def encode(self, frame: Any, *, name: str = "frame", place: Place = "row {}".format) -> np.ndarray:
+        """The rows of a data frame as x, shape (N, D), float64, whatever the order of its columns.
+
+        Args:
+            frame: A table with all columns of `modelled`; the others may be missing.
+            name: What to call the table in messages.
+            place: What to call a row in messages.
+
+        Returns:
+            Numbers, codes of levels (level i of a column is i, any other level the code `len(levels)` where the column
+            has `other`), seconds since 1970; NaN for empty cells.
+
+        Raises:
+            DataError: A column is missing, stands twice or has another dtype, a level is unknown and the column has no
+                `other`, or a number is infinite or lies outside the column's bounds; with row and column.
+
+        Warns:
+            ReadingWarning: A column is not in the schema and is left out, or a constant has another value.
+        """
+        table = _table(frame, name)
+        missing = [column.name for column in self.modelled if column.name not in table.columns]
+        if missing:
+            others = f" (nor {', '.join(map(repr, missing[1:6]))})" if len(missing) > 1 else ""
+            raise DataError(f"{name!r} has no column {missing[0]!r}{others}. {_near(missing[0], table.columns)}")
+        known = {column.name for column in self.columns}
+        new = [repr(column) for column in table.columns if column not in known]
+        if new:
+            notice(f"{name!r}: left out {', '.join(new)}, which the schema does not have.")
+        x = np.empty((len(table), len(self.modelled)))
+        for i, column in enumerate(self.modelled):
+            x[:, i] = coded(column, as_arrow(table[column.name]), place)
+        self._compare_constants(table, name, place)
+        return x
+
+    def _compare_constants(self, table: Any, name: str, place: Place) -> None:
+        """Say where a column that was constant is so no longer."""
+        import pyarrow as pa
+
+        for column in self.columns:
+            if column.kind != "constant" or column.name not in table.columns:
+                continue
+            array = as_arrow(table[column.name])
+            if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
+                array = pa.array(seconds(array), from_pandas=True)
+            rows, cells = encoded_levels(array)
+            others = [i for i, cell in enumerate(cells) if cell is not None and cell == cell and cell != column.value]
+            at = np.flatnonzero(np.isin(rows, others))
+            if len(at):
+                cell = cells[int(rows[at[0]])]
+                notice(
+                    f"{name!r}: column {column.name!r} was {column.value!r} in all rows that the schema was found in; "
+                    f"{place(int(at[0]))} holds {cell!r}, {len(at)} row(s) differ. The model does not see the column."
+                )
+
+    def decode(self, x: np.ndarray, backend: str | None = None, rows: Any = None) -> Any:
+        """The data frame whose rows `encode` takes to x.
+
+        Numbers are rounded to the column's decimals and clipped to its bounds; NaN is an empty cell; the shared code
+        of rare levels is "other" in a column of text, an empty cell in one of numbers. Constants are filled in,
+        identifiers are counted from 1, free text is empty, unless `rows` has them. Whole numbers of numpy in a column
+        of pandas become `Int64` where a cell is empty. Decimals come back as floats.
+
+        Args:
+            x: Rows, shape (N, D), D as `modelled` has columns.
+            backend: "pandas", "polars", "pyarrow" or another library that narwhals knows; None takes the one in which
+                the schema was found, where it is installed.
+            rows: A frame of N rows from which the columns that are no elements of x are taken, where it has them.
+
+        Returns:
+            A frame of that library, with the names, the order and the dtypes of the columns.
+
+        Raises:
+            DataError: x has another shape, or holds an infinity or a code that is none.
+        """
+        import pyarrow as pa
+
+        x = np.asarray(x, np.float64)
+        if x.ndim != 2 or x.shape[1] != len(self.modelled):
+            raise DataError(f"x must have shape (N, {len(self.modelled)}), as `modelled` says; got {x.shape}.")
+        kept = None if rows is None else _table(rows, "rows")
+        if kept is not None and len(kept) != len(x):
+            raise DataError(f"rows must be as many as those of x, {len(x)}; got {len(kept)}.")
+        arrays, place = {}, {column.name: i for i, column in enumerate(self.modelled)}
+        for column in self.columns:
+            if column.is_modelled:
+                arrays[column.name] = restored(column, x[:, place[column.name]])
+            elif kept is not None and column.name in kept.columns:
+                arrays[column.name] = as_arrow(kept[column.name])
+            else:
+                arrays[column.name] = beside(column, len(x))
+            if pa.types.is_null(arrays[column.name].type):
+                arrays[column.name] = pa.nulls(len(x), arrow_type(column))
+        chosen = backend or (self.backend if find_spec(self.backend) else "pyarrow")
+        return native_frame(pa.table(arrays), self.columns, chosen, chosen == self.backend)
+
+    # --- Words and files ----------------------------------------------------------------------------------------------
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Name, kind and reason of each column, for printing."""
+        return [(column.name, column.kind, column.why) for column in self.columns]
+
+    def save(self, path: str | Path) -> None:
+        """Write the schema as JSON that can be edited by hand: what a column does not say is at its default."""
+        columns = [column.model_dump(mode="json", exclude_defaults=True) for column in self.columns]
+        about = {"format_version": self.format_version, "backend": self.backend, "columns": columns}
+        write_atomically(path, (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Schema":
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: There is no such file, or it is no schema; with the place in the file.
+        """
+        try:
+            text = Path(path).read_text("utf-8")
+            return cls.model_validate_json(text)
+        except OSError as error:
+            raise DataError(f"cannot read the schema {path}: {error.strerror or error}.") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is no schema: it is not UTF-8 text. vaekit schema writes one.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+            more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+            raise DataError(
+                f"{path} is no schema: {f'{at}{_named(text, first)}: ' if at else ''}{first['msg']}{more}. Mend it, or "
+                "write it anew with vaekit schema."
+            ) from error
+
+
+def _named(text: str, error: Any) -> str:
+    """The name of the column in which an error lies, for a message."""
+    loc = error["loc"]
+    if len(loc) < 2 or loc[0] != "columns" or not isinstance(loc[1], int):
+        return ""
+    column = json.loads(text)["columns"][loc[1]]
+    return f" (column {column['name']!r})" if isinstance(column, dict) and "name" in column else ""
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or list(names[:5])
+    return f"Nearest: {', '.join(map(repr, near))}."
+
+
+def _table(frame: Any, name: str) -> Any:
+    """An eager narwhals frame of any data frame."""
+    import narwhals as nw
+
+    try:
+        table = as_frame(frame)
+        if not isinstance(table, nw.DataFrame):
+            raise DataError(f"{name!r} is not a data frame; got {type(frame).__name__}.")
+        names = table.columns
+    except (TypeError, nw.exceptions.NarwhalsError) as error:  # two columns of one name
+        raise DataError(f"{name!r} is not a data frame that can be read: {error}.") from error
+    odd = [column for column in names if not isinstance(column, str)]
+    if odd:
+        raise DataError(f"{name!r} has columns whose names are no text: {odd[:3]}. Name them (frame.columns = [...]).")
+    return table
