@@ -57,6 +57,7 @@ LIKELIHOODS = {
         lambda shape: likelihoods.Normal(shape, scale="learned"),
         lambda shape: likelihoods.Normal(shape, scale="network"),
     ],
+    "NormalMixture": [likelihoods.NormalMixture, lambda shape: likelihoods.NormalMixture(shape, num_components=2)],
     "Ordinal": [
         lambda shape: likelihoods.Ordinal(flat(shape), num_classes=4),
         lambda shape: likelihoods.Ordinal(flat(shape), num_classes=[2 + d % 3 for d in range(flat(shape))]),
@@ -69,6 +70,11 @@ LIKELIHOODS = {
     "SequenceCategorical": [
         lambda shape: likelihoods.SequenceCategorical(shape, num_tokens=3, hidden_size=5, embedding_size=3),
         lambda shape: likelihoods.SequenceCategorical(shape, 4, hidden_size=5, embedding_size=3, end_token=1),
+    ],
+    "Spiked": [
+        lambda shape: likelihoods.Spiked(
+            flat(shape), likelihoods.Normal(flat(shape)), [[0.0, 1.0][: 1 + d % 2] for d in range(flat(shape))]
+        ),
     ],
     "StudentT": [
         likelihoods.StudentT,
@@ -232,6 +238,7 @@ TRANSFORMS = {
     "Log": [transforms.Log],
     "Logit": [transforms.Logit],
     "Scale": [lambda: transforms.Scale(-2.0, 3.0)],
+    "Spiked": [lambda: transforms.Spiked(transforms.Scale(-2.0, 3.0), [[0.0], [], [1.0, 2.0]])],
     "Standardize": [lambda: transforms.Standardize(3).fit(torch.randn(50, 3) * torch.tensor([1.0, 4.0, 0.1]))],
 }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vaekit import likelihoods
+from vaekit import likelihoods, transforms
 from vaekit.distributions import Columns, check_support
 from vaekit.distributions.support import num_values
 from vaekit.errors import ConfigError, ShapeError, SupportError
@@ -166,3 +166,52 @@ def test_a_row_of_a_table_is_written_down_and_built_again():
     assert isinstance(wide, Columns)
     torch.testing.assert_close(wide.log_prob(x), row.log_prob(x).expand(4, 3))
     assert wide.sample((2,)).shape == (2, 4, 3, 7)
+
+
+# --- Numbers with point masses ---------------------------------------------------------------------------------------
+
+
+def test_point_masses_and_density_sum_to_one():
+    head = likelihoods.Spiked(2, likelihoods.Normal(2, scale=0.5), [[0.0, 1.5], [-1.0]]).double()
+    params = torch.tensor([0.3, -0.2, 0.1, 0.4, -1.0, 0.7, 0.2], dtype=F64)
+    row = head(params)
+    spikes = torch.tensor([[0.0, -1.0], [1.5, 7.0]], dtype=F64)
+    masses = row.log_prob_per_element(spikes).exp()
+    expected = torch.softmax(params[2:5], 0), torch.softmax(params[5:], 0)
+    torch.testing.assert_close(masses[:, 0], expected[0][1:], rtol=1e-12, atol=0)
+    torch.testing.assert_close(masses[0, 1], expected[1][1], rtol=1e-12, atol=0)
+    x = torch.linspace(-6, 6, 40_001, dtype=F64) + 1e-4
+    density = row.log_prob_per_element(torch.stack([x, x], 1)).exp()
+    total = torch.trapezoid(density, x, dim=0)
+    torch.testing.assert_close(total, torch.stack([expected[0][0], expected[1][0]]), rtol=1e-6, atol=0)
+    assert row.quantity == "density and mass"
+    torch.manual_seed(0)
+    drawn = row.sample((40_000,))
+    share = (drawn == torch.tensor([0.0, -1.0], dtype=F64)).double().mean(0)
+    for d, mass in enumerate((float(expected[0][1]), float(expected[1][1]))):
+        assert abs(float(share[d]) - mass) < 4 * math.sqrt(mass * (1 - mass) / 40_000)
+    torch.testing.assert_close(drawn.mean(0), row.mean, rtol=0, atol=0.02)
+    torch.testing.assert_close(drawn.var(0), row.variance, rtol=0.05, atol=0)
+
+
+def test_a_mass_has_no_jacobian_and_a_density_does():
+    """Debts in cents and in millions: the probability of none is the same, whatever the unit."""
+    x = torch.tensor([[0.0], [250.0], [40.0], [0.0], [torch.nan], [75.0]], dtype=F64)
+    log_ps = []
+    for unit in (1.0, 1e-6):
+        transform = transforms.Spiked(transforms.Standardize(1), [[0.0]]).fit(x * unit)
+        head = likelihoods.Spiked(1, likelihoods.Normal(1, scale=1.0, missing="observed-only"), [[0.0]]).double()
+        head.place(transform.spikes_of())
+        y, log_det = transform.with_log_det(x * unit)
+        log_ps.append(head(torch.zeros(6, 3, dtype=F64)).log_prob(y) + log_det)
+        torch.testing.assert_close(transform.inverse(y), x * unit, rtol=1e-6, atol=1e-12, equal_nan=True)
+    change = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0, 1.0], dtype=F64) * math.log(1e6)
+    torch.testing.assert_close(log_ps[1] - log_ps[0], change, rtol=1e-6, atol=1e-6)
+    assert float(log_ps[0][0]) == pytest.approx(math.log(0.5))
+
+
+def test_a_mixture_of_one_is_a_normal():
+    mixture, normal = likelihoods.NormalMixture(3, 1), likelihoods.Normal(3, scale="network")
+    params = torch.randn(5, 3, 3)
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(mixture(params).log_prob(x), normal(params[:, 1:]).log_prob(x))

@@ -13,6 +13,7 @@ from vaekit.errors import DataError
 
 if TYPE_CHECKING:
     from vaekit.data.disk_rows import StoredRows
+    from vaekit.data.schema import Schema
 
 D = TypeVar("D", bound="Dataset")
 
@@ -35,6 +36,7 @@ class Dataset:
         keys: What each row is called, shape (N,), integers or strings; None numbers the rows from 0.
         key: What the keys are: "row", "file", or the name of the column with identifiers.
         reading: How the file was read that the rows come from, guesses included.
+        schema: What the columns of x are, where they are codes of levels or numbers of several kinds.
 
     Raises:
         DataError: x is not a numeric array of at least one row and two dimensions, or labels, keys or columns do not
@@ -56,6 +58,7 @@ class Dataset:
     keys: np.ndarray | None = None
     key: str = "row"
     reading: Reading = PLAIN
+    schema: "Schema | None" = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", _checked_rows(self.x, self.name))

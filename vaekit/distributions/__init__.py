@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vaekit.distributions.reals import StudentT
     from vaekit.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
     from vaekit.distributions.sphere import UniformSphere, VonMisesFisher
+    from vaekit.distributions.spikes import Spiked
     from vaekit.distributions.stacked import Stacked
     from vaekit.distributions.support import (
         centre,
@@ -57,6 +58,7 @@ _FAMILIES = {
     "reals": ["StudentT"],
     "relaxed": ["RelaxedBernoulli", "RelaxedOneHotCategorical"],
     "sphere": ["UniformSphere", "VonMisesFisher"],
+    "spikes": ["Spiked"],
     "stacked": ["Stacked"],
     "support": ["centre", "check_support", "describe_support", "element_support", "known_support", "nearest"],
     "tokens": ["AutoregressiveOneHot", "TokenSequence"],
@@ -86,6 +88,7 @@ __all__ = [
     "RaggedCategorical",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "Spiked",
     "Stacked",
     "StudentT",
     "TokenSequence",

@@ -6,7 +6,8 @@ from vaekit.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNeg
 from vaekit.likelihoods.intervals import Beta, ContinuousBernoulli
 from vaekit.likelihoods.levels import Categorical, DiscretizedLogistic, DiscretizedLogisticMixture, Ordinal
 from vaekit.likelihoods.pixels import PixelCNN
-from vaekit.likelihoods.reals import Laplace, LogNormal, Normal, StudentT
+from vaekit.likelihoods.reals import Laplace, LogNormal, Normal, NormalMixture, StudentT
+from vaekit.likelihoods.spikes import Spiked
 from vaekit.likelihoods.tokens import SequenceCategorical
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "LogNormal",
     "NegativeBinomial",
     "Normal",
+    "NormalMixture",
     "Ordinal",
     "PixelCNN",
     "Poisson",
     "SequenceCategorical",
+    "Spiked",
     "StudentT",
     "ZeroInflatedNegativeBinomial",
 ]

@@ -1,9 +1,11 @@
-"""Likelihoods of real numbers: normal, Laplace, Student t, and of positive ones the log-normal."""
+"""Likelihoods of real numbers: normal and mixtures of it, Laplace, Student t, and of positive ones the log-normal."""
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Categorical as TorchCategorical
+from torch.distributions import Distribution, MixtureSameFamily
 from torch.distributions import Laplace as TorchLaplace
 
 from vaekit.conditional import ConditionalDistribution
@@ -12,6 +14,7 @@ from vaekit.distributions import Normal as NormalDistribution
 from vaekit.distributions import StudentT as StudentTDistribution
 from vaekit.distributions.links import PositiveKind, PositiveParameter, softplus_from_one
 from vaekit.distributions.product import Missing, Product
+from vaekit.errors import ConfigError
 from vaekit.shapes import Shape
 
 ScaleKind = PositiveKind
@@ -188,6 +191,58 @@ class StudentT(ConditionalDistribution):
         scale = self.scale_parameter(loc, raw.pop(0) if self.scale_parameter.num_params else None)
         df = self.df_parameter(loc, raw.pop(0) if self.df_parameter.num_params else None)
         base = StudentTDistribution(df, loc, scale, validate_args=False)
+        return Product(base, len(self.event_shape), missing=self.missing)
+
+
+class NormalMixture(ConditionalDistribution):
+    r"""Mixture of normal densities: real numbers that heap in several places, given z.
+
+    \( p(x|z) = \prod_i \sum_k \pi_{ik}(z) N(x_i; \mu_{ik}(z), \sigma_{ik}(z)^2) \): weights, means and scales from the
+    network, K of each for an element.
+
+    Use it where a histogram has several peaks that the latents do not tell apart. It costs 3 K parameters an element;
+    `Normal` needs one or two. At the start the means are spread over [-1, 1], so that the components differ.
+
+    References:
+        Bishop, "Mixture density networks", 1994, https://publications.aston.ac.uk/id/eprint/373/.
+
+    Args:
+        event_shape: shape of x.
+        num_components: K.
+        min_scale: floor of the scales, in units of x as the model sees it.
+        missing: "observed-only" leaves NaN elements of x out of log p.
+
+    Raises:
+        ConfigError: if K < 1 or the floor is not positive.
+
+    Example:
+        >>> import torch
+        >>> head = NormalMixture(2, num_components=1)
+        >>> head(torch.zeros(1, 3, 2)).mean
+        tensor([[0., 0.]])
+    """
+
+    min_scale: float
+
+    def __init__(
+        self, event_shape: Shape, num_components: int = 5, min_scale: float = 1e-3, missing: Missing = "error"
+    ) -> None:
+        if num_components < 1:
+            raise ConfigError(f"NormalMixture expects at least 1 component; got {num_components}")
+        if not min_scale > 0:
+            raise ConfigError(f"min_scale is positive; got {min_scale}")
+        super().__init__(event_shape, num_params=3 * num_components)
+        self.num_components, self.min_scale, self.missing = num_components, float(min_scale), missing
+
+    def forward(self, params: Tensor) -> Product:
+        """(log-weights, means, raw scales), K of each, of shape (..., 3 K, *event) to p(x|z)."""
+        place = -len(self.event_shape) - 1
+        logits, loc, raw = (part.movedim(place, -1) for part in params.split(self.num_components, place))
+        index = torch.arange(self.num_components, dtype=loc.dtype, device=loc.device)
+        loc = loc + ((2 * index + 1) / self.num_components - 1)
+        scale = self.min_scale + softplus_from_one(raw)
+        weights = TorchCategorical(logits=logits, validate_args=False)
+        base = MixtureSameFamily(weights, NormalDistribution(loc, scale, validate_args=False), validate_args=False)
         return Product(base, len(self.event_shape), missing=self.missing)
 
 

@@ -11,10 +11,10 @@ from vaekit import schedules
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import element_support
 from vaekit.errors import ConfigError
-from vaekit.likelihoods import PixelCNN
+from vaekit.likelihoods import Columns, PixelCNN
 from vaekit.models import VAE, Hamiltonian, SemiAmortized
 from vaekit.models.base import GenerativeModel
-from vaekit.networks import MLP, ConvDecoder, ConvEncoder, LogInput, RescaleInput
+from vaekit.networks import MLP, ColumnsInput, ConvDecoder, ConvEncoder, LogInput, RescaleInput
 from vaekit.objectives import ELBO, Objective
 from vaekit.posteriors import Ladder, TopDown
 from vaekit.presets.registry import PARTS, preset, publish
@@ -47,6 +47,24 @@ def _rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
     return LogInput(network, offset=0.0) if support is constraints.positive else network
 
 
+def _columns_seen(head: Columns) -> dict[str, Any]:
+    """How the columns of a row reach the encoder: levels one-hot, counts as logarithms, and which are missing."""
+    levels = [0] * head.event_shape[0]
+    logarithms: list[int] = []
+    holes: list[int] = []
+    parts: list[Any] = list(head.heads)
+    for part, places in zip(parts, head.places, strict=True):
+        sizes = getattr(part, "num_classes", 0)
+        for place, size in zip(places, [sizes] * len(places) if isinstance(sizes, int) else sizes, strict=True):
+            levels[place] = size
+        with torch.no_grad():
+            if element_support(part(torch.zeros(1, *part.param_shape))) is constraints.nonnegative_integer:
+                logarithms += places
+        if getattr(part, "missing", "error") == "observed-only":
+            holes += places
+    return {"levels": tuple(levels), "logarithms": tuple(sorted(logarithms)), "holes": tuple(sorted(holes))}
+
+
 def _assemble(
     event_shape: Shape,
     latent_dim: int,
@@ -58,9 +76,11 @@ def _assemble(
 ) -> VAE:
     head = _component("likelihoods", likelihood, event_shape)
     q = _component("posteriors", posterior, latent_dim)
-    encoder, decoder = networks(head.event_shape, q.event_shape)
+    columns = _columns_seen(head) if isinstance(head, Columns) else None
+    shape = head.event_shape if columns is None else (ColumnsInput.width(columns["levels"], columns["holes"]),)
+    encoder, decoder = networks(shape, q.event_shape)
     return VAE(
-        encoder=Conditional(_rescaled(encoder, head), q),
+        encoder=Conditional(_rescaled(encoder, head) if columns is None else ColumnsInput(encoder, **columns), q),
         decoder=Conditional(decoder, head),
         prior=_component("priors", prior, latent_dim),
         transform=transform,

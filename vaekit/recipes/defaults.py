@@ -6,23 +6,33 @@ from typing import Any
 import torch
 from torch.distributions import constraints
 
-from vaekit import transforms
+from vaekit import likelihoods, transforms
 from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset, kinds
 from vaekit.distributions import element_support
 from vaekit.distributions.base import hooks
-from vaekit.errors import SupportError
+from vaekit.errors import ConfigError, SupportError
 from vaekit.models.rows import as_rows, as_tensor
+from vaekit.recipes.tables import columns_likelihood, columns_transform, place_spikes
 from vaekit.saving import spec
+
+_COLUMNS = "columns"
 
 
 def default_likelihood(data: Dataset) -> str:
-    """Bits and grey images (as drawn bits): Bernoulli; colour images: discretised logistic; numbers: Normal."""
-    return kinds.of(data).default_likelihood(data)
+    """Bits and grey images (as drawn bits): Bernoulli; colour images: discretised logistic; numbers: Normal.
+
+    Tables with a schema get a head for each kind of column.
+    """
+    return kinds.of(data).default_likelihood(data) if data.schema is None else _COLUMNS
 
 
 def make_likelihood(data: Dataset, text: str) -> ConditionalDistribution:
     """The likelihood of that name for the data; heads over integers learn the number of levels from the data."""
+    if spec.normalized(text) == _COLUMNS:
+        if data.schema is None:
+            raise ConfigError(f"likelihood=columns takes its heads from a schema, and {data.name!r} has none")
+        return columns_likelihood(data.schema)
     offered: dict[str, Any] = {"event_shape": data.event_shape}
     argument = spec.resolve("likelihoods", text.partition(":")[0]).levels_argument
     if argument is not None:
@@ -62,6 +72,12 @@ def make_transform(data: Dataset, head: ConditionalDistribution, text: str | Non
 
     What it learns (means, scales) is fitted to the data.
     """
+    if text is None and isinstance(head, likelihoods.Columns) and data.schema is not None:
+        of_columns = columns_transform(data.schema)
+        if of_columns is not None:
+            of_columns.fit(as_tensor(data))
+        place_spikes(head, of_columns)
+        return of_columns
     chain = _default_chain(data, head) if text is None else text
     if spec.normalized(chain) == "none":
         return None

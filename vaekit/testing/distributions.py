@@ -110,7 +110,7 @@ def grid(d: Distribution) -> tuple[Tensor, Tensor] | None:
 
 def check_total(d: Distribution, event: tuple[int, ...]) -> None:
     """A density of one scalar integrates to 1, a mass sums to 1."""
-    if math.prod(event) != 1 or hooks(d).quantity == "no density":
+    if math.prod(event) != 1 or hooks(d).quantity in ("no density", "density and mass"):
         return
     try:
         points = grid(d)

@@ -7,5 +7,17 @@ from vaekit.transforms.columns import Columns
 from vaekit.transforms.dequantize import Dequantize
 from vaekit.transforms.log import Log
 from vaekit.transforms.logit import Logit
+from vaekit.transforms.spikes import Spiked
 
-__all__ = ["Binarize", "Columns", "Compose", "Dequantize", "Log", "Logit", "Scale", "Standardize", "Transform"]
+__all__ = [
+    "Binarize",
+    "Columns",
+    "Compose",
+    "Dequantize",
+    "Log",
+    "Logit",
+    "Scale",
+    "Spiked",
+    "Standardize",
+    "Transform",
+]
