@@ -117,9 +117,9 @@ def words(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for row in csv.reader(values or (), skipinitialspace=True) for name in row)
 
 
-def notice(text: str) -> None:
-    """Tell whoever called vaekit that a file was read by a guess, or that a part of it was left out."""
+def notice(text: str, category: type[ReadingWarning] = ReadingWarning) -> None:
+    """Tell whoever called vaekit how a file was read: by a guess, in part, or changed since it was read last."""
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("vaekit."):
         frame, depth = frame.f_back, depth + 1
-    warnings.warn(text, ReadingWarning, stacklevel=depth - 1)
+    warnings.warn(text, category, stacklevel=depth - 1)
