@@ -98,7 +98,8 @@ def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
         write_to_stdout(table.to_csv())
     else:
         table.write(path)
-    print("\n".join([*([] if path == STDOUT else [f"wrote {as_text(path)}"]), *table.notes]), file=sys.stderr)
+    for line in [*([] if path == STDOUT else [f"wrote {as_text(path)}"]), *table.notes]:
+        print(line, file=sys.stderr)
 
 
 _NAMED = 5  # rows that a message names

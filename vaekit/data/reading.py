@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from vaekit.errors import DataError, ReadingWarning
+from vaekit.paths import as_text
 
 Alpha = Literal["white", "black", "keep", "drop"]
 ALPHAS = ("white", "black", "keep", "drop")
@@ -53,6 +54,10 @@ class Reading:
     guessed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            for word in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(word, str) and as_text(word) != word:
+                    raise DataError(f"{name} takes text, and {as_text(word)!r} is no UTF-8. Check the locale.")
         for name in ("missing", "columns", "drop", "guessed"):
             value = getattr(self, name)
             if isinstance(value, str):

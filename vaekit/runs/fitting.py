@@ -252,6 +252,9 @@ def _trained(
         raise
     about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
     about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
-    about |= {"computed": history.engine, TRAINING_ROWS: asdict(with_log_p(rows, views[0]))}
-    artifact.save(model, folder, metadata=about)
+    about |= {"computed": history.engine}
+    try:
+        about |= {TRAINING_ROWS: asdict(with_log_p(rows, views[0]))}
+    finally:  # an interrupt costs no model
+        artifact.save(model, folder, metadata=about)
     return history

@@ -179,7 +179,8 @@ class ImageFiles:
     def __init__(self, folder: Path, files: list[Path], size: tuple[int, int] | None, alpha: str) -> None:
         from vaekit.data.disk_rows import ahead
 
-        self.folder, self.files, self.size, self.alpha = folder, files, size, alpha
+        self.folder = Path(os.path.abspath(folder))  # files are read later, in another current folder perhaps
+        self.files, self.size, self.alpha = files, size, alpha
         blocks = np.array_split(np.arange(len(files)), math.ceil(len(files) / 4096))
         looks = np.concatenate(list(ahead(self._look, track(blocks, "looking at images"))))
         different = np.flatnonzero((looks[:, :2] != looks[0, :2]).any(1))
