@@ -1,5 +1,6 @@
 """Names that are no UTF-8, ASCII locales, places that cannot be written, stdin: found out before the work is done."""
 
+import io
 import json
 import os
 import subprocess
@@ -97,7 +98,7 @@ def test_an_ascii_locale_reads_writes_and_prints_everything(tmp_path):
 
     def program(*arguments):
         command = [sys.executable, "-m", "vaekit", *map(str, arguments)]
-        found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=120)
+        found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=240)
         assert found.returncode == 0, found.stderr
         return found
 
@@ -124,6 +125,11 @@ def test_words_that_are_no_utf8_are_refused_in_words(tmp_path, capsys, option):
     assert "unexpected" not in capsys.readouterr().err
     with pytest.raises(DataError, match="is no UTF-8"):
         vk.data.Reading(missing=(RAW,))
+
+
+def test_keys_that_are_no_unicode_can_be_written(tmp_path):
+    data = vk.data.Dataset(X, keys=np.array([RAW] * 40), key="id")
+    assert set(data.row_keys) == {r"d\xe9pense"}
 
 
 # --- Places to write -------------------------------------------------------------------------------------------------
@@ -238,24 +244,31 @@ def test_an_interrupt_after_the_last_epoch_costs_no_model(run, tmp_path, monkeyp
 # --- stdin, sizes ----------------------------------------------------------------------------------------------------
 
 
-def test_a_model_is_fitted_to_stdin_and_asked_for_other_rows(run):
+def test_a_model_is_fitted_to_stdin_and_asked_for_other_rows(run, monkeypatch, capsys):
     folder = run.parent
-
-    def shell(command):
-        words = command.replace("vaekit", f"{sys.executable} -m vaekit")
-        return subprocess.run(["sh", "-c", words], cwd=folder, capture_output=True, text=True, timeout=120)
-
-    fit = shell(f"cat x.csv | vaekit fit - -o piped {' '.join(FAST)}")
+    words = f"{sys.executable} -m vaekit fit - -o piped {' '.join(FAST)}"
+    command = ["sh", "-c", f"cat x.csv | {words}"]
+    fit = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     assert fit.returncode == 0, fit.stderr
     data = json.loads((folder / "piped" / "settings.json").read_text())["data"]
     assert (data["source"], data["name"], data["local"]["place"]) == ("-", "stdin", None)
-    without = shell("vaekit score piped -o s.csv")
-    assert without.returncode == 2
-    assert "piped was fitted to rows from stdin, which cannot be read again; name the data" in without.stderr
-    assert "36 of the 40 rows were trained on" in shell("vaekit score piped x.csv -o s.csv").stderr
-    again = shell("cat x.csv | vaekit fit - -o piped --resume")
-    assert "finished already" in again.stderr
-    assert shell("cat x.csv | vaekit compare piped run - --num-samples 5").returncode == 0
+    monkeypatch.chdir(folder)
+    assert vaekit("score", "piped", "-o", "s.csv") == 2
+    said = "piped was fitted to rows from stdin, which cannot be read again; name the data"
+    assert said in capsys.readouterr().err
+    assert vaekit("score", "piped", "x.csv", "-o", "s.csv") == 0
+    assert "36 of the 40 rows were trained on" in capsys.readouterr().err
+
+    def piped(content, *arguments):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return vaekit(*arguments)
+
+    rows = (folder / "x.csv").read_bytes()
+    assert piped(rows, "fit", "-", "-o", "piped", "--resume") == 0
+    assert piped(rows, "compare", "piped", "run", "-", "--num-samples", 5) == 0
+    assert piped(b"", "score", "piped", "-", "-o", "s.csv") == 1
+    assert "vaekit: stdin is not a readable CSV file" in capsys.readouterr().err
+    assert piped(rows, "fit", "x.csv", "--valid", "-", "-o", "other") == 2
 
 
 @pytest.mark.parametrize(("size", "shape"), [("6", (1, 6, 6)), ("6x4", (1, 6, 4)), ("4X6", (1, 4, 6))])

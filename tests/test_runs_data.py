@@ -108,7 +108,7 @@ def test_the_current_folder_is_searched_for_the_same_rows_only(project):
     with pytest.warns(DataChangedWarning, match=r"are read from data\.csv; they were at"):
         assert run.rows().x.tolist() == X.tolist()
     write("data.csv", OTHER)
-    with pytest.raises(DataError, match=r"are not where they were, and data\.csv in this folder holds other"):
+    with pytest.raises(DataError, match=r"data\.csv in this folder holds other rows than those that"):
         run.rows()
 
 
@@ -120,6 +120,16 @@ def test_data_that_are_gone_are_asked_for(project, capsys):
     assert "54 of the 60 rows were trained on; the others are validation rows" in capsys.readouterr().err
 
 
+def test_a_run_that_was_copied_finds_the_data_of_this_machine_or_asks(project, capsys):
+    shutil.copytree(project / "run", "copy")
+    assert quietly(runs.open("copy")).x.tolist() == X.tolist()
+    (project / "data.csv").unlink()
+    for words in (["evaluate", "copy"], ["report", "copy", "-o", "r.html"], ["plot", "copy", "latent", "-o", "p.png"]):
+        assert vaekit(*words) == 1
+        assert f"fitted to are not at {project}/data.csv any more, nor at" in capsys.readouterr().err
+    assert vaekit("sample", "copy", "-o", "s.csv") == 0  # asks for no data
+
+
 def test_a_run_without_its_settings_file_looks_as_older_ones_did(project, monkeypatch):
     (project / "run" / "settings.json").unlink()
     run = runs.open(project / "run")
@@ -128,8 +138,10 @@ def test_a_run_without_its_settings_file_looks_as_older_ones_did(project, monkey
     monkeypatch.chdir(project)
     assert len(run.split(quietly(run)).train) == 54
     write("data.csv", X[::-1])
+    with pytest.raises(DataError, match="holds other rows than those that"):
+        run.parts()
     with pytest.warns(DataChangedWarning, match="some values are others. Which of the rows"):
-        assert run.parts().part == "changed rows"
+        assert run.parts("data.csv").part == "changed rows"
 
 
 # --- Content ---------------------------------------------------------------------------------------------------------

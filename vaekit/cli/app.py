@@ -7,8 +7,8 @@ import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -171,7 +171,18 @@ def from_stdin(files: ExitStack) -> str:
     path = Path(folder) / "stdin.csv"
     with path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
+    files.enter_context(_named(str(path), "stdin"))
     return str(path)
+
+
+@contextmanager
+def _named(path: str, name: str) -> Iterator[None]:
+    """Let errors call a file by another name."""
+    try:
+        yield
+    except VaekitError as error:
+        error.args = (str(error).replace(path, name), *error.args[1:])
+        raise
 
 
 def _optional(name: str, annotation: object) -> inspect.Parameter:

@@ -43,6 +43,7 @@ from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_row
 from vaekit.saving import artifact, spec
 from vaekit.saving.files import check_place, write_atomically
 from vaekit.training import History
+from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 from vaekit.training.checkpoint import remove_checkpoint
 from vaekit.traits import ModelTraits, told
 from vaekit.transforms import Binarize
@@ -106,7 +107,7 @@ def fit(
     is_done = resume and is_finished(folder)
     if not is_done:
         create(folder)
-        check_place(folder / SETTINGS)
+        check_place(folder / CHECKPOINT)  # the longest name
     known = stored.data if stored else DataAbout()
     asked: dict[str, Any] = {"label": label or known.label, "key": key or known.key, "size": size or known.size}
     data_dir = data_dir or _data_dir(known)

@@ -53,8 +53,8 @@ class OwnData:
         rows = read(path)
         if not is_certain and not is_known(rows):
             raise DataError(
-                f"The data of {self._name} are not where they were, and {as_text(path)} in this folder holds other "
-                "rows. Name the data."
+                f"{as_text(path)} in this folder holds other rows than those that {self._name} was fitted to. Name "
+                "the data (DATA, behind RUN)."
             )
         self.compare(path, rows)
         return rows
@@ -66,7 +66,7 @@ class OwnData:
         if self.about.valid_crc32 not in (None, digest(rows)):
             text = f"{as_text(path)} is not as it was when it chose the epoch of {self._name}"
             if not is_certain:
-                raise DataError(f"{text}, and lay elsewhere. Name the data.")
+                raise DataError(f"{text}, or lay elsewhere. Name the data (DATA, behind RUN).")
             self._say(f"{text}: some of its rows may be new.")
         return rows
 

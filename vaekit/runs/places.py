@@ -100,8 +100,8 @@ def find(about: DataAbout, folder: Path, which: Literal["source", "valid"] = "so
         raise ConfigError(f"{told} was fitted to rows from stdin, which cannot be read again; name the data")
     here = about.local or Local()
     place, beside = (here.place, here.beside) if which == "source" else (here.valid_place, here.valid_beside)
-    if place is None:  # a run of an older version
-        return given, True
+    if place is None:  # a run of an older version, or one without its `settings.json`
+        return given, os.path.isabs(given) or about.crc32 is None
     path = paths.from_place(place)
     near = os.path.normpath(os.path.join(os.path.abspath(folder), paths.from_place(beside or place)))
     for found in (path, near):

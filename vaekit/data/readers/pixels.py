@@ -157,5 +157,5 @@ def different_sizes(
     return DataError(
         f"All images must have the same size; {folder / file} has {height} x {width} (height x width), "
         f"{folder / first} has {height_0} x {width_0}. Resize them: "
-        f"--size {height_0}x{width_0} or size=({height_0}, {width_0})."
+        f"size=({height_0}, {width_0}), or --size {height_0}x{width_0}."
     )
