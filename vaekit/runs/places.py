@@ -54,7 +54,12 @@ def _from_folder(path: str, folder: Path) -> str:
 
 
 def as_source(source: str | Path) -> str:
-    """A source as text; a path that would be the name of a set is marked as one."""
+    """A source as text; a path that would be the name of a set is marked as one.
+
+    Example:
+        >>> as_source("digits"), as_source(Path("digits")), as_source(Path("x.csv"))
+        ('digits', './digits', 'x.csv')
+    """
     text = str(source)
     return os.path.join(".", text) if isinstance(source, Path) and set_and_part(text) else text
 
@@ -110,9 +115,10 @@ def find(about: DataAbout, folder: Path, which: Literal["source", "valid"] = "so
     if not os.path.isabs(given) and _exists(given):
         return given, False
     nor = f", nor at {paths.as_text(near)}" if near != path else ""
+    what, how = ("data", "DATA, behind RUN") if which == "source" else ("validation data", "DATA, or --valid of fit")
     raise DataError(
-        f"The data that {told} was fitted to are not at {paths.as_text(path)} any more{nor}. Name the place where they "
-        "are now (DATA, behind RUN), or other data."
+        f"The {what} that {told} was fitted to are not at {paths.as_text(path)} any more{nor}. Name the place where "
+        f"they are now ({how}), or other data."
     )
 
 
