@@ -65,6 +65,10 @@ class ReadingWarning(UserWarning):
     """A file was read by a guess that may be wrong, or a part of it was left out; an option says how to read it."""
 
 
+class DataChangedWarning(ReadingWarning):
+    """The data of a run were read again, and are elsewhere or others than at the time of the fit."""
+
+
 class UnreliableEstimateWarning(UserWarning):
     """An estimate came with a standard error that is not to be believed."""
 

@@ -7,8 +7,8 @@ import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from vaekit.cli.memory import keep_freed_memory
-from vaekit.cli.output import check_output, open_closed_streams
+from vaekit.cli.output import check_output, escape_what_streams_lack, open_closed_streams
 from vaekit.cli.reading import READS, as_read
 from vaekit.errors import ConfigError, ReadingWarning, VaekitError
+from vaekit.paths import as_text
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +86,7 @@ TransformDraws = Annotated[
     ),
 ]
 NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
+STDIN = "-"  # as data
 _DATA = typer.Argument(
     metavar="[DATA]",
     help="NAME, NAME:train, NAME:test, a path, or - for CSV on stdin; default: what RUN was fitted to.",
@@ -152,7 +154,7 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callab
         with ExitStack() as files:
             for name, has_data in reads.items():
                 if has_data:
-                    source = _from_stdin(files) if given[name] == "-" else given[name]
+                    source = from_stdin(files) if given[name] == STDIN else given[name]
                     given[name] = Source(source, options)
                 else:
                     given[name] = options
@@ -163,13 +165,24 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callab
     return called
 
 
-def _from_stdin(files: ExitStack) -> str:
+def from_stdin(files: ExitStack) -> str:
     """A file with the CSV that stdin holds, which goes with `files`: data are read more than once."""
     folder = files.enter_context(TemporaryDirectory())
     path = Path(folder) / "stdin.csv"
     with path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
+    files.enter_context(_named(str(path), "stdin"))
     return str(path)
+
+
+@contextmanager
+def _named(path: str, name: str) -> Iterator[None]:
+    """Let errors call a file by another name."""
+    try:
+        yield
+    except VaekitError as error:
+        error.args = (str(error).replace(path, name), *error.args[1:])
+        raise
 
 
 def _optional(name: str, annotation: object) -> inspect.Parameter:
@@ -223,6 +236,7 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """The program `vaekit` as a function, which ends by `SystemExit`."""
     keep_freed_memory()
+    escape_what_streams_lack()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -249,7 +263,7 @@ def _end(code: int) -> NoReturn:
 
 
 def _show_warning(message: object, category: object, *place: object, **options: object) -> None:
-    print(f"vaekit: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"vaekit: warning: {' '.join(as_text(str(message)).split())}", file=sys.stderr)
 
 
 def _explain(error: Exception) -> int:
@@ -270,6 +284,6 @@ def _explain(error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    text = " ".join(str(message).split())
+    text = " ".join(as_text(message).split())
     print(f"vaekit: {text}", file=sys.stderr)
     return code

@@ -2,14 +2,16 @@
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vaekit.cli.app import Json, Reads, command
+from vaekit.cli.app import STDIN, Json, Reads, command, from_stdin
 from vaekit.cli.output import print_json
 from vaekit.errors import ConfigError
+from vaekit.paths import as_text
 
 
 def _pairs(pairs: list[str]) -> dict[str, Any]:
@@ -42,9 +44,20 @@ def _file(path: Path | None) -> dict[str, Any]:
     return own if isinstance(own, dict) and set(values) == {"settings", "data"} else values
 
 
+def _sides(size: str) -> int | tuple[int, int]:
+    """A side, or a height and a width, of images."""
+    sides = size.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
+        raise ConfigError(f"--size takes a side, as 64, or height x width, as 48x64; got {size!r}")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
 @command("vaekit fit mnist -o runs/mnist latent_dim=40 max_epochs=50")
 def fit(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="NAME (training part), or a path.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="NAME (training part), a path, or - for CSV on stdin.", show_default=False),
+    ],
     pairs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings; `vaekit list` shows all keys.", show_default=False),
@@ -56,7 +69,10 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in RUN.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Source of all noise; default 0.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Side to which the images of a folder are resized.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="Size in pixels that the images of a folder get: 64, or 48x64."),
+    ] = None,
     *,
     reads: Reads,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -67,20 +83,26 @@ def fit(
     given = _file(config) | _pairs(pairs or []) | {key: v for key, v in options.items() if v is not None}
     from vaekit import runs
 
-    history = runs.fit(
-        data,
-        output,
-        given,
-        valid=valid,
-        overwrite=overwrite,
-        resume=resume,
-        size=size,
-        **reads,
-        progress=not quiet,
-        announce=lambda line: print(line, file=sys.stderr),
-    )
+    if valid == STDIN:
+        raise ConfigError("stdin is for DATA; name a file of validation data")
+    sides = None if size is None else _sides(size)
+    with ExitStack() as files:
+        history = runs.fit(
+            from_stdin(files) if data == STDIN else data,
+            output,
+            given,
+            valid=valid,
+            overwrite=overwrite,
+            resume=resume,
+            size=sides,
+            **reads,
+            called=data,
+            progress=not quiet,
+            announce=lambda line: print(line, file=sys.stderr),
+        )
+    told = as_text(output)
     if history is None:
-        print(f"{output} is finished already; nothing to do", file=sys.stderr)
+        print(f"{told} is finished already; nothing to do", file=sys.stderr)
     result = runs.outcome(output)
     if json_:
         print_json(result)
@@ -88,4 +110,4 @@ def fit(
         kept = result["kept"]
         which = f"best epoch {result['best_epoch']}" if kept == result["best"] else "weights of the last one"
         bounds = ", ".join(f"{key} {value:.2f}" for key, value in kept.items() if key.startswith("valid_"))
-        print(f"{output}: {result['epochs']} epochs, {which}: {bounds} (nats)")
+        print(f"{told}: {result['epochs']} epochs, {which}: {bounds} (nats)")

@@ -1,11 +1,13 @@
 """Commands that judge fitted models: one by its bounds and its health, several on the same rows."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vaekit.cli.app import (
+    STDIN,
     Data,
     Json,
     NumSamples,
@@ -15,11 +17,13 @@ from vaekit.cli.app import (
     TransformDraws,
     TransformSeed,
     command,
+    from_stdin,
     generator,
     open_run,
 )
 from vaekit.cli.output import print_json, print_table, write_numbers
 from vaekit.errors import ConfigError
+from vaekit.paths import as_text
 
 _QUICK_ROWS = 2000
 
@@ -57,7 +61,7 @@ def evaluate(
         transform_seed=transform_seed,
     )
     rows = results.to_dicts()
-    document = {"run": str(run), "data": parts.name, "results": rows}
+    document = {"run": as_text(run), "data": parts.name, "results": rows}
     if output is not None:
         write_numbers(output, document, list(rows[0]), [list(row.values()) for row in rows])
     if json_:
@@ -78,8 +82,8 @@ Arguments = Annotated[
     list[str],
     typer.Argument(
         metavar="RUN RUN ... [DATA]",
-        help="Folders of fitted models, then NAME, NAME:train, NAME:test or a path; default: what the first was "
-        "fitted to.",
+        help="Folders of fitted models, then NAME, NAME:train, NAME:test, a path, or - for CSV on stdin; default: what "
+        "the first was fitted to.",
         show_default=False,
     ),
 ]
@@ -101,12 +105,14 @@ def compare(
     folders, source = _split(arguments)
     if len(folders) < 2:
         raise ConfigError(f"compare takes at least two runs; got {len(folders)}")
-    names = [str(folder) for folder in folders]
+    names = [as_text(folder) for folder in folders]
     if len(set(names)) < len(names):
         raise ConfigError(f"a run is named twice: {', '.join(names)}")
     fitted = [open_run(folder) for folder in folders]
     models = {name: run.model for name, run in zip(names, fitted, strict=True)}
-    everything = fitted[0].rows(source, "test", **reads)
+    with ExitStack() as files:
+        source = from_stdin(files) if source == STDIN else source
+        everything = fitted[0].rows(source, "test", **reads)
     dataset, part = runs.held_out_by_all(fitted, everything)
     with naming_cells(dataset):
         found = evaluation.compare(models, dataset, num_samples=num_samples, generator=generator(seed), progress=True)

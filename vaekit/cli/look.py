@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaekit.cli.app import Json, Run, command, open_run
-from vaekit.cli.output import print_json, print_table
+from vaekit.cli.output import print_json, print_table, write_to_stdout
+from vaekit.paths import as_text
 
 if TYPE_CHECKING:
     from vaekit.catalog import Entry
@@ -44,7 +45,7 @@ def cite(run: Run, json_: Json = False) -> None:
 
     citations = catalog.cite(run)
     if not json_:
-        print(catalog.bibtex(citations))
+        write_to_stdout(f"{catalog.bibtex(citations)}\n")
         return
     sources = [
         {"key": c.key, "author": c.reference.author}
@@ -52,7 +53,7 @@ def cite(run: Run, json_: Json = False) -> None:
         | {"used_for": list(c.used_for)}
         for c in citations
     ]
-    print_json({"run": str(run), "references": sources, "bibtex": catalog.bibtex(citations)})
+    print_json({"run": as_text(run), "references": sources, "bibtex": catalog.bibtex(citations)})
 
 
 @command("vaekit list preset", name="list")

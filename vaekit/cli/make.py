@@ -17,8 +17,9 @@ from vaekit.cli.app import (
     generator,
     open_run,
 )
-from vaekit.cli.output import report_missing, report_trained, write_table
+from vaekit.cli.output import check_picture, report_missing, report_trained, write_table
 from vaekit.errors import ConfigError
+from vaekit.paths import as_text
 from vaekit.saving.files import ARRAY_SUFFIXES
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def sample(
 ) -> None:
     """Draw from p(x), in the units of the data (.png grid, .npy, .csv, .parquet)."""
     fitted = open_run(run)
+    check_picture(output, fitted)
     write_table(output, fitted.sample(num, mean=mean, seed=seed), fitted)
 
 
@@ -70,6 +72,7 @@ def reconstruct(
 ) -> None:
     """Write the reconstruction of every row, in the units of the data (.png grid, .npy, .csv, .parquet)."""
     fitted = open_run(run)
+    check_picture(output, fitted)
     noise = {"seed": seed, "transform_seed": transform_seed}
     write_table(output, fitted.reconstruct(data.of(fitted), mean=not draw, **noise).without_keys(), fitted)
 
@@ -116,7 +119,7 @@ def plot(
     rows = None if kind == "losses" else _pictured(kind, fitted, data)
     figure = draw(kind, fitted.model, data=rows, records=fitted.records, generator=generator(seed))
     plots.save(figure, output)
-    print(f"wrote {output}", file=sys.stderr)
+    print(f"wrote {as_text(output)}", file=sys.stderr)
 
 
 def _pictured(kind: str, run: "FittedRun", data: Data) -> "Dataset":
@@ -139,7 +142,7 @@ def report(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, 
     rows, most = parts.judged, reports.MAX_ROWS
     page = reports.build(
         fitted.model,
-        title=f"{run.resolve().name}: {parts.name}",
+        title=f"{as_text(run.resolve().name)}: {parts.name}",
         config={key: about[key] for key in ("settings", "data", "engine") if key in about},
         records=fitted.records,
         x=rows,
@@ -150,4 +153,4 @@ def report(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, 
         value_range=rows.value_range,
     )
     reports.write(output, page)
-    print(f"wrote {output}", file=sys.stderr)
+    print(f"wrote {as_text(output)}", file=sys.stderr)

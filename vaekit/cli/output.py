@@ -1,5 +1,6 @@
 """What commands print and write."""
 
+import io
 import json
 import math
 import os
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.errors import ConfigError, DataError
-from vaekit.saving.files import check_suffix, write_atomically
+from vaekit.paths import ERRORS, as_text, register_escapes
+from vaekit.saving.files import ARRAY_SUFFIXES, check_place, check_suffix, write_atomically
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
@@ -34,6 +36,25 @@ def open_closed_streams() -> None:
                 os.dup2(handle, number)
                 os.close(handle)
         setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
+
+
+def escape_what_streams_lack() -> None:
+    """Let stdout and stderr write text that their encoding lacks, such as names of files, with escapes."""
+    register_escapes()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ERRORS)
+
+
+def write_to_stdout(content: str) -> None:
+    """Write the content of a file to stdout: UTF-8, whatever the terminal takes."""
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:  # a stream of text, which a program put in its place
+        sys.stdout.write(content)
+        return
+    sys.stdout.flush()
+    binary.write(content.encode("utf-8", ERRORS))
+    binary.flush()
 
 
 def without_nan(value: object) -> Any:
@@ -74,10 +95,11 @@ def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
 
         plots.save_grid(path, table.values, value_range=run.data.value_range)
     elif path == STDOUT:
-        sys.stdout.write(table.to_csv())
+        write_to_stdout(table.to_csv())
     else:
         table.write(path)
-    print("\n".join([*([] if path == STDOUT else [f"wrote {path}"]), *table.notes]), file=sys.stderr)
+    for line in [*([] if path == STDOUT else [f"wrote {as_text(path)}"]), *table.notes]:
+        print(line, file=sys.stderr)
 
 
 _NAMED = 5  # rows that a message names
@@ -108,8 +130,12 @@ def report_trained(run: "FittedRun", rows: "Dataset") -> None:
     """Say on stderr how many of the rows were trained on; nothing where none were, as far as the run knows."""
     split = run.split(rows)
     if len(split.train):
-        others = f"; the others are {split.part}" if len(split.held_out) else ""
-        print(f"{len(split.train):,} of the {len(rows):,} rows were trained on{others}", file=sys.stderr)
+        unsure = len(rows) - len(split.train) - len(split.held_out)
+        others = f"{len(split.held_out):,}" if unsure else "the others"
+        said = [f"{len(split.train):,} of the {len(rows):,} rows were trained on"]
+        said += [f"{others} are {split.part}"] if len(split.held_out) else []
+        said += [f"{unsure:,} may be changed rows of the fit"] if unsure else []
+        print("; ".join(said), file=sys.stderr)
         return
     alike = 0 if split.is_known else run.num_alike(rows)
     if alike:
@@ -121,7 +147,6 @@ def write_numbers(
 ) -> None:
     """Write numbers as a whole: .json holds the document, .csv the rows of the table."""
     import csv
-    import io
 
     if path.suffix.lower() == ".json":
         content = json.dumps(without_nan(document), indent=2) + "\n"
@@ -131,16 +156,27 @@ def write_numbers(
         csv.writer(buffer, lineterminator="\n").writerows([header, *cells])
         content = buffer.getvalue()
     if path == STDOUT:
-        sys.stdout.write(content)
+        write_to_stdout(content)
         return
     write_atomically(path, content.encode())
-    print(f"wrote {path}", file=sys.stderr)
+    print(f"wrote {as_text(path)}", file=sys.stderr)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Refuse an unknown suffix or a missing folder before the work starts; "-" is CSV on stdout."""
+    """Refuse an unknown suffix, and a place where no file can be written, before the work starts; "-" is stdout."""
     if path == STDOUT and ".csv" in suffixes:
         return
     check_suffix(path, suffixes)
-    if not path.parent.is_dir():
-        raise ConfigError(f"the folder {path.parent} does not exist; create it first")
+    check_place(path)
+
+
+def check_picture(path: Path, run: "FittedRun") -> None:
+    """Refuse a picture of rows that are no images before they are computed."""
+    if path.suffix.lower() != ".png":
+        return
+    from vaekit.data.kinds import IMAGES
+
+    shape = run.data.event_shape
+    if shape is not None and not IMAGES.shows(shape):
+        others = ", ".join(ARRAY_SUFFIXES)
+        raise ConfigError(f"{path}: a .png shows images, and a row of {run.folder} has shape {shape}; write {others}")

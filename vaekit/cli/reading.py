@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from vaekit.paths import as_text
+
 _Words = list[str] | None
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder with named data sets, looked at before $VAEKIT_DATA.")
@@ -46,10 +48,20 @@ READS: dict[str, Any] = {"label": Label, "key": Key, "data_dir": DataDir, **_OF_
 
 
 def as_read(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `READS` as keywords of `Run.rows`: those about files become one `Reading`."""
+    """The values of `READS` as keywords of `Run.rows`: those about files become one `Reading`.
+
+    In an ASCII locale words come as bytes that Python could not decode: the names of columns are UTF-8 there too.
+    """
     from vaekit.data.reading import Reading, words
 
+    given = {name: _decoded(value) for name, value in given.items()}
     options = {name: given[name] for name in READS if name not in _OF_FILES}
     how = {name: given[name] for name in _OF_FILES if given[name] not in (None, [], ())}
     how |= {name: words(how[name]) for name in ("columns", "drop") if name in how}
     return {**options, "reading": Reading(**how)}
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(word) for word in value]
+    return as_text(value) if isinstance(value, str) else value

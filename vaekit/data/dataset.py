@@ -10,6 +10,7 @@ import numpy as np
 from vaekit.data.kinds import KINDS
 from vaekit.data.reading import PLAIN, Reading
 from vaekit.errors import DataError
+from vaekit.paths import as_text
 
 if TYPE_CHECKING:
     from vaekit.data.disk_rows import StoredRows
@@ -236,4 +237,13 @@ def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndar
         raise DataError(
             f"{what} of {name!r} must be integers or strings, without missing ones; got dtype {labels.dtype}."
         )
-    return labels
+    return _as_unicode(labels) if labels.dtype.kind == "U" else labels
+
+
+def _as_unicode(words: np.ndarray) -> np.ndarray:
+    """Words that can be written to a file: names of files need be no Unicode."""
+    try:
+        "".join(words.tolist()).encode()
+    except UnicodeEncodeError:
+        return np.array([as_text(word) for word in words.tolist()])
+    return words

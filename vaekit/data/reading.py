@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from vaekit.errors import DataError, ReadingWarning
+from vaekit.paths import as_text
 
 Alpha = Literal["white", "black", "keep", "drop"]
 ALPHAS = ("white", "black", "keep", "drop")
@@ -53,6 +54,10 @@ class Reading:
     guessed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            for word in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(word, str) and as_text(word) != word:
+                    raise DataError(f"{name} takes text, and {as_text(word)!r} is no UTF-8. Check the locale.")
         for name in ("missing", "columns", "drop", "guessed"):
             value = getattr(self, name)
             if isinstance(value, str):
@@ -117,9 +122,9 @@ def words(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for row in csv.reader(values or (), skipinitialspace=True) for name in row)
 
 
-def notice(text: str) -> None:
-    """Tell whoever called vaekit that a file was read by a guess, or that a part of it was left out."""
+def notice(text: str, category: type[ReadingWarning] = ReadingWarning) -> None:
+    """Tell whoever called vaekit how a file was read: by a guess, in part, or changed since it was read last."""
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("vaekit."):
         frame, depth = frame.f_back, depth + 1
-    warnings.warn(text, ReadingWarning, stacklevel=depth - 1)
+    warnings.warn(text, category, stacklevel=depth - 1)

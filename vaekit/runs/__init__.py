@@ -4,7 +4,8 @@ from vaekit.runs.division import Parts, Split
 from vaekit.runs.fitting import fit
 from vaekit.runs.folder import DataAbout, is_finished, is_run
 from vaekit.runs.reading import flattened, outcome, records
-from vaekit.runs.run import Run, held_out_by_all, open
+from vaekit.runs.run import Run, open
+from vaekit.runs.several import held_out_by_all
 from vaekit.runs.table import Table
 
 __all__ = [

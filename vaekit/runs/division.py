@@ -3,15 +3,16 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from vaekit.data import Dataset, StoredDataset, split
 from vaekit.data.sources import set_and_part
+from vaekit.runs.changes import Again, find_again, starts_with
 from vaekit.runs.folder import DataAbout, HeldOut, digest
 
 VALIDATION, TEST, HELD_OUT, ROWS = "validation rows", "test rows", "held-out rows", "rows"
+CHANGED = "changed rows"  # of the place where the data of a run lie: some may have been trained on
 PartOfSet = Callable[[str], Dataset | None]
 
 
@@ -21,7 +22,8 @@ class Split:
 
     Attributes:
         train: numbers of the rows that were trained on, ascending, int64.
-        held_out: numbers of the others, ascending, int64.
+        held_out: numbers of the others, ascending, int64. Where the data changed since the fit, rows that may be
+            changed rows of the fit are in neither.
         part: what the others are: "validation rows" chose the epoch, "test rows" are the test part of the named set,
             "held-out rows" are some of each, or newer than the fit; "rows" where the run knows nothing of them.
         is_known: whether the run knows the rows. Of others it was trained on none as far as it knows.
@@ -86,7 +88,7 @@ def _divided(num_rows: int, rule: HeldOut) -> tuple[np.ndarray, np.ndarray]:
 
 def is_fitted_to(about: DataAbout, rows: Dataset) -> bool:
     """Whether these are the rows that were handed to the fit, in their order."""
-    return about.crc32 is not None and len(rows) == about.num_rows and digest(rows) == about.crc32
+    return len(rows) == about.num_rows and starts_with(about, rows)
 
 
 def fitted_split(about: DataAbout, num_rows: int) -> Split | None:
@@ -107,30 +109,39 @@ def fitted_split(about: DataAbout, num_rows: int) -> Split | None:
     return Split(train, np.concatenate([valid, later]), HELD_OUT if len(later) else VALIDATION)
 
 
-def split_of(about: DataAbout, rows: Dataset, part_of_set: PartOfSet) -> Split:
+def again(about: DataAbout, rows: Dataset) -> Again | None:
+    """The rows of the fit among others, by their content; None where the run does not know them one by one."""
+    known = fitted_split(about, about.num_rows or 0)
+    return None if known is None else find_again(about, rows, known.train)
+
+
+def _by_content(found: Again) -> Split:
+    """The split of data that changed. Where rows of the fit are missing, unknown ones may be those, and are no part."""
+    held_out = found.held_out if found.num_missing else ~found.trained
+    part = VALIDATION if not (held_out & found.new).any() else HELD_OUT
+    return Split(np.flatnonzero(found.trained), np.flatnonzero(held_out), part)
+
+
+def split_of(about: DataAbout, rows: Dataset, part_of_set: PartOfSet, is_own: bool = False) -> Split:
     """What the run's description says of rows.
 
     Args:
         about: what the run remembers of its data.
         rows: any rows.
         part_of_set: gives a part of the named set that both are of; None where they are of none, or it cannot be had.
+        is_own: whether they were read from where the data of the run lie, which may have changed.
     """
     if about.crc32 is None or about.num_rows is None:
         return unknown(rows)
-    if is_fitted_to(about, rows) or _has_grown(about, rows):
+    if is_fitted_to(about, rows) or (own_set(about) is None and starts_with(about, rows)):
         return fitted_split(about, len(rows)) or unknown(rows)
     if about.valid_crc32 is not None and digest(rows) == about.valid_crc32:
         return Split(np.arange(0), np.arange(len(rows)), VALIDATION)
+    if own_set(about) is None:
+        found = again(about, rows)
+        is_known = found is not None and found.any and (is_own or not found.num_missing)
+        return _by_content(found) if found is not None and is_known else unknown(rows)
     return _in_named_set(about, rows, part_of_set) or unknown(rows)
-
-
-def _has_grown(about: DataAbout, rows: Dataset) -> bool:
-    """Whether these are the rows of the fit and, behind them, others that the same file holds by now."""
-    if about.source is None or about.num_rows is None or len(rows) <= about.num_rows:
-        return False
-    if Path(rows.source).resolve() != Path(about.source).expanduser().resolve():
-        return False
-    return is_fitted_to(about, rows.take(np.arange(about.num_rows)))
 
 
 def _in_named_set(about: DataAbout, rows: Dataset, part_of_set: PartOfSet) -> Split | None:

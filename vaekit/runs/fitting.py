@@ -1,22 +1,29 @@
 """Fitting a model to data and saving it as a run."""
 
-import json
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vaekit import data, engine, recipes
 from vaekit.columns import RowsAbout
+from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells, refuse_infinite
-from vaekit.errors import DataError, TrainingError
+from vaekit.data.sources import set_and_part
+from vaekit.errors import ConfigError, DataError, TrainingError
 from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
-from vaekit.runs.division import held_out_rule
+from vaekit.paths import as_text, from_place
+from vaekit.runs.changes import column_checksums, in_words, row_digests
+from vaekit.runs.division import again, held_out_rule
 from vaekit.runs.folder import (
     SETTINGS,
+    DataAbout,
+    HeldOut,
+    Local,
+    Stored,
     claim,
     clear,
     create,
@@ -29,11 +36,14 @@ from vaekit.runs.folder import (
     recover,
     set_aside,
     settle,
+    stored_json,
 )
+from vaekit.runs.places import as_source, find, locate, travelling
 from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_rows, with_log_p
 from vaekit.saving import artifact, spec
-from vaekit.saving.files import write_atomically
+from vaekit.saving.files import check_place, write_atomically
 from vaekit.training import History
+from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 from vaekit.training.checkpoint import remove_checkpoint
 from vaekit.traits import ModelTraits, told
 from vaekit.transforms import Binarize
@@ -51,16 +61,18 @@ def fit(
     resume: bool = False,
     label: str | None = None,
     key: str | None = None,
-    size: int | None = None,
+    size: tuple[int, int] | int | None = None,
     reading: data.Reading | None = None,
     data_dir: str | Path | None = None,
+    called: str | None = None,
     progress: bool = True,
     announce: Callable[[str], object] | None = None,
 ) -> History | None:
     """Fit a model to data and save it: what `vaekit fit` does.
 
     Args:
-        source: name or path of the data; of a named set, the training part.
+        source: name or path of the data; of a named set, the training part. The run remembers where a path leads, and
+            what the rows were.
         run: folder to write; see `vaekit.saving.artifact` for what it holds.
         given: settings by key; see `recipes.Settings`.
         valid: name or path of validation data; None holds out a fixed tenth.
@@ -69,10 +81,11 @@ def fit(
             What the run remembers (settings, label, key, size, reading, validation data) need not be repeated.
         label: column of a table with labels.
         key: column of a table with the identifiers of the rows.
-        size: side to which the images of a folder are resized.
+        size: height and width to which the images of a folder are resized, or one number for both.
         reading: how the file is read; see `data.Reading`. What it leaves open is found out from the file; the run
             remembers both, and reads other files so.
         data_dir: where named sets are looked for first.
+        called: what the run remembers of the source instead of it, where that is a copy: "-" is stdin.
         progress: whether to report on stderr.
         announce: called before training with a line that says which likelihood and transform the data got, and what
             log p will be; and with a second where the density has no bound on some columns, which otherwise is a
@@ -86,62 +99,124 @@ def fit(
         BusyError: if another process fits a model into the folder.
         DataError, SupportError, ShapeError, TrainingError, ArtifactError: as the parts raise them.
     """
-    folder = Path(run)
+    folder, source = Path(run), as_source(source)
     wanted = recipes.settings(given or {})
     recover(folder)
     claim(folder, overwrite=overwrite, resume=resume)
     stored = read_settings(folder) if resume else None
+    is_done = resume and is_finished(folder)
+    if not is_done:
+        create(folder)
+        check_place(folder / CHECKPOINT)  # the longest name
+    known = stored.data if stored else DataAbout()
+    asked: dict[str, Any] = {"label": label or known.label, "key": key or known.key, "size": size or known.size}
+    data_dir = data_dir or _data_dir(known)
+    how = (reading or data.Reading()).over(known.reading)
+    read = partial(data.load, data_dir=data_dir, **asked)
+    valid_path = _valid_again(valid, known, folder)
+    rows = _read(source, valid_path, partial(read, reading=how), read, announce)
+    at = locate(called or source, valid_path, folder, data_dir)
+    described = _described(rows, called or source, valid or known.valid, at, asked)
     if stored:
-        known = stored.data
-        valid, label, key, size = valid or known.valid, label or known.label, key or known.key, size or known.size
-        reading = (reading or data.Reading()).over(known.reading)
-    read = partial(data.load, data_dir=data_dir, label=label, key=key, size=size)
-    dataset = read(source, part="train", reading=reading)
-    if announce is not None and dataset.reading.header is False and "header" in dataset.reading.guessed:
-        announce(f"{source} has no header: its columns are called f0, f1, ... (--header: its first line is one)")
-    refuse_infinite(dataset)
-    if valid is None:
-        if len(dataset) < 2:
-            raise DataError(
-                f"Fitting needs at least two rows, one of them to validate on; {source} has {len(dataset)}."
-            )
-        rule = held_out_rule(len(dataset))
-        train, held_out = data.holdout(dataset, rule.fraction, rule.seed)
-        parts: dict[str, Any] = {"held_out": rule}
-    else:
-        train, held_out = dataset, read(valid, part="test", reading=dataset.reading)
-        refuse_infinite(held_out)
-        parts = {"valid": valid, "valid_crc32": digest(held_out)}
-    described = describe_data(dataset, source, label=label, key=key, size=size, **parts)
-    if stored:
-        wanted = merge(folder, stored, wanted, described)
-    if resume and is_finished(folder):
+        _refuse_other_data(folder, known, described, rows.whole)
+        wanted = merge(folder, stored, wanted)
+    if is_done:
         return None
-    data.warn_constant_columns(dataset)
-    plan = recipes.plan(wanted, train, progress=progress)
+    data.warn_constant_columns(rows.whole)
+    plan = recipes.plan(wanted, rows.train, progress=progress)
     engine.resolve_device(wanted.device)
-    with naming_cells(dataset, is_whole=True):
-        seen = View.of(plan.model, train, where="train")
-    with naming_cells(dataset if valid is None else held_out, is_whole=True):
-        views = seen, seen.beside(held_out, "valid")
+    with naming_cells(rows.whole, is_whole=True):
+        seen = View.of(plan.model, rows.train, where="train")
+    with naming_cells(rows.whole if rows.rule else rows.held_out, is_whole=True):
+        views = seen, seen.beside(rows.held_out, "valid")
     if announce is not None:
         announce(_choices(plan, seen))
-    rows = describe_rows(train)
-    unbounded = about_density(rows, seen, train)
+    about = describe_rows(rows.train)
+    unbounded = about_density(about, seen, rows.train)
     if unbounded is not None:
         (announce or partial(warnings.warn, stacklevel=2))(unbounded)
-    create(folder)
+    remembered = Stored(settings=wanted.model_dump(exclude_none=True), data=described)
+    metadata = _metadata(plan, remembered, about)
+    artifact.check(plan.model, metadata)
     clear(folder)
-    remembered = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
     try:
         if overwrite:
             set_aside(folder)
-        write_atomically(folder / SETTINGS, (json.dumps(remembered, indent=2) + "\n").encode())
-        history = _trained(plan, views, folder, resume, remembered, rows)
+        write_atomically(folder / SETTINGS, stored_json(remembered))
+        history = _trained(plan, views, folder, resume, metadata, about)
     finally:
         settle(folder)
     remove_checkpoint(folder)
     return history
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What a model is fitted to: rows to train on, rows to validate on, and the rule that divided the whole, if any."""
+
+    whole: Dataset
+    train: Dataset
+    held_out: Dataset
+    rule: HeldOut | None
+
+
+def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | None:
+    """The validation data to read: those that were given, or those of the run that is resumed, wherever one is now."""
+    if valid is not None or known.valid is None or set_and_part(known.valid) is not None:
+        return valid or known.valid
+    return find(known, folder, "valid")[0]
+
+
+def _refuse_other_data(folder: Path, known: DataAbout, described: DataAbout, rows: Dataset) -> None:
+    """Refuse to go on with other rows than those that the run began with."""
+    differs = in_words(known, rows, again(known, rows))
+    if differs is None and known.event_shape == described.event_shape and known.valid_crc32 == described.valid_crc32:
+        return
+    how = differs[0] if differs else "another shape, or other validation data"
+    raise ConfigError(
+        f"{as_text(folder)} was fitted to other data: {how}. --resume goes on with the same rows alone: hand over "
+        "those, or start anew with --overwrite"
+    )
+
+
+def _data_dir(known: DataAbout) -> str | None:
+    here = known.local and known.local.data_dir
+    return from_place(here) if here else None
+
+
+def _read(
+    source: str,
+    valid: str | None,
+    read: Callable[..., Dataset],
+    read_valid: Callable[..., Dataset],
+    announce: Callable[[str], object] | None,
+) -> _Rows:
+    whole = read(source, part="train")
+    if announce is not None and whole.reading.header is False and "header" in whole.reading.guessed:
+        announce(
+            f"{as_text(source)} has no header: its columns are called f0, f1, ... (--header: its first line is one)"
+        )
+    refuse_infinite(whole)
+    if valid is not None:
+        held_out = read_valid(valid, part="test", reading=whole.reading)
+        refuse_infinite(held_out)
+        return _Rows(whole, whole, held_out, None)
+    if len(whole) < 2:
+        raise DataError(
+            f"Fitting needs at least two rows, one of them to validate on; {as_text(source)} has {len(whole)}."
+        )
+    rule = held_out_rule(len(whole))
+    return _Rows(whole, *data.holdout(whole, rule.fraction, rule.seed), rule)
+
+
+def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:
+    """What the run remembers of its data."""
+    sums: dict[str, Any] = {"column_crc32": column_checksums(rows.whole)}
+    sums["row_digests"] = None if set_and_part(source) else row_digests(rows.whole)
+    parts: dict[str, Any] = {"held_out": rows.rule}
+    if rows.rule is None and valid is not None:
+        parts = {"valid": as_text(valid), "valid_crc32": digest(rows.held_out)}
+    return describe_data(rows.whole, source=as_text(source), local=at.model_copy(update=sums), **parts, **asked)
 
 
 def _choices(plan: recipes.Plan, view: View) -> str:
@@ -153,19 +228,24 @@ def _choices(plan: recipes.Plan, view: View) -> str:
     return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
 
 
+def _metadata(plan: recipes.Plan, remembered: Stored, rows: RowsAbout) -> dict[str, Any]:
+    """What `config.json` holds besides the model: nothing of where on this machine the data lie."""
+    about: dict[str, Any] = {"settings": remembered.settings, "data": travelling(remembered.data)}
+    about |= {"finished": False, "max_epochs": plan.trainer.max_epochs}
+    about |= {"objective": spec.describe(plan.objective, "objective")}
+    return about | {TRAINING_ROWS: asdict(rows)}
+
+
 def _trained(
     plan: recipes.Plan,
     views: tuple[View, View],
     folder: Path,
     resume: bool,
-    remembered: dict[str, Any],
+    about: dict[str, Any],
     rows: RowsAbout,
 ) -> History:
     """Train and save the model; also where training ended early, as long as there is something to save."""
     model, objective, trainer = plan.model, plan.objective, plan.trainer
-    about = {**remembered, "finished": False, "max_epochs": trainer.max_epochs}
-    about |= {"objective": spec.describe(objective, "objective")}
-    about |= {TRAINING_ROWS: asdict(rows)}
     try:
         history = trainer.fit(model, objective, *views, run=folder, resume=resume)
     except (KeyboardInterrupt, SystemExit, TrainingError):
@@ -173,6 +253,9 @@ def _trained(
         raise
     about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
     about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
-    about |= {"computed": history.engine, TRAINING_ROWS: asdict(with_log_p(rows, views[0]))}
-    artifact.save(model, folder, metadata=about)
+    about |= {"computed": history.engine}
+    try:
+        about |= {TRAINING_ROWS: asdict(with_log_p(rows, views[0]))}
+    finally:  # an interrupt costs no model
+        artifact.save(model, folder, metadata=about)
     return history

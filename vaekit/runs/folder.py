@@ -1,6 +1,7 @@
 """The folder of a run: what it holds, who may write it, and whether it is the same run."""
 
 import inspect
+import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -50,11 +51,38 @@ class HeldOut(BaseModel):
     crc32: int | None = None
 
 
+class Local(BaseModel):
+    """What a run remembers of its data on the machine of its fit: in `settings.json`, which need not travel.
+
+    Places are texts of `vaekit.paths.to_place`.
+
+    Attributes:
+        place: absolute path of the data; None for a named set and for stdin.
+        beside: the same path as seen from the folder of the run, which may move along with its data.
+        valid_place: absolute path of the validation data.
+        valid_beside: that one as seen from the folder of the run.
+        data_dir: absolute path of the folder where named sets were looked for first.
+        column_crc32: checksum of each column of a table.
+        row_digests: of rows that are no named set; see `changes.row_digests`.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    place: str | None = None
+    beside: str | None = None
+    valid_place: str | None = None
+    valid_beside: str | None = None
+    data_dir: str | None = None
+    column_crc32: tuple[int, ...] | None = None
+    row_digests: str | None = None
+
+
 class DataAbout(BaseModel):
     """What a run remembers of its data: enough to read others like them, and to know the same ones again.
 
     Attributes:
-        source: name or path, as it was given; None where the model was only saved.
+        source: name or path, as it was given, "-" for stdin; None where the model was only saved. Of an absolute path
+            `config.json` has the name of the file alone.
         name: name of the set.
         kind: "image", "table" or "array".
         num_rows: N, validation rows included where they were held out.
@@ -67,12 +95,13 @@ class DataAbout(BaseModel):
             memory; None in runs of older versions.
         label: column with labels.
         key: column with the identifiers of the rows.
-        size: side to which the images of a folder were resized.
+        size: side, or height and width, to which the images of a folder were resized.
         reading: how the file was read, guesses included.
         valid: name or path of the validation data, or None.
         valid_crc32: checksum of those.
         held_out: how the validation rows were chosen from the rows; None where all rows were trained on, and in runs of
             older versions.
+        local: where the data lie, and what tells how they changed; None where `settings.json` did not come along.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -89,11 +118,12 @@ class DataAbout(BaseModel):
     whole: bool | tuple[bool, ...] | None = None
     label: str | None = None
     key: str | None = None
-    size: int | None = None
+    size: int | tuple[int, int] | None = None
     reading: Reading = PLAIN
     valid: str | None = None
     valid_crc32: int | None = None
     held_out: HeldOut | None = None
+    local: Local | None = None
 
     def rounded(self, values: np.ndarray) -> np.ndarray:
         """Values of shape (N, *X) with whole numbers where the data had no others."""
@@ -103,16 +133,23 @@ class DataAbout(BaseModel):
 
     @classmethod
     def of(cls, metadata: dict[str, Any], folder: Path) -> "DataAbout":
-        """What the metadata of a saved model say of its data.
+        """What the metadata of a saved model say of its data, and `settings.json`, if it is there, of their place.
 
         Raises:
-            ArtifactError: if that part is damaged.
+            ArtifactError: if that part of the metadata is damaged.
         """
         try:
-            return cls.model_validate(metadata.get("data", {}))
+            about = cls.model_validate(metadata.get("data", {}))
         except ValidationError as error:
             where = folder / artifact.CONFIG
             raise ArtifactError(f"the description of the data in {where} is damaged") from error
+        try:
+            stored = Stored.model_validate_json((folder / SETTINGS).read_bytes()).data
+        except (OSError, ValueError):
+            return about
+        if stored.local is None or (stored.crc32, stored.num_rows) != (about.crc32, about.num_rows):
+            return about
+        return about.model_copy(update={name: getattr(stored, name) for name in ("source", "valid", "local")})
 
 
 class Stored(BaseModel):
@@ -120,6 +157,12 @@ class Stored(BaseModel):
 
     settings: dict[str, Any]
     data: DataAbout
+
+
+def stored_json(stored: Stored) -> bytes:
+    """The content of `settings.json`."""
+    tree = {"settings": stored.settings, "data": stored.data.model_dump()}
+    return (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def digest(dataset: Dataset) -> int:
@@ -143,10 +186,9 @@ def whole_elements(dataset: Dataset) -> bool | tuple[bool, ...]:
     return True if whole.all() else tuple(whole.reshape(-1).tolist())
 
 
-def describe_data(dataset: Dataset, source: str, **options: Any) -> DataAbout:
-    """What to remember of the data."""
+def describe_data(dataset: Dataset, **options: Any) -> DataAbout:
+    """What to remember of the data, besides what the options say."""
     return DataAbout(
-        source=source,
         name=dataset.name,
         kind=dataset.kind,
         num_rows=len(dataset),
@@ -261,11 +303,11 @@ def read_settings(folder: Path) -> Stored | None:
         raise ArtifactError(f"{folder / SETTINGS} is damaged ({reason}); start anew with --overwrite") from error
 
 
-def merge(folder: Path, stored: Stored, wanted: Settings, described: DataAbout) -> Settings:
+def merge(folder: Path, stored: Stored, wanted: Settings) -> Settings:
     """The settings that the run in the folder was started with; those that were set now have to agree.
 
     Raises:
-        ConfigError: if a key or the data differ from the run's own.
+        ConfigError: if a key differs from the run's own.
     """
     before = recipes.settings(stored.settings)
     started, now = before.model_dump(), wanted.model_dump(exclude_unset=True)
@@ -274,10 +316,6 @@ def merge(folder: Path, stored: Stored, wanted: Settings, described: DataAbout) 
             raise ConfigError(
                 f"{folder} was started with {key}={started[key]}, now it is {value}; drop the key or fit anew"
             )
-    ours, theirs = described.model_dump(), stored.data.model_dump()
-    for key in ("num_rows", "event_shape", "crc32", "valid_crc32"):
-        if ours[key] != theirs[key]:
-            raise ConfigError(f"{folder} was fitted to other data ({key} differs); hand over the same ones or fit anew")
     return before
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from vaekit import engine
 from vaekit.errors import ArtifactError
+from vaekit.paths import as_text
 from vaekit.runs.folder import METRICS
 from vaekit.runs.training_rows import TRAINING_ROWS
 from vaekit.saving import artifact, spec
@@ -33,7 +34,7 @@ def outcome(run: str | Path) -> dict[str, Any]:
     best = epochs[best_epoch - 1] if 0 < best_epoch <= len(epochs) else {}
     is_last = (about.get("settings") or {}).get("keep") == "last" and epochs
     found = {"epochs": len(epochs), "best_epoch": best_epoch, "best": best, "kept": epochs[-1] if is_last else best}
-    return {"run": str(run), **found, **{key: about.get(key) for key in ("finished", "stopped_early", "seconds")}}
+    return {"run": as_text(run), **found, **{key: about.get(key) for key in ("finished", "stopped_early", "seconds")}}
 
 
 def describe(run: str | Path, config: artifact.Config) -> dict[str, Any]:

@@ -117,8 +117,22 @@ def _check(about: DataAbout, dataset: Dataset) -> None:
         raise DataError(f"the run was fitted to integers in {low:g}..{high:g}; got {dataset.dtype} that are not whole.")
     own, found = about.columns, dataset.columns
     if own and found and own != found:
-        different = [c for c in own if c not in found] or [c for c in found if c not in own]
-        raise DataError(f"the columns differ from those the run was fitted to: {different[:5] or 'their order'}")
+        raise DataError(f"the columns differ from those the run was fitted to: {_difference(own, found)}")
+
+
+def _difference(own: Sequence[str], found: Sequence[str]) -> str:
+    """Which columns are gone, new or elsewhere, and what helps."""
+    gone, new = [c for c in own if c not in found], [c for c in found if c not in own]
+    if not gone and not new:
+        return f"their order. Read them in the order of the fit: --columns {_as_words(own)} (Reading(columns=...))."
+    said = [f"{what} {list(names[:5])}" for what, names in (("without", gone), ("with", new)) if names]
+    if not gone:
+        return f"{said[0]} besides. Leave those out: --drop {_as_words(new)} (Reading(drop=...))."
+    return f"{', '.join(said)}. Hand over data that have these columns, or fit anew."
+
+
+def _as_words(names: Sequence[str]) -> str:
+    return ",".join(f"'\"{name}\"'" if "," in name else name for name in names)
 
 
 def _is_whole(dataset: Dataset) -> bool:

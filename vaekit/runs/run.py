@@ -1,7 +1,6 @@
 """A run as an object: the fitted model, its settings, what its data were, and its answers for other rows."""
 
 import math
-from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,23 @@ from vaekit import data, evaluation
 from vaekit.columns import RowsAbout
 from vaekit.data import Dataset, Reading
 from vaekit.data.cells import naming_cells
-from vaekit.data.sources import Part
+from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.results import TRAINING, Results, in_sample
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
-from vaekit.runs.division import HELD_OUT, ROWS, Parts, Split, fitted_split, is_fitted_to, num_alike, own_set, split_of
+from vaekit.runs.division import (
+    CHANGED,
+    Parts,
+    Split,
+    again,
+    is_fitted_to,
+    num_alike,
+    own_set,
+    split_of,
+)
 from vaekit.runs.folder import DENSITIES, DataAbout
+from vaekit.runs.own_data import OwnData
 from vaekit.runs.reading import describe, records
 from vaekit.runs.rows import rows_like
 from vaekit.runs.table import Table, check_key, element_names
@@ -49,6 +58,7 @@ class Run:
     def __init__(self, folder: Path, config: artifact.Config) -> None:
         self.folder, self.config = folder, config
         self.data = DataAbout.of(config.metadata, folder)
+        self._own = OwnData(self.data, folder)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -60,7 +70,7 @@ class Run:
         Raises:
             ArtifactError: if the weights are missing or altered.
         """
-        return artifact.restore(self.folder, self.config)
+        return artifact.restore(self._own.place, self.config)
 
     @property
     def settings(self) -> Settings | None:
@@ -80,11 +90,11 @@ class Run:
     @property
     def records(self) -> list[dict[str, float]]:
         """The epochs of the fit; empty where there are none."""
-        return records(self.folder)
+        return records(self._own.place)
 
     def describe(self) -> dict[str, Any]:
         """Everything worth knowing of the run, as plain values."""
-        return describe(self.folder, self.config)
+        return describe(self._own.place, self.config)
 
     # --- Rows --------------------------------------------------------------------------------------------------------
 
@@ -112,17 +122,34 @@ class Run:
         Raises:
             ConfigError: if no source is given and the run does not know one.
             DataError: if the data cannot be read, or have other columns.
-        """
-        source = self._own_source() if source is None else source
-        return rows_like(self.data, source, part, data_dir=data_dir, label=label, key=key, reading=reading)
 
-    def _own_source(self) -> str:
-        own = own_set(self.data)
-        if own is not None:  # without the part that it was fitted to: what is wanted now is `part`
-            return own[0]
-        if self.data.source is None:
-            raise ConfigError(f"{self.folder} does not say what it was fitted to; name the data")
-        return self.data.source
+        Warns:
+            DataChangedWarning: The data of the run are elsewhere, or have changed since the fit.
+        """
+        if source is None and (own := own_set(self.data)) is not None:  # of the set, what is wanted now is `part`
+            source = own[0]
+        how: dict[str, Any] = {"data_dir": data_dir, "label": label, "key": key, "reading": reading}
+        if isinstance(source, str) and set_and_part(source) is not None:
+            how["data_dir"] = data_dir or self._own.data_dir
+        if source is None:
+            own_rows = partial(self._own.rows, is_known=lambda rows: self.split(rows).is_known)
+            return own_rows(lambda path: rows_like(self.data, path, part, **how))
+        rows = rows_like(self.data, source, part, **how)
+        if isinstance(source, str | Path) and self._own.lie_at(source):
+            self._own.compare(source, rows)
+        return rows
+
+    def compare_with_fit(self, rows: Dataset) -> None:
+        """Say how rows differ from those of the fit, where they were read from the place of the data of the run.
+
+        Args:
+            rows: rows as another run has read them; `rows` itself compares what it reads.
+
+        Warns:
+            DataChangedWarning: They differ.
+        """
+        if self._own.lie_at(rows.source):
+            self._own.compare(rows.source, rows)
 
     # --- Rows that were trained on -----------------------------------------------------------------------------------
 
@@ -136,7 +163,8 @@ class Run:
             rows: a data set, as `rows` gives it, or what `rows` makes one of.
         """
         rows = self._asked(rows)
-        return split_of(self.data, rows, partial(self._part_of_set, rows))
+        is_own = self._own.lie_at(rows.source)
+        return split_of(self.data, rows, partial(self._part_of_set, rows), is_own)
 
     def _part_of_set(self, rows: Dataset, part: str) -> Dataset | None:
         """A part of the named set that the run was fitted to and the rows are of, found where they were found."""
@@ -161,7 +189,7 @@ class Run:
         """Rows to judge the run by, those that it was trained on apart from the others.
 
         Beside validation rows and the test part of a named set stand the rows that were trained on, where they can be
-        read again and are still the same. Rows that the run knows nothing of stand alone; where some of them are equal
+        read again. Rows that the run knows nothing of stand alone; where some of them are equal
         to rows that were trained on, they are called so.
 
         Args:
@@ -172,6 +200,8 @@ class Run:
         named: dict[str, Any] = {"data_dir": data_dir, "label": label, "key": key, "reading": reading}
         if source is None and part == "test" and own_set(self.data) is None:
             source = self.data.valid
+            if source is not None and set_and_part(source) is None:
+                source = self._own.validation_rows(lambda path: self.rows(path, part, **named))
         rows = self.rows(source, part, **named)
         found = self.split(rows)
         if len(found.train):
@@ -179,16 +209,19 @@ class Run:
             return Parts(rows.name, held_out, rows.take(found.train), found.part)
         if found.is_known:
             return Parts(rows.name, rows, self._trained_on(rows), found.part)
-        alike = self.num_alike(rows)
-        return Parts(rows.name, rows, None, found.part + (f" ({alike:,} equal to training rows)" if alike else ""))
+        alike, what = self.num_alike(rows), CHANGED if self._own.lie_at(rows.source) else found.part
+        return Parts(rows.name, rows, None, what + (f" ({alike:,} equal to training rows)" if alike else ""))
 
     def num_alike(self, rows: Dataset) -> int:
         """How many rows are equal to one that was trained on, though the run does not know them by their checksum.
 
-        A run reads its own file again for that; 0 where the file is gone or has changed, or holds more than 16 million
-        numbers, and for named sets.
+        A run that does not know its rows one by one reads its own file again for that; 0 where the file is gone or has
+        changed, or holds more than 16 million numbers, and for named sets.
         """
         about = self.data
+        found = again(about, rows) if str(rows.dtype) == about.dtype and own_set(about) is None else None
+        if found is not None:
+            return int(found.trained.sum())
         size = (about.num_rows or 0) * math.prod(about.event_shape or ())
         return 0 if own_set(about) is not None or size > _COMPARED else num_alike(rows, self._trained_on(rows))
 
@@ -196,13 +229,13 @@ class Run:
         """The rows that were trained on, to stand beside others; None where they cannot be read or have changed."""
         own = own_set(self.data)
         try:
-            fitted = self.rows(self.data.source, "train") if own is None else self._part_of_set(rows, own[1])
+            fitted = self.rows() if own is None else self._part_of_set(rows, own[1])
         except (ConfigError, DataError):
             return None
-        if fitted is None or not is_fitted_to(self.data, fitted):
+        if fitted is None or (own is not None and not is_fitted_to(self.data, fitted)):
             return None
-        known = fitted_split(self.data, len(fitted))
-        return None if known is None else fitted.take(known.train)
+        known = self.split(fitted)
+        return fitted.take(known.train) if len(known.train) else None
 
     def _view(self, rows: Dataset) -> View:
         """The rows as the model meets them; what is wrong with a cell is told by its place in the file."""
@@ -341,28 +374,6 @@ def open(folder: str | Path) -> Run:
             table.write("scores.csv")
     """
     return Run(Path(folder), artifact.read_config(folder))
-
-
-def held_out_by_all(runs: Sequence[Run], rows: Dataset) -> tuple[Dataset, str]:
-    """The rows that none of several runs was trained on, and what they are called; all rows where there are none.
-
-    Args:
-        runs: the runs.
-        rows: rows as one of them reads them.
-    """
-    splits = [run.split(rows) for run in runs]
-    trained = np.zeros(len(rows), dtype=bool)
-    for split in splits:
-        trained[split.train] = True
-    names = {split.part for split in splits if split.is_known}
-    part = ROWS if trained.all() or not names else names.pop() if len(names) == 1 else HELD_OUT
-    left = rows.take(np.flatnonzero(~trained)) if trained.any() and not trained.all() else rows
-    counts = [
-        len(split.train) * bool(trained.all()) if split.is_known else run.num_alike(left)
-        for run, split in zip(runs, splits, strict=True)
-    ]
-    said = [f"{run.folder} was trained on {n:,}" for run, n in zip(runs, counts, strict=True) if n]
-    return left, f"{part} ({', '.join(said)})" if said else part
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from vaekit import __version__
-from vaekit.errors import ArtifactError, ArtifactWarning, VaekitError
+from vaekit.errors import ArtifactError, ArtifactWarning, ConfigError, VaekitError
 from vaekit.saving import spec
 from vaekit.saving.files import write_atomically
 from vaekit.saving.tensors import from_bytes, sha256, to_bytes, unshare
@@ -57,18 +57,36 @@ def save(model: nn.Module, path: str | Path, *, metadata: dict[str, Any] | None 
         raise ArtifactError(f"cannot create the folder {folder}: {error.strerror or error}") from error
     tensors, shared = unshare(model.state_dict())
     weights = to_bytes(tensors)
+    config = _in_json(model, sha256(weights), shared, metadata)
+    write_atomically(folder / WEIGHTS, weights)
+    write_atomically(folder / CONFIG, config)
+
+
+def check(model: nn.Module, metadata: dict[str, Any] | None = None) -> None:
+    """Find out before a model is trained whether `save` can describe it and its metadata.
+
+    Raises:
+        ConfigError: if it cannot.
+    """
+    _in_json(model, "", {}, metadata)
+
+
+def _in_json(model: nn.Module, digest: str, shared: dict[str, str], metadata: dict[str, Any] | None) -> bytes:
+    """The content of `config.json`."""
     parameter = next(model.parameters(), None)
     config = Config(
         format_version=FORMAT_VERSION,
         vaekit_version=__version__,
         model=spec.describe(model),
         dtype=str(torch.float32 if parameter is None else parameter.dtype).removeprefix("torch."),
-        weights_sha256=sha256(weights),
+        weights_sha256=digest,
         shared=shared,
         metadata=metadata or {},
     )
-    write_atomically(folder / WEIGHTS, weights)
-    write_atomically(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
+    try:
+        return (config.model_dump_json(indent=2) + "\n").encode()
+    except ValueError as error:  # half of a pair of Unicode, an object of no kind that JSON has
+        raise ConfigError(f"a setting, or the metadata, of the model cannot be written as JSON: {error}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -14,6 +14,7 @@ from vaekit.data.kinds import described
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
+from vaekit.paths import as_text
 
 X_NAMES = ("x", "data", "X")
 LABEL_NAMES = ("y", "labels")
@@ -106,7 +107,7 @@ def _choose(members: list[str], label: str | None, member: str | None, path: Pat
 
 def _dataset(x: np.ndarray, labels: np.ndarray | None, path: Path, how: Reading | None) -> Dataset:
     x, found = with_channels_first(x, how or Reading(), str(path))
-    return Dataset(x, labels, path.stem, source=str(path), reading=found, **described(x))
+    return Dataset(x, labels, as_text(path.stem), source=str(path), reading=found, **described(x))
 
 
 def with_channels_first(x: np.ndarray, how: Reading, where: str) -> tuple[np.ndarray, Reading]:

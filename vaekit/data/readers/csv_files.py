@@ -17,6 +17,7 @@ from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.data.readers.tables import table_of
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import DataError
+from vaekit.paths import as_text
 
 _SAMPLE, _MAX_SAMPLE = 2**20, 2**28
 _THREADED = 2**24  # bytes from which a file is parsed by several threads
@@ -59,7 +60,7 @@ def csv_dataset(path: Path, label: str | None = None, key: str | None = None, ho
         encoding=dialect.encoding, delimiter=dialect.delimiter, decimal=dialect.decimal, header=dialect.header
     )
     _say(path, found, how, usual, dialect, took_numbers=first_look.header is None and bool(dialect.header))
-    about: dict[str, Any] = {"name": path.name.split(".")[0], "source": str(path), "reading": found}
+    about: dict[str, Any] = {"name": as_text(path.name.split(".")[0]), "source": str(path), "reading": found}
     return table_of(frame, label, key, **about, place=lambda row: f"row {row}{line_of(path, found, row)}")
 
 

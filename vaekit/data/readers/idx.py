@@ -12,6 +12,7 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import IMAGES, described
 from vaekit.data.readers.safe_reading import BoundedGzip, reading, refuse_bomb
 from vaekit.errors import DataError
+from vaekit.paths import as_text
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_DEFLATE = 1032  # the largest factor by which deflate can expand its input
@@ -71,7 +72,7 @@ def idx_dataset(path: Path) -> Dataset:
     about = described(x)
     if about["kind"] == IMAGES.name and x.ndim == 3:
         x = x[:, None]
-    return Dataset(x, name=path.name, source=str(path), **about)
+    return Dataset(x, name=as_text(path.name), source=str(path), **about)
 
 
 def _read_header(stream: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype]:

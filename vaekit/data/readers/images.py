@@ -22,6 +22,7 @@ from vaekit.data.readers.pixels import (
 from vaekit.data.readers.safe_reading import reading
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import DataError
+from vaekit.paths import as_text
 from vaekit.progress import track
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ def folder_dataset(
     if in_memory is None:
         height, width, *_ = look_at(folder / files[0], shape)
         in_memory = stays_in_memory(len(files) * height * width * 3)
-    about: dict[str, Any] = {"labels": _labels(folder, files), "name": folder.resolve().name}
+    about: dict[str, Any] = {"labels": _labels(folder, files), "name": as_text(folder.resolve().name)}
     about |= {"value_range": IMAGES.value_range, "kind": IMAGES.name, "source": str(folder)}
-    about |= {"keys": np.array([file.as_posix() for file in files]), "key": "file"}
+    about |= {"keys": np.array([as_text(file.as_posix()) for file in files]), "key": "file"}
     if in_memory or len(files) < 2:
         images = None
         x, are_transparent = _read_all(folder, files, shape, alpha)
@@ -151,7 +152,7 @@ def _labels(folder: Path, files: list[Path]) -> np.ndarray | None:
         return None
     names = [file.parts[0] for file in files]
     subfolders = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    return np.array(names) if len(subfolders) > 1 and subfolders == set(names) else None
+    return np.array([as_text(name) for name in names]) if len(subfolders) > 1 and subfolders == set(names) else None
 
 
 class ImageFiles:
@@ -178,7 +179,8 @@ class ImageFiles:
     def __init__(self, folder: Path, files: list[Path], size: tuple[int, int] | None, alpha: str) -> None:
         from vaekit.data.disk_rows import ahead
 
-        self.folder, self.files, self.size, self.alpha = folder, files, size, alpha
+        self.folder = Path(os.path.abspath(folder))  # files are read later, in another current folder perhaps
+        self.files, self.size, self.alpha = files, size, alpha
         blocks = np.array_split(np.arange(len(files)), math.ceil(len(files) / 4096))
         looks = np.concatenate(list(ahead(self._look, track(blocks, "looking at images"))))
         different = np.flatnonzero((looks[:, :2] != looks[0, :2]).any(1))

@@ -15,6 +15,7 @@ from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.data.readers.tables import annotations, from_frame, numbers, without
 from vaekit.data.reading import Reading
 from vaekit.errors import DataError, ReadingWarning
+from vaekit.paths import as_text
 
 _INDEX = re.compile(r"__index_level_\d+__")
 _PIECE_VALUES = 2**20
@@ -51,7 +52,7 @@ def parquet_dataset(
 
     how = how or Reading()
     try:
-        with reading(path), parquet.ParquetFile(path) as file:
+        with reading(path), open(path, "rb") as stream, parquet.ParquetFile(stream) as file:
             num_bytes = 8 * _num_values(file.metadata)
             refuse_bomb(num_bytes, path)
             names = [name for name in file.schema_arrow.names if not _INDEX.fullmatch(name)]
@@ -62,7 +63,7 @@ def parquet_dataset(
             frame = file.read()
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
-    return from_frame(frame.select(names), label, key=key, name=path.stem, source=str(path), reading=how)
+    return from_frame(frame.select(names), label, key=key, name=as_text(path.stem), source=str(path), reading=how)
 
 
 def _num_values(metadata: Any) -> int:
@@ -77,21 +78,22 @@ def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str
     from vaekit.data.disk_rows import StoredRows
 
     first = pa.Table.from_batches([next(file.iter_batches(2, columns=names))])
-    like = from_frame(first, label, key=key, name=path.stem, reading=how)  # refuses names and types as in memory
+    name = as_text(path.stem)
+    like = from_frame(first, label, key=key, name=name, reading=how)  # refuses names and types as in memory
     with warnings.catch_warnings():  # said already
         warnings.simplefilter("ignore", ReadingWarning)
-        indices, chosen = without(names, label, key, path.stem, how)
+        indices, chosen = without(names, label, key, name, how)
     about = nw.from_native(file.read(columns=[names[i] for i in chosen]), eager_only=True)
-    labels, keys = annotations(about, label, key, path.stem)
+    labels, keys = annotations(about, label, key, name)
     names = [names[i] for i in indices]
     shape = (file.metadata.num_rows, *like.event_shape)
     num_bytes = 8 * shape[0] * shape[1]
     if not has_disk_room(num_bytes):
         raise DataError(f"{path} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
-    dtype = _common_dtype(file, names, path.stem, how)
-    rows = StoredRows(DecodedRows(shape, dtype, _pieces(file, names, path.stem, how)), name=path.stem)
+    dtype = _common_dtype(file, names, name, how)
+    rows = StoredRows(DecodedRows(shape, dtype, _pieces(file, names, name, how)), name=name)
     about_keys: dict[str, Any] = {"keys": keys, "key": key or "row", "reading": how}
-    about_rows: dict[str, Any] = {"name": path.stem, "columns": like.columns, "source": str(path)}
+    about_rows: dict[str, Any] = {"name": name, "columns": like.columns, "source": str(path)}
     return StoredDataset(rows, labels=labels, kind=TABLES.name, **about_rows, **about_keys)
 
 

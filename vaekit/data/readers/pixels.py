@@ -156,5 +156,6 @@ def different_sizes(
     (height, width), (height_0, width_0) = size[:2], first_size[:2]
     return DataError(
         f"All images must have the same size; {folder / file} has {height} x {width} (height x width), "
-        f"{folder / first} has {height_0} x {width_0}. Resize them: size=({height_0}, {width_0})."
+        f"{folder / first} has {height_0} x {width_0}. Resize them: "
+        f"size=({height_0}, {width_0}), or --size {height_0}x{width_0}."
     )
