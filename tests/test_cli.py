@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import vaekit as vk
-from vaekit import cli, plots, runs
+from vaekit import cli, plots, recipes, runs
 from vaekit.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -186,6 +186,8 @@ def error(capsys):
         (["fit", "digits", "-o", "{new}", "objective=iwae", "beta=2"], 2, "iwae has no beta"),
         (["fit", "digits", "-o", "{new}", "what"], 2, "expected KEY=VALUE"),
         (["fit", "digits", "-o", "{new}", "beta=-1"], 2, "beta"),
+        (["fit", "digits", "-o", "{new}", "em_steps=5"], 2, "em_steps='5': expected two counts"),
+        (["fit", "digits", "-o", "{new}", "em_steps=5,0"], 2, "em_steps='5,0'"),
         (["fit", "digits", "-o", "{new}", "transform=scale", "hidden=4"], 1, "Binarise the data"),
         (["fit", "digitz", "-o", "{new}"], 1, "Did you mean digits"),
         (["fit", "digits"], 2, "Missing option"),
@@ -226,6 +228,26 @@ def test_config_file_and_pairs(tmp_path, capsys):
     (tmp_path / "bad.toml").write_text("latent_dim = = 2")
     assert vaekit("fit", "digits", "-o", tmp_path / "x", "--config", tmp_path / "bad.toml") == 2
     assert "not valid TOML" in error(capsys)
+
+
+def test_em_steps_are_a_key(tmp_path, capsys):
+    keys = {"max_epochs": "1", "hidden": "8", "latent_dim": "2", "compile": "off", "em_steps": "999,1"}
+    words = [f"{key}={value}" for key, value in keys.items()]
+    assert vaekit("fit", "digits", "-o", tmp_path / "r", *words, "--quiet") == 0
+    fitted = runs.open(tmp_path / "r")
+    assert fitted.settings.em_steps == (999, 1)
+    train, _ = vk.data.holdout(vk.data.load("digits:train"))
+    plan = recipes.plan(recipes.settings(keys), train, progress=False)
+    assert plan.trainer.em_steps == (999, 1)
+    before, after = plan.model.state_dict(), fitted.model.state_dict()
+    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"encoder"}, "an epoch of twelve updates has E steps alone"
+    assert vaekit("fit", "digits", "-o", tmp_path / "r", "--resume", "em_steps=999,1") == 0
+    capsys.readouterr()
+    assert vaekit("fit", "digits", "-o", tmp_path / "r", "--resume", "em_steps=1,1") == 2
+    assert "was started with em_steps=" in error(capsys)
+    assert vaekit("list", "key") == 0
+    assert "em_steps" in capsys.readouterr().out
 
 
 def test_resume_of_a_finished_run_changes_nothing(run, capsys):

@@ -110,6 +110,7 @@ def _trainer(settings: Settings, num_rows: int, progress: bool) -> Trainer:
         max_epochs=max_epochs,
         patience=settings.patience or (None if settings.keep == "last" else max(10, max_epochs // 5)),
         keep=settings.keep,
+        em_steps=settings.em_steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         precision=settings.precision,
