@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 import vaekit as vk
 from vaekit import cli, plots, recipes, runs
@@ -84,6 +85,34 @@ def test_what_log_p_is_leaves_the_name_of_the_data_alone(run, tmp_path, capsys):
     vk.save(grey, tmp_path / "grey")
     assert vaekit("evaluate", tmp_path / "grey", tmp_path / "a not so noisy a no.npy", "--num-samples", 2) == 0
     assert "20 rows of a not so noisy a no; log p is no density." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (["likelihood=bernoulli"], "a mass"),
+        (["likelihood=normal"], "a bound on a mass"),
+        (["likelihood=normal", "transform=none"], "a density"),
+        (["likelihood=bernoulli:grey=true", "transform=scale"], "no density"),
+    ],
+)
+def test_fit_and_score_say_what_log_p_is(tmp_path, capsys, keys, words):
+    small = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
+    assert vaekit("fit", "digits", "-o", tmp_path / "r", *keys, *small) == 0
+    assert capsys.readouterr().out.strip().endswith(f"(nats; log p is {words})")
+    assert vaekit("fit", "digits", "-o", tmp_path / "r", "--resume", "--json") == 0
+    quantity = words.removeprefix("a ")
+    assert document(capsys)["quantity"] == quantity
+    for name in ("s.csv", "s.npy", "s.parquet"):
+        assert vaekit("score", tmp_path / "r", "digits:test", "-o", tmp_path / name, "--num-samples", 2) == 0
+        assert f"log_p is {words}, in nats" in capsys.readouterr().err
+    assert (tmp_path / "s.csv").read_text().splitlines()[0] == '"row","log_p","stderr","ess"'
+    schema = parquet.read_schema(tmp_path / "s.parquet")
+    assert schema.names == ["row", "log_p", "stderr", "ess"]
+    assert schema.metadata[b"log_p"].decode() == f"{quantity}, in nats"
+    assert runs.open(tmp_path / "r").score("digits:test", num_samples=2).quantity == quantity
+    assert vaekit("info", tmp_path / "r", "--json") == 0
+    assert document(capsys)["quantity"] == quantity
 
 
 def test_score_writes_three_columns_that_repeat(run, tmp_path):

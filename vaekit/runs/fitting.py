@@ -165,7 +165,7 @@ def _trained(
     model, objective, trainer = plan.model, plan.objective, plan.trainer
     about = {**remembered, "finished": False, "max_epochs": trainer.max_epochs}
     about |= {"objective": spec.describe(objective, "objective")}
-    about |= {TRAINING_ROWS: asdict(rows)}
+    about |= {"quantity": views[0].quantity, TRAINING_ROWS: asdict(rows)}
     try:
         history = trainer.fit(model, objective, *views, run=folder, resume=resume)
     except (KeyboardInterrupt, SystemExit, TrainingError):
