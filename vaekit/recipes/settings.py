@@ -13,8 +13,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    preset: str = "vae"
-    max_epochs: int | None = Field(None, ge=1, description="passes over the data; default: 30,000 updates")
+    preset: str | None = Field(
+        None, description="named model; default: vae; vamp for grey images of few levels unless a part of it is named"
+    )
+    max_epochs: int | None = Field(
+        None, ge=1, description="passes over the data; default: 30,000 updates, at most 2000 passes, 300 of images"
+    )
     batch_size: int = Field(128, ge=1, description="rows per update")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam, decayed to 0 along a cosine")
     latent_dim: int | None = Field(None, ge=1, description="dimensions of z; default: a quarter of those of x, 2 to 40")

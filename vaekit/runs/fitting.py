@@ -125,14 +125,15 @@ def fit(
     with naming_cells(dataset if valid is None else held_out, is_whole=True):
         views = seen, seen.beside(held_out, "valid")
     if announce is not None:
-        announce(_choices(plan, seen))
+        announce(_choices(plan, seen, wanted.preset))
     rows = describe_rows(train)
     unbounded = about_density(rows, seen, train)
     if unbounded is not None:
         (announce or partial(warnings.warn, stacklevel=2))(unbounded)
     create(folder)
     clear(folder)
-    remembered = {"settings": wanted.model_dump(exclude_none=True), "data": described.model_dump()}
+    settings = {"preset": plan.preset} | wanted.model_dump(exclude_none=True)
+    remembered = {"settings": settings, "data": described.model_dump()}
     try:
         if overwrite:
             set_aside(folder)
@@ -144,11 +145,13 @@ def fit(
     return history
 
 
-def _choices(plan: recipes.Plan, view: View) -> str:
-    """Likelihood, transform, and what log p will be, in a line."""
+def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
+    """A line: the preset where the data chose it, likelihood, transform, and what log p will be."""
     steps = steps_of(view.transform)
     names = ", then ".join(type(step).__name__ for step in steps) or "none"
-    words = f"likelihood {type(told(ModelTraits, plan.model).decoder.head).__name__}; transform of the data: {names}"
+    head = type(told(ModelTraits, plan.model).decoder.head).__name__
+    preset = "" if asked is not None or plan.preset == "vae" else f"preset {plan.preset}; "
+    words = f"{preset}likelihood {head}; transform of the data: {names}"
     bits = "; bits are drawn from the values" if any(isinstance(step, Binarize) for step in steps) else ""
     return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
 
