@@ -62,6 +62,12 @@ def test_grey_images_of_few_levels_get_a_mass_of_the_levels_and_a_learned_prior(
         "digits": (digits, "vamp", "DiscretizedLogistic", 300),
         "256 levels": (IMAGES, "vae", "Bernoulli", 300),
         "colour": (colour, "vae", "DiscretizedLogistic", 300),
+        "fractions": (
+            Dataset(np.random.default_rng(0).random((9, 1, 4, 4)), value_range=(0, 1)),
+            "vae",
+            "Bernoulli",
+            300,
+        ),
         "bits": (BITS, "vae", "Bernoulli", 2000),
         "table": (TABLE, "vae", "Normal", 2000),
     }

@@ -40,7 +40,7 @@ class Images(Kind):
 
     def default_preset(self, data: Described) -> str:
         """That of grey ones of few levels: a learned prior, whose draws look like the data."""
-        return "vamp" if self._is_grey(data) and self.num_levels(data) <= _FEW_LEVELS else "vae"
+        return "vamp" if self._is_grey(data) and self._has_few_levels(data) else "vae"
 
     def default_likelihood(self, data: Described) -> str:
         """What log p of such images usually is.
@@ -48,9 +48,13 @@ class Images(Kind):
         That of grey ones of many levels: Bernoulli, the values taken as probabilities of bits, as the literature does
         with MNIST. That of colour images, and of grey ones of few levels (digits have 17): discretised logistic.
         """
-        is_bits = self._is_grey(data) and self.num_levels(data) > _FEW_LEVELS
+        is_bits = self._is_grey(data) and not self._has_few_levels(data)
         return "bernoulli" if is_bits else "discretized-logistic"
 
     @staticmethod
     def _is_grey(data: Described) -> bool:
         return len(data.event_shape) == 2 or data.event_shape[0] == 1
+
+    def _has_few_levels(self, data: Described) -> bool:
+        """Whether the values are stored as integers of few levels; fractions are probabilities of bits."""
+        return next(data.blocks()).dtype.kind in "iu" and self.num_levels(data) <= _FEW_LEVELS
