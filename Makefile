@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/vaekit fit digits -o runs/digits --overwrite max_epochs=600
+	$(BIN)/vaekit fit digits -o runs/digits --overwrite
 	$(BIN)/vaekit evaluate runs/digits
 	$(BIN)/vaekit report runs/digits -o runs/digits/report.html
 	@echo "Open runs/digits/report.html"

@@ -88,6 +88,24 @@ def test_log_p_is_elbo_plus_the_divergence_from_the_exact_posterior(make):
         assert bool(((terms.mean(0) - elbo).abs() < 5 * stderr).all())
 
 
+def test_the_least_divergence_from_the_posterior_is_the_greatest_elbo():
+    # Equations 13.11, 13.13 and 13.14: log p(x) does not depend on q, so that what moves q moves both by as much.
+    model = LinearGaussian()
+    mean, raw = (part.clone().requires_grad_() for part in (crude(X).mean, crude(X).stddev.log()))
+    q = Product(Normal(mean, raw.exp()), 1)
+    elbo = expected_log_likelihood(model, q, X) - kl.kl_divergence(q, model.prior())
+    gap = kl.kl_divergence(q, model.exact_posterior(X))
+    up = torch.autograd.grad(elbo.sum(), (mean, raw), retain_graph=True)
+    down = torch.autograd.grad(gap.sum(), (mean, raw))
+    for a, b in zip(up, down, strict=True):
+        assert float(a.abs().max()) > 0.01
+        torch.testing.assert_close(a, -b, rtol=1e-10, atol=1e-12)
+    exact = model.exact_posterior(X)
+    best = expected_log_likelihood(model, exact, X) - kl.kl_divergence(exact, model.prior())
+    assert bool((best > elbo).all())
+    torch.testing.assert_close(best, model.log_marginal(X), rtol=1e-12, atol=1e-12)
+
+
 def test_the_bounds_are_ordered_and_importance_weights_average_to_p():
     model = LinearGaussian()
     exact = model.exact_posterior(X)

@@ -32,7 +32,16 @@ def runs(tmp_path_factory):
     """Two runs on the digits, one of them fitted for longer."""
     folder = tmp_path_factory.mktemp("runs")
     for name, epochs in (("short", 1), ("long", 30)):
-        arguments = ["fit", "digits", "-o", folder / name, "--quiet", "hidden=32", "latent_dim=3"]
+        arguments = [
+            "fit",
+            "digits",
+            "-o",
+            folder / name,
+            "--quiet",
+            "likelihood=bernoulli",
+            "hidden=32",
+            "latent_dim=3",
+        ]
         assert vaekit(*arguments, f"max_epochs={epochs}") == 0
     return folder
 

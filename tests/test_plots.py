@@ -361,6 +361,9 @@ def test_losses_mark_the_best_epoch_and_leave_out_a_poor_start():
     bound = figure.axes[0]
     assert bound.get_ylim()[0] > -200
     assert "outside" in bound.get_xlabel()
+    marks = [line for line in bound.lines if line.get_marker() == "v"]
+    assert [line.get_xdata().tolist() for line in marks] == [[records[0]["epoch"]]]
+    assert marks[0].get_ydata()[0] == bound.get_ylim()[0]
     labels = [t.get_text() for t in figure.legends[0].get_texts()]
     assert labels == ["training", "validation", "best epoch (13)"]
 
@@ -370,6 +373,19 @@ def test_losses_show_everything_that_fits():
     low, high = figure.axes[0].get_ylim()
     values = [r[k] for r in RECORDS[:3] for k in ("train_elbo", "valid_elbo")]
     assert low < min(values) <= max(values) < high
+
+
+@pytest.mark.parametrize("num_epochs", [10, 200])
+def test_losses_show_the_first_epochs(num_epochs):
+    records = [{"epoch": e, "train_elbo": -80 - 60 / e, "valid_elbo": -82 - 40 / e} for e in range(1, num_epochs + 1)]
+    axes = plots.losses(records).axes[0]
+    assert axes.get_ylim()[0] < -140 < -80 - 60 / num_epochs < axes.get_ylim()[1]
+    assert axes.get_xlabel() == "epoch"
+    assert axes.get_xscale() == ("log" if num_epochs > 15 else "linear")
+    low, high = axes.get_xlim()
+    place = axes.transAxes.inverted().transform(axes.transData.transform([(3, -90)]))[0, 0]
+    assert low < 1 < num_epochs < high
+    assert place > 0.2, "the first three epochs have room"
 
 
 def test_losses_skip_what_is_not_finite_or_not_there():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vaekit as vk
-from vaekit import cli, likelihoods, networks
+from vaekit import catalog, cli, likelihoods, networks, recipes
 from vaekit.data import Dataset
 from vaekit.errors import SupportError
 from vaekit.evaluation import log_marginal
@@ -50,6 +50,43 @@ def test_the_transform_leads_into_the_support(name, table, bits, images):
         transform = defaults.make_transform(data, head, None)
         parts = [] if transform is None else getattr(transform, "transforms", [transform])
         assert " ".join(type(part).__name__ for part in parts) == expected, data
+
+
+def test_grey_images_of_few_levels_get_a_mass_of_the_levels_and_a_learned_prior():
+    """Digits have 17 levels; with 256 the literature draws bits."""
+    digits = vk.data.load("digits:train")
+    colour = Dataset(
+        np.zeros((9, 3, 4, 4), np.uint8) + np.arange(9, dtype=np.uint8)[:, None, None, None], value_range=(0, 16)
+    )
+    expected = {
+        "digits": (digits, "vamp", "DiscretizedLogistic", 300),
+        "256 levels": (IMAGES, "vae", "Bernoulli", 300),
+        "colour": (colour, "vae", "DiscretizedLogistic", 300),
+        "fractions": (
+            Dataset(np.random.default_rng(0).random((9, 1, 4, 4)), value_range=(0, 1)),
+            "vae",
+            "Bernoulli",
+            300,
+        ),
+        "bits": (BITS, "vae", "Bernoulli", 2000),
+        "table": (TABLE, "vae", "Normal", 2000),
+    }
+    for data, preset, likelihood, max_epochs in expected.values():
+        plan = recipes.plan(recipes.settings({"hidden": "4"}), data, progress=False)
+        assert (plan.preset, type(plan.model.decoder.head).__name__) == (preset, likelihood)
+        assert plan.trainer.max_epochs == max_epochs
+    named = {"prior": "standard-normal", "posterior": "full-normal", "objective": "iwae", "likelihood": "categorical"}
+    for key, value in {**named, "transform": "none", "preset": "vae"}.items():
+        assert recipes.plan(recipes.settings({key: value, "hidden": "4"}), digits, progress=False).preset == "vae"
+
+
+def test_a_run_remembers_the_preset_that_its_data_chose(tmp_path):
+    small = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
+    run = str(tmp_path / "run")
+    assert cli.run(["fit", "digits", "-o", run, *small]) == 0
+    assert vk.runs.open(run).settings.preset == "vamp"
+    assert any("vamp" in part for c in catalog.cite(run) for part in c.used_for)
+    assert cli.run(["fit", "digits", "-o", run, "--resume", *small]) == 0
 
 
 def test_every_likelihood_has_a_row():
@@ -136,8 +173,13 @@ def test_grey_numbers_are_no_bits_unless_that_is_asked_for(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
+        ([], "preset vamp; likelihood DiscretizedLogistic; transform of the data: none; log p(x) will be a mass"),
         (
-            [],
+            ["prior=standard-normal"],
+            "likelihood DiscretizedLogistic; transform of the data: none; log p(x) will be a mass",
+        ),
+        (
+            ["likelihood=bernoulli"],
             "likelihood Bernoulli; transform of the data: Scale, then Binarize; bits are drawn from the values; "
             "log p(x) will be a mass",
         ),

@@ -2,15 +2,15 @@
 
 import base64
 import inspect
-import io
 import math
+import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 from components import LIKELIHOODS, POSTERIORS, PRIORS
-from PIL import Image
 from torch.distributions import Independent, Normal
 
 import vaekit as vk
@@ -22,16 +22,16 @@ from vaekit.kl import kl_per_dimension
 from vaekit.plots import style
 from vaekit.report import numbers, words
 
-VOID = {"meta", "img", "br", "link", "hr", "input"}
+VOID = {"meta", "img", "br", "link", "hr", "input", "source"}
 RECORDS = [{"epoch": e, "train_elbo": -50.0 - 9 / e, "valid_elbo": -51.0 - 9 / e, "train_kl": 3.0} for e in range(1, 6)]
 
 
 class Page(HTMLParser):
-    """Checks that tags are balanced; keeps the images, the ids, the links and the text."""
+    """Checks that tags are balanced; keeps the images in both layouts, the ids, the links and the text."""
 
     def __init__(self, html):
         super().__init__()
-        self.stack, self.images, self.ids, self.links, self.tags = [], [], [], [], set()
+        self.stack, self.images, self.narrow, self.ids, self.links, self.tags = [], [], [], [], [], set()
         self.text = ""
         self.feed(html)
         self.close()
@@ -44,6 +44,8 @@ class Page(HTMLParser):
             self.stack.append(tag)
         if tag == "img":
             self.images.append(attributes)
+        if tag == "source":
+            self.narrow.append(attributes)
         if "id" in attributes:
             self.ids.append(attributes["id"])
         if tag == "a":
@@ -111,11 +113,67 @@ def test_pictures_are_inside_and_described(digits_page):
     page = Page(digits_page)
     assert len(page.images) == 8
     for image in page.images:
-        kind, _, content = image["src"].partition(",")
-        assert kind == "data:image/png;base64"
-        picture = Image.open(io.BytesIO(base64.b64decode(content)))
-        assert min(picture.size) > 40
+        root = ElementTree.fromstring(svg(image["src"]))
+        assert min(float(root.get(side).removesuffix("pt")) for side in ("width", "height")) > 40
         assert len(image["alt"]) > 15
+    assert "Images of 8 × 8 pixels are shown smoothly." in page.text
+
+
+def svg(address):
+    """A picture of a page as text."""
+    kind, _, content = address.partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    return base64.b64decode(content).decode()
+
+
+@pytest.mark.parametrize("kind", ["digits", "table"])
+def test_pictures_can_be_read_on_a_telephone(kind, request):
+    model, x = request.getfixturevalue(kind)
+    page = Page(
+        request.getfixturevalue("digits_page") if kind == "digits" else build(model, x, labels=np.arange(40) % 7)
+    )
+    assert len(page.narrow) == len(page.images)
+    room = 390 - 2 * 16 * 1.1 - 2 * 16 * 0.9 - 2  # pixels of a telephone, less what the page and a card leave around
+    for source in page.narrow:
+        assert source["media"] == "(max-width: 56rem)"
+        text = svg(source["srcset"])
+        width = int(source["width"])
+        assert width == pytest.approx(float(re.search(r' width="([\d.]+)pt"', text)[1]) / 72 * 100, abs=1)
+        sizes = [
+            100 * float(scale) for scale in re.findall(r"scale\((0\.\d+) -0", text)
+        ]  # points of each piece of text
+        assert sizes
+        assert min(sizes) / 72 * 100 * min(1, room / width) >= 10
+
+
+def test_pictures_follow_the_scheme_of_the_page(digits_page, table):
+    page, other = Page(digits_page), Page(build(*table))
+    addresses = [i["src"] for i in (*page.images, *other.images)] + [s["srcset"] for s in (*page.narrow, *other.narrow)]
+    for address in addresses:
+        text = svg(address)
+        rule = re.search(r"<style>svg\{(.*?)\}@media \(prefers-color-scheme:dark\)\{svg\{(.*?)\}\}</style>", text)
+        light, dark = (dict(pair.split(":") for pair in group.split(";")) for group in rule.groups())
+        assert light.keys() == dark.keys()
+        drawn = text.replace(rule[0], "")
+        for colour in light.values():
+            assert colour not in drawn, "colours of the figures are variables"
+        assert "#000000" not in drawn
+        used = set(re.findall(r"var\((--c\d+)\)", drawn))
+        assert used <= light.keys()
+        ink = next(name for name, colour in light.items() if colour == style.INK)
+        assert ink in used
+        assert luminance(dark[ink]) > 0.7 > 0.3 > luminance(light[ink])
+        paper = next(name for name, colour in light.items() if colour == "#ffffff")
+        assert luminance(dark[paper]) < 0.05
+        for name in used & {n for n, colour in light.items() if colour in style.LINES}:
+            assert (luminance(dark[name]) + 0.05) / (luminance(dark[paper]) + 0.05) > 4.5, "contrast of a line"
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_numbers_are_those_of_evaluation(digits, digits_page):

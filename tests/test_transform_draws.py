@@ -96,7 +96,8 @@ def test_at_least_one_draw():
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    assert vaekit_command(["fit", "digits", "-o", str(folder), "max_epochs=3", "hidden=32", "seed=1", "--quiet"]) == 0
+    keys = ["likelihood=bernoulli", "max_epochs=3", "hidden=32", "seed=1"]
+    assert vaekit_command(["fit", "digits", "-o", str(folder), *keys, "--quiet"]) == 0
     return folder
 
 

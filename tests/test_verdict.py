@@ -297,12 +297,13 @@ def test_a_fit_names_columns_without_bound_and_a_run_remembers_its_rows(table, t
 def test_without_the_kl_a_model_decays_to_an_autoencoder(tmp_path, capsys, monkeypatch, less):
     """The experiment of docs/theory.md, and a shorter one; beside it the same fit with the KL."""
     monkeypatch.chdir(tmp_path)
+    bits = {"likelihood": "bernoulli", "max_epochs": 2000, "keep": "last", **dict(p.split("=") for p in less)}
     with pytest.warns(UserWarning, match="decay to an autoencoder"):
-        vk.runs.fit("digits", "RUN", {"beta": 0, "keep": "last", **dict(p.split("=") for p in less)}, progress=False)
+        vk.runs.fit("digits", "RUN", {"beta": 0, **bits}, progress=False)
     assert vaekit("evaluate", "RUN") == 0
     assert "\ndecay to an autoencoder: The codes are next to points" in capsys.readouterr().out
     if less:
-        vk.runs.fit("digits", "beside", {"keep": "last", **dict(p.split("=") for p in less)}, progress=False)
+        vk.runs.fit("digits", "beside", bits, progress=False)
         assert vaekit("evaluate", "beside") == 0
         assert "decay" not in capsys.readouterr().out
 

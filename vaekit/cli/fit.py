@@ -107,7 +107,11 @@ def fit(
     if json_:
         print_json(result)
     else:
+        from vaekit.evaluation.results import with_article
+
         kept = result["kept"]
         which = f"best epoch {result['best_epoch']}" if kept == result["best"] else "weights of the last one"
         bounds = ", ".join(f"{key} {value:.2f}" for key, value in kept.items() if key.startswith("valid_"))
-        print(f"{told}: {result['epochs']} epochs, {which}: {bounds} (nats)")
+        quantity = result["quantity"]  # runs of older versions did not note it
+        about = "nats" if quantity is None else f"nats; log p is {with_article(quantity)}"
+        print(f"{told}: {result['epochs']} epochs, {which}: {bounds} ({about})")

@@ -170,3 +170,19 @@ def groups(distribution: Distribution) -> list[tuple[tuple[int, ...], Any]] | No
     return (
         list(zip(distribution.places, distribution.parts, strict=True)) if isinstance(distribution, Columns) else None
     )
+
+
+def ragged_places(sizes: Sequence[int]) -> Tensor:
+    """Where the parameter of each level stands in a row of all of them, shape (D, C); behind the last where none."""
+    places = torch.full((len(sizes), max(sizes)), sum(sizes))
+    start = 0
+    for d, size in enumerate(sizes):
+        places[d, :size] = torch.arange(start, start + size)
+        start += size
+    return places
+
+
+def ragged(params: Tensor, places: Tensor) -> Tensor:
+    """Parameters of shape (..., P) at their levels, shape (..., D, C), minus infinity where there is no such level."""
+    none = params.new_full((*params.shape[:-1], 1), -torch.inf)
+    return torch.cat([params, none], -1)[..., places]

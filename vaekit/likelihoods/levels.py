@@ -11,6 +11,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import CoupledDiscretizedLogisticMixture, OrdinalCategorical, Product, RaggedCategorical
 from vaekit.distributions import DiscretizedLogistic as DiscretizedLogisticDistribution
 from vaekit.distributions import DiscretizedLogisticMixture as MixtureDistribution
+from vaekit.distributions.columns import ragged, ragged_places
 from vaekit.distributions.discrete import check_num_classes
 from vaekit.distributions.product import Missing
 from vaekit.errors import ConfigError
@@ -79,22 +80,6 @@ def check_sizes(family: str, event_shape: Shape, sizes: Sequence[int]) -> tuple[
         raise ConfigError(f"{family} takes a number of levels for each of the elements {event}; got {len(sizes)}")
     check_num_classes(family, min(sizes))
     return sizes
-
-
-def ragged_places(sizes: Sequence[int]) -> Tensor:
-    """Where the parameter of each level stands in a row of all of them, shape (D, C); behind the last where none."""
-    places = torch.full((len(sizes), max(sizes)), sum(sizes))
-    start = 0
-    for d, size in enumerate(sizes):
-        places[d, :size] = torch.arange(start, start + size)
-        start += size
-    return places
-
-
-def ragged(params: Tensor, places: Tensor) -> Tensor:
-    """Parameters of shape (..., P) at their levels, shape (..., D, C), minus infinity where there is no such level."""
-    none = params.new_full((*params.shape[:-1], 1), -torch.inf)
-    return torch.cat([params, none], -1)[..., places]
 
 
 class Ordinal(ConditionalDistribution):

@@ -8,9 +8,9 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
 from vaekit.distributions import Spiked as SpikedDistribution
+from vaekit.distributions.columns import ragged, ragged_places
 from vaekit.distributions.product import Missing
 from vaekit.errors import ConfigError
-from vaekit.likelihoods.levels import ragged, ragged_places
 from vaekit.shapes import Shape
 
 

@@ -22,17 +22,19 @@ _NAMES = {"elbo": "ELBO", "iwae": "IWAE bound", "log_likelihood": "", "kl": ""}
 _PARTS = {"train": "training", "valid": "validation"}
 
 
-def losses(records: list[dict[str, float]], best_epoch: int | None = None) -> Figure:
+def losses(records: list[dict[str, float]], best_epoch: int | None = None, *, width: float | None = None) -> Figure:
     """Bounds, log-likelihood and KL per epoch.
 
     One panel each for ELBO (and IWAE bound), log-likelihood and KL, on training and validation data, in nats per datum.
 
-    The axes follow the epochs after the first tenth, so that a poor start does not squash the rest; what lies outside
-    is said below the panel.
+    Epochs lie on a logarithmic axis where there are more than 15, so that the first ones have room. Values far from
+    those of the epochs after the first tenth do not squash the rest: a triangle at the edge marks each, and the axis
+    says how many there are.
 
     Args:
         records: one dict per epoch, as in `History.records` or a line of `metrics.jsonl`.
         best_epoch: the epoch whose weights were kept; None takes the one of the highest validation bound.
+        width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
 
     Returns:
         The figure.
@@ -46,11 +48,11 @@ def losses(records: list[dict[str, float]], best_epoch: int | None = None) -> Fi
     if best_epoch is None:
         best_epoch = _best_epoch(records)
     with style.style():
-        made, axes = style.panels(len(shown), width=3.6, height=2.9)
+        made, axes = style.panels(len(shown), width=2.95, height=2.6, page=width)
         for panel, (title, keys) in zip(axes, shown, strict=True):
             _draw(panel, title, records, keys, best_epoch)
         handles, labels = _legend(axes)
-        made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+        made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5 if width is None else 2))
     return made
 
 
@@ -89,32 +91,60 @@ def _draw(axes: Axes, title: str, records: list[dict[str, float]], keys: tuple[s
             markersize=3.5,
             label=label,
         )
-    low, high, outside = _limits([(epochs, values) for _, _, epochs, values in curves])
+    low, high = _limits([(epochs, values) for _, _, epochs, values in curves])
     axes.set_ylim(low, high)
+    outside = _mark_outside(axes, curves, low, high)
     if best is not None:
         axes.axvline(best, color=style.GREY, linewidth=1, linestyle=":", label=f"best epoch ({best})", zorder=0)
     axes.set_title(title)
-    beyond = "the first lies" if outside == 1 else f"1–{outside} reach"
-    axes.set_xlabel(f"epoch ({beyond} outside)" if outside else "epoch")
+    axes.set_xlabel(f"epoch ({outside} outside)" if outside else "epoch")
     axes.set_ylabel("nats per datum")
     axes.grid(True, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    _epoch_axis(axes, max(float(epochs[-1]) for _, _, epochs, _ in curves))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
 
 
-def _limits(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, int]:
-    """Limits of y from all but the first tenth of the epochs, and how many early epochs lie outside."""
+_MANY_EPOCHS = 15
+_FAR = 30  # spreads of the later epochs: what lies farther away than that is only marked
+
+
+def _epoch_axis(axes: Axes, last: float) -> None:
+    """Whole epochs, on a logarithmic axis where there are many: 1, 3, 10, 30, ..."""
+    if last <= _MANY_EPOCHS:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        return
+    axes.set_xscale("log")
+    axes.set_xlim(0.93, last * 1.07)
+    ticks = [t * 10**k for k in range(math.ceil(math.log10(last)) + 1) for t in (1, 3) if t * 10**k <= last]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def _limits(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Limits of y that hold every value which is not far from those after the first tenth of the epochs."""
     num_epochs = max(len(values) for _, values in curves)
     skipped = 0 if num_epochs < 4 else max(1, num_epochs // 10)
     kept = np.concatenate([values[min(skipped, len(values) - 1) :] for _, values in curves])
     everything = np.concatenate([values for _, values in curves])
     low, high = float(kept.min()), float(kept.max())
-    spread = high - low or max(abs(high) * 0.05, 1e-3)
-    if everything.min() >= low - spread and everything.max() <= high + spread:
-        low, high = float(everything.min()), float(everything.max())
-    low, high = low - 0.07 * spread, high + 0.07 * spread
-    early = [epochs[(values < low) | (values > high)] for epochs, values in curves]
-    return low, high, int(max((float(e.max()) for e in early if len(e)), default=0))
+    far = _FAR * (high - low or max(abs(high) * 0.05, 1e-3))
+    near = everything[(everything >= low - far) & (everything <= high + far)]
+    low, high = float(near.min()), float(near.max())
+    margin = 0.07 * (high - low or max(abs(high) * 0.05, 1e-3))
+    return low - margin, high + margin
+
+
+def _mark_outside(axes: Axes, curves: list[tuple[str, str, np.ndarray, np.ndarray]], low: float, high: float) -> int:
+    """Triangles at the edge for values outside the limits; how many epochs have one."""
+    found: set[float] = set()
+    for part, _, epochs, values in curves:
+        for outside, edge, marker in ((values < low, low, "v"), (values > high, high, "^")):
+            if outside.any():
+                colour = style.ORANGE if part == "valid" else style.BLUE
+                places = np.full(int(outside.sum()), edge)
+                axes.plot(epochs[outside], places, marker, color=colour, markersize=6, clip_on=False)
+                found |= set(epochs[outside].tolist())
+    return len(found)
 
 
 def _legend(axes: list[Axes]) -> tuple[list[Any], list[str]]:
@@ -129,11 +159,12 @@ def _legend(axes: list[Axes]) -> tuple[list[Any], list[str]]:
 ACTIVE = 0.01  # nats: below this a latent tells next to nothing about x
 
 
-def divergence(values: Data) -> Figure:
+def divergence(values: Data, *, width: float | None = None) -> Figure:
     """Bars of the mean KL of each latent dimension, the largest first, with the number of active ones in the title.
 
     Args:
         values: mean over the data of KL(q(z_i|x), p(z_i)), shape (D,), in nats.
+        width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
 
     Returns:
         The figure.
@@ -142,18 +173,20 @@ def divergence(values: Data) -> Figure:
     order = np.argsort(-values, kind="stable")
     active = int((values > ACTIVE).sum())
     with style.style():
-        made = style.figure(float(np.clip(0.34 * len(values) + 1.6, 4.2, 9.6)), 2.9)
+        across = float(np.clip(0.34 * len(values) + 1.6, 4.2, 9.6)) if width is None else width
+        made = style.figure(across, 2.9)
         axes = made.subplots()
         colours = [style.BLUE if values[i] > ACTIVE else "#c9ced6" for i in order]
         axes.bar(range(len(values)), values[order], color=colours, width=0.8)
-        step = max(1, -(-len(values) // 24))
+        step = max(1, -(-len(values) // (24 if width is None else int(2.6 * width))))
         axes.set_xticks(range(0, len(values), step), [f"z{i + 1}" for i in order[::step]])
-        axes.tick_params(axis="x", length=0, labelsize=8 if len(values) < 16 else 7)
+        axes.tick_params(axis="x", length=0, labelsize=8.5 if len(values) < 16 else 8)
         margin = max(0.7, (5 - len(values)) / 2)  # few bars stay slim, in the middle
         axes.set_xlim(-margin, len(values) - 1 + margin)
         axes.grid(True, axis="y")
         axes.set_ylabel("nats")
-        axes.set_title(f"KL per latent dimension: {active} of {len(values)} above {ACTIVE} nats")
+        title = f"KL per latent dimension: {active} of {len(values)} above {ACTIVE} nats"
+        axes.set_title(style.wrapped(title, across))
     return made
 
 

@@ -21,6 +21,7 @@ def samples(
     x: Data = None,
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
+    width: float | None = None,
 ) -> Figure:
     """Draws of x from the model, or E[x|z] at draws of z.
 
@@ -34,12 +35,13 @@ def samples(
         x: data, shape (N, *X): drawn behind the histograms; gives the range of grey values and the names of columns.
         columns: names of the columns of a table.
         value_range: what is black and white in the units of the data; None reads it off the model or the data.
+        width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
 
     Returns:
         The figure.
     """
     view = access.view_of(model)
-    look = drawers.drawer(view.event_shape, columns, value_range)
+    look = drawers.drawer(view.event_shape, columns, value_range, width)
     drawn = access.sample(view, look.num_samples(n), mean, access.fixed(generator))
     title = "E[x|z] at draws of z from the prior" if mean else "Samples of x from the model"
     return look.samples(view, drawn, x, title)
@@ -52,6 +54,7 @@ def reconstructions(
     *,
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
+    width: float | None = None,
 ) -> Figure:
     """Originals, and what the model makes of their codes.
 
@@ -65,12 +68,13 @@ def reconstructions(
         n: number of images, the first of x; tables show up to 1,000 rows.
         columns: names of the columns of a table; None takes those of x.
         value_range: what is black and white in the units of the data; None reads it off the model or the data.
+        width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
 
     Returns:
         The figure.
     """
     view = access.view_of(model, x)
-    return drawers.drawer(view.event_shape, columns, value_range).reconstructions(view, x, n)
+    return drawers.drawer(view.event_shape, columns, value_range, width).reconstructions(view, x, n)
 
 
 _MAX_PAIRS = 10
@@ -84,6 +88,7 @@ def interpolation(
     *,
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
+    width: float | None = None,
 ) -> Figure:
     """E[x|z] on straight lines between the codes of two rows.
 
@@ -96,6 +101,7 @@ def interpolation(
         num_steps: points on each line, both ends included; tables take at least 41.
         columns: names of the columns of a table; None takes those of `start`.
         value_range: what is black and white in the units of the data; None reads it off the model or the data.
+        width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
 
     Returns:
         The figure.
@@ -110,7 +116,7 @@ def interpolation(
     if len(first) != len(last):
         raise ShapeError(f"start and end need as many rows; got {len(first)} and {len(last)}")
     first, last = (view.take(slice(0, _MAX_PAIRS)) for view in (first, last))
-    look = drawers.drawer(first.event_shape, columns, value_range)
+    look = drawers.drawer(first.event_shape, columns, value_range, width)
     t = torch.linspace(0, 1, look.num_steps(num_steps))
     codes = access.encode(first).unsqueeze(1), access.encode(last).unsqueeze(1)
     z = torch.lerp(*codes, t.to(codes[0].dtype).reshape(1, -1, 1))
@@ -142,6 +148,7 @@ def traversal(
     *,
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
+    width: float | None = None,
 ) -> Figure:
     """E[x|z] along one latent dimension at a time.
 
@@ -155,6 +162,7 @@ def traversal(
         dims: latents to walk along, counted from 0; None takes up to 10.
         columns: names of the columns of a table.
         value_range: what is black and white in the units of the data; None reads it off the model or the data.
+        width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
 
     Returns:
         The figure.
@@ -169,7 +177,7 @@ def traversal(
     codes = None if x is None else access.encode(view)
     base = access.base_point(view) if codes is None else codes.mean(0)
     chosen = _dims(access.num_latents(view), dims, codes)
-    look = drawers.drawer(view.event_shape, columns, value_range)
+    look = drawers.drawer(view.event_shape, columns, value_range, width)
     steps = torch.linspace(-_REACH, _REACH, look.num_steps(n_steps), dtype=base.dtype)
     z = base.repeat(len(chosen), len(steps), 1)
     for row, dim in enumerate(chosen):
@@ -232,6 +240,7 @@ def manifold(
     x: Data = None,
     columns: Sequence[str] | None = None,
     value_range: images.Range | None = None,
+    width: float | None = None,
 ) -> Figure:
     """E[x|z] over a two-dimensional latent space.
 
@@ -244,6 +253,7 @@ def manifold(
         x: data, for the range of grey values and the names of columns.
         columns: names of the columns of a table.
         value_range: what is black and white in the units of the data; None reads it off the model or the data.
+        width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
 
     Returns:
         The figure.
@@ -261,5 +271,5 @@ def manifold(
     access.check_unconfined(view, "manifold")
     z = grid(n)
     decoded = access.decode(view, z.reshape(-1, 2).to(torch.get_default_dtype()))
-    look = drawers.drawer(decoded.shape[1:], columns, value_range)
+    look = drawers.drawer(decoded.shape[1:], columns, value_range, width)
     return look.plane(view, decoded, n, x, "E[x|z] over the latent plane")

@@ -19,6 +19,7 @@ from vaekit.plots import access, images, style, tables
 from vaekit.traits import Data
 
 _MAX_POINTS = 1000
+_NARROW_TILES = 6
 _PLANE_TICKS = (-1.5, -0.5, 0.0, 0.5, 1.5)
 
 
@@ -57,6 +58,7 @@ class Drawer(ABC):
     Args:
         columns: names of the columns of a table; None takes those of the rows.
         value_range: what is black and white in the units of the data; None reads it off the model or the rows.
+        width: of a narrow page in inches; None takes what a figure needs.
 
     Attributes:
         about_samples: what a reader who cannot see it should know of a picture of samples.
@@ -68,12 +70,21 @@ class Drawer(ABC):
     about_reconstructions: str
     num_pairs: int
 
-    def __init__(self, columns: Sequence[str] | None = None, value_range: images.Range | None = None) -> None:
-        self.columns, self.value_range = columns, value_range
+    def __init__(
+        self,
+        columns: Sequence[str] | None = None,
+        value_range: images.Range | None = None,
+        width: float | None = None,
+    ) -> None:
+        self.columns, self.value_range, self.width = columns, value_range, width
 
     def limits(self, view: View, known: Data = None, decoded: Data = None) -> images.Range | None:
         """What is black and white, where that matters."""
         return self.value_range
+
+    def about_pixels(self, view: View) -> str:
+        """A sentence, behind a space, on how pixels are enlarged; empty where nothing has to be said."""
+        return ""
 
     def num_steps(self, n: int) -> int:
         """How many points of a line are decoded where n are asked for."""
@@ -111,31 +122,42 @@ class Tiles(Drawer):
         """What was handed in, or what model and rows say."""
         return self.value_range or images.model_range(view, known, decoded)
 
+    def about_pixels(self, view: View) -> str:
+        """Which images are shown smoothly."""
+        height, width = view.event_shape[-2:]
+        return f" Images of {height} × {width} pixels are shown smoothly." if images.is_smooth(view.event_shape) else ""
+
     def samples(self, view: View, drawn: Tensor, x: Data, title: str) -> Figure:
         """A grid that is at most 16 wide."""
         n = len(drawn)
         ncols = min(16, max(int(np.ceil(np.sqrt(n))), min(n, 4)))
-        return images.tiles_figure(drawn, ncols, title, self.limits(view, x, drawn))
+        return images.tiles_figure(drawn, ncols, title, self.limits(view, x, drawn), page=self.width)
 
     def reconstructions(self, view: View, x: Data, n: int) -> Figure:
         """Originals, the bits that the model sees where it sees bits, reconstructions."""
-        limits, view = self.limits(view, x), view.take(slice(0, n))
+        limits, view = self.limits(view, x), view.take(slice(0, n if self.width is None else min(n, _NARROW_TILES)))
         bits = access.seen_by_model(view)
         parts = [
             ("original", as_tensor(view.rows)),
-            ("seen by the model", bits),
+            ("seen by the model" if self.width is None else "seen by\nthe model", bits),
             ("reconstruction", view.reconstruct()),
         ]
         shown = [(label, part.double().cpu()) for label, part in parts if part is not None]
         labels = [label for label, _ in shown]
         tiles = torch.cat([part for _, part in shown])
-        return images.tiles_figure(tiles, len(view), "Reconstructions", limits, row_labels=labels, tile_inches=0.72)
+        options: dict[str, Any] = {"row_labels": labels, "tile_inches": 0.72, "page": self.width}
+        return images.tiles_figure(tiles, len(view), "Reconstructions", limits, **options)
 
     def walk(self, view: View, walk: Walk) -> Figure:
         """A row of tiles for each line."""
         limits = self.limits(view, walk.known, walk.decoded)
         names = walk.panels if walk.name_rows else ()
-        options: dict[str, Any] = {"row_labels": names, "column_labels": walk.steps, "tile_inches": 0.72}
+        steps = walk.steps
+        if self.width is not None:  # the labels of the ends and the middle have room
+            last = len(steps) - 1
+            steps = [step if i in (0, last) or 2 * i == last else "" for i, step in enumerate(steps)]
+        options: dict[str, Any] = {"row_labels": names, "column_labels": steps, "tile_inches": 0.72}
+        options["page"] = self.width
         return images.tiles_figure(walk.decoded, len(walk.position), walk.title, limits, **options)
 
     def plane(self, view: View, decoded: Tensor, n: int, x: Data, title: str) -> Figure:
@@ -143,7 +165,8 @@ class Tiles(Drawer):
         # Tiles of few pixels are filled to their edges and would run into each other.
         gap = 2 if min(decoded.shape[-2:]) < 16 else 0
         limits = self.limits(view, x, decoded)
-        made = images.tiles_figure(decoded, n, title, limits, tile_inches=0.4, gap=gap)
+        page = None if self.width is None else self.width - 0.4  # the axis is labelled
+        made = images.tiles_figure(decoded, n, title, limits, tile_inches=0.4, gap=gap, page=page)
         with style.style():
             _label_plane(made.axes[0])
         return made
@@ -171,14 +194,15 @@ class Columns(Drawer):
         if data is not None and data.shape[1] != table.shape[1]:
             raise ShapeError(f"x has {data.shape[1]} columns, the model {table.shape[1]}")
         with style.style():
-            return tables.histograms(table, data, self._names(x, table), title)
+            return tables.histograms(table, data, self._names(x, table), title, self.width)
 
     def reconstructions(self, view: View, x: Data, n: int) -> Figure:
         """Reconstruction against original of up to 1,000 rows."""
         view = view.take(slice(0, _MAX_POINTS))
         original, other = tables.as_table(as_tensor(view.rows)), tables.as_table(view.reconstruct())
         with style.style():
-            return tables.scatter(original, other, self._names(x, original), f"Reconstructions of {len(view)} rows")
+            title = f"Reconstructions of {len(view)} rows"
+            return tables.scatter(original, other, self._names(x, original), title, self.width)
 
     def walk(self, view: View, walk: Walk) -> Figure:
         """A panel for each line, with the columns that change most."""
@@ -188,13 +212,13 @@ class Columns(Drawer):
         with style.style():
             labels = (walk.axis, "standard deviations")
             names = self._names(walk.x, table)
-            return tables.lines(walk.position.numpy(), values, names, walk.panels, walk.title, labels)
+            return tables.lines(walk.position.numpy(), values, names, walk.panels, walk.title, labels, self.width)
 
     def plane(self, view: View, decoded: Tensor, n: int, x: Data, title: str) -> Figure:
         """A map for each column."""
         table = tables.as_table(decoded)
         with style.style():
-            return tables.maps(table.reshape(n, n, -1), self._names(x, table), _plane_ticks(), title)
+            return tables.maps(table.reshape(n, n, -1), self._names(x, table), _plane_ticks(), title, self.width)
 
     def _names(self, x: Data, table: np.ndarray) -> list[str]:
         return access.column_names(self.columns, x, table.shape[1])
@@ -204,10 +228,13 @@ DRAWERS: dict[kinds.Picture, type[Drawer]] = {"tiles": Tiles, "columns": Columns
 
 
 def drawer(
-    event_shape: Sequence[int], columns: Sequence[str] | None = None, value_range: images.Range | None = None
+    event_shape: Sequence[int],
+    columns: Sequence[str] | None = None,
+    value_range: images.Range | None = None,
+    width: float | None = None,
 ) -> Drawer:
     """What draws rows of that shape."""
-    return DRAWERS[kinds.of_event(event_shape).picture](columns, value_range)
+    return DRAWERS[kinds.of_event(event_shape).picture](columns, value_range, width)
 
 
 def _unit(rows: Tensor | None, drawn: Tensor) -> np.ndarray:

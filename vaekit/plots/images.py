@@ -22,6 +22,7 @@ Range = tuple[float, float]
 _SEPARATOR = 160  # grey between tiles: visible beside black and beside white
 _GAP = 3  # pixels between enlarged tiles
 _MAX_WIDTH = 9.0  # inches of a figure's tiles
+_SMALL = 16  # pixels: figures show tiles of shorter sides smoothly, as the eye cannot read large squares
 
 
 def data_range(x: Data) -> Range:
@@ -155,11 +156,34 @@ def save_grid(path: str | Path, x: Data, ncols: int | None = None, value_range: 
     write_atomically(path, buffer.getvalue())
 
 
-def _enlarged_grid(x: Data, ncols: int | None, value_range: Range | None, gap: int = _GAP) -> np.ndarray:
-    """`image_grid` of tiles enlarged to about 56 pixels, so that the lines stay thin beside the pixels."""
-    factor = max(1, round(56 / min(as_tensor(x).shape[-2:])))
-    tiles = to_bytes_range(x, value_range).repeat(factor, 1).repeat(factor, 2)
+def _enlarged_grid(
+    x: Data, ncols: int | None, value_range: Range | None, gap: int = _GAP, smooth: bool = False
+) -> np.ndarray:
+    """`image_grid` of tiles enlarged to about 56 pixels, so that the lines stay thin beside the pixels.
+
+    Each pixel becomes a square; with `smooth`, values between the centres of pixels follow a cubic curve.
+    """
+    side = min(as_tensor(x).shape[-2:])
+    factor = max(1, round(56 / side))
+    tiles = to_bytes_range(x, value_range)
+    if smooth and side < _SMALL:
+        tiles = np.stack([_smoothly_enlarged(tile, factor) for tile in tiles])
+    else:
+        tiles = tiles.repeat(factor, 1).repeat(factor, 2)
     return image_grid(np.moveaxis(tiles, -1, 1) if tiles.ndim == 4 else tiles, ncols, (0, 255), gap)
+
+
+def is_smooth(event_shape: Sequence[int]) -> bool:
+    """Whether figures enlarge images of that shape smoothly."""
+    return min(event_shape[-2:]) < _SMALL
+
+
+def _smoothly_enlarged(tile: np.ndarray, factor: int) -> np.ndarray:
+    """An image of shape (H, W) or (H, W, 3), uint8, whose sides are `factor` times as long."""
+    from PIL import Image
+
+    height, width = tile.shape[:2]
+    return np.asarray(Image.fromarray(tile).resize((width * factor, height * factor), Image.Resampling.BICUBIC))
 
 
 def tiles_figure(
@@ -171,20 +195,26 @@ def tiles_figure(
     column_labels: Sequence[str] = (),
     tile_inches: float = 0.62,
     gap: int = _GAP,
+    page: float | None = None,
 ) -> Figure:
-    """A figure of image tiles whose size follows from their number, with labels beside rows and above columns."""
+    """A figure of image tiles whose size follows from their number, with labels beside rows and above columns.
+
+    Tiles fill a page of that many inches beside their labels, at most. Tiles of few pixels are enlarged smoothly.
+    """
     x = as_tensor(x)
-    grid = _enlarged_grid(x, ncols, value_range, gap)
+    grid = _enlarged_grid(x, ncols, value_range, gap, smooth=True)
     nrows = -(-len(x) // ncols)
     height, width = (grid.shape[0] - gap) / nrows, (grid.shape[1] - gap) / ncols
-    size = min(tile_inches, _MAX_WIDTH / ncols)
+    beside = 0.085 * max((len(line) for label in row_labels for line in label.split("\n")), default=0)
+    size = min(tile_inches, (_MAX_WIDTH if page is None else page - 0.3 - beside) / ncols)
     aspect = grid.shape[0] / grid.shape[1]
     across = max(size * ncols * min(1.0, width / height if width < height else 1.0), 2.0)
     with style.style():
         made = Figure(figsize=(across, across * aspect), dpi=style.DPI)
         axes = made.add_axes((0, 0, 1, 1))
-        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
         axes.set_frame_on(False)
+        title = title if page is None else style.wrapped(title, page)
         axes.set_title(title, pad=10 if not column_labels else 12, loc="left" if across < 3.2 else "center")
         axes.tick_params(length=0, labeltop=True, labelbottom=False, pad=3)
         centres = [(k + 0.5) * width + gap / 2 - 0.5 for k in range(ncols)]

@@ -16,7 +16,7 @@ _MAX_POINTS = 20_000
 _MAX_CLASSES = 20
 
 
-def latent(model: LatentVariableModel, x: Data, labels: Data = None) -> Figure:
+def latent(model: LatentVariableModel, x: Data, labels: Data = None, *, width: float | None = None) -> Figure:
     """E[z|x] coloured by label; principal components beyond two dimensions.
 
     Args:
@@ -24,6 +24,7 @@ def latent(model: LatentVariableModel, x: Data, labels: Data = None) -> Figure:
         x: data in their own units, shape (N, *X); of more than 20,000 rows a fixed choice is drawn.
         labels: one per row, shape (N,): up to 20 classes get a legend, more numbers a colour bar; None takes
             those of x.
+        width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
 
     Returns:
         The figure.
@@ -41,17 +42,21 @@ def latent(model: LatentVariableModel, x: Data, labels: Data = None) -> Figure:
     codes = access.encode(view.take(torch.from_numpy(order))).double().numpy()
     labels = None if labels is None else labels[order]
     with style.style():
-        made = style.figure(6.2 if labels is None else 7.0, 5.6)
+        across = (6.2 if labels is None else 7.0) if width is None else width
+        made = style.figure(across, 5.6 if width is None else width + (0 if labels is None else 0.6))
         axes = made.subplots()
+        beside: dict[str, Any] = {"loc": "outside right upper"}
+        if width is not None:
+            beside = {"loc": "outside lower center", "ncols": 5, "columnspacing": 0.9, "handletextpad": 0.2}
         if codes.shape[1] == 1:
-            _histogram(axes, codes[:, 0], labels)
+            _histogram(axes, codes[:, 0], labels, beside)
         else:
-            _points(made, axes, _plane(axes, codes), labels)
+            _points(made, axes, _plane(axes, codes, across), labels, beside)
         axes.set_title(f"E[z|x] of {len(codes):,} points" + (f" of {len(view):,}" if len(codes) < len(view) else ""))
     return made
 
 
-def _plane(axes: Axes, codes: np.ndarray) -> np.ndarray:
+def _plane(axes: Axes, codes: np.ndarray, across: float) -> np.ndarray:
     """Two coordinates of each code; says on the axes what they are."""
     if codes.shape[1] == 2:
         axes.set(xlabel="z1", ylabel="z2")
@@ -65,7 +70,8 @@ def _plane(axes: Axes, codes: np.ndarray) -> np.ndarray:
         pca = PCA(2, svd_solver="full").fit(codes)
         explained = np.nan_to_num(pca.explained_variance_ratio_)
     for axis, name, share in zip((axes.xaxis, axes.yaxis), ("first", "second"), explained, strict=True):
-        axis.set_label_text(f"{name} principal component of {codes.shape[1]} dimensions ({share:.0%} of the variance)")
+        label = f"{name} principal component of {codes.shape[1]} dimensions ({share:.0%} of the variance)"
+        axis.set_label_text(style.wrapped(label, across - 0.6, 9.5))
     result: np.ndarray = pca.transform(codes)
     return result
 
@@ -87,7 +93,7 @@ def _colours(num_classes: int) -> list[Any]:
     return list(colormaps["tab10" if num_classes <= 10 else "tab20"].colors)  # type: ignore[attr-defined]
 
 
-def _points(made: Figure, axes: Axes, places: np.ndarray, labels: np.ndarray | None) -> None:
+def _points(made: Figure, axes: Axes, places: np.ndarray, labels: np.ndarray | None, beside: dict[str, Any]) -> None:
     size = float(np.clip(9000 / len(places), 2.5, 22))
     options: dict[str, Any] = {"s": size, "alpha": 0.75 if len(places) < 5000 else 0.55, "linewidths": 0}
     options["rasterized"] = True
@@ -109,10 +115,10 @@ def _points(made: Figure, axes: Axes, places: np.ndarray, labels: np.ndarray | N
         colours[mask] = colour
         axes.scatter([], [], s=36, color=[colour], linewidths=0, label=style.shortened(name, 24))
     axes.scatter(places[:, 0], places[:, 1], c=colours, **options)
-    made.legend(*axes.get_legend_handles_labels(), title="label", loc="outside right upper")
+    made.legend(*axes.get_legend_handles_labels(), title="label", **beside)
 
 
-def _histogram(axes: Axes, codes: np.ndarray, labels: np.ndarray | None) -> None:
+def _histogram(axes: Axes, codes: np.ndarray, labels: np.ndarray | None, beside: dict[str, Any]) -> None:
     bins = np.linspace(codes.min(), codes.max() if np.ptp(codes) else codes.min() + 1, 51).tolist()
     classes = None if labels is None else _classes(labels)
     if classes is None:
@@ -120,5 +126,5 @@ def _histogram(axes: Axes, codes: np.ndarray, labels: np.ndarray | None) -> None
     else:
         for colour, (name, mask) in zip(_colours(len(classes)), classes, strict=False):
             axes.hist(codes[mask], bins=bins, histtype="step", lw=1.6, color=colour, label=style.shortened(name, 24))
-        axes.figure.legend(*axes.get_legend_handles_labels(), title="label", loc="outside right upper")
+        axes.figure.legend(*axes.get_legend_handles_labels(), title="label", **beside)
     axes.set(xlabel="z1", ylabel="points")

@@ -1,6 +1,7 @@
 """How all pictures look: one figure factory, one palette, one way to files."""
 
 import io
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,11 +62,19 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def panels(num_panels: int, width: float = 2.9, height: float = 2.4, ncols: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure of equal panels in rows of at most `ncols`; a single row is as wide as it has panels."""
+def panels(
+    num_panels: int, width: float = 2.9, height: float = 2.4, ncols: int = 3, page: float | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure of equal panels in rows of at most `ncols`; a single row is as wide as it has panels.
+
+    A page of that many inches takes as many panels beside each other as keep two thirds of their width.
+    """
     ncols = 2 if num_panels == 4 else min(ncols, num_panels)
+    if page is not None:
+        ncols = max(1, min(ncols, int(page / (width * 2 / 3))))
     nrows = -(-num_panels // ncols)
-    made = figure(max(width * ncols, 4.2), height * nrows + 0.5)
+    across = max(width * ncols, 4.2)
+    made = figure(across if page is None else min(across, page), height * nrows + 0.5)
     axes = made.subplots(nrows, ncols, squeeze=False).ravel().tolist()
     for extra in axes[num_panels:]:
         extra.remove()
@@ -83,6 +92,11 @@ def label_outside(axes: Axes, x: str, y: str) -> None:
         axes.set_xlabel(x)
     if column == 0:
         axes.set_ylabel(y)
+
+
+def wrapped(text: str, inches: float, size: float = 10.5) -> str:
+    """A text of that size in points, in lines that fit a width."""
+    return textwrap.fill(text, max(12, int(inches * 72 / (0.6 * size))))
 
 
 def shortened(name: str, length: int = 28) -> str:

@@ -22,9 +22,11 @@ def _suffix(num_columns: int) -> str:
     return f" (the first {MAX_COLUMNS} of {num_columns} columns)" if num_columns > MAX_COLUMNS else ""
 
 
-def histograms(samples: np.ndarray, data: np.ndarray | None, names: Sequence[str], title: str) -> Figure:
+def histograms(
+    samples: np.ndarray, data: np.ndarray | None, names: Sequence[str], title: str, page: float | None = None
+) -> Figure:
     """One histogram per column of the samples, over that of the data where there are any."""
-    made, axes = style.panels(min(samples.shape[1], MAX_COLUMNS))
+    made, axes = style.panels(min(samples.shape[1], MAX_COLUMNS), height=2.4 if page is None else 1.7, page=page)
     for i, panel in enumerate(axes):
         bins = _bins(samples[:, i], None if data is None else data[:, i])
         if data is not None:
@@ -36,7 +38,7 @@ def histograms(samples: np.ndarray, data: np.ndarray | None, names: Sequence[str
         panel.spines["left"].set_visible(False)
     if data is not None:
         made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    made.suptitle(title + _suffix(samples.shape[1]))
+    _title(made, title + _suffix(samples.shape[1]))
     return made
 
 
@@ -55,9 +57,11 @@ def _bins(samples: np.ndarray, data: np.ndarray | None) -> list[float]:
     return result
 
 
-def scatter(original: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> Figure:
+def scatter(
+    original: np.ndarray, other: np.ndarray, names: Sequence[str], title: str, page: float | None = None
+) -> Figure:
     """One panel per column: reconstruction against original, with the diagonal and the correlation."""
-    made, axes = style.panels(min(original.shape[1], MAX_COLUMNS), height=2.7)
+    made, axes = style.panels(min(original.shape[1], MAX_COLUMNS), height=2.7, page=page)
     for i, panel in enumerate(axes):
         a, b = original[:, i], other[:, i]
         observed = np.isfinite(a) & np.isfinite(b)
@@ -74,7 +78,7 @@ def scatter(original: np.ndarray, other: np.ndarray, names: Sequence[str], title
         few_ticks(panel)
     for panel in axes:
         style.label_outside(panel, "original", "reconstruction")
-    made.suptitle(title + _suffix(original.shape[1]))
+    _title(made, title + _suffix(original.shape[1]))
     return made
 
 
@@ -85,6 +89,7 @@ def lines(
     panel_titles: Sequence[str],
     title: str,
     labels: tuple[str, str],
+    page: float | None = None,
 ) -> Figure:
     """One panel per line in z; in each the columns that change most, one line each, the same colour in all panels.
 
@@ -95,10 +100,11 @@ def lines(
         panel_titles: one for each panel.
         title: of the figure.
         labels: of the axes.
+        page: width of a narrow page in inches, or None.
     """
     spread = np.ptp(values, axis=1).max(0)
     chosen = np.sort(np.argsort(-spread, kind="stable")[: min(8, len(names))])
-    made, axes = style.panels(len(values))
+    made, axes = style.panels(len(values), page=page)
     for panel, row, panel_title in zip(axes, values, panel_titles, strict=True):
         for colour, i in enumerate(chosen):
             panel.plot(position, row[:, i], color=style.LINES[colour], lw=1.5, label=style.shortened(names[i], 24))
@@ -110,17 +116,23 @@ def lines(
         panel.set_ylim(float(shown.min()) - margin, float(shown.max()) + margin)
     for panel in made.axes:
         style.label_outside(panel, *labels)
-    ncols = 4 if len(axes) > 2 else 2
+    ncols = 4 if len(axes) > 2 and page is None else 2
     made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=ncols)
     more = f" (the {len(chosen)} of {len(names)} columns that change most)" if len(names) > len(chosen) else ""
-    made.suptitle(title + more)
+    _title(made, title + more)
     return made
 
 
-def maps(values: np.ndarray, names: Sequence[str], ticks: tuple[list[float], list[str]], title: str) -> Figure:
+def maps(
+    values: np.ndarray,
+    names: Sequence[str],
+    ticks: tuple[list[float], list[str]],
+    title: str,
+    page: float | None = None,
+) -> Figure:
     """One map per column over a plane, shape (n, n, D): places in (0, 1) to the right and upwards, values as colour."""
     num_columns = values.shape[-1]
-    made, axes = style.panels(min(num_columns, MAX_COLUMNS), height=2.6)
+    made, axes = style.panels(min(num_columns, MAX_COLUMNS), height=2.6, page=page)
     for i, panel in enumerate(axes):
         image = panel.imshow(values[:, :, i], extent=(0, 1, 0, 1), cmap="viridis", interpolation="nearest")
         panel.set_xticks(*ticks)
@@ -130,8 +142,12 @@ def maps(values: np.ndarray, names: Sequence[str], ticks: tuple[list[float], lis
         bar.outline.set_visible(False)
         bar.ax.locator_params(nbins=4)
         style.label_outside(panel, "z1", "z2")
-    made.suptitle(title + _suffix(num_columns))
+    _title(made, title + _suffix(num_columns))
     return made
+
+
+def _title(made: Figure, text: str) -> None:
+    made.suptitle(style.wrapped(text, made.get_figwidth(), 12))
 
 
 def few_ticks(axes: Axes) -> None:

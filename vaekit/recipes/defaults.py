@@ -13,14 +13,23 @@ from vaekit.distributions import element_support
 from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError, SupportError
 from vaekit.models.rows import as_rows, as_tensor
+from vaekit.recipes.settings import Settings
 from vaekit.recipes.tables import columns_likelihood, columns_transform, place_spikes
 from vaekit.saving import spec
 
 _COLUMNS = "columns"
 
 
+def default_preset(settings: Settings, data: Dataset) -> str:
+    """The preset that is asked for; else the one that suits the data, or `vae` where a part of the model is named."""
+    named = (settings.posterior, settings.prior, settings.objective, settings.likelihood, settings.transform)
+    if settings.preset is not None:
+        return settings.preset
+    return kinds.of(data).default_preset(data) if all(part is None for part in named) else "vae"
+
+
 def default_likelihood(data: Dataset) -> str:
-    """Bits and grey images (as drawn bits): Bernoulli; colour images: discretised logistic; numbers: Normal.
+    """Bits, and grey images of many levels as drawn bits: Bernoulli; other images: levels; numbers: Normal.
 
     Tables with a schema get a head for each kind of column.
     """

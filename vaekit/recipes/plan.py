@@ -7,12 +7,18 @@ from typing import Any
 import torch
 
 from vaekit import engine, presets
-from vaekit.data import Dataset
+from vaekit.data import Dataset, kinds
 from vaekit.errors import ConfigError, ShapeError, SupportError
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.presets import Preset
-from vaekit.recipes.defaults import default_latent_dim, default_likelihood, make_likelihood, make_transform
+from vaekit.recipes.defaults import (
+    default_latent_dim,
+    default_likelihood,
+    default_preset,
+    make_likelihood,
+    make_transform,
+)
 from vaekit.recipes.settings import Settings
 from vaekit.saving import spec
 from vaekit.training import CollapseWarning, Trainer
@@ -22,11 +28,12 @@ _UPDATES = 30_000  # default length of a run; enough for MNIST, patience ends sm
 
 @dataclass(frozen=True)
 class Plan:
-    """What settings and data make."""
+    """What settings and data make; `preset` is the name of the one that was taken."""
 
     model: GenerativeModel
     objective: Objective
     trainer: Trainer
+    preset: str
 
 
 def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
@@ -40,7 +47,7 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
     Raises:
         ConfigError: for names and combinations that do not exist, and settings that the preset does not take.
     """
-    preset = presets.find(settings.preset)
+    preset = presets.find(default_preset(settings, data))
     _refuse_unsuitable(settings, preset)
     with engine.seeded(engine.block_seed(settings.seed, 0)):
         parts = _parts(settings, preset, data)
@@ -49,7 +56,7 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
         except (ShapeError, SupportError) as error:
             raise ConfigError(f"the parts of the preset {preset.name} do not go together: {error}") from error
         objective = _objective(objective, settings)
-    return Plan(model, objective, _trainer(settings, len(data), progress))
+    return Plan(model, objective, _trainer(settings, data, progress), preset.name)
 
 
 def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:
@@ -98,10 +105,10 @@ def _objective(default: Objective, settings: Settings) -> Objective:
     return objective
 
 
-def _trainer(settings: Settings, num_rows: int, progress: bool) -> Trainer:
-    """A trainer with the settings' values; the defaults that depend on the number of training rows are filled in."""
-    updates_per_epoch = math.ceil(num_rows / settings.batch_size)
-    max_epochs = settings.max_epochs or min(2000, math.ceil(_UPDATES / updates_per_epoch))
+def _trainer(settings: Settings, data: Dataset, progress: bool) -> Trainer:
+    """A trainer with the settings' values; the defaults that depend on the training rows are filled in."""
+    updates_per_epoch = math.ceil(len(data) / settings.batch_size)
+    max_epochs = settings.max_epochs or min(kinds.of(data).max_epochs, math.ceil(_UPDATES / updates_per_epoch))
 
     def cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs)
@@ -110,6 +117,7 @@ def _trainer(settings: Settings, num_rows: int, progress: bool) -> Trainer:
         max_epochs=max_epochs,
         patience=settings.patience or (None if settings.keep == "last" else max(10, max_epochs // 5)),
         keep=settings.keep,
+        em_steps=settings.em_steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         precision=settings.precision,

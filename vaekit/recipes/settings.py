@@ -13,8 +13,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    preset: str = "vae"
-    max_epochs: int | None = Field(None, ge=1, description="passes over the data; default: 30,000 updates")
+    preset: str | None = Field(
+        None, description="named model; default: vae; vamp for grey images of few levels unless a part of it is named"
+    )
+    max_epochs: int | None = Field(
+        None, ge=1, description="passes over the data; default: 30,000 updates, at most 2000 passes, 300 of images"
+    )
     batch_size: int = Field(128, ge=1, description="rows per update")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam, decayed to 0 along a cosine")
     latent_dim: int | None = Field(None, ge=1, description="dimensions of z; default: a quarter of those of x, 2 to 40")
@@ -33,12 +37,23 @@ class Settings(BaseModel):
     patience: int | None = Field(
         None, ge=1, description="epochs without a better bound; default: a fifth of max_epochs; none with keep=last"
     )
+    em_steps: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="updates of the encoder alone, then of the rest, in turn, such as 5,1; default: both at once"
+    )
     keep: Literal["best", "last"] = Field("best", description="weights of the best validation bound, or the last ones")
     checkpoint_every: int | None = Field(None, ge=1, description="epochs between checkpoints; default: ten seconds")
 
-    @field_validator("hidden", mode="before")
+    @field_validator("em_steps", mode="before")
     @classmethod
-    def _widths(cls, value: Any) -> Any:
+    def _two_counts(cls, value: Any) -> Any:
+        # Validators of this mode run in the reverse of their order: the words are counts by now.
+        if isinstance(value, tuple | list) and len(value) != 2:
+            raise ValueError(f"expected two counts, of encoder steps and of the others, such as 5,1; got {len(value)}")
+        return value
+
+    @field_validator("em_steps", "hidden", mode="before")
+    @classmethod
+    def _counts(cls, value: Any) -> Any:
         return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
 
 
@@ -57,4 +72,5 @@ def settings(values: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        raise ConfigError(f"{key}={values.get(key)!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{key}={values.get(key)!r}: {message[0].lower()}{message[1:]}") from error

@@ -1,8 +1,10 @@
 """The pictures of a report, each with what a reader who cannot see it should know."""
 
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,26 +16,69 @@ from vaekit.errors import DataError
 from vaekit.evaluation.results import Results
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
-from vaekit.plots import access, drawers
+from vaekit.plots import access, drawers, style
 from vaekit.report.numbers import kl_per_dimension
 from vaekit.traits import Data
+
+_NARROW = 3.3  # inches: what a telephone shows, with the margins of the page around it
+_PIXELS = 100  # of CSS per inch of a figure
+_LIGHT_LINES = ("#7db4e6", "#ff9d57", "#7cc98f", "#cf8ad4", "#d9b04a", "#4fc3cf", "#f06c9b", "#9fb0c0", "#c39b77")
+_DARK = {
+    "#ffffff": "#1d2126",  # the page's cards
+    style.INK: "#e7eaee",
+    "#57606a": "#a3abb5",
+    "#b4b9c1": "#5a626c",
+    "#e6e8eb": "#343a42",
+    "#c9ced6": "#4a525c",
+    **dict(zip(style.LINES, _LIGHT_LINES, strict=True)),
+}
+"""A colour of the figures on white paper to the one of the same meaning on the dark page."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a page holds it: a `data:` address, its alternative text, and a caption."""
+    """A picture as a page holds it, in two layouts that follow the page's colours.
+
+    Attributes:
+        uri: `data:` address of the wide layout.
+        narrow: `data:` address of the layout for narrow pages.
+        alt: text for who cannot see it.
+        caption: text below it.
+        width: of the wide layout in pixels of CSS.
+        narrow_width: of the other.
+    """
 
     uri: str
+    narrow: str
     alt: str
     caption: str
     width: int
+    narrow_width: int
 
 
-def picture(figure: Figure, alt: str, caption: str) -> Picture:
-    """A figure as PNG within the page."""
-    content = plots.to_bytes(figure, "png")
-    width = int.from_bytes(content[16:20], "big")  # of the header chunk
-    return Picture("data:image/png;base64," + base64.b64encode(content).decode(), alt, caption, round(width * 2 / 3))
+def picture(draw: Callable[[float | None], Figure], alt: str, caption: str) -> Picture:
+    """What a function draws for a width in inches, None for a wide page, as SVG within the page."""
+    (uri, width), (narrow, narrow_width) = (_address(draw(page)) for page in (None, _NARROW))
+    return Picture(uri, narrow, alt, caption, width, narrow_width)
+
+
+def _address(figure: Figure) -> tuple[str, int]:
+    """The `data:` address of a figure, and its width in pixels of CSS."""
+    svg = plots.to_bytes(figure, "svg").decode()
+    points = re.search(r'<svg[^>]* width="([\d.]+)pt"', svg)
+    assert points is not None
+    uri = "data:image/svg+xml;base64," + base64.b64encode(themed(svg).encode()).decode()
+    return uri, round(float(points[1]) / 72 * _PIXELS)
+
+
+def themed(svg: str) -> str:
+    """A figure as SVG whose colours follow the reader's scheme, light or dark."""
+    names = {light: f"--c{i}" for i, light in enumerate(_DARK)}
+    light = ";".join(f"{name}:{colour}" for colour, name in names.items())
+    dark = ";".join(f"{name}:{_DARK[colour]}" for colour, name in names.items())
+    rule = f"<style>svg{{{light}}}@media (prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
+    svg = re.sub("|".join(names), lambda colour: f"var({names[colour[0]]})", svg)
+    return re.sub(r"(<svg[^>]*>)", lambda start: start[1] + rule, svg, count=1)
 
 
 class Gallery:
@@ -53,12 +98,12 @@ class Gallery:
 
     def losses(self, records: list[dict[str, float]]) -> list[Picture]:
         """Curves of training; none where nothing was recorded."""
+        caption = f"{len(records):,} epochs. The higher the bound, the better; at the dotted line it was best."
+        alt = "Line charts of the bound on log p(x), of its terms, per epoch."
         try:
-            drawn = plots.losses(records)
+            return [picture(lambda width: plots.losses(records, width=width), alt, caption)]
         except DataError:
             return []
-        caption = f"{len(records):,} epochs. The higher the bound, the better; at the dotted line it was best."
-        return [picture(drawn, "Line charts of the bound on log p(x), of its terms, per epoch.", caption)]
 
     @staticmethod
     def divergence(results: Results) -> tuple[list[Picture], str]:
@@ -81,55 +126,67 @@ class Gallery:
                 "with a variance above 0.01. A dimension whose q(z|x) is narrower than the prior, or elsewhere, in "
                 "the same way for every x has a KL and is not active: it tells nothing about x."
             )
-        return [picture(plots.divergence(values), alt, "Mean over the data, the largest first.")], sentence
+        bars = picture(
+            lambda width: plots.divergence(values, width=width), alt, "Mean over the data, the largest first."
+        )
+        return [bars], sentence
 
     def reconstructions(self) -> list[Picture]:
         """Originals and reconstructions."""
-        figure = plots.reconstructions(self.model, self.x, **self.options)
+
+        def draw(width: float | None) -> Figure:
+            return plots.reconstructions(self.model, self.x, **self.options, width=width)
+
         caption = "E[x'|z] at z = E[z|x]: what survives the way through the latent space."
-        return [picture(figure, self.look.about_reconstructions, caption)]
+        return [picture(draw, self.look.about_reconstructions, caption + self.look.about_pixels(self.view))]
 
     def samples(self) -> list[Picture]:
         """Draws, and means."""
+
+        def draw(mean: bool, width: float | None) -> Figure:
+            generator = torch.Generator().manual_seed(self.seed)
+            return plots.samples(self.model, 64, mean, generator, x=self.x, **self.options, width=width)
+
         made = []
         captions = (
             "Draws of x: z from the prior, then x from p(x|z).",
             "E[x|z] for draws of z: without the noise of p(x|z), and so smoother than data.",
         )
         for mean, caption in zip((False, True), captions, strict=True):
-            generator = torch.Generator().manual_seed(self.seed)
-            figure = plots.samples(self.model, 64, mean, generator, x=self.x, **self.options)
             alt = f"{self.look.about_samples}: {'means' if mean else 'draws'} of the model."
-            made.append(picture(figure, alt, caption))
+            made.append(picture(partial(draw, mean), alt, caption + self.look.about_pixels(self.view)))
         return made
 
     def latent(self) -> list[Picture]:
         """The codes."""
         coloured = "" if self.labels is None else ", coloured by label"
-        figure = plots.latent(self.model, self.x, self.labels)
+        alt = f"Scatter plot of the codes of {len(self.x):,} points{coloured}."
         caption = f"One point per row of the data{coloured}. The model was not given any label."
-        return [picture(figure, f"Scatter plot of the codes of {len(self.x):,} points{coloured}.", caption)]
+        return [picture(lambda width: plots.latent(self.model, self.x, self.labels, width=width), alt, caption)]
 
     def walk(self) -> list[Picture]:
         """The manifold in two dimensions, a traversal in others; none where z does not fill R^D."""
         if access.confined(self.view) is not None:
             return []
         if access.num_latents(self.view) == 2:
-            figure = plots.manifold(self.model, **self.options)
             caption = "z runs over the plane in steps of equal prior probability: z1 to the right, z2 upwards."
-            return [picture(figure, "The decoder's means over a grid of the latent plane.", caption)]
-        figure = plots.traversal(self.model, self.x, **self.options)
+            alt = "The decoder's means over a grid of the latent plane."
+            return [picture(lambda width: plots.manifold(self.model, **self.options, width=width), alt, caption)]
         caption = (
             "One latent at a time from −3 to 3, the one whose code varies most first; the others stay at their mean."
         )
-        return [picture(figure, "The decoder's means while one latent changes.", caption)]
+        alt = "The decoder's means while one latent changes."
+        return [picture(lambda width: plots.traversal(self.model, self.x, **self.options, width=width), alt, caption)]
 
     def interpolation(self) -> list[Picture]:
         """Lines between pairs of rows, of different labels where labels are known."""
         start, end = self._pairs(self.look.num_pairs)
-        figure = plots.interpolation(self.model, self.x[start], self.x[end], **self.options)
+
+        def draw(width: float | None) -> Figure:
+            return plots.interpolation(self.model, self.x[start], self.x[end], **self.options, width=width)
+
         caption = "The straight line in z between the codes of two rows, decoded."
-        return [picture(figure, "The decoder's means between two codes.", caption)]
+        return [picture(draw, "The decoder's means between two codes.", caption)]
 
     def _pairs(self, num_pairs: int) -> tuple[list[int], list[int]]:
         half = len(self.x) // 2

@@ -130,13 +130,14 @@ def fit(
     with naming_cells(rows.whole if rows.rule else rows.held_out, is_whole=True):
         views = seen, seen.beside(rows.held_out, "valid")
     if announce is not None:
-        announce(_choices(plan, seen))
+        announce(_choices(plan, seen, wanted.preset))
     about = describe_rows(rows.train)
     unbounded = about_density(about, seen, rows.train)
     if unbounded is not None:
         (announce or partial(warnings.warn, stacklevel=2))(unbounded)
-    remembered = Stored(settings=wanted.model_dump(exclude_none=True), data=described)
-    metadata = _metadata(plan, remembered, about)
+    chosen = {"preset": plan.preset} | wanted.model_dump(exclude_none=True)
+    remembered = Stored(settings=chosen, data=described)
+    metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
     artifact.check(plan.model, metadata)
     clear(folder)
     try:
@@ -219,11 +220,13 @@ def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: di
     return describe_data(rows.whole, source=as_text(source), local=at.model_copy(update=sums), **parts, **asked)
 
 
-def _choices(plan: recipes.Plan, view: View) -> str:
-    """Likelihood, transform, and what log p will be, in a line."""
+def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
+    """A line: the preset where the data chose it, likelihood, transform, and what log p will be."""
     steps = steps_of(view.transform)
     names = ", then ".join(type(step).__name__ for step in steps) or "none"
-    words = f"likelihood {type(told(ModelTraits, plan.model).decoder.head).__name__}; transform of the data: {names}"
+    head = type(told(ModelTraits, plan.model).decoder.head).__name__
+    preset = "" if asked is not None or plan.preset == "vae" else f"preset {plan.preset}; "
+    words = f"{preset}likelihood {head}; transform of the data: {names}"
     bits = "; bits are drawn from the values" if any(isinstance(step, Binarize) for step in steps) else ""
     return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
 

@@ -34,7 +34,8 @@ def outcome(run: str | Path) -> dict[str, Any]:
     best = epochs[best_epoch - 1] if 0 < best_epoch <= len(epochs) else {}
     is_last = (about.get("settings") or {}).get("keep") == "last" and epochs
     found = {"epochs": len(epochs), "best_epoch": best_epoch, "best": best, "kept": epochs[-1] if is_last else best}
-    return {"run": as_text(run), **found, **{key: about.get(key) for key in ("finished", "stopped_early", "seconds")}}
+    noted = ("finished", "stopped_early", "seconds", "quantity")
+    return {"run": as_text(run), **found, **{key: about.get(key) for key in noted}}
 
 
 def describe(run: str | Path, config: artifact.Config) -> dict[str, Any]:

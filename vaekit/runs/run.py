@@ -14,7 +14,7 @@ from vaekit.data import Dataset, Reading
 from vaekit.data.cells import naming_cells
 from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation.results import TRAINING, Results, in_sample
+from vaekit.evaluation.results import TRAINING, Results, in_sample, with_article
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
 from vaekit.runs.division import (
@@ -295,7 +295,7 @@ class Run:
 
         A row without a number has NaN or -inf as `log_p`. `Table.reasons` says why, and which rows not to believe.
         Bits, or the noise of a dequantisation, are a function of the row and `transform_seed`, whatever `seed`;
-        `Table.notes` says so.
+        `Table.notes` says so, and as `Table.quantity` whether log p is a density or a mass.
 
         Args:
             rows: a data set, as `rows` gives it, or what `rows` makes one of.
@@ -322,7 +322,8 @@ class Run:
         )
         values = torch.stack([found.value, found.stderr, found.ess], dim=1).numpy()
         reasons = {text: bad.numpy() for text, bad in found.reasons.items()}
-        return Table(values, columns, rows.key, rows.row_keys, reasons, _notes(found.transform_noise))
+        notes = _notes(f"log_p is {with_article(found.quantity)}, in nats", found.transform_noise)
+        return Table(values, columns, rows.key, rows.row_keys, reasons, notes, found.quantity)
 
     def encode(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ...; `transform_seed` as in `score`."""

@@ -27,6 +27,8 @@ class Table:
         reasons: why rows have no number, or one that is not to be believed: a text to the rows it is true of, shape
             (N,), bool. Files do not hold them.
         notes: sentences about the numbers, for people. Files do not hold them either.
+        quantity: what a column `log_p` holds: "density", "mass", "bound on a mass" or "no density"; None where there is
+            no such column. A parquet file says it in the metadata of its schema, under "log_p".
 
     Raises:
         ConfigError: if a column of numbers has the name of the key's.
@@ -43,6 +45,7 @@ class Table:
     keys: np.ndarray | None = None
     reasons: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    quantity: str | None = None
 
     def __post_init__(self) -> None:
         check_key(self.key, self.columns)
@@ -107,7 +110,8 @@ class Table:
         else:
             from pyarrow.parquet import write_table
 
-            write_table(table, buffer)
+            known = {} if self.quantity is None else {"log_p": f"{self.quantity}, in nats"}
+            write_table(table.replace_schema_metadata(known), buffer)
         return buffer.getvalue()
 
 

@@ -55,6 +55,8 @@ class Kind(ABC):
         into_unit_interval: Transforms before a likelihood of grey values that counts them as if they were bits.
         into_reals: Transforms before a density: what spreads integers over intervals.
         picture: How a row is shown: as a tile of pixels, or column by column.
+        max_epochs: Passes over the data after which a fit that is not told ends, where its number of updates has not
+            ended it before.
     """
 
     name: str
@@ -63,6 +65,11 @@ class Kind(ABC):
     into_unit_interval: tuple[str, ...] = ()
     into_reals: tuple[str, ...] = ()
     picture: Picture = "columns"
+    max_epochs: int = 2000
+
+    def default_preset(self, data: Described) -> str:
+        """Name of the preset of a model of which no part is named."""
+        return "vae"
 
     def reads(self, x: np.ndarray) -> bool:
         """Whether an array of shape (N, *X) from a file that says nothing of itself is of this kind."""

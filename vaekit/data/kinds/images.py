@@ -6,6 +6,8 @@ import numpy as np
 
 from vaekit.data.kinds.base import Described, Kind, Picture
 
+_FEW_LEVELS = 64
+
 
 class Images(Kind):
     """Integers in a known range, of which the least is black and the greatest white.
@@ -20,6 +22,7 @@ class Images(Kind):
     into_unit_interval = ("scale",)
     into_reals = ("dequantize",)
     picture: Picture = "tiles"
+    max_epochs = 300  # of a thousand images a network of the default size knows each pixel by heart long before
 
     def reads(self, x: np.ndarray) -> bool:
         """Whether x holds bytes in at least three dimensions."""
@@ -35,7 +38,23 @@ class Images(Kind):
             return event_shape[0] in (1, 3)
         return len(event_shape) == 2 and min(event_shape) >= 4
 
+    def default_preset(self, data: Described) -> str:
+        """That of grey ones of few levels: a learned prior, whose draws look like the data."""
+        return "vamp" if self._is_grey(data) and self._has_few_levels(data) else "vae"
+
     def default_likelihood(self, data: Described) -> str:
-        """Bernoulli for grey images, whose values are taken as probabilities of bits; else discretised logistic."""
-        is_grey = len(data.event_shape) == 2 or data.event_shape[0] == 1
-        return "bernoulli" if is_grey else "discretized-logistic"
+        """What log p of such images usually is.
+
+        That of grey ones of many levels: Bernoulli, the values taken as probabilities of bits, as the literature does
+        with MNIST. That of colour images, and of grey ones of few levels (digits have 17): discretised logistic.
+        """
+        is_bits = self._is_grey(data) and not self._has_few_levels(data)
+        return "bernoulli" if is_bits else "discretized-logistic"
+
+    @staticmethod
+    def _is_grey(data: Described) -> bool:
+        return len(data.event_shape) == 2 or data.event_shape[0] == 1
+
+    def _has_few_levels(self, data: Described) -> bool:
+        """Whether the values are stored as integers of few levels; fractions are probabilities of bits."""
+        return next(data.blocks()).dtype.kind in "iu" and self.num_levels(data) <= _FEW_LEVELS

@@ -133,8 +133,8 @@ def _collapse(rate: Score, code: Aggregate) -> Finding | None:
         f"{code.active_units} of {code.unit_variance.numel()} units are active (variance of E[z|x] above {ACTIVE}); "
         f"the rate is {rate.value:.3f} nats: q(z|x) is the prior whatever x is, and the decoder ignores z.",
         "Warm up beta from 0 (schedules.Linear), keep free bits (ELBO(free_bits=0.1)), take more encoder steps "
-        "(Trainer(em_steps=(5, 1))), or weaken the decoder. A scale of p(x|z) that is fixed too large does it as well: "
-        "learn the scale.",
+        "(Trainer(em_steps=(5, 1)), or em_steps=5,1 on the command line), or weaken the decoder. A scale of p(x|z) "
+        "that is fixed too large does it as well: learn the scale.",
     )
 
 
@@ -157,8 +157,9 @@ def _lagging(gap: InferenceGap | None) -> Finding | None:
         f"Refining q for each point gains {nats(gap.amortization.value)} +- {nats(gap.amortization.stderr)} nats and "
         f"moves its mean elsewhere (correlation {gap.agreement:.2f} over {gap.num_points} points): the encoder does "
         "not follow the decoder, or does not generalise to these data.",
-        "Take more encoder steps per decoder step (Trainer(em_steps=(5, 1)); He et al. 2019), train longer, or enlarge "
-        "the encoder. If it happens on new data only, the encoder overfits: stop early (patience=), add data.",
+        "Take more encoder steps per decoder step (Trainer(em_steps=(5, 1)), or em_steps=5,1 on the command line; He "
+        "et al. 2019), train longer, or enlarge the encoder. If it happens on new data only, the encoder overfits: "
+        "stop early (patience=), add data.",
     )
 
 
