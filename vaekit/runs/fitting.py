@@ -171,9 +171,10 @@ def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | Non
 def _refuse_other_data(folder: Path, known: DataAbout, described: DataAbout, rows: Dataset) -> None:
     """Refuse to go on with other rows than those that the run began with."""
     differs = in_words(known, rows, again(known, rows))
-    if differs is None and known.event_shape == described.event_shape and known.valid_crc32 == described.valid_crc32:
+    keys = [key for key in ("event_shape", "valid_crc32") if getattr(known, key) != getattr(described, key)]
+    if differs is None and not keys:
         return
-    how = differs[0] if differs else "another shape, or other validation data"
+    how = differs[0] if differs else f"{', '.join(keys)} differs"
     raise ConfigError(
         f"{as_text(folder)} was fitted to other data: {how}. --resume goes on with the same rows alone: hand over "
         "those, or start anew with --overwrite"
