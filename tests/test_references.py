@@ -153,8 +153,8 @@ def test_bibtex_names_each_source_once_and_keeps_keys_apart():
 
 
 def fitted(folder, *settings, preset="vae"):
-    arguments = ["fit", "digits", "-o", str(folder), "--preset", preset, "max_epochs=1", "hidden=4", "latent_dim=2"]
-    assert cli.run([*arguments, *settings, "--quiet"]) == 0
+    arguments = ["fit", "digits", "-o", str(folder), "--preset", preset, "max_epochs=1", "hidden=4"]
+    assert cli.run([*arguments, "latent_dim=2", "likelihood=bernoulli", *settings, "--quiet"]) == 0
     return folder
 
 
