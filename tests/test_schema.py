@@ -128,14 +128,12 @@ def test_encode_then_decode_is_the_identity_for_pyarrow(cells):
 @given(cells=GENERATED)
 def test_a_file_gives_the_schema_back(cells, tmp_path_factory):
     path = tmp_path_factory.mktemp("schema") / "schema.json"
-    for frame in (as_pandas(cells), as_polars(cells), as_arrow(cells)):
-        schema = Schema.found(frame)
-        schema.save(path)
-        again = Schema.load(path)
-        assert again == schema
-        assert [[type(level) for level in c.levels] for c in again.columns] == [
-            [type(level) for level in c.levels] for c in schema.columns
-        ]
+    schema = Schema.found(as_polars(cells))
+    schema.save(path)
+    again = Schema.load(path)
+    assert again == schema
+    kinds = [[type(level) for level in column.levels] for column in schema.columns]
+    assert [[type(level) for level in column.levels] for column in again.columns] == kinds
 
 
 def test_x_is_float64_with_codes_seconds_and_nan():
@@ -177,6 +175,13 @@ def test_unseen_levels_are_other_or_an_error():
     plain = Schema.found(pa.table({"w": ["a", "b", "c"] * 20}))
     with pytest.raises(DataError, match="Column 'w' has no level 'new', which row 1 holds"):
         plain.encode(pa.table({"w": ["a", "new"]}))
+
+
+def test_words_that_look_like_numbers_or_bools_are_still_levels():
+    schema = Schema.found(pa.table({"w": ["True", "7", "x"] * 5}))
+    levels = schema["w"].levels
+    for cells, code in [([True], levels.index("True")), ([7], levels.index("7"))]:
+        assert schema.encode(pa.table({"w": cells})).tolist() == [[code]]
 
 
 def test_levels_of_three_percent_stay():

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vaekit.data import columns_found
 from vaekit.data.column import Cell, Column, Kind
-from vaekit.data.column_cells import Place, arrow_type, as_arrow, beside, coded, encoded_levels, restored, seconds
+from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, seconds
+from vaekit.data.column_restored import arrow_type, beside, restored
 from vaekit.data.native_frames import native_frame
 from vaekit.data.reading import notice
 from vaekit.errors import DataError
