@@ -16,14 +16,31 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # per second
 DATETIME = re.compile(r"Datetime\[(\w+)(?:, (.+))?\]")
 
 
-def dtype_text(series: Any) -> str:
-    """The dtype of a narwhals series in short: "Datetime[us, UTC]", "Enum", "Int64"."""
+def dtype_text(series: Any, array: Any) -> str:
+    """The dtype of a narwhals series that is this array of pyarrow, in short: "Datetime[us, UTC]", "Enum", "Int64"."""
     import narwhals as nw
+    import pyarrow as pa
 
-    dtype = series.dtype
-    if isinstance(dtype, nw.Datetime):
-        return f"Datetime[{dtype.time_unit}{f', {dtype.time_zone}' if dtype.time_zone else ''}]"
-    return type(dtype).__name__
+    kind = array.type
+    if pa.types.is_timestamp(kind):
+        return f"Datetime[{kind.unit}{f', {kind.tz}' if kind.tz else ''}]"
+    if pa.types.is_date(kind):
+        return "Date"
+    if pa.types.is_dictionary(kind):
+        return "Enum" if kind.ordered else "Categorical"
+    if series.dtype in (nw.Object, nw.Unknown):
+        series = nw.from_native(pa.chunked_array([array]), series_only=True)
+    return type(series.dtype).__name__
+
+
+def native_text(series: Any) -> str:
+    """The dtype of a narwhals series in the words of its library; objects of pandas with the kind of empty cell."""
+    native = series.to_native()
+    text = str(getattr(native, "type", None) or getattr(native, "dtype", ""))
+    if text == "object" and series.is_null().any():
+        empty = native[native.isna()].iloc[0]
+        return "object" if empty is None else "object (NaN)"
+    return text
 
 
 def as_arrow(series: Any) -> Any:
@@ -42,7 +59,7 @@ def as_arrow(series: Any) -> Any:
             return pa.array(np.asarray(series.to_native()))  # such as sparse columns of pandas
         array = series.to_arrow()
     except (pa.ArrowException, TypeError) as error:
-        raise DataError(f"Column {series.name!r} {_kinds_of(series.to_list())}. Give it values of one kind.") from error
+        raise DataError(f"Column {series.name!r} {_kinds_of(series.to_list())}") from error
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
@@ -52,8 +69,10 @@ def _kinds_of(cells: list[Any]) -> str:
     for row, cell in enumerate(cells):
         if cell is not None and cell == cell:
             first.setdefault(type(cell), (row, cell))
-    parts = [f"{cell!r} in row {row}" for row, cell in list(first.values())[:3]]
-    return f"holds values of several kinds: {', '.join(parts)}"
+    parts = ", ".join(f"{cell!r} in row {row}" for row, cell in list(first.values())[:3])
+    if len(first) == 1:
+        return f"holds what is none of numbers, text, bools, levels and datetimes: {parts}. Convert or drop it."
+    return f"holds values of several kinds: {parts}. Give it values of one kind."
 
 
 def coded(column: Column, array: Any, place: Place = "row {}".format) -> np.ndarray:

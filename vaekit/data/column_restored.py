@@ -58,7 +58,7 @@ def _typed(dtype: str, values: np.ndarray, empty: np.ndarray) -> Any:
 
 
 _ARROW = {f"{sign}Int{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-_ARROW |= {"Float32": "float32", "Float64": "float64"}
+_ARROW |= {"Float16": "float16", "Float32": "float32", "Float64": "float64"}
 
 
 def arrow_type(column: Column) -> Any:
