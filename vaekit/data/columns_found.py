@@ -16,7 +16,7 @@ MIN_SHARE = 0.01  # ... and in less than this share of the rows is rare: small t
 MOST_LEVELS = 1000  # the less frequent levels beyond these share the code of the rare ones: the head stays small
 MOST_DISTINCT = 0.5  # of text, levels by cell: above it most cells say nothing of the others
 MIN_COVERED = 0.5  # share of the cells that levels which are not rare must have: else the column is free text
-FEW_ROWS = 10  # below them, that all cells differ proves nothing
+FEW_ROWS = 20  # below them, that all cells differ proves nothing
 MOST_ORDINAL = 12  # levels of whole numbers in a row: months and grades from 1 to 10 are; ages and pixels are numbers
 MOST_SPREAD_ORDINAL = 6  # levels of numbers with gaps, such as doses
 ROWS_PER_LEVEL = 5  # that numbers need to count as levels
@@ -259,7 +259,7 @@ def _are_levels(distinct: np.ndarray, num: np.ndarray, is_whole: bool) -> bool:
     """Whether numbers are so few that each is better a level of its own."""
     total, span = int(num.sum()), distinct[-1] - distinct[0] + 1
     if len(distinct) == 2:
-        return is_whole or total >= 2 * FEW_ROWS
+        return is_whole or total >= FEW_ROWS
     if total < ROWS_PER_LEVEL * len(distinct):
         return False
     if is_whole and len(distinct) >= 5 and distinct[0] == 0 and as_count(distinct, num, None) is not None:
