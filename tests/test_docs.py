@@ -64,6 +64,15 @@ def test_data_page_runs():
     assert options >= names
 
 
+def test_tables_page_runs():
+    from vaekit.data.column import KINDS
+
+    for block in blocks("docs/tables.md", "python"):
+        exec(block, {})
+    text = (ROOT / "docs/tables.md").read_text()
+    assert set(re.findall(r"^\| ([a-z -]+) \|", text, re.M)) - {"kind"} == set(KINDS)
+
+
 def test_choose_page_runs():
     names = {}
     with torch.random.fork_rng(devices=()):

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.app import Json, Run, command, open_run
+from vaekit.cli.app import Data, Json, Run, command, open_run
 from vaekit.cli.output import print_json, print_table, write_to_stdout
+from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
 if TYPE_CHECKING:
     from vaekit.catalog import Entry
+    from vaekit.data.column import Kind
 
 
 @command("vaekit info runs/digits")
@@ -54,6 +56,54 @@ def cite(run: Run, json_: Json = False) -> None:
         for c in citations
     ]
     print_json({"run": as_text(run), "references": sources, "bibtex": catalog.bibtex(citations)})
+
+
+@command("vaekit schema people.csv -o schema.json", writes=(".json",))
+def schema(
+    data: Data,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="JSON file to write.", show_default=False),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", metavar="COLUMN=KIND", help="A kind that goes before the one found; repeatable."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Print what each column of a table is, and why; write it as JSON that can be edited."""
+    from vaekit.data.readers.frames import frame_and_reading, place_in
+    from vaekit.data.schema import Schema
+
+    if data.name is None:
+        raise ConfigError("vaekit schema needs DATA, a file that holds a table, or - for CSV on stdin.")
+    options = {name: data.options[name] for name in ("label", "key")}
+    table, reading = frame_and_reading(data.name, data.options["reading"], **options)
+    table = table.drop_columns([name for name in options.values() if name is not None])
+    path = Path(data.name)
+    found = Schema.found(table, kinds=_kinds(kind or []), name=as_text(path.name), place=place_in(path, reading))
+    if json_:
+        print_json(found.model_dump(mode="json", exclude_defaults=True))
+    else:
+        print_table(found.table(), ("column", "kind", "why"))
+    if output is not None:
+        found.save(output)
+        print(f"wrote {as_text(output)}", file=sys.stderr)
+
+
+def _kinds(words: list[str]) -> "dict[str, Kind]":
+    """The kinds of columns from words such as "age=count"."""
+    from vaekit.data.column import KINDS
+    from vaekit.saving import spec
+
+    kinds: dict[str, Kind] = {}
+    for word in words:
+        column, _, name = word.rpartition("=")
+        kind = next((kind for kind in KINDS if kind == name.lower().replace("_", " ")), None)
+        if not column or kind is None:
+            raise ConfigError(f"--kind takes COLUMN=KIND; got {word!r}. {spec.nearest(name, KINDS)}")
+        kinds[column] = kind
+    return kinds
 
 
 @command("vaekit list preset", name="list")

@@ -1,4 +1,4 @@
-"""The cells of one column as float64, and float64 as its cells, both by way of pyarrow."""
+"""The cells of one column as float64, by way of pyarrow."""
 
 import re
 from collections.abc import Callable
@@ -11,23 +11,36 @@ from vaekit.errors import DataError
 from vaekit.frames import from_arrow
 
 Place = Callable[[int], str]  # where a row stands, for messages
-OTHER = "other"  # what the shared code of rare and unseen levels is called on the way back
 DAY = 86400.0
-_MICRO = 1_000_000
-_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # per second
-_YEARS = -62_135_596_800, 253_402_214_400  # seconds of the first and last day of the years that Python's datetimes hold
-_NANO = -9_223_372_036, 9_223_372_036  # seconds that 64 bits of nanoseconds hold
-_DATETIME = re.compile(r"Datetime\[(\w+)(?:, (.+))?\]")
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # per second
+DATETIME = re.compile(r"Datetime\[(\w+)(?:, (.+))?\]")
 
 
-def dtype_text(series: Any) -> str:
-    """The dtype of a narwhals series in short: "Datetime[us, UTC]", "Enum", "Int64"."""
+def dtype_text(series: Any, array: Any) -> str:
+    """The dtype of a narwhals series that is this array of pyarrow, in short: "Datetime[us, UTC]", "Enum", "Int64"."""
     import narwhals as nw
+    import pyarrow as pa
 
-    dtype = series.dtype
-    if isinstance(dtype, nw.Datetime):
-        return f"Datetime[{dtype.time_unit}{f', {dtype.time_zone}' if dtype.time_zone else ''}]"
-    return type(dtype).__name__
+    kind = array.type
+    if pa.types.is_timestamp(kind):
+        return f"Datetime[{kind.unit}{f', {kind.tz}' if kind.tz else ''}]"
+    if pa.types.is_date(kind):
+        return "Date"
+    if pa.types.is_dictionary(kind):
+        return "Enum" if kind.ordered else "Categorical"
+    if series.dtype in (nw.Object, nw.Unknown):
+        series = nw.from_native(pa.chunked_array([array]), series_only=True)
+    return type(series.dtype).__name__
+
+
+def native_text(series: Any) -> str:
+    """The dtype of a narwhals series in the words of its library; objects of pandas with the kind of empty cell."""
+    native = series.to_native()
+    text = str(getattr(native, "type", None) or getattr(native, "dtype", ""))
+    if text == "object" and series.is_null().any():
+        empty = native[native.isna()].iloc[0]
+        return "object" if empty is None else "object (NaN)"
+    return text
 
 
 def as_arrow(series: Any) -> Any:
@@ -46,7 +59,7 @@ def as_arrow(series: Any) -> Any:
             return pa.array(np.asarray(series.to_native()))  # such as sparse columns of pandas
         array = series.to_arrow()
     except (pa.ArrowException, TypeError) as error:
-        raise DataError(f"Column {series.name!r} {_kinds_of(series.to_list())}. Give it values of one kind.") from error
+        raise DataError(f"Column {series.name!r} {_kinds_of(series.to_list())}") from error
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
@@ -56,11 +69,10 @@ def _kinds_of(cells: list[Any]) -> str:
     for row, cell in enumerate(cells):
         if cell is not None and cell == cell:
             first.setdefault(type(cell), (row, cell))
-    parts = [f"{cell!r} in row {row}" for row, cell in list(first.values())[:3]]
-    return f"holds values of several kinds: {', '.join(parts)}"
-
-
-# --- Cells to numbers ------------------------------------------------------------------------------------------------
+    parts = ", ".join(f"{cell!r} in row {row}" for row, cell in list(first.values())[:3])
+    if len(first) == 1:
+        return f"holds what is none of numbers, text, bools, levels and datetimes: {parts}. Convert or drop it."
+    return f"holds values of several kinds: {parts}. Give it values of one kind."
 
 
 def coded(column: Column, array: Any, place: Place = "row {}".format) -> np.ndarray:
@@ -171,8 +183,10 @@ def encoded_levels(array: Any) -> tuple[np.ndarray, list[Any]]:
 def _code(cell: Any, codes: dict[Cell, int], is_text: bool, unknown: float) -> float:
     if cell is None or cell != cell:
         return np.nan
-    if is_text and not isinstance(cell, str):  # a file whose rows of such a column all look like numbers
-        cell = str(cell).lower() if isinstance(cell, bool) else str(cell)
+    if is_text and not isinstance(cell, str):  # a file whose rows of such a column all look like numbers or bools
+        word = str(cell)
+        written = (word, word.lower(), word.upper()) if isinstance(cell, bool) else (word,)
+        cell = next((text for text in written if text in codes), word)
     try:
         return codes.get(cell, unknown)
     except TypeError:  # a list, say
@@ -182,7 +196,7 @@ def _code(cell: Any, codes: dict[Cell, int], is_text: bool, unknown: float) -> f
 def _seconds_of(column: Column, array: Any, place: Place) -> np.ndarray:
     import pyarrow as pa
 
-    kind, found = array.type, _DATETIME.fullmatch(column.dtype)
+    kind, found = array.type, DATETIME.fullmatch(column.dtype)
     zone = found[2] if found else None
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         if array.null_count == len(array):
@@ -205,150 +219,7 @@ def seconds(array: Any) -> np.ndarray:
 
     if pa.types.is_date(array.type):
         array = array.cast(pa.timestamp("s")) if pa.types.is_date32(array.type) else array.cast(pa.timestamp("ms"))
-    per_second = _UNITS[array.type.unit]
+    per_second = UNITS[array.type.unit]
     empty = from_arrow(array.is_null().cast("uint8"), np.uint8) == 1
     whole, rest = np.divmod(from_arrow(array.cast(pa.int64()).fill_null(0), np.int64), per_second)
     return np.where(empty, np.nan, whole + rest / per_second)
-
-
-# --- Numbers to cells ------------------------------------------------------------------------------------------------
-
-
-def restored(column: Column, values: np.ndarray) -> Any:
-    """The cells of a column as an array of pyarrow of its dtype, from float64 of shape (N,).
-
-    Raises:
-        DataError: A value is infinite, or no code of a level.
-    """
-    import pyarrow as pa
-
-    empty = np.isnan(values)
-    if np.isinf(values).any():
-        row = int(np.flatnonzero(np.isinf(values))[0])
-        raise DataError(f"Column {column.name!r} of x is {values[row]} in row {row}. Give finite values.")
-    if column.kind in WITH_LEVELS:
-        return _levels(column, values, empty)
-    values = np.where(empty, 0.0, values)
-    if column.dtype.startswith("Date"):
-        return _times(column, _clipped(column, values), empty)
-    values = _clipped(column, values)
-    if column.decimals is not None or column.whole:
-        values = np.round(values, column.decimals or 0)
-        values = _clipped(column, values)
-    return _typed(column.dtype, values, empty) if not empty.all() else pa.nulls(len(values), arrow_type(column))
-
-
-def _clipped(column: Column, values: np.ndarray) -> np.ndarray:
-    low = column.low
-    if column.kind == "positive":
-        low = max(low or 0.0, np.finfo(np.float64).tiny if column.decimals is None else 10.0**-column.decimals)
-    elif column.kind in COUNTS:
-        low = max(low or 0.0, 0.0)
-    return values if low is None and column.high is None else np.clip(values, low, column.high)
-
-
-def _typed(dtype: str, values: np.ndarray, empty: np.ndarray) -> Any:
-    import pyarrow as pa
-
-    kind = _ARROW.get(dtype, "float64")
-    if "int" in kind:
-        limits = np.iinfo(kind)
-        values = np.rint(np.clip(values, max(limits.min, -MOST_EXACT), min(limits.max, MOST_EXACT)))
-    return pa.array(values.astype(kind), mask=empty)
-
-
-_ARROW = {f"{sign}Int{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-_ARROW |= {"Float32": "float32", "Float64": "float64"}
-
-
-def arrow_type(column: Column) -> Any:
-    """The type of pyarrow that holds the cells of a column."""
-    import pyarrow as pa
-
-    found = _DATETIME.fullmatch(column.dtype)
-    if found:
-        return pa.timestamp(found[1], found[2])
-    if column.dtype in _ARROW:
-        return pa.type_for_alias(_ARROW[column.dtype])
-    known = {"Boolean": pa.bool_(), "Date": pa.date32(), "Unknown": pa.null()}
-    if column.dtype in ("Categorical", "Enum"):
-        kind = pa.array(list(column.categories or column.levels) or [""]).type
-        return pa.dictionary(pa.int32(), kind, ordered=column.dtype == "Enum")
-    return known.get(column.dtype, pa.float64() if column.dtype in ("Decimal",) else pa.string())
-
-
-def _levels(column: Column, codes: np.ndarray, empty: np.ndarray) -> Any:
-    import pyarrow as pa
-
-    bad = ~empty & ~((codes == np.floor(codes)) & (codes >= 0) & (codes < column.num_codes))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"Column {column.name!r} of x has codes from 0 to {column.num_codes - 1}; got {codes[row]!r} in row {row}."
-        )
-    indices = pa.array(np.where(empty, 0, codes).astype(np.int32), mask=empty)
-    is_text = all(isinstance(level, str) for level in column.levels)
-    names: list[Cell | None] = [*column.levels]
-    if column.other:
-        names.append(other_name(column) if is_text else None)
-    if column.dtype in ("Categorical", "Enum"):
-        used = column.other and bool((codes == len(column.levels)).any())
-        return _listed(column, names, indices, used)
-    return pa.array(names, arrow_type(column)).take(indices)
-
-
-def other_name(column: Column) -> str:
-    """What the shared code of a column of text is called: "other", or "other (rare)" where a level has that name."""
-    return OTHER if OTHER not in column.levels else f"{OTHER} (rare)"
-
-
-def _listed(column: Column, names: list[Cell | None], indices: Any, used: bool) -> Any:
-    """As a dictionary of all categories of the dtype, and of "other" where it is used."""
-    import pyarrow as pa
-
-    categories: list[Cell] = [*(column.categories or column.levels)]
-    if used and names[-1] is not None:
-        categories.append(names[-1])
-    place = {name: i for i, name in enumerate(categories)}
-    moved = pa.array([place.get(name) if name is not None else None for name in names], pa.int32()).take(indices)
-    return pa.DictionaryArray.from_arrays(moved, pa.array(categories), ordered=column.dtype == "Enum")
-
-
-def _times(column: Column, values: np.ndarray, empty: np.ndarray) -> Any:
-    """Seconds as dates or timestamps, rounded to the column's step, within the years that its dtype holds."""
-    import pyarrow as pa
-
-    kind = arrow_type(column)
-    unit = "s" if column.dtype == "Date" else kind.unit
-    values = np.clip(values, *(_NANO if unit == "ns" else _YEARS))
-    step = DAY if column.dtype == "Date" else column.step or 0.0
-    if step >= 1:
-        values = np.rint(values / step) * step
-    whole = np.floor(values)
-    ticks = _MICRO if unit in ("us", "ns") else _UNITS[unit]  # seconds in float64 hold no more than microseconds
-    if 0 < step < 1:
-        ticks = min(ticks, round(1 / step))
-    count = whole.astype(np.int64) * ticks + np.rint((values - whole) * ticks).astype(np.int64)
-    count = count * (_UNITS[unit] // ticks)
-    if column.dtype == "Date":
-        return pa.array((count // int(DAY)).astype(np.int32), mask=empty).cast(pa.date32())
-    return pa.array(count, mask=empty).cast(kind)
-
-
-def beside(column: Column, num_rows: int) -> Any:
-    """Cells of a column that is no element of x: constants filled in, identifiers counted from 1, text empty."""
-    import pyarrow as pa
-
-    kind = arrow_type(column)
-    if column.kind == "identifier" and (pa.types.is_string(kind) or pa.types.is_integer(kind)):
-        return pa.array(np.arange(1, num_rows + 1)).cast(kind)
-    if column.kind != "constant" or column.value is None:
-        return pa.nulls(num_rows, kind)
-    if column.dtype.startswith("Date"):
-        return _times(column, np.full(num_rows, float(column.value)), np.zeros(num_rows, bool))
-    categories = list(column.categories) or [column.value]
-    place = categories.index(column.value)
-    if pa.types.is_dictionary(kind):
-        indices = pa.array(np.full(num_rows, place, np.int32))
-        return pa.DictionaryArray.from_arrays(indices, pa.array(categories), ordered=column.dtype == "Enum")
-    return pa.array([column.value], kind).take(pa.array(np.zeros(num_rows, np.int32)))

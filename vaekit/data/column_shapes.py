@@ -12,9 +12,11 @@ from vaekit.errors import DataError
 MIN_ROWS = 50  # below them a shape is noise, and a normal the safest guess
 MOST_SHAPED = 20_000  # rows that shapes are measured on: quantiles there are exact to a hundredth
 COUNT_MEAN = 100.0  # counts of a larger mean are as well described by a density
-COUNT_SKEW = 0.5  # a Poisson of mean 4 has this skewness; below it a density is as good
+COUNT_SKEW = 0.3  # a Poisson of mean 11 has this skewness; below it a density is as good
+COUNT_SPREAD = 0.8  # variance by mean: a Poisson has 1, and no count model of vaekit has less
 COUNT_FILLED = 0.5  # share of the numbers from 0 to the 90% quantile that are seen: amounts of money leave gaps
-ZERO_EXCESS = 0.05  # zeros beyond those of a negative binomial of the same mean and variance
+ZERO_EXCESS = 0.05  # zeros beyond those of a negative binomial of the same mean and variance ...
+ZERO_LEAD = 2.0  # ... which also have to be this many times the ones
 SPIKE_SHARE = 0.05  # rows of a point mass; one of fewer moves no quantile that people look at
 SPIKE_RATIO = 5.0  # of its rows to the median of those of the four values beside it: a peak of whole numbers has less
 SPIKE_LEAD = 3.0  # of its rows to the most of one of these
@@ -47,7 +49,7 @@ def as_count(distinct: np.ndarray, num: np.ndarray, told: Kind | None) -> Shape 
     if told is None and not _is_count(distinct, num, mean, var):
         return None
     zeros, expected = (float(num[0] / total) if distinct[0] == 0 else 0.0), _zeros(mean, var)
-    kind: Kind = told or ("zero-inflated count" if zeros > expected + ZERO_EXCESS else "count")
+    kind: Kind = told or ("zero-inflated count" if _is_inflated(distinct, num, mean, var) else "count")
     why = f"whole numbers from {distinct[0]:.0f} to {distinct[-1]:.0f}, mean {mean:.3g}, variance {var:.3g}"
     if kind == "zero-inflated count":
         why += f"; zeros {zeros:.0%}, of a negative binomial {expected:.0%}"
@@ -56,12 +58,19 @@ def as_count(distinct: np.ndarray, num: np.ndarray, told: Kind | None) -> Shape 
 
 def _is_count(distinct: np.ndarray, num: np.ndarray, mean: float, var: float) -> bool:
     """Whether whole numbers begin at 0, are skewed to the right, spread as counts are, and leave no gaps."""
-    if distinct[0] != 0 or len(distinct) < 3 or num.sum() < MIN_ROWS or mean > COUNT_MEAN or var < mean:
+    if distinct[0] != 0 or len(distinct) < 3 or num.sum() < MIN_ROWS or mean > COUNT_MEAN or var < COUNT_SPREAD * mean:
         return False
     skew = float((num * (distinct - mean) ** 3).sum() / num.sum() / var**1.5)
     below = distinct[np.cumsum(num) <= 0.9 * num.sum()]
     filled = len(below) / (below[-1] + 1) if len(below) else 1.0
-    return skew > COUNT_SKEW and filled >= COUNT_FILLED
+    return (skew > COUNT_SKEW or _is_inflated(distinct, num, mean, var)) and filled >= COUNT_FILLED
+
+
+def _is_inflated(distinct: np.ndarray, num: np.ndarray, mean: float, var: float) -> bool:
+    """Whether there are more zeros than a negative binomial has, which are not the top of a mode of small numbers."""
+    ones = num[1] if len(distinct) > 1 and distinct[1] == 1 else 0
+    excess = num[0] / num.sum() - _zeros(mean, var)
+    return bool(distinct[0] == 0 and excess > ZERO_EXCESS and num[0] >= ZERO_LEAD * ones)
 
 
 def _zeros(mean: float, var: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.column import MOST_EXACT, WITH_LEVELS, Cell, Column, Kind
-from vaekit.data.column_cells import DAY, Place, as_arrow, dtype_text, encoded_levels, floats, seconds
+from vaekit.data.column_cells import DAY, Place, as_arrow, dtype_text, encoded_levels, floats, native_text, seconds
 from vaekit.data.column_shapes import as_count, as_density
 from vaekit.errors import DataError
 
@@ -16,7 +16,7 @@ MIN_SHARE = 0.01  # ... and in less than this share of the rows is rare: small t
 MOST_LEVELS = 1000  # the less frequent levels beyond these share the code of the rare ones: the head stays small
 MOST_DISTINCT = 0.5  # of text, levels by cell: above it most cells say nothing of the others
 MIN_COVERED = 0.5  # share of the cells that levels which are not rare must have: else the column is free text
-FEW_ROWS = 10  # below them, that all cells differ proves nothing
+FEW_ROWS = 20  # below them, that all cells differ proves nothing
 MOST_ORDINAL = 12  # levels of whole numbers in a row: months and grades from 1 to 10 are; ages and pixels are numbers
 MOST_SPREAD_ORDINAL = 6  # levels of numbers with gaps, such as doses
 ROWS_PER_LEVEL = 5  # that numbers need to count as levels
@@ -41,19 +41,11 @@ def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: P
         DataError: It holds an infinity, values of several kinds, or none that the given kind has.
         ValidationError: What was found cannot be a column of the given kind.
     """
-    import narwhals as nw
     import pyarrow as pa
 
     array = as_arrow(series)
-    if series.dtype in (nw.Object, nw.Unknown) and not pa.types.is_null(array.type):
-        series_dtype = dtype_text(nw.from_native(pa.chunked_array([array]), series_only=True))
-    else:
-        series_dtype = dtype_text(series)
     kind = array.type
-    if pa.types.is_dictionary(kind):
-        series_dtype = "Enum" if kind.ordered else "Categorical"
-    native = getattr(series.to_native(), "type", None) or getattr(series.to_native(), "dtype", "")
-    about = {"name": series.name, "dtype": series_dtype, "native": str(native)}
+    about = {"name": series.name, "dtype": dtype_text(series, array), "native": native_text(series)}
     numbers = None if pa.types.is_dictionary(kind) or pa.types.is_boolean(kind) else floats(array)
     num_empty = int(np.isnan(numbers).sum()) if numbers is not None else array.null_count
     empty = f"; {num_empty} of {len(array)} cells are empty" if num_empty else ""
@@ -99,19 +91,20 @@ def is_named_identifier(name: str) -> bool:
 
 
 def _times(array: Any, about: dict[str, Any]) -> Column:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     values = seconds(array)
     values = values[~np.isnan(values)]
-    ends = pc.min_max(array)
-    first, last = (str(ends[end].cast(pa.string()).as_py()) for end in ("min", "max"))
+    first, last = (_instant(end) + " UTC" * ("," in about["dtype"]) for end in (values.min(), values.max()))
     if values.min() == values.max():
         return Column(kind="constant", why=f"one value: {first}", value=float(values[0]), **about)
     step = next((step for step in _STEPS if _are_multiples(values, step)), _STEPS[-1])
     words = {DAY: "days", 3600.0: "hours", 60.0: "minutes", 1.0: "seconds", 1e-3: "milliseconds", 1e-6: "microseconds"}
     why = f"from {first} to {last}, in {words[step]}"
     return Column(kind="datetime", why=why, step=step, **about)
+
+
+def _instant(second: float) -> str:
+    text = str(np.datetime64(int(second // 1), "s")).replace("T", " ")
+    return text.removesuffix(" 00:00:00")
 
 
 def _are_multiples(values: np.ndarray, step: float) -> bool:
@@ -134,6 +127,9 @@ def _levels(array: Any, about: dict[str, Any], told: Kind | None, order: Sequenc
     if not is_listed:
         at = sorted(range(len(cells)), key=lambda i: cells[i])
         cells, num = [cells[i] for i in at], num[at]
+    if not all(isinstance(cell, str | int | float) for cell in cells):
+        why = f"levels such as {cells[0]!r} are none of text, numbers and bools"
+        return Column(kind="text", why=why, **about)
     listed = tuple(cells) if is_listed and about["native"] != "Categorical" else ()  # polars lists what others used
     seen = [cell for cell, count in zip(cells, num, strict=True) if count]
     if len(seen) == 1 and told is None:
@@ -263,7 +259,7 @@ def _are_levels(distinct: np.ndarray, num: np.ndarray, is_whole: bool) -> bool:
     """Whether numbers are so few that each is better a level of its own."""
     total, span = int(num.sum()), distinct[-1] - distinct[0] + 1
     if len(distinct) == 2:
-        return is_whole or total >= 2 * FEW_ROWS
+        return is_whole or total >= FEW_ROWS
     if total < ROWS_PER_LEVEL * len(distinct):
         return False
     if is_whole and len(distinct) >= 5 and distinct[0] == 0 and as_count(distinct, num, None) is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from vaekit.data.column import Column
 from vaekit.errors import ConfigError
 
+_ALIASES = ("string", "large_string", "string_view", "date64[ms]")  # of types that pyarrow has several of
 _DICTIONARY = re.compile(r"dictionary<values=(\w+), indices=(\w+), ordered=\d>")
 
 
@@ -47,8 +48,8 @@ def _pyarrow(table: Any, columns: tuple[Column, ...]) -> Any:
     arrays = []
     for column, array in zip(columns, table.columns, strict=True):
         found = _DICTIONARY.fullmatch(column.native)
-        if column.native in ("string", "large_string", "string_view"):
-            array = array.cast(pa.type_for_alias(column.native))
+        if column.native in _ALIASES and column.kind != "text":
+            array = array.cast(pa.type_for_alias(column.native.removesuffix("[ms]")))
         elif found and pa.types.is_dictionary(array.type):
             values, indices = pa.type_for_alias(found[1]), pa.type_for_alias(found[2])
             array = array.cast(pa.dictionary(indices, values, ordered=array.type.ordered))
@@ -73,8 +74,9 @@ def _series(array: Any, native: str) -> Any:
 
     if native.endswith("[pyarrow]"):
         return array.to_pandas(types_mapper=pd.ArrowDtype)
-    if native == "object":
-        return pd.Series(array.to_pylist(), dtype=object)
+    if native.startswith("object"):
+        cells = pd.Series(array.to_pylist(), dtype=object)
+        return cells.fillna(float("nan")) if native == "object (NaN)" else cells
     if array.null_count and pa.types.is_integer(array.type) and native[:1].islower():
         native = str(array.type).replace("uint", "UInt").replace("int", "Int")
     if array.null_count and pa.types.is_boolean(array.type) and native in ("", "bool"):

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vaekit.data import columns_found
 from vaekit.data.column import Cell, Column, Kind
-from vaekit.data.column_cells import Place, arrow_type, as_arrow, beside, coded, encoded_levels, restored, seconds
+from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, seconds
+from vaekit.data.column_restored import arrow_type, beside, restored
 from vaekit.data.native_frames import native_frame
 from vaekit.data.reading import notice
 from vaekit.errors import DataError
@@ -84,8 +85,8 @@ class Schema(BaseModel):
             ReadingWarning: A column of free text is dropped.
         """
         table = _table(frame, name)
-        if len(table) == 0:
-            raise DataError(f"{name!r} must have at least one row; got none.")
+        if len(table) == 0 or not table.columns:
+            raise DataError(f"{name!r} must have a row and a column at least; got shape {table.shape}.")
         orders = orders or {}
         told: dict[str, Kind] = {**dict.fromkeys(orders, "ordinal"), **(kinds or {})}
         for told_of in told:
@@ -98,10 +99,9 @@ class Schema(BaseModel):
             try:
                 column = columns_found.found(series, told.get(series.name), orders.get(series.name), place)
             except ValidationError as error:
-                kind = told.get(series.name)
-                raise DataError(
-                    f"Column {series.name!r} of {name!r} cannot be {kind}: {error.errors()[0]['msg']}."
-                ) from error
+                kind = told.get(series.name, "used")
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise DataError(f"Column {series.name!r} of {name!r} cannot be {kind}: {message}.") from error
             columns.append(column)
         texts = [column for column in columns if column.kind == "text" and column.name not in told]
         if texts:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vaekit.data.dataset import Dataset
 from vaekit.data.readers.arrays import member_of, npy_dataset, npz_dataset
 from vaekit.data.readers.csv_files import csv_dataset
+from vaekit.data.readers.frames import frame as frame
 from vaekit.data.readers.idx import idx_dataset, with_suffix
 from vaekit.data.readers.images import folder_dataset
 from vaekit.data.readers.parquet import parquet_dataset

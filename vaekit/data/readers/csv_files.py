@@ -25,12 +25,7 @@ _EXTRA = "behind the last column"
 
 
 def csv_dataset(path: Path, label: str | None = None, key: str | None = None, how: Reading | None = None) -> Dataset:
-    """Read a CSV file, gzipped or not.
-
-    What `how` leaves open is found out from the first lines: UTF-8, UTF-16 or Latin-1; commas, semicolons (with decimal
-    points or commas), tabs or bars; whether they name the columns. A first line of numbers is a header where it is
-    0, 1, 2, ... (pandas writes that for unnamed columns), or strictly monotone and outside the ranges of its columns;
-    else it is data, and the columns are called f0, f1, ... An empty column behind a trailing delimiter is left out.
+    """Read a CSV file of numbers, gzipped or not, as `csv_table` does.
 
     Args:
         path: The file.
@@ -47,7 +42,30 @@ def csv_dataset(path: Path, label: str | None = None, key: str | None = None, ho
     Warns:
         ReadingWarning: The file is not read as a plain one, and nobody said so.
     """
-    how = how or Reading()
+    frame, found = csv_table(path, how or Reading())
+    about: dict[str, Any] = {"name": as_text(path.name.split(".")[0]), "source": str(path), "reading": found}
+    return table_of(frame, label, key, **about, place=lambda row: f"row {row}{line_of(path, found, row)}")
+
+
+def csv_table(path: Path, how: Reading, *, words: bool = False) -> tuple[Any, Reading]:
+    """A CSV file, gzipped or not, as a table of pyarrow, and how it was read.
+
+    What `how` leaves open is found out from the first lines: UTF-8, UTF-16 or Latin-1; commas, semicolons (with decimal
+    points or commas), tabs or bars; whether they name the columns. A first line of numbers is a header where it is
+    0, 1, 2, ... (pandas writes that for unnamed columns), or strictly monotone and outside the ranges of its columns;
+    else it is data, and the columns are called f0, f1, ... An empty column behind a trailing delimiter is left out.
+
+    Args:
+        path: The file.
+        how: How to read it.
+        words: Whether a cell is empty for the same marks in columns of text as in those of numbers.
+
+    Raises:
+        DataError: The file cannot be read, or is a decompression bomb.
+
+    Warns:
+        ReadingWarning: The file is not read as a plain one, and nobody said so.
+    """
     usual = "\t" if ".tsv" in path.name.lower()[-7:] else ","
     sample, is_whole = _sample(path)
     try:
@@ -55,13 +73,12 @@ def csv_dataset(path: Path, label: str | None = None, key: str | None = None, ho
     except UnicodeError as error:
         raise DataError(f"{path} is not {how.encoding}: {error}. Name another --encoding.") from error
     _refuse_other_delimiter(path, first_look)
-    frame, dialect = _frame(path, sample, first_look, how)
+    frame, dialect = _frame(path, sample, first_look, how, words)
     found = how.found(
         encoding=dialect.encoding, delimiter=dialect.delimiter, decimal=dialect.decimal, header=dialect.header
     )
     _say(path, found, how, usual, dialect, took_numbers=first_look.header is None and bool(dialect.header))
-    about: dict[str, Any] = {"name": as_text(path.name.split(".")[0]), "source": str(path), "reading": found}
-    return table_of(frame, label, key, **about, place=lambda row: f"row {row}{line_of(path, found, row)}")
+    return frame, found
 
 
 def _refuse_other_delimiter(path: Path, dialect: Dialect) -> None:
@@ -92,18 +109,18 @@ def _sample(path: Path) -> tuple[bytes, bool]:
     return sample, False
 
 
-def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading) -> tuple[Any, Dialect]:
+def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading, words: bool) -> tuple[Any, Dialect]:
     """The whole file as a table, and the dialect with what only the whole file can tell."""
     import pyarrow as pa
 
     is_guess = dialect.header is None
-    frame = _parsed(path, dialect, how)
+    frame = _parsed(path, dialect, how, words)
     if "encoding" not in how.given and any(map(pa.types.is_binary, frame.schema.types)):  # far down it is not UTF-8
         dialect = replace(dialect, encoding=single_byte_encoding(sample, how))
-        frame = _parsed(path, dialect, how)
+        frame = _parsed(path, dialect, how, words)
     if is_guess:
         dialect = replace(dialect, header=_is_header(frame))
-        frame = _parsed(path, dialect, how) if dialect.header else frame
+        frame = _parsed(path, dialect, how, words) if dialect.header else frame
     if dialect.has_trailing:
         extra = frame.column(frame.num_columns - 1)
         if extra.null_count < len(extra):
@@ -114,7 +131,7 @@ def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading) -> tuple[A
     return frame, dialect
 
 
-def _parsed(path: Path, dialect: Dialect, how: Reading) -> Any:
+def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool) -> Any:
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
@@ -128,7 +145,7 @@ def _parsed(path: Path, dialect: Dialect, how: Reading) -> Any:
     if header and dialect.has_trailing:
         options.column_names, options.skip_rows_after_names = [*dialect.first, _EXTRA], 1
         options.autogenerate_column_names = False
-    convert = pa_csv.ConvertOptions(decimal_point=dialect.decimal)
+    convert = pa_csv.ConvertOptions(decimal_point=dialect.decimal, strings_can_be_null=words)
     convert.null_values = [*convert.null_values, *how.missing]
     try:
         with _opened(path) as stream:

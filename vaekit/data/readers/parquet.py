@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from vaekit.data.reading import Reading
 from vaekit.errors import DataError, ReadingWarning
 from vaekit.paths import as_text
 
-_INDEX = re.compile(r"__index_level_\d+__")
+INDEX = re.compile(r"__index_level_\d+__")
 _PIECE_VALUES = 2**20
 
 
@@ -47,23 +48,39 @@ def parquet_dataset(
         DataError: The file cannot be read, is a decompression bomb, does not hold numbers, or should stay on disk and
             there is no room for it.
     """
+    how = how or Reading()
+    with _opened(path) as (file, names, num_bytes):
+        if in_memory is None:
+            in_memory = stays_in_memory(num_bytes)
+        if not in_memory and file.metadata.num_rows > 1:
+            return _stored(file, names, path, label, key, how)
+        frame = file.read()
+    return from_frame(frame.select(names), label, key=key, name=as_text(path.stem), source=str(path), reading=how)
+
+
+def parquet_table(path: Path) -> Any:
+    """A parquet file as a table of pyarrow, without an index that pandas stored with it.
+
+    Raises:
+        DataError: The file cannot be read, or is a decompression bomb.
+    """
+    with _opened(path) as (file, names, _):
+        return file.read().select(names)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, list[str], int]]:
+    """The open file, its columns without the index of pandas, and the bytes of its values."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    how = how or Reading()
     try:
         with reading(path), open(path, "rb") as stream, parquet.ParquetFile(stream) as file:
             num_bytes = 8 * _num_values(file.metadata)
             refuse_bomb(num_bytes, path)
-            names = [name for name in file.schema_arrow.names if not _INDEX.fullmatch(name)]
-            if in_memory is None:
-                in_memory = stays_in_memory(num_bytes)
-            if not in_memory and file.metadata.num_rows > 1:
-                return _stored(file, names, path, label, key, how)
-            frame = file.read()
+            yield file, [name for name in file.schema_arrow.names if not INDEX.fullmatch(name)], num_bytes
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
-    return from_frame(frame.select(names), label, key=key, name=as_text(path.stem), source=str(path), reading=how)
 
 
 def _num_values(metadata: Any) -> int:
