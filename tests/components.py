@@ -59,7 +59,7 @@ LIKELIHOODS = {
     ],
     "NormalMixture": [likelihoods.NormalMixture, lambda shape: likelihoods.NormalMixture(shape, num_components=2)],
     "Ordinal": [
-        lambda shape: likelihoods.Ordinal(flat(shape), num_classes=4),
+        lambda shape: likelihoods.Ordinal(shape, num_classes=4),
         lambda shape: likelihoods.Ordinal(flat(shape), num_classes=[2 + d % 3 for d in range(flat(shape))]),
     ],
     "PixelCNN": [

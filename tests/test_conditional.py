@@ -181,3 +181,14 @@ def test_a_head_that_says_nothing_about_its_parameters_is_refused():
 
     with pytest.raises(ShapeError, match="num_params"):
         Bare(3)
+
+
+def test_features_that_are_as_wide_as_the_parameters_are_still_features():
+    """Rectified units are no parameters: without a layer behind them none could be negative."""
+    head = posteriors.FullNormal(2)
+    for wrap in (lambda mlp: mlp, networks.RescaleInput, lambda mlp: networks.ColumnsInput(mlp, (0, 0, 0))):
+        conditional = Conditional(wrap(networks.MLP(3, head.param_shape)), head)
+        assert not isinstance(conditional.adapter, nn.Identity)
+        assert bool((conditional.params(torch.randn(200, 3)) < 0).any())
+    own = nn.Linear(3, head.param_shape[0])  # a network of someone else's that returns parameters
+    assert isinstance(Conditional(own, head, in_shape=3).adapter, nn.Identity)

@@ -269,24 +269,23 @@ BEAR_HOLES = [name for name in LIKELIHOODS if "missing" in inspect.signature(get
 @pytest.mark.parametrize("name", BEAR_HOLES)
 def test_missing_elements_leave_the_log_prob_of_the_observed_ones(name):
     kinds = {"Categorical": {"num_classes": 5}}
-    shape = (6,) if name == "Ordinal" else (2, 3)
-    head = getattr(likelihoods, name)(shape, missing="observed-only", **kinds.get(name, {})).double()
+    head = getattr(likelihoods, name)((2, 3), missing="observed-only", **kinds.get(name, {})).double()
     params = torch.randn(4, *head.param_shape, dtype=F64, requires_grad=True)
     x = head(params).sample().detach()
-    observed = torch.rand(4, *shape) < 0.6
+    observed = torch.rand(4, 2, 3) < 0.6
     observed[0] = False
     full = head(params)
     holes = torch.where(observed, x, torch.nan)
-    expected = (full.log_prob_per_element(x) * observed).flatten(1).sum(1)
+    expected = (full.log_prob_per_element(x) * observed).sum((1, 2))
     value = full.log_prob(holes)
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
     assert value[0] == 0
     (gradient,) = torch.autograd.grad(value.sum(), params)
     assert gradient.isfinite().all()
-    elements = gradient.abs().reshape(4, head.num_params, *shape).sum(1)
+    elements = gradient.abs().reshape(4, head.num_params, 2, 3).sum(1)
     assert bool(((elements > 0) == observed).all())
     check_support(full, holes)
-    strict = getattr(likelihoods, name)(shape, **kinds.get(name, {})).double()(params)
+    strict = getattr(likelihoods, name)((2, 3), **kinds.get(name, {})).double()(params)
     with pytest.raises(SupportError, match="NaN"):
         check_support(strict, holes)
 

@@ -30,6 +30,8 @@ class ConditionalDistribution(Printed, ABC):
         event_shape: shape of one event, a tuple.
         param_shape: (P, *event_shape) for elementwise families.
         num_params: P, or None.
+        takes_features: whether the raw parameters are features for networks of its own, which those of a network may be
+            as they are.
         autocast_params: whether the layer that makes the parameters may run in low precision. Probabilities of bits
             bear it, the scale of a density does not.
         can_compile: whether torch.compile can take a training step through the distribution; False where a sampler
@@ -40,6 +42,7 @@ class ConditionalDistribution(Printed, ABC):
             tell; None for all other families.
     """
 
+    takes_features = False
     autocast_params = False
     can_compile = True
     min_scale: float | None = None
@@ -99,9 +102,9 @@ class _FlatLinear(nn.Module):
         return result
 
 
-def _adapter(out_shape: tuple[int, ...], head: ConditionalDistribution) -> nn.Module:
+def _adapter(out_shape: tuple[int, ...], head: ConditionalDistribution, is_features: bool) -> nn.Module:
     """The layer between a network's output and a head's parameters."""
-    if out_shape == head.param_shape:
+    if out_shape == head.param_shape and (head.takes_features or not is_features):
         return nn.Identity()
     event = head.event_shape
     is_image = len(event) in (2, 3) and head.param_shape[-2:] == event[-2:]
@@ -113,7 +116,8 @@ def _adapter(out_shape: tuple[int, ...], head: ConditionalDistribution) -> nn.Mo
 class Conditional(nn.Module):
     """A distribution of one variable given another: `head(adapter(network(x)))`.
 
-    The adapter is nothing where the network already returns `head.param_shape`; a 1 x 1 convolution where it returns
+    The adapter is nothing where the network already returns `head.param_shape`, unless it says that these are features,
+    as an `MLP` does whose last layer happens to be as wide; a 1 x 1 convolution where it returns
     a feature map with the sides of an image event; otherwise one linear layer on the flattened output. Its size follows
     from `network.out_shape`, or from one dry run in eval mode. A network that tells neither its `out_shape` nor its
     `in_shape` is measured by the `VAE` that it becomes part of, or at its first call.
@@ -170,7 +174,8 @@ class Conditional(nn.Module):
                 2, *self.in_shape, dtype=engine.model_dtype(self.network), device=engine.model_device(self.network)
             )
             out_shape = tuple(self._run_network(probe).shape[1:])
-        adapter = _adapter(as_shape(out_shape), self.head)
+        is_features = told(NetworkTraits, self.network).returns_features
+        adapter = _adapter(as_shape(out_shape), self.head, is_features)
         if engine.model_dtype(self.network) is not None:
             adapter = adapter.to(engine.model_device(self.network), engine.model_dtype(self.network))
         self.adapter = adapter

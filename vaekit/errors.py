@@ -33,6 +33,10 @@ class ColumnError(DataError):
         self.option = option
 
 
+class WordsError(DataError):
+    """Columns of a table hold words where numbers are asked for; a schema gives them codes."""
+
+
 class NonFiniteError(DataError):
     """Rows hold values that are NaN or infinite and not allowed to be."""
 

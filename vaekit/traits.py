@@ -50,11 +50,14 @@ class NetworkTraits:
         in_shape: event shape of the input; None leaves it to the `Conditional`.
         out_shape: event shape of the output; None is found by a dry run.
         bears_low_precision: whether its convolutions may run in bfloat16.
+        returns_features: whether what it returns are features in any case, of which a layer of its own makes
+            parameters; False where a network whose output has the shape of the parameters returns these.
     """
 
     in_shape: Sequence[int] | None = None
     out_shape: Sequence[int] | None = None
     bears_low_precision: bool = False
+    returns_features: bool = False
 
 
 @dataclass(frozen=True)

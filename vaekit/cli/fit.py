@@ -73,6 +73,10 @@ def fit(
         str | None,
         typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="Size in pixels that the images of a folder get: 64, or 48x64."),
     ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the columns of a table are, as `vaekit schema` writes it."),
+    ] = None,
     *,
     reads: Reads,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -86,6 +90,11 @@ def fit(
     if valid == STDIN:
         raise ConfigError("stdin is for DATA; name a file of validation data")
     sides = None if size is None else _sides(size)
+    columns = None
+    if schema is not None:
+        from vaekit.data.schema import Schema
+
+        columns = Schema.load(schema)
     with ExitStack() as files:
         history = runs.fit(
             from_stdin(files) if data == STDIN else data,
@@ -95,6 +104,7 @@ def fit(
             overwrite=overwrite,
             resume=resume,
             size=sides,
+            schema=columns,
             **reads,
             called=data,
             progress=not quiet,

@@ -130,6 +130,11 @@ class Columns(Base):
         return self._joined(lambda part: part.mean)
 
     @property
+    def centre(self) -> Tensor:
+        """E[x], but of bits and levels the most probable, shape (*batch, D): a point that could be a row."""
+        return self._joined(lambda part: part.mode if _has_levels(part) else part.mean)
+
+    @property
     def mode(self) -> Tensor:
         """The most probable event, shape (*batch, D)."""
         return self._joined(lambda part: part.mode)
@@ -163,6 +168,12 @@ class Columns(Base):
 
     def _joined(self, ask: Callable[[Product], Tensor]) -> Tensor:
         return torch.cat([ask(part) for part in self.parts], -1)[..., self._back]
+
+
+def _has_levels(part: Product) -> bool:
+    """Whether the values are the numbers of levels, of which a mean says little."""
+    support = part.base.support
+    return support is constraints.boolean or isinstance(support, constraints.integer_interval | Levels)
 
 
 def groups(distribution: Distribution) -> list[tuple[tuple[int, ...], Any]] | None:

@@ -223,7 +223,7 @@ def _bounds_of(view: View, how: How) -> tuple[list[Result], Tensor]:
         of_score("kl", "KL(q(z|x), p(z))", kl),
         of_estimate("iwae", f"IWAE, K = {k:,} ({view.quantity})", tighter),
     ]
-    if "mass" in view.quantity:
+    if view.quantity.endswith("a mass") or view.quantity == "mass":
         numbers = (-tighter.mean, tighter.mean_stderr, tighter.sampling_stderr)
         value, stderr, sampling_stderr = (n / math.log(2) / math.prod(view.event_shape) for n in numbers)
         label = "bits per dimension (IWAE)"

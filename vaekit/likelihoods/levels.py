@@ -1,6 +1,7 @@
 """Likelihoods of levels: categorical, ordinal, and logistic distributions cut into levels."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -95,8 +96,8 @@ class Ordinal(ConditionalDistribution):
         McCullagh, "Regression models for ordinal data", 1980, https://doi.org/10.1111/j.2517-6161.1980.tb01109.x.
 
     Args:
-        event_shape: shape of x, (D,).
-        num_classes: C, or one number for each element.
+        event_shape: shape of x.
+        num_classes: C, or one number for each element of an event of shape (D,).
         missing: "observed-only" leaves NaN elements of x out of log p.
 
     Raises:
@@ -111,44 +112,49 @@ class Ordinal(ConditionalDistribution):
     levels_argument = "num_classes"
 
     def __init__(self, event_shape: Shape, num_classes: int | Sequence[int] = 5, missing: Missing = "error") -> None:
-        event = as_shape(event_shape)
-        if len(event) != 1:
-            raise ConfigError(f"Ordinal takes events of shape (D,); got {event}")
-        super().__init__(event, num_params=1)
-        sizes = (num_classes,) * event[0] if isinstance(num_classes, int) else tuple(num_classes)
-        self._level_counts = check_sizes("Ordinal", event, sizes)
+        super().__init__(event_shape, num_params=1)
         self.num_classes, self.missing = num_classes, missing
+        if isinstance(num_classes, int):
+            check_num_classes("Ordinal", num_classes)
+            sizes: tuple[int, ...] = (num_classes,) * prod(self.event_shape)
+        else:
+            sizes = check_sizes("Ordinal", event_shape, num_classes)
+        self._sizes = sizes
         # Thresholds at which a score of 0 gives each level the same mass, as a first value and positive steps.
-        start = torch.zeros(event[0], max(sizes) - 1)
-        for d, size in enumerate(self._level_counts):
+        start = torch.zeros(len(sizes), max(sizes) - 1)
+        for d, size in enumerate(sizes):
             start[d, : size - 1] = torch.logit(torch.arange(1, size) / size)
-        self.first = nn.Parameter(start[:, :1].clone())
-        steps = start.diff(dim=1).clamp(min=1e-2)
+        start = start.reshape(*self.event_shape, -1)
+        self.first = nn.Parameter(start[..., :1].clone())
+        steps = start.diff(dim=-1).clamp(min=1e-2)
         self.steps = nn.Parameter(torch.log(torch.expm1(steps))) if steps.numel() else None
 
     def thresholds(self) -> Tensor:
-        """The thresholds of each column in their order, shape (D, C - 1), also of levels that it does not have."""
+        """The thresholds of each element in their order, shape (*event, C - 1), those of missing levels too."""
         if self.steps is None:  # two levels have one threshold
             return self.first
-        return torch.cat([self.first, self.first + F.softplus(self.steps).cumsum(1)], 1)
+        return torch.cat([self.first, self.first + F.softplus(self.steps).cumsum(-1)], -1)
 
     def forward(self, params: Tensor) -> Product:
-        """Scores of shape (..., 1, D) to p(x|z)."""
+        """Scores of shape (..., 1, *event) to p(x|z)."""
         (score,) = self.unbind(params)
-        edges = self.thresholds() - score.unsqueeze(-1)
-        base = RaggedCategorical(self._log_masses(edges), self._level_counts, validate_args=False)
-        return Product(base, 1, missing=self.missing)
+        masses = self._log_masses(self.thresholds() - score.unsqueeze(-1))
+        base: Distribution = OrdinalCategorical(masses, validate_args=False)
+        if not isinstance(self.num_classes, int):
+            base = RaggedCategorical(masses, self._sizes, validate_args=False)
+        return Product(base, len(self.event_shape), missing=self.missing)
 
     def _log_masses(self, edges: Tensor) -> Tensor:
         """log[sigma(b) - sigma(a)] = log sigma(b) + log sigma(-a) + log(1 - exp(a - b)) between edges a < b."""
         below, above = F.logsigmoid(edges), F.logsigmoid(-edges)
         inner = below[..., 1:] + above[..., :-1] + torch.log(-torch.expm1(edges[..., :-1] - edges[..., 1:]))
         masses = torch.cat([below[..., :1], inner, above[..., -1:]], -1)
+        if isinstance(self.num_classes, int):
+            return masses
         level = torch.arange(masses.shape[-1], device=masses.device)
-        last = torch.tensor(self._level_counts, device=masses.device).unsqueeze(-1) - 1
+        last = torch.tensor(self._sizes, device=masses.device).unsqueeze(-1) - 1
         # The last level of a column with fewer levels reaches up to infinity, and those above it are not there.
-        open_end = torch.cat([below[..., :1], above], -1)
-        masses = torch.where(level == last, open_end, masses)
+        masses = torch.where(level == last, torch.cat([below[..., :1], above], -1), masses)
         return torch.where(level > last, -torch.inf, masses)
 
 

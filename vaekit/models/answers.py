@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaekit import engine
+from vaekit.distributions import centre
 from vaekit.models import checks
 from vaekit.models.rows import Batch, given
 from vaekit.transforms import Transform
@@ -68,7 +69,7 @@ def decoded(model: Any, z: Tensor, mean: bool) -> Tensor:
         mean: a mean or a draw.
     """
     p = model.likelihood(z)
-    y: Tensor = p.mean if mean else p.sample()
+    y: Tensor = centre(p) if mean else p.sample()
     return y
 
 

@@ -70,7 +70,7 @@ class ColumnsInput(nn.Module):
                 f"the network behind ColumnsInput takes events of shape ({self.width(levels, holes)},) here; got one "
                 f"for {tuple(known.in_shape)}"
             )
-        self.in_shape, self.out_shape = (len(self.levels),), known.out_shape
+        self.in_shape, self.out_shape, self.returns_features = (len(levels),), known.out_shape, known.returns_features
 
     @staticmethod
     def width(levels: Sequence[int], holes: Sequence[int] = ()) -> int:

@@ -32,7 +32,7 @@ class RescaleInput(nn.Module):
             raise ConfigError(f"RescaleInput expects low < high; got {low} and {high}")
         self.network, self.low, self.high = network, float(low), float(high)
         known = told(NetworkTraits, network)
-        self.in_shape, self.out_shape = known.in_shape, known.out_shape
+        self.in_shape, self.out_shape, self.returns_features = known.in_shape, known.out_shape, known.returns_features
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for the scaled input."""
@@ -61,7 +61,7 @@ class LogInput(nn.Module):
             raise ConfigError(f"LogInput expects an offset of at least 0; got {offset}")
         self.network, self.offset = network, float(offset)
         known = told(NetworkTraits, network)
-        self.in_shape, self.out_shape = known.in_shape, known.out_shape
+        self.in_shape, self.out_shape, self.returns_features = known.in_shape, known.out_shape, known.returns_features
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for the logarithms."""
@@ -97,7 +97,8 @@ class Parts(nn.Module):
         if not self.chosen or not set(self.chosen) <= set(range(len(self.sizes))):
             raise ConfigError(f"chosen parts are places from 0 to {len(self.sizes) - 1}; got {self.chosen}")
         self.in_shape = (sum(self.sizes),)
-        self.out_shape = told(NetworkTraits, network).out_shape
+        known = told(NetworkTraits, network)
+        self.out_shape, self.returns_features = known.out_shape, known.returns_features
 
     def forward(self, z: Tensor) -> Tensor:
         """The network's output for the chosen parts of z, shape (B, sum of sizes)."""

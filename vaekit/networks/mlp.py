@@ -68,6 +68,7 @@ class MLP(nn.Module):
             layers += [linear, make_activation(activation), *([nn.Dropout(dropout)] if dropout else [])]
         self.layers = nn.Sequential(*layers)
         self.out_shape = widths[-1:]
+        self.returns_features = True
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *in_shape) to (B, width of the last layer)."""

@@ -72,6 +72,8 @@ class TopDown(ConditionalDistribution):
         activation: see `networks.MLP`.
     """
 
+    takes_features = True
+
     def __init__(
         self, sizes: Sequence[int], hidden: Sequence[int] = (64,), width: int = 64, activation: str = "relu"
     ) -> None:
@@ -115,6 +117,8 @@ class Ladder(ConditionalDistribution):
         width: features of x at each layer; the encoder makes those of the first one.
         activation: see `networks.MLP`.
     """
+
+    takes_features = True
 
     def __init__(
         self, sizes: Sequence[int], hidden: Sequence[int] = (64,), width: int = 64, activation: str = "relu"
@@ -187,6 +191,8 @@ class ConvLadder(ConditionalDistribution):
         maps: shapes (c, H, W) of the latent layers, from the one next to x to the top.
         channels: feature maps, of x and of the prior's state.
     """
+
+    takes_features = True
 
     def __init__(self, maps: Sequence[Sequence[int]], channels: int = 32) -> None:
         own_maps = as_maps(maps)

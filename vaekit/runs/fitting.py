@@ -7,12 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vaekit import data, engine, recipes
 from vaekit.columns import RowsAbout
 from vaekit.data import Dataset
+from vaekit.data.by_schema import is_table_file, load_by_schema
 from vaekit.data.cells import naming_cells, refuse_infinite
+from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
-from vaekit.errors import ConfigError, DataError, TrainingError
+from vaekit.errors import ConfigError, DataError, TrainingError, WordsError
 from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
 from vaekit.paths import as_text, from_place
@@ -63,6 +67,7 @@ def fit(
     key: str | None = None,
     size: tuple[int, int] | int | None = None,
     reading: data.Reading | None = None,
+    schema: Schema | None = None,
     data_dir: str | Path | None = None,
     called: str | None = None,
     progress: bool = True,
@@ -84,6 +89,8 @@ def fit(
         size: height and width to which the images of a folder are resized, or one number for both.
         reading: how the file is read; see `data.Reading`. What it leaves open is found out from the file; the run
             remembers both, and reads other files so.
+        schema: what the columns of a table are; None finds it out where the table holds words, dates or holes, and
+            leaves tables of nothing but numbers as they are.
         data_dir: where named sets are looked for first.
         called: what the run remembers of the source instead of it, where that is a copy: "-" is stdin.
         progress: whether to report on stderr.
@@ -112,9 +119,10 @@ def fit(
     asked: dict[str, Any] = {"label": label or known.label, "key": key or known.key, "size": size or known.size}
     data_dir = data_dir or _data_dir(known)
     how = (reading or data.Reading()).over(known.reading)
-    read = partial(data.load, data_dir=data_dir, **asked)
+    may_code = wanted.likelihood in (None, "columns")
+    read = partial(_load, data_dir=data_dir, may_code=may_code, **asked)
     valid_path = _valid_again(valid, known, folder)
-    rows = _read(source, valid_path, partial(read, reading=how), read, announce)
+    rows = _read(source, valid_path, partial(read, reading=how, schema=schema or known.columns_schema), read, announce)
     at = locate(called or source, valid_path, folder, data_dir)
     described = _described(rows, called or source, valid or known.valid, at, asked)
     if stored:
@@ -200,7 +208,7 @@ def _read(
         )
     refuse_infinite(whole)
     if valid is not None:
-        held_out = read_valid(valid, part="test", reading=whole.reading)
+        held_out = read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
         refuse_infinite(held_out)
         return _Rows(whole, whole, held_out, None)
     if len(whole) < 2:
@@ -209,6 +217,22 @@ def _read(
         )
     rule = held_out_rule(len(whole))
     return _Rows(whole, *data.holdout(whole, rule.fraction, rule.seed), rule)
+
+
+def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any) -> Dataset:
+    """The rows of a source; those of a table with words, dates or holes as codes and numbers, by a schema."""
+    by_schema = partial(load_by_schema, source, schema, **{name: options[name] for name in ("label", "key", "reading")})
+    if schema is not None:
+        return by_schema()
+    may_code = may_code and is_table_file(source)
+    try:
+        rows = data.load(source, **options)
+    except WordsError:
+        if not may_code:
+            raise
+        return by_schema()
+    has_holes = may_code and rows.dtype.kind == "f" and any(np.isnan(block).any() for block in rows.blocks())
+    return by_schema() if has_holes else rows
 
 
 def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:

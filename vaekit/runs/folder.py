@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vaekit import recipes
 from vaekit.data import Dataset
 from vaekit.data.reading import PLAIN, Reading
+from vaekit.data.schema import Schema
 from vaekit.errors import ArtifactError, BusyError, ConfigError
 from vaekit.recipes import Settings
 from vaekit.saving import artifact
@@ -97,6 +98,7 @@ class DataAbout(BaseModel):
         key: column with the identifiers of the rows.
         size: side, or height and width, to which the images of a folder were resized.
         reading: how the file was read, guesses included.
+        columns_schema: what the columns are, of a table that holds more than numbers; None otherwise.
         valid: name or path of the validation data, or None.
         valid_crc32: checksum of those.
         held_out: how the validation rows were chosen from the rows; None where all rows were trained on, and in runs of
@@ -120,6 +122,7 @@ class DataAbout(BaseModel):
     key: str | None = None
     size: int | tuple[int, int] | None = None
     reading: Reading = PLAIN
+    columns_schema: Schema | None = None
     valid: str | None = None
     valid_crc32: int | None = None
     held_out: HeldOut | None = None
@@ -199,6 +202,7 @@ def describe_data(dataset: Dataset, **options: Any) -> DataAbout:
         dtype=str(dataset.dtype),
         whole=whole_elements(dataset),
         reading=dataset.reading,
+        columns_schema=dataset.schema,
         **options,
     )
 

@@ -11,6 +11,7 @@ import torch
 
 from vaekit import data
 from vaekit.data import Dataset, Reading
+from vaekit.data.by_schema import is_table_file, load_by_schema
 from vaekit.data.readers import options_of
 from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ColumnError, DataError
@@ -74,6 +75,8 @@ def _read(
     empty: tuple[str, ...] = (),
 ) -> Dataset:
     how = replace(how, drop=(*how.drop, *empty))
+    if about.columns_schema is not None and not isinstance(source, Dataset) and _is_table(source):
+        return load_by_schema(source, about.columns_schema, label=label, key=key, reading=how)
     if isinstance(source, str | Path):
         options: dict[str, Any] = {"label": label, "key": key, "reading": how}
         return data.load(source, part=part, data_dir=data_dir, size=about.size, **options)
@@ -86,6 +89,15 @@ def _read(
     values = as_tensor(source).cpu()
     x = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
     return Dataset(_channels_first(about, x))
+
+
+def _is_table(source: Any) -> bool:
+    """Whether a source holds named columns: a file of a table, a data frame or records."""
+    return (
+        is_table_file(source)
+        or (isinstance(source, Sequence) and not isinstance(source, str))
+        or as_frame(source) is not None
+    )
 
 
 def _channels_first(about: DataAbout, x: np.ndarray) -> np.ndarray:

@@ -343,12 +343,13 @@ class Run:
         check_key(rows.key, columns)
         view = self._view(rows).under(transform_seed)
         x = self._in_units(view.wide().reconstruct(mean, _generator(seed)))
-        return Table(x, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
+        notes, schema = _notes(view.transform_noise(errors=False)), self.data.columns_schema
+        return Table(x, columns, rows.key, rows.row_keys, notes=notes, schema=schema)
 
     def sample(self, n: int, *, mean: bool = False, seed: int = 0) -> Table:
         """Draws from p(x), or means of p(x|z), in the units of the data, as in `reconstruct`, and without keys."""
         x = self._in_units(View.of(self.model).wide().sample(n, mean, _generator(seed)))
-        return Table(x, self._columns(x.shape[1:]))
+        return Table(x, self._columns(x.shape[1:]), schema=self.data.columns_schema)
 
     def _in_units(self, x: torch.Tensor) -> np.ndarray:
         is_density = View.of(self.model).quantity in DENSITIES

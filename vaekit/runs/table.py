@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError
 from vaekit.frames import to_arrow, to_frame
 from vaekit.saving.files import ARRAY_SUFFIXES, check_suffix, write_atomically
@@ -30,6 +31,9 @@ class Table:
         quantity: what a column `log_p` holds: "density", "mass", "bound on a mass" or "no density"; None where there is
             no such column. A parquet file says it in the metadata of its schema, under "log_p".
 
+        schema: of rows of a table that holds more than numbers: frames and files of it hold its cells, `values` and
+            `.npy` files its codes.
+
     Raises:
         ConfigError: if a column of numbers has the name of the key's.
 
@@ -46,6 +50,7 @@ class Table:
     reasons: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     quantity: str | None = None
+    schema: Schema | None = None
 
     def __post_init__(self) -> None:
         check_key(self.key, self.columns)
@@ -64,8 +69,17 @@ class Table:
         return numbers if self.key is None or self.keys is None else {self.key: self.keys, **numbers}
 
     def to_frame(self, backend: str | None = None) -> Any:
-        """A data frame with the key's column first; see `vaekit.frames.to_frame`."""
-        return to_frame(self.to_dict(), backend)
+        """A data frame with the key's column first; see `vaekit.frames.to_frame`. Of a schema, one of its cells."""
+        if self.schema is None:
+            return to_frame(self.to_dict(), backend)
+        frame = self.schema.decode(self.values, backend)
+        if self.key is None or self.keys is None:
+            return frame
+        import narwhals as nw
+
+        table: Any = nw.from_native(frame)
+        keys = nw.new_series(self.key, self.keys.tolist(), backend=table.implementation)
+        return table.select(keys, *table.columns).to_native()
 
     def without_keys(self) -> "Table":
         """The numbers alone."""
@@ -102,7 +116,7 @@ class Table:
         if suffix == ".npy":
             np.save(buffer, self.values, allow_pickle=False)
             return buffer.getvalue()
-        table = to_arrow(self.to_dict())
+        table = to_arrow(self.to_dict()) if self.schema is None else self.to_frame("pyarrow")
         if suffix == ".csv":
             from pyarrow.csv import write_csv
 

@@ -70,7 +70,9 @@ def hyphened(name: str) -> str:
 
 def parameters(kind: Callable[..., Any]) -> dict[str, Any]:
     """Argument to default of a component's constructor; `REQUIRED` where it has none."""
-    return {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # of modules without a constructor
+    found = inspect.signature(kind).parameters.items()
+    return {name: parameter.default for name, parameter in found if parameter.kind not in many}
 
 
 def from_words(axis: str, text: str, **defaults: Any) -> Any:

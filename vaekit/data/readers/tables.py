@@ -11,7 +11,7 @@ import numpy as np
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
 from vaekit.data.reading import Reading, notice
-from vaekit.errors import ColumnError, DataError
+from vaekit.errors import ColumnError, DataError, WordsError
 from vaekit.frames import cells, text_columns
 
 Place = Callable[[int], str]  # where a row stands, for messages
@@ -187,7 +187,7 @@ def _refuse_text(columns: list[Any], name: str, place: Place) -> None:
         first = refused[0]
         others = ", ".join(repr(column.name) for column in refused[1:6]) + (", ..." if len(refused) > 6 else "")
         nor = f" (nor do {others})" if others else ""
-        raise DataError(
+        raise WordsError(
             f"Column {first.name!r} of {name!r} holds {first.dtype}, not numbers{nor}.{_odd_cell(first, place)} "
             f"If it is the label, say so (--label {first.name}, or label={first.name!r}); if it names the rows, so too "
             f"(--key {first.name}, or key={first.name!r}); otherwise drop it (--drop {first.name}) or encode it as "
