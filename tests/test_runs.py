@@ -429,3 +429,16 @@ def test_two_processes_do_not_fit_into_one_folder(tmp_path):
     with alone(run):  # a killed process leaves no lock
         assert run.is_dir()
     assert not run.exists()
+
+
+def test_a_row_scores_the_same_alone_and_among_others(run):
+    """The noise of a row is a function of its content: neither its place nor its neighbours matter."""
+    fitted = runs.open(run)
+    rows = fitted.rows(None, "test").take(range(70))
+    whole = fitted.score(rows, num_samples=20, seed=3)
+    turned = fitted.score(rows.take(range(69, -1, -1)), num_samples=20, seed=3)
+    np.testing.assert_allclose(turned.values[::-1], whole.values, rtol=1e-4)
+    for i in (0, 68):
+        alone = fitted.score(rows.take([i]), num_samples=20, seed=3)
+        np.testing.assert_allclose(alone.values[0], whole.values[i], rtol=1e-4)
+    assert not np.allclose(fitted.score(rows, num_samples=20, seed=4).values[:, 0], whole.values[:, 0], rtol=1e-4)
