@@ -21,7 +21,9 @@ TOO_FEW = f"its weights differ, and fewer than {FEWEST_DRAWS} draws of z cannot 
 HEAVY = "its weights have a heavy tail: q(z|x) is too narrow, or far from p(z|x)"
 SPREAD = "its weights are spread too widely: q(z|x) is far from p(z|x)"
 UNRESOLVED = "q(z|x) is narrower than its floating-point numbers can tell apart"
+NARROW = "q(z|x) is far narrower than p(z|x): no draw says what lies beside it"
 FAR = "it is far from what the model generates, where q(z|x) is an extrapolation"
+HOLES = "p(x|z) is NaN at ordinary draws of z, which then count as draws without mass"
 LARGE = "its error is so large that the logarithm is biased"
 
 
