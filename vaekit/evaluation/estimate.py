@@ -1,7 +1,7 @@
 """Results with errors: per point (`Estimate`) and of a whole set (`Score`)."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -134,6 +134,21 @@ class Estimate:
             for i in rows.nonzero().flatten().tolist():
                 result[i] = text
         return tuple(result)
+
+    def numbered(self) -> "Estimate":
+        """The estimates of the points whose value is finite: itself where all are."""
+        kept = torch.isfinite(self.value)
+        if bool(kept.all()):
+            return self
+        return replace(
+            self,
+            value=self.value[kept],
+            stderr=self.stderr[kept],
+            ess=self.ess[kept],
+            max_weight=self.max_weight[kept],
+            terms={name: values[kept] for name, values in self.terms.items()},
+            doubts={text: rows[kept] for text, rows in self.doubts.items()},
+        )
 
     def summary(self) -> dict[str, object]:
         """The numbers of the whole set, as plain Python values."""
