@@ -35,8 +35,8 @@ class Finding:
     Attributes:
         name: "rows unlike the training data", "rows that hardly differ", "training rows that are not described",
             "numbers beyond arithmetic", "posterior collapse", "next to no information", "lagging inference",
-            "over-regularisation", "decay to an autoencoder", "runaway density", "amortisation gap", "scale at its floor",
-            "chains that disagree" or "healthy".
+            "over-regularisation", "decay to an autoencoder", "runaway density", "amortisation gap",
+            "scale at its floor", "chains that disagree" or "healthy".
         evidence: the numbers that say so.
         remedy: what to try.
     """
