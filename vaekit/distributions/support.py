@@ -78,7 +78,8 @@ open_unit_interval = _OpenUnitInterval()
 unit_sphere = _UnitSphere()
 
 _HINTS = {
-    "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli.",
+    "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli. In settings: "
+    "transform=binarize, or likelihood=continuous-bernoulli.",
     "[0, 1]": "Scale the data (vaekit.transforms.Scale) or use a likelihood of real numbers, such as Normal.",
     "(0, 1)": "Where 0 or 1 occur, shrink the data towards 1/2 or use ContinuousBernoulli.",
     "the non-negative integers": "Counts need no transform; for other data use a likelihood of real numbers: Normal.",

@@ -127,7 +127,7 @@ def fit(
     if announce is not None:
         announce(_choices(plan, seen))
     rows = describe_rows(train)
-    unbounded = about_density(rows, seen, train)
+    unbounded = about_density(rows, seen)
     if unbounded is not None:
         (announce or partial(warnings.warn, stacklevel=2))(unbounded)
     create(folder)
@@ -144,12 +144,18 @@ def fit(
     return history
 
 
+def _of_bits(step: Binarize) -> str:
+    if step.mode == "threshold":
+        return f"say which values are above {step.threshold:g}"
+    return "are drawn from the values"
+
+
 def _choices(plan: recipes.Plan, view: View) -> str:
     """Likelihood, transform, and what log p will be, in a line."""
     steps = steps_of(view.transform)
     names = ", then ".join(type(step).__name__ for step in steps) or "none"
     words = f"likelihood {type(told(ModelTraits, plan.model).decoder.head).__name__}; transform of the data: {names}"
-    bits = "; bits are drawn from the values" if any(isinstance(step, Binarize) for step in steps) else ""
+    bits = "".join(f"; bits {_of_bits(step)}" for step in steps if isinstance(step, Binarize))
     return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
 
 
