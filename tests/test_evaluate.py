@@ -393,3 +393,24 @@ def test_no_verdict_without_a_description_of_the_training_rows(table_run, capsys
     assert "training rows that are not described" in said
     assert "gap:" not in said
     assert "healthy" not in said
+
+
+def test_compare_report_and_pictures_take_the_seed_of_the_transform(tmp_path, capsys):
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).random((60, 5)))
+    fit = ["fit", tmp_path / "grey.npy", "likelihood=bernoulli", "transform=binarize", "max_epochs=1", "--quiet", "-o"]
+    runs = [tmp_path / "first", tmp_path / "second"]
+    assert [vaekit(*fit, runs[0]), vaekit(*fit, runs[1], "seed=1")] == [0, 0]
+    capsys.readouterr()
+    means = []
+    for seed in (0, 0, 3):
+        options = ("--num-samples", 20, "--transform-seed", seed, "--transform-draws", 2, "--json")
+        assert vaekit("compare", *runs, tmp_path / "grey.npy", *options) == 0
+        means.append(json.loads(capsys.readouterr().out)["models"][str(runs[0])]["mean"])
+    assert means[0] == means[1] != means[2]
+    pages = []
+    for seed in (0, 3):
+        options = ("--num-samples", 20, "--transform-seed", seed, "--transform-draws", 2)
+        assert vaekit("report", runs[0], "-o", tmp_path / f"{seed}.html", *options) == 0
+        pages.append((tmp_path / f"{seed}.html").read_text())
+    assert pages[0] != pages[1]
+    assert vaekit("plot", runs[0], "reconstructions", "-o", tmp_path / "r.png", "--transform-seed", 3) == 0

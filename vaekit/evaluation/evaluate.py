@@ -22,7 +22,7 @@ from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.health.aggregate import posterior_moments
 from vaekit.evaluation.health.diagnostics import diagnostics
 from vaekit.evaluation.health.overfitting import OVERFITTING, overfitting
-from vaekit.evaluation.health.verdict import HEALTHY, STILL, UNLIKE, chains, of_finding
+from vaekit.evaluation.health.verdict import HEALTHY, STILL, UNLIKE, Finding, chains, of_finding, too_low
 from vaekit.evaluation.likelihood.marginal import elbo_and_iwae, iwae
 from vaekit.evaluation.likelihood.trend import bias_trend
 from vaekit.evaluation.results import (
@@ -178,14 +178,18 @@ def _met(model: LatentVariableModel, x: Data, max_rows: int | None, part: str) -
 def _with_others(rows: list[Result]) -> list[Result]:
     """The rows, with what others than the diagnostics find; the model then is not called healthy."""
     found = {row.name: row for row in rows}
-    worst = found.get("hmc.r_hat_max")
-    said = None
+    worst, gap = found.get("hmc.r_hat_max"), found.get("diagnostics.inference_gap.log_marginal")
     no_verdict = any(FINDINGS + name.replace(" ", "_") in found for name in (UNLIKE, STILL))
+    said: list[Finding | None] = []
     if worst is not None and not no_verdict:
-        said = chains(math.nan if worst.value is None else worst.value, f"p(z|x) over {_POSTERIOR_ROWS} rows")
-    if said is not None or OVERFITTING in found:
+        r_hat = math.nan if worst.value is None else worst.value
+        said.append(chains(r_hat, f"p(z|x) over {_POSTERIOR_ROWS} rows"))
+    if gap is not None and not no_verdict:
+        said.append(too_low(gap, [found[name] for name in ("iwae", "ais.annealed") if name in found]))
+    others = [of_finding(one, FINDINGS) for one in said if one is not None]
+    if others or OVERFITTING in found:
         rows = [row for row in rows if row.name != f"{FINDINGS}{HEALTHY}"]
-    return rows if said is None else [*rows, of_finding(said, FINDINGS)]
+    return [*rows, *others]
 
 
 def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:

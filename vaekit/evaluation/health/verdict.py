@@ -1,6 +1,7 @@
 """The verdict on a model: what is wrong, by which evidence, and what mends it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vaekit.evaluation.estimate import Score
@@ -36,7 +37,7 @@ class Finding:
         name: "rows unlike the training data", "rows that hardly differ", "training rows that are not described",
             "numbers beyond arithmetic", "posterior collapse", "next to no information", "lagging inference",
             "over-regularisation", "decay to an autoencoder", "runaway density", "amortisation gap",
-            "scale at its floor", "chains that disagree" or "healthy".
+            "scale at its floor", "chains that disagree", "log p that is too low" or "healthy".
         evidence: the numbers that say so.
         remedy: what to try.
     """
@@ -240,6 +241,33 @@ def chains(r_hat: float, where: str) -> Finding | None:
         "several modes or a shape that they do not follow. What the evaluation says of p(z|x), and AIS beside "
         "importance sampling, is not settled.",
         "Run longer chains (hmc_posterior(num_warmup=2000, num_samples=2000)), and look at the modes of their draws.",
+    )
+
+
+def too_low(gap: Result, others: Sequence[Result]) -> Finding | None:
+    """The finding that log p(x) of the inference gap lies below another lower bound on it, or None.
+
+    Both are bounds from below, of rows of the same kind: the lower one then misses the posterior, by a nat and by three
+    standard errors over the rows at least.
+
+    Args:
+        gap: `log_marginal` of the inference gap.
+        others: bounds of importance sampling or of annealing, each with its error over the rows.
+    """
+    found = []
+    for other in others:
+        if gap.value is None or other.value is None:
+            continue
+        excess = other.value - gap.value
+        if excess > 1 + 3 * math.hypot(gap.sampling_stderr or 0.0, other.sampling_stderr or 0.0):
+            found.append(f"{excess:.1f} nats below {nats(other.value)} ({other.label})")
+    if not found:
+        return None
+    return Finding(
+        "log p that is too low",
+        f"{gap.label} is {nats(gap.value or 0.0)} nats, {' and '.join(found)}: no proposal covers p(z|x), and the "
+        "approximation gap is too small by as much.",
+        "Believe the higher bound; enclose log p(x) by evaluation.bdmc.",
     )
 
 
