@@ -251,7 +251,8 @@ def _redraw(sums: _Sums, view: View, how: Sampling) -> None:
             assert batch.key is not None
             seeds = [row_seed(seed, key) for key in batch.key.tolist()]
             found = redrawn(view, batch, how.num_samples, seeds)
-        own = sums.means.log_weight[rows].nan_to_num(nan=-math.inf)
+        # Weights of draws that differ by rounding alone may be of any size.
+        own = sums.means.log_weight[rows].nan_to_num(nan=-math.inf).masked_fill(sums.unresolved[rows], -math.inf)
         taken = found.is_number & (found.log_weight >= own)
         sums.weights.put(rows[taken], found.weights, taken)
         sums.offset[rows[taken]] = found.log_det[taken]
