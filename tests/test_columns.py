@@ -68,6 +68,14 @@ def test_columns_without_a_bound_on_their_density_are_named():
     }
 
 
+@pytest.mark.parametrize("num_rows", [25, 40, 60, 400])
+def test_a_spike_of_a_continuous_column_is_no_few_values_however_few_the_rows(num_rows):
+    rest = RNG(4).gamma(2, size=num_rows)
+    values = np.where(np.arange(num_rows) % 10 == 0, rest, 0.0)
+    share = 100 * np.mean(values == 0)
+    assert about(values[:, None], names=("z",)).repeated == {0: f"has one value in {share:.0f}% of the rows"}
+
+
 @pytest.mark.parametrize("load", [datasets.load_iris, datasets.load_wine, datasets.load_breast_cancer])
 def test_measurements_are_not_taken_for_repeated_values(load):
     assert about(load().data).repeated == {}

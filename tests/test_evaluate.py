@@ -4,9 +4,11 @@ import csv
 import json
 import math
 import re
+import shutil
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Independent, Normal
@@ -14,7 +16,7 @@ from torch.distributions import Independent, Normal
 import vaekit as vk
 from vaekit import cli, engine
 from vaekit.evaluation import Result, evaluate
-from vaekit.evaluation.results import Results, of_score, result, written
+from vaekit.evaluation.results import Results, of_score, of_values, result, written
 from vaekit.plots import trend
 from vaekit.report import numbers
 
@@ -321,3 +323,103 @@ def test_the_trend_is_a_picture(small, runs, tmp_path):
         trend({})
     assert vaekit("plot", runs / "short", "trend", "-o", tmp_path / "trend.png") == 0
     assert (tmp_path / "trend.png").stat().st_size > 5000
+
+
+@pytest.fixture(scope="module")
+def table_run(tmp_path_factory):
+    """A run on a table of three columns, and the folder that its rows lie in."""
+    folder = tmp_path_factory.mktemp("table")
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 2))
+    x = np.c_[z[:, 0], z[:, 1], z[:, 0] + 0.5 * z[:, 1]] + 0.3 * rng.normal(size=(300, 3))
+    write(folder / "t.csv", x)
+    assert vaekit("fit", folder / "t.csv", "max_epochs=3", "-o", folder / "run") == 0
+    return folder, x
+
+
+def write(path, x):
+    np.savetxt(path, x, delimiter=",", header="a,b,c", comments="")
+
+
+def test_rows_without_a_number_leave_the_others_theirs(table_run, capsys):
+    folder, x = table_run
+    far = x[:60] + 0.01
+    far[:4, 0] = 1e30
+    write(folder / "far.csv", far)
+    write(folder / "near.csv", far[4:])
+    assert vaekit("evaluate", folder / "run", folder / "far.csv", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
+    assert rows["without_number"]["value"] == 4
+    assert "over 56 of 60 rows: 4 without a number" in rows["elbo"]["label"]
+    assert vaekit("evaluate", folder / "run", folder / "near.csv", "--json") == 0
+    near = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
+    assert "without_number" not in near
+    for name in ("elbo", "iwae", "kl", "log_likelihood"):
+        assert rows[name]["value"] == pytest.approx(near[name]["value"], abs=0.1)
+
+
+def test_evaluate_fails_where_no_row_has_a_number(table_run, capsys):
+    folder, _ = table_run
+    write(folder / "lost.csv", np.full((5, 3), 1e30))
+    assert vaekit("evaluate", folder / "run", folder / "lost.csv") == 1
+    said = capsys.readouterr()
+    assert "5 of 5 rows have no number" in said.err
+    assert "rows without a number" in said.out
+
+
+@pytest.mark.parametrize(("value", "reason"), [(-math.inf, "-inf: no draw"), (math.nan, "none of the 2 rows")])
+def test_a_mean_of_no_numbers_says_what_the_rows_are(value, reason):
+    values = torch.full((2,), value, dtype=torch.float64)
+    assert reason in of_values("kl", "KL", values).reason
+    some = of_values("kl", "KL", torch.tensor([1.0, value, 3.0]))
+    assert some.value == 2
+    assert "over 2 of 3 rows: 1 without a number" in some.label
+    assert ("and so is the mean over all" in some.label) == (value == -math.inf)
+
+
+def test_a_stuck_sensor_is_no_collapse(table_run, capsys):
+    folder, x = table_run
+    still = x.mean(0) + 1e-3 * np.random.default_rng(1).normal(size=(60, 3))
+    write(folder / "still.csv", still)
+    assert vaekit("evaluate", folder / "run", folder / "still.csv") == 0
+    said = capsys.readouterr().out
+    assert "rows that hardly differ: The 60 rows hardly differ" in said
+    assert "posterior collapse" not in said
+    write(folder / "moving.csv", x[:60] + 0.01)
+    assert vaekit("evaluate", folder / "run", folder / "moving.csv") == 0
+    assert "hardly differ" not in capsys.readouterr().out
+
+
+def test_no_verdict_without_a_description_of_the_training_rows(table_run, capsys):
+    folder, x = table_run
+    shutil.copytree(folder / "run", folder / "older")
+    config = json.loads((folder / "older" / "config.json").read_text())
+    del config["metadata"]["training_rows"]
+    (folder / "older" / "config.json").write_text(json.dumps(config))
+    write(folder / "shifted.csv", x[:60] + 50)
+    assert vaekit("evaluate", folder / "older", folder / "shifted.csv") == 0
+    said = capsys.readouterr().out
+    assert "training rows that are not described" in said
+    assert "gap:" not in said
+    assert "healthy" not in said
+
+
+def test_compare_report_and_pictures_take_the_seed_of_the_transform(tmp_path, capsys):
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).random((60, 5)))
+    fit = ["fit", tmp_path / "grey.npy", "likelihood=bernoulli", "transform=binarize", "max_epochs=1", "--quiet", "-o"]
+    runs = [tmp_path / "first", tmp_path / "second"]
+    assert [vaekit(*fit, runs[0]), vaekit(*fit, runs[1], "seed=1")] == [0, 0]
+    capsys.readouterr()
+    means = []
+    for seed in (0, 0, 3):
+        options = ("--num-samples", 20, "--transform-seed", seed, "--transform-draws", 2, "--json")
+        assert vaekit("compare", *runs, tmp_path / "grey.npy", *options) == 0
+        means.append(json.loads(capsys.readouterr().out)["models"][str(runs[0])]["mean"])
+    assert means[0] == means[1] != means[2]
+    pages = []
+    for seed in (0, 3):
+        options = ("--num-samples", 20, "--transform-seed", seed, "--transform-draws", 2)
+        assert vaekit("report", runs[0], "-o", tmp_path / f"{seed}.html", *options) == 0
+        pages.append((tmp_path / f"{seed}.html").read_text())
+    assert pages[0] != pages[1]
+    assert vaekit("plot", runs[0], "reconstructions", "-o", tmp_path / "r.png", "--transform-seed", 3) == 0

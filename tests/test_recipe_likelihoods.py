@@ -171,6 +171,13 @@ def test_grey_numbers_are_no_bits_unless_that_is_asked_for(tmp_path, capsys):
     assert cli.run([*arguments, "transform=binarize", *fast, "--quiet"]) == 0
     chosen = "likelihood Bernoulli; transform of the data: Binarize; bits are drawn from the values"
     assert capsys.readouterr().err == f"{chosen}; log p(x) will be a mass\n"
+    arguments[3] += "-threshold"
+    assert cli.run([*arguments, "transform=binarize:mode=threshold", *fast, "--quiet"]) == 0
+    assert "Binarize; bits say which values are above 0.5; log p" in capsys.readouterr().err
+    for transform in ("none", "scale"):
+        arguments[3] += transform
+        assert cli.run([*arguments, f"transform={transform}", *fast]) == 1
+        assert "transform=binarize" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

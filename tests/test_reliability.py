@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
+from vaekit import posteriors
 from vaekit.distributions import Product
 from vaekit.errors import UnreliableEstimateWarning
-from vaekit.evaluation import bias_trend, elbo, iwae, log_marginal
-from vaekit.evaluation.estimate import HEAVY, LARGE, NO_MASS, NOT_A_NUMBER, SPREAD, TOO_FEW, UNRESOLVED
+from vaekit.evaluation import ais, bias_trend, elbo, iwae, log_marginal
+from vaekit.evaluation.estimate import HEAVY, HOLES, LARGE, NARROW, NO_MASS, NOT_A_NUMBER, SPREAD, TOO_FEW, UNRESOLVED
 from vaekit.evaluation.weights import Spread, TailIndex, Weights, generalized_pareto_index, tail_length
 
 
@@ -49,6 +50,7 @@ class Widened(Shifted):
 
 SHAPES = {f"variance {variance:g}": Shifted(variance) for variance in (0.25, 1.0, 2.0, 4.0, 9.0)}
 WIDE = {f"{factor:g} times as wide": Widened(factor) for factor in (1.5, 4.0)}
+NARROWED = {f"{factor:g} times as wide": Widened(factor) for factor in (0.3, 0.1, 0.01, 1e-4, 1e-10)}
 WITHIN_A_NAT = [*list(SHAPES)[:3], *WIDE]
 
 
@@ -162,6 +164,106 @@ def test_rows_without_a_warning_are_covered(name, k):
     assert warned == (
         pytest.approx(1, abs=0.001) if k < 12 else pytest.approx(0, abs=0.1 if name in WITHIN_A_NAT else 1)
     )
+
+
+@pytest.mark.parametrize("k", [24, 100, 1000])
+@pytest.mark.parametrize("name", NARROWED)
+def test_a_narrow_q_is_marked_from_a_nat_on_and_its_rows_get_draws_of_their_own(name, k):
+    """KL(q, p) = (r - 1 - log r) / 2 is 0.25, 0.7, 1.8, 4.1 and 11 nats."""
+    model, x = NARROWED[name], torch.full((300, 1), 0.7, dtype=torch.float64)
+    marked = iwae(model, x, num_samples=k, generator=seeded()).doubts[NARROW]
+    assert marked.double().mean() > 0.99 if model.factor <= 0.01 else marked.double().mean() < 0.05
+    if model.factor <= 0.01:
+        found = log_marginal(model, x, num_samples=k, generator=seeded())
+        assert coverage(found, model.log_prob(x[:1])) > (0.85 if k < 100 else 0.9)
+        assert (found.value - model.log_prob(x[:1])).abs().max() < 0.5
+        assert float(found.unreliable.double().mean()) <= 0.1
+
+
+class Heads:
+    """z ~ N(0, I_2), x|z ~ N(z, I); q is what a head makes of raw parameters whose scales are moved by `shift`."""
+
+    def __init__(self, head, shift):
+        self.head = head
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            self.params = 0.3 * torch.randn(head.param_shape)
+        (self.params[1] if self.params.ndim == 2 else self.params[2:4]).add_(shift)
+
+    def prior(self):
+        return Product(Normal(torch.zeros(2), torch.ones(2)), 1)
+
+    def posterior(self, x):
+        return self.head(self.params.expand(len(x), *self.params.shape))
+
+    def likelihood(self, z):
+        return torch.distributions.Independent(Normal(z, torch.ones_like(z), validate_args=True), 1)
+
+
+NAMES = ("DiagonalNormal", "LowRankNormal", "Planar", "InverseAutoregressive", "Sylvester", "Householder", "Radial")
+
+
+@pytest.mark.parametrize("shift", [-1000.0, -100.0, -14.0, 180.0])
+@pytest.mark.parametrize("name", [*NAMES, "FullNormal", "Laplace", "Spline"])
+def test_no_head_is_far_off_without_a_word(name, shift):
+    x = torch.randn(6, 2, generator=seeded())
+    truth = Normal(0.0, math.sqrt(2)).log_prob(x).sum(-1)
+    model = Heads(getattr(posteriors, name)(2), shift)
+    found = log_marginal(model, x, num_samples=100, generator=seeded())
+    error = (found.value - truth).abs()
+    assert bool((found.unreliable | (error < 4 * found.stderr + 0.01 * truth.abs() + 0.3)).all())
+    assert not bool((found.value > truth + 5).any())
+    lower = iwae(model, x, num_samples=100, generator=seeded())
+    assert bool((lower.unreliable | ((lower.value - truth).abs() < 1.5)).all())
+    assert not bool((lower.value > truth + 5).any())
+
+
+@pytest.mark.parametrize("raw", [-1000.0, -100.0, -30.0, 0.0])
+def test_the_diagonal_of_a_low_rank_normal_stays_resolved_beside_its_columns(raw):
+    params = (0.3 * torch.randn(5, 4, 2, generator=seeded())).index_fill(1, torch.tensor([1]), raw).requires_grad_()
+    q = posteriors.LowRankNormal(2)(params)
+    z = q.sample((200,))
+    log_q = q.log_prob(z)
+    (gradient,) = torch.autograd.grad(log_q.sum(), params)
+    exact = MultivariateNormal(q.loc.double(), q.covariance_matrix.double()).log_prob(z.double())
+    assert float((log_q - exact).detach().abs().max()) < 0.02
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("tangent", [1.0, 8.0, 1000.0])
+def test_draws_at_the_rim_of_the_ball_keep_a_density_that_is_theirs(tangent):
+    """A mean at the rim with a scale below rounding: log q(z) stays what draws of a normal distribution have."""
+    params = torch.tensor([[[tangent, tangent], [-40.0, -40.0]]])
+    q = posteriors.WrappedNormal(2)(params)
+    v = q.log_prob(q.sample((500,))) - q.log_prob(q.loc)
+    assert float(v.min()) > -60
+    assert q.scale.max() < (1e-3 if tangent == 1 else 10)
+
+
+class Holed(Product):
+    """Normals whose log-density is NaN where z > 1."""
+
+    def __init__(self, base, z):
+        super().__init__(base, 1)
+        self.z = z
+
+    def log_prob(self, value):
+        return torch.where(self.z[..., 0] > 1, math.nan, super().log_prob(value))
+
+
+class WithHoles(Shifted):
+    def likelihood(self, z):
+        return Holed(Normal(z, torch.ones_like(z)), z)
+
+
+@pytest.mark.parametrize("model", [WithHoles(0.0), Shifted(0.0)])
+def test_chains_say_where_p_of_x_given_z_is_no_number(model):
+    x = torch.full((4, 1), 0.7, dtype=torch.float64)
+    found = ais(model, x, num_chains=16, num_steps=20, num_leapfrog=3, generator=seeded())
+    has_holes = isinstance(model, WithHoles)
+    assert bool((found.unreliable == has_holes).all())
+    assert (HOLES in found.reasons) == has_holes
+    assert log_marginal(model, x, num_samples=100, generator=seeded()).unreliable.all() == has_holes
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from vaekit.evaluation import Score, diagnostics, evaluate
 from vaekit.evaluation.health.aggregate import Aggregate
 from vaekit.evaluation.health.inference_gap import InferenceGap
 from vaekit.evaluation.health.runaway import Runaway, runaway
-from vaekit.evaluation.health.verdict import chains, verdict
+from vaekit.evaluation.health.verdict import chains, too_low, verdict
 from vaekit.evaluation.results import Result, nats, plain, result, written
 from vaekit.report.figures import Gallery
 
@@ -234,6 +234,16 @@ def test_a_density_runs_away_on_bits_constants_and_copies_and_not_on_reals():
         assert runaway(Narrow(0.3), bits) is None
         assert runaway(Narrow(0.001), reals) is None
     assert names(code(), runaway=Runaway(("b has 2 values",), 6.5)) == ["runaway density"]
+
+
+@pytest.mark.parametrize(("value", "error", "fires"), [(-67.2, 1.5, True), (-46.0, 1.5, False), (-67.2, 9.0, False)])
+def test_a_log_p_of_the_gap_below_another_bound_is_said(value, error, fires):
+    gap = result("log_marginal", "log p(x) for the gaps, 64 rows", value, None, error)
+    annealed = result("ais.annealed", "AIS, 32 rows", -44.8, 0.1, 1.5)
+    nothing = result("iwae", "IWAE", math.nan)
+    found = too_low(gap, [nothing, annealed])
+    assert (found is not None) == fires
+    assert found is None or "22.4 nats below -44.80 (AIS, 32 rows)" in found.evidence
 
 
 def test_a_fixed_scale_and_a_mass_cannot_run_away():

@@ -12,13 +12,14 @@ References:
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaekit.distributions.support import unchecked
+from vaekit.distributions.support import log_prob_at
 from vaekit.errors import ConfigError
 from vaekit.kl import kl_divergence
 from vaekit.shapes import check_count
@@ -92,16 +93,42 @@ def _sample(q: Distribution, num_samples: int) -> Tensor:
 def log_likelihood_at(model: LatentVariableModel, z: Tensor, x: Tensor) -> Tensor:
     """log p(x|z) for z of shape (..., B, *Z) and x of shape (B, *X): shape (..., B), in nats.
 
-    Where the bounds of the support move with z, an x outside them gives -inf, whether or not torch would raise.
+    Where the bounds of the support move with z, an x outside them gives -inf, whether or not torch would raise. So does
+    NaN where z is NaN, whether or not the model would raise.
     """
-    result: Tensor = unchecked(model.likelihood(z)).log_prob(x)
-    return result
+    try:
+        return log_prob_at(model.likelihood(z), x)
+    except ValueError:
+        event_ndims = len(model.prior().event_shape)
+        return _despite_nan(lambda v: log_prob_at(model.likelihood(v), x), z, event_ndims)
+
+
+def log_prob_of(p: Distribution, z: Tensor) -> Tensor:
+    """log p(z) for z of shape (..., *Z): shape (...), in nats; NaN where z is, whether or not torch would raise."""
+    try:
+        result: Tensor = p.log_prob(z)
+        return result
+    except ValueError:
+        return _despite_nan(p.log_prob, z, len(p.event_shape))
+
+
+def _despite_nan(ask: Callable[[Tensor], Tensor], z: Tensor, event_ndims: int) -> Tensor:
+    """What is asked of z, and NaN where z is: torch refuses all of z for the sake of one. To be called in `except`."""
+    lead = z.shape[: z.ndim - event_ndims]
+    values = z.reshape(*lead, -1)
+    is_lost = values.isnan().any(-1)
+    if not bool(is_lost.any()):
+        raise
+    if bool(is_lost.all()):
+        return values.new_full(lead, torch.nan)
+    filled = torch.where(is_lost.unsqueeze(-1), values[~is_lost][0], values).reshape(z.shape)
+    return torch.where(is_lost, torch.nan, ask(filled))
 
 
 def draw_from(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> Draw:
     """`draw` with the posterior of x already at hand."""
     z = _sample(q, num_samples)
-    return Draw(z, log_likelihood_at(model, z, x), model.prior().log_prob(z), q.log_prob(z))
+    return Draw(z, log_likelihood_at(model, z, x), log_prob_of(model.prior(), z), q.log_prob(z))
 
 
 def draw_at_leaf(model: LatentVariableModel, q: Distribution, x: Tensor, num_samples: int) -> tuple[Tensor, Draw]:

@@ -97,6 +97,11 @@ def _why(column: Column, num_rows: int) -> str:
         return ""
     if column.copy_of is not None:
         return f"is a copy of {column.copy_of}"
+    if column.commonest > _SPIKE and column.distinct is not None:
+        # Few values may be few rows beside a spike: those that hardly repeat are no steps of a scale.
+        beside = (1 - column.commonest) * (1 - column.missing) * num_rows
+        if column.distinct > 2 and column.distinct - 1 > 0.8 * beside:
+            return f"has one value in {100 * column.commonest:.0f}% of the rows"
     if column.distinct is not None and column.distinct <= min(_FEW, num_rows // 5):
         return f"has {column.distinct} values"
     if column.commonest > _SPIKE:

@@ -1,8 +1,9 @@
 """Commands that judge fitted models: one by its bounds and its health, several on the same rows."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,9 +22,12 @@ from vaekit.cli.app import (
     generator,
     open_run,
 )
-from vaekit.cli.output import print_json, print_table, write_numbers
+from vaekit.cli.output import print_json, print_table, report_missing, write_numbers
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
+
+if TYPE_CHECKING:
+    from vaekit.evaluation.results import Results
 
 _QUICK_ROWS = 2000
 
@@ -46,8 +50,6 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
-    from vaekit.evaluation.results import title, with_article, written
-
     fitted = open_run(run)
     parts = fitted.parts(data.name, **data.options)
     results = fitted.evaluate(
@@ -64,7 +66,18 @@ def evaluate(
     document = {"run": as_text(run), "data": parts.name, "results": rows}
     if output is not None:
         write_numbers(output, document, list(rows[0]), [list(row.values()) for row in rows])
-    if json_:
+    _print_results(results, parts.name, document if json_ else None)
+    lost, judged = results.leading("without_number"), results.leading("num_points")
+    if lost is not None and judged is not None and lost.value == judged.value:
+        # `score` searches for z where the encoder fails: it has the last word.
+        report_missing(fitted.score(parts.judged, num_samples=num_samples, seed=seed))
+
+
+def _print_results(results: "Results", name: str, document: Mapping[str, object] | None) -> None:
+    """Everything that was found, as a table and sentences, or as the JSON of a document."""
+    from vaekit.evaluation.results import title, with_article, written
+
+    if document is not None:
         print_json(document)
         return
     cells = [(r.label, *(written(r, n) for n in (r.value, r.stderr, r.sampling_stderr))) for r in results.table]
@@ -75,7 +88,7 @@ def evaluate(
         print(f"not done: {row.name}: {row.reason}")
     for finding in results.findings:
         print(f"{title(finding)}: {finding.label}")
-    print(f"{results.judged} of {parts.name}; log p is {with_article(results.quantity)}.")
+    print(f"{results.judged} of {name}; log p is {with_article(results.quantity)}.")
 
 
 Arguments = Annotated[
@@ -94,6 +107,8 @@ def compare(
     arguments: Arguments,
     num_samples: NumSamples = 1000,
     seed: Seed = 0,
+    transform_draws: TransformDraws = 1,
+    transform_seed: TransformSeed = 0,
     *,
     reads: Reads,
     json_: Json = False,
@@ -115,7 +130,15 @@ def compare(
         everything = fitted[0].rows(source, "test", **reads)
     dataset, part = runs.held_out_by_all(fitted, everything)
     with naming_cells(dataset):
-        found = evaluation.compare(models, dataset, num_samples=num_samples, generator=generator(seed), progress=True)
+        found = evaluation.compare(
+            models,
+            dataset,
+            num_samples=num_samples,
+            generator=generator(seed),
+            progress=True,
+            transform_draws=transform_draws,
+            transform_seed=transform_seed,
+        )
     if json_:
         about = {"data": dataset.name, "rows": f"{len(dataset)} {part}", "num_samples": num_samples}
         print_json(about | found.summary())

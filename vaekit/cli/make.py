@@ -106,6 +106,7 @@ def plot(
     data: Data,
     output: Output,
     seed: Seed = 0,
+    transform_seed: TransformSeed = 0,
 ) -> None:
     """Draw a picture of a fitted model (.png, .svg, .pdf)."""
     from vaekit import plots
@@ -117,7 +118,10 @@ def plot(
         raise ConfigError(f"there is no picture {kind!r}. {spec.nearest(kind, plots.KINDS)}")
     fitted = open_run(run)
     rows = None if kind == "losses" else _pictured(kind, fitted, data)
-    figure = draw(kind, fitted.model, data=rows, records=fitted.records, generator=generator(seed))
+    records = fitted.records
+    figure = draw(
+        kind, fitted.model, data=rows, records=records, generator=generator(seed), transform_seed=transform_seed
+    )
     plots.save(figure, output)
     print(f"wrote {as_text(output)}", file=sys.stderr)
 
@@ -133,21 +137,39 @@ def _pictured(kind: str, run: "FittedRun", data: Data) -> "Dataset":
 
 
 @command("vaekit report runs/digits -o report.html", writes=(".html",))
-def report(run: Run, data: Data, output: Output, num_samples: NumSamples = 100, seed: Seed = 0) -> None:
+def report(
+    run: Run,
+    data: Data,
+    output: Output,
+    num_samples: NumSamples = 100,
+    seed: Seed = 0,
+    transform_draws: TransformDraws = 1,
+    transform_seed: TransformSeed = 0,
+) -> None:
     """Write one self-contained HTML page: configuration, curves, numbers and pictures."""
     from vaekit import report as reports
+    from vaekit.models.view import View
 
     fitted = open_run(run)
     parts, about = fitted.parts(data.name, **data.options), fitted.describe()
-    rows, most = parts.judged, reports.MAX_ROWS
+    rows = parts.judged
+    evaluation = fitted.evaluate(
+        parts,
+        num_samples=num_samples,
+        max_rows=reports.MAX_ROWS,
+        seed=seed,
+        progress=True,
+        transform_draws=transform_draws,
+        transform_seed=transform_seed,
+    )
     page = reports.build(
         fitted.model,
         title=f"{as_text(run.resolve().name)}: {parts.name}",
         config={key: about[key] for key in ("settings", "data", "engine") if key in about},
         records=fitted.records,
-        x=rows,
+        x=View.of(fitted.model, rows).under(transform_seed),
         labels=rows.labels,
-        evaluation=fitted.evaluate(parts, num_samples=num_samples, max_rows=most, seed=seed, progress=True),
+        evaluation=evaluation,
         generator=generator(seed),
         columns=rows.columns,
         value_range=rows.value_range,

@@ -40,6 +40,18 @@ class Normal(TorchNormal):
         """The same distribution, repeated over `batch_shape`."""
         return type(self)(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
 
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws without gradients, shape (*sample_shape, *batch); NaN where the scale is, which torch refuses."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        loc, scale = self.loc.detach().expand(shape), self.scale.detach().expand(shape)
+        try:
+            return torch.normal(loc, scale)
+        except RuntimeError:
+            is_scale = scale >= 0
+            if bool(is_scale.all()):
+                raise
+            return torch.where(is_scale, torch.normal(loc, torch.where(is_scale, scale, 0.0)), math.nan)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats."""
         return _log_prob(value, self.loc, self.scale)

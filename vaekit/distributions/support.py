@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, constraints
+from torch.distributions import Distribution, Independent, TransformedDistribution, constraints
 
 from vaekit.distributions.base import hooks
 from vaekit.distributions.product import Product
@@ -132,7 +132,8 @@ open_unit_interval = _OpenUnitInterval()
 unit_sphere = _UnitSphere()
 
 _HINTS = {
-    "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli.",
+    "{0, 1}": "Binarise the data (vaekit.transforms.Binarize) or use ContinuousBernoulli. In settings: "
+    "transform=binarize, or likelihood=continuous-bernoulli.",
     "[0, 1]": "Scale the data (vaekit.transforms.Scale) or use a likelihood of real numbers, such as Normal.",
     "(0, 1)": "Where 0 or 1 occur, shrink the data towards 1/2 or use ContinuousBernoulli.",
     "the non-negative integers": "Counts need no transform; for other data use a likelihood of real numbers: Normal.",
@@ -238,6 +239,30 @@ def unchecked(distribution: Distribution) -> Distribution:
             for part in parts:
                 part._validate_args = False
     return distribution
+
+
+def log_prob_at(distribution: Distribution, value: Tensor) -> Tensor:
+    """log p(x) in nats of a distribution that is `unchecked`, -inf for what a transformed base cannot have become.
+
+    torch tells neither the support of `TransformedDistribution` where a transform moves it (that of an affine one is
+    said to be real), nor gives -inf outside: its base raises.
+    """
+    distribution = unchecked(distribution)
+    base = elements(distribution)
+    if not isinstance(base, TransformedDistribution) or is_real(base.base_dist):
+        return distribution.log_prob(value)
+    origin, point = value, base.base_dist.mean.nan_to_num(nan=1.0, posinf=1.0)
+    for step in reversed(base.transforms):
+        origin = step.inv(origin)
+    support: Any = base.base_dist.support
+    inside = support.check(origin)
+    if bool(inside.all()) or inside.shape != torch.broadcast_shapes(value.shape, base.batch_shape):
+        return distribution.log_prob(value)
+    for step in base.transforms:
+        point = step(point)
+    found = distribution.log_prob(torch.where(inside, value, point))
+    lost = ~inside.flatten(found.ndim - inside.ndim).all(-1) if inside.ndim > found.ndim else ~inside
+    return torch.where(lost, -torch.inf, found)
 
 
 def bounds_of(support: constraints.Constraint) -> tuple[float, float] | None:

@@ -1,7 +1,7 @@
 """Results with errors: per point (`Estimate`) and of a whole set (`Score`)."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ TOO_FEW = f"its weights differ, and fewer than {FEWEST_DRAWS} draws of z cannot 
 HEAVY = "its weights have a heavy tail: q(z|x) is too narrow, or far from p(z|x)"
 SPREAD = "its weights are spread too widely: q(z|x) is far from p(z|x)"
 UNRESOLVED = "q(z|x) is narrower than its floating-point numbers can tell apart"
+NARROW = "q(z|x) is far narrower than p(z|x): no draw says what lies beside it"
 FAR = "it is far from what the model generates, where q(z|x) is an extrapolation"
+HOLES = "p(x|z) is NaN at ordinary draws of z, which then count as draws without mass"
 LARGE = "its error is so large that the logarithm is biased"
 
 
@@ -132,6 +134,21 @@ class Estimate:
             for i in rows.nonzero().flatten().tolist():
                 result[i] = text
         return tuple(result)
+
+    def numbered(self) -> "Estimate":
+        """The estimates of the points whose value is finite: itself where all are."""
+        kept = torch.isfinite(self.value)
+        if bool(kept.all()):
+            return self
+        return replace(
+            self,
+            value=self.value[kept],
+            stderr=self.stderr[kept],
+            ess=self.ess[kept],
+            max_weight=self.max_weight[kept],
+            terms={name: values[kept] for name, values in self.terms.items()},
+            doubts={text: rows[kept] for text, rows in self.doubts.items()},
+        )
 
     def summary(self) -> dict[str, object]:
         """The numbers of the whole set, as plain Python values."""

@@ -22,11 +22,12 @@ from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.health.aggregate import posterior_moments
 from vaekit.evaluation.health.diagnostics import diagnostics
 from vaekit.evaluation.health.overfitting import OVERFITTING, overfitting
-from vaekit.evaluation.health.verdict import HEALTHY, UNLIKE, chains, of_finding
+from vaekit.evaluation.health.verdict import HEALTHY, STILL, UNLIKE, Finding, chains, of_finding, too_low
 from vaekit.evaluation.likelihood.marginal import elbo_and_iwae, iwae
 from vaekit.evaluation.likelihood.trend import bias_trend
 from vaekit.evaluation.results import (
     FINDINGS,
+    GAP,
     TRAINING,
     Result,
     Results,
@@ -35,6 +36,7 @@ from vaekit.evaluation.results import (
     of_estimate,
     of_score,
     of_training,
+    of_values,
     result,
 )
 from vaekit.evaluation.samples.two_sample import two_sample
@@ -133,7 +135,8 @@ def evaluate(
         Rows named as follows, means over the rows in nats with both errors unless the unit says otherwise. What a model
         cannot have (gradients in z, two-sample checks of a handful of rows) is a row with the reason.
         `elbo`, `log_likelihood`, `kl`, `iwae`; `bits_per_dimension`, minus the IWAE bound in bits per element, where
-        it is a mass or bounds one; `num_points`, `num_samples`, `ess_median`, `unreliable_fraction`; behind a random
+        it is a mass or bounds one; `without_number`, how many rows have no IWAE bound, where there are some: the means
+        leave those out and say so; `num_points`, `num_samples`, `ess_median`, `unreliable_fraction`; behind a random
         transform `transform_draws`, which says in words what was drawn, and `transform_seed`.
         With `train`: `train.elbo` and so on, the same of training rows, and `generalization_gap`, the IWAE bound of x
         minus theirs; where that is no accident and matters, `diagnostics.findings.overfitting`.
@@ -175,13 +178,18 @@ def _met(model: LatentVariableModel, x: Data, max_rows: int | None, part: str) -
 def _with_others(rows: list[Result]) -> list[Result]:
     """The rows, with what others than the diagnostics find; the model then is not called healthy."""
     found = {row.name: row for row in rows}
-    worst = found.get("hmc.r_hat_max")
-    said = None
-    if worst is not None and FINDINGS + UNLIKE.replace(" ", "_") not in found:
-        said = chains(math.nan if worst.value is None else worst.value, f"p(z|x) over {_POSTERIOR_ROWS} rows")
-    if said is not None or OVERFITTING in found:
+    worst, gap = found.get("hmc.r_hat_max"), found.get("diagnostics.inference_gap.log_marginal")
+    no_verdict = any(FINDINGS + name.replace(" ", "_") in found for name in (UNLIKE, STILL))
+    said: list[Finding | None] = []
+    if worst is not None and not no_verdict:
+        r_hat = math.nan if worst.value is None else worst.value
+        said.append(chains(r_hat, f"p(z|x) over {_POSTERIOR_ROWS} rows"))
+    if gap is not None and not no_verdict:
+        said.append(too_low(gap, [found[name] for name in ("iwae", "ais.annealed") if name in found]))
+    others = [of_finding(one, FINDINGS) for one in said if one is not None]
+    if others or OVERFITTING in found:
         rows = [row for row in rows if row.name != f"{FINDINGS}{HEALTHY}"]
-    return rows if said is None else [*rows, of_finding(said, FINDINGS)]
+    return [*rows, *others]
 
 
 def _rows(name: str, metric: Metric, view: View, how: How) -> list[Result]:
@@ -208,7 +216,10 @@ def _bounds(view: View, how: How) -> list[Result]:
     beside, part = how.train
     theirs, their_values = _bounds_of(beside, replace(how, generator=again, part=part))
     theirs = [replace(row, detail=row.detail or row.name in _OF_DRAWS) for row in theirs]
-    return [*rows, *of_training(theirs), *overfitting(values, their_values).results()]
+    rows += of_training(theirs)
+    if not len(values) or not len(their_values):
+        return [*rows, missing(GAP, "one side has no row with a number")]
+    return [*rows, *overfitting(values, their_values).results()]
 
 
 def _bounds_of(view: View, how: How) -> tuple[list[Result], Tensor]:
@@ -216,15 +227,15 @@ def _bounds_of(view: View, how: How) -> tuple[list[Result], Tensor]:
     k = how.num_samples
     t = how.transform_draws
     lower, tighter = elbo_and_iwae(view.model, view, num_samples=k, transform_draws=t, **how.options)
-    likelihood, kl = (Score.of_mean(lower.terms[name]) for name in ("log_likelihood", "kl"))
     rows = [
         of_estimate("elbo", f"ELBO ({view.quantity})", lower),
-        of_score("log_likelihood", "log-likelihood, E[log p(x|z)]", likelihood),
-        of_score("kl", "KL(q(z|x), p(z))", kl),
+        of_values("log_likelihood", "log-likelihood, E[log p(x|z)]", lower.terms["log_likelihood"]),
+        of_values("kl", "KL(q(z|x), p(z))", lower.terms["kl"]),
         of_estimate("iwae", f"IWAE, K = {k:,} ({view.quantity})", tighter),
     ]
-    if view.quantity.endswith("a mass") or view.quantity == "mass":
-        numbers = (-tighter.mean, tighter.mean_stderr, tighter.sampling_stderr)
+    numbered = tighter.numbered()
+    if view.quantity in ("mass", "bound on a mass") and len(numbered):
+        numbers = (-numbered.mean, numbered.mean_stderr, numbered.sampling_stderr)
         value, stderr, sampling_stderr = (n / math.log(2) / math.prod(view.event_shape) for n in numbers)
         label = "bits per dimension (IWAE)"
         rows.append(result("bits_per_dimension", label, value, stderr, sampling_stderr, "bits"))
@@ -234,10 +245,13 @@ def _bounds_of(view: View, how: How) -> tuple[list[Result], Tensor]:
         rows.append(result("transform_draws", tighter.transform_noise, t, unit="draws", detail=True))
         seed = view.transform_seed
         rows.append(result("transform_seed", "first seed of the transform's noise", seed, unit="", detail=True))
-    ess, unreliable = float(tighter.ess.median()), float(tighter.unreliable.double().mean())
+    lost = len(view) - len(numbered)
+    if lost:
+        rows.append(result("without_number", "rows without a number (IWAE)", lost, unit="rows"))
+    ess, unreliable = float(tighter.ess.nanmedian()), float(tighter.unreliable.double().mean())
     rows.append(result("ess_median", f"median effective sample size of {k:,}", ess, unit="draws"))
     rows.append(result("unreliable_fraction", "share of rows with unreliable weights", unreliable, unit=""))
-    return rows, tighter.value
+    return rows, numbered.value
 
 
 def _health(view: View, how: How) -> list[Result]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, overload
 
+from torch import Tensor
+
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.frames import to_frame
 
@@ -84,11 +86,42 @@ def of_score(name: str, label: str, score: Score, unit: str = "nats", *, detail:
 
 
 def of_estimate(name: str, label: str, estimate: Estimate) -> Result:
-    """A row of the mean of an estimate per point, with both errors; its label says why one is not there."""
+    """A row of the mean of an estimate per point, with both errors; its label says why one is not there.
+
+    Points without a number are left out of the mean, as the label says. Without any other there is no mean.
+    """
+    whole = estimate
+    estimate = whole.numbered()
+    if len(estimate) == 0:
+        return Result(name, label, None, unit="nats", reason=_of_none(whole.value))
     if math.isnan(estimate.mean_stderr) and math.isfinite(estimate.mean):
         why = "one draw does not tell it" if estimate.num_samples == 1 else "that of some rows is not known"
         label = f"{label}, no Monte Carlo error: {why}"
+    label += _left_out(whole.value)
     return result(name, label, estimate.mean, estimate.mean_stderr, estimate.sampling_stderr)
+
+
+def of_values(name: str, label: str, values: Tensor) -> Result:
+    """A row of the mean of a number per point, shape (N,), without the points that have none; see `of_estimate`."""
+    numbers = values[values.isfinite()]
+    if len(numbers) == 0:
+        return Result(name, label, None, unit="nats", reason=_of_none(values))
+    return of_score(name, label + _left_out(values), Score.of_mean(numbers))
+
+
+def _of_none(values: Tensor) -> str:
+    if bool((values == -math.inf).all()):
+        return f"it is -inf: no draw gives any of the {len(values):,} rows mass"
+    return f"none of the {len(values):,} rows has a number"
+
+
+def _left_out(values: Tensor) -> str:
+    """What to say beside a mean over the points that have a number: how many have none, and what all of them make."""
+    lost, massless = int((~values.isfinite()).sum()), int((values == -math.inf).sum())
+    if not lost:
+        return ""
+    said = f", over {len(values) - lost:,} of {len(values):,} rows: {lost:,} without a number"
+    return said + (f", {massless:,} of them -inf, and so is the mean over all" if massless else "")
 
 
 def _finite(value: float | None) -> float | None:

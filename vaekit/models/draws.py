@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import engine
-from vaekit.bounds import Draw, LatentVariableModel, log_likelihood_at
+from vaekit.bounds import Draw, LatentVariableModel, log_likelihood_at, log_prob_of
 from vaekit.distributions.base import from_noise, noise_shape
 from vaekit.errors import ConfigError
 from vaekit.models.checks import beside
@@ -244,7 +244,12 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
             densities: list[Tensor] = []
             for samples in slices(num_together, BLOCK_SAMPLES):
                 z = draw.sample(first + samples.start, samples.stop - samples.start)
-                parts = [passes.log_likelihood(z, batch), prior.log_prob(z), q.log_prob(z), *([z] if keep_z else [])]
+                parts = [
+                    passes.log_likelihood(z, batch),
+                    log_prob_of(prior, z),
+                    q.log_prob(z),
+                    *([z] if keep_z else []),
+                ]
                 # Room for all of them at once: small tensors between the large ones of a pass would keep those apart.
                 densities = densities or [part.new_empty(num_together, *part.shape[1:]) for part in parts]
                 for density, part in zip(densities, parts, strict=True):

@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
-from vaekit.distributions.support import unchecked
+from vaekit.distributions.support import log_prob_at
 from vaekit.errors import ConfigError, ShapeError, VaekitError
 from vaekit.models.rows import Batch, given
 from vaekit.traits import ModelTraits, told
@@ -77,12 +77,14 @@ def check_posterior(model: Any, batch: Batch, has_likelihood: bool) -> None:
         with _asking(model, "posterior(x).sample", "(2,)"):
             z = q.sample(torch.Size((2,)))
         _check_log_prob(model, "posterior(x)", q, z, z.shape[:2])
+        if not bool(z.isfinite().all()):  # rows without z have no number, which is theirs to say
+            return
         if len(p.batch_shape) == 0:
             _check_log_prob(model, "prior()", p, z, z.shape[:2])
         if has_likelihood:
             likelihood = _distribution(model, "likelihood", lambda: model.likelihood(z), z, "z")
             _check_batch(model, "likelihood(z)", likelihood, tuple(z.shape[:2]))
-            _check_log_prob(model, "likelihood(z)", unchecked(likelihood), x, z.shape[:2])
+            _check_log_prob(model, "likelihood(z)", likelihood, x, z.shape[:2], log_prob_at)
 
 
 def _name(model: object) -> str:
@@ -171,9 +173,16 @@ def _check_event(model: object, what: str, found: Distribution, mend: str) -> No
         )
 
 
-def _check_log_prob(model: object, what: str, found: Distribution, value: Tensor, expected: torch.Size) -> None:
+def _check_log_prob(
+    model: object,
+    what: str,
+    found: Distribution,
+    value: Tensor,
+    expected: torch.Size,
+    ask: Callable[[Distribution, Tensor], Tensor] | None = None,
+) -> None:
     with _asking(model, f"{what}.log_prob", f"a value of shape {tuple(value.shape)} and dtype {value.dtype}"):
-        log_prob = found.log_prob(value)
+        log_prob = found.log_prob(value) if ask is None else ask(found, value)
     shape = tuple(getattr(log_prob, "shape", ()))
     if shape != tuple(expected):
         raise ShapeError(

@@ -275,9 +275,9 @@ class View:
 
     # --- Codes, means and draws --------------------------------------------------------------------------------------
 
-    def blocks(self, how: Sampling) -> Iterator[Block]:
-        """Importance weights of all rows in bounded memory; the model is to be in eval mode. See `Sampling`."""
-        return blocks(self, how)
+    def blocks(self, how: Sampling, keep_z: bool = False) -> Iterator[Block]:
+        """Importance weights of all rows in bounded memory; the model is to be in eval mode. See `draws.blocks`."""
+        return blocks(self, how, keep_z)
 
     def draws(
         self, num_samples: int, generator: torch.Generator | None = None, key: Key | None = None

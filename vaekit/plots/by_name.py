@@ -26,6 +26,7 @@ def draw(
     data: "Dataset | None" = None,
     records: list[dict[str, float]] | None = None,
     generator: torch.Generator | None = None,
+    transform_seed: int = 0,
 ) -> Figure:
     """One of the pictures in `KINDS`.
 
@@ -35,6 +36,7 @@ def draw(
         data: rows for the pictures that show some; they lend their names of columns and range of values to all others.
         records: the epochs, for `losses`.
         generator: source of the noise, for `samples` and `trend`.
+        transform_seed: which bits, or dequantisation noise, the rows get.
 
     Returns:
         The figure.
@@ -51,13 +53,14 @@ def draw(
         return manifold(model, x=data, **look)
     if data is None:
         raise DataError(f"the picture {kind!r} shows rows of data; hand some over")
+    view = View.of(model, data).under(transform_seed)
     if kind == "latent":
-        return latent(model, data, data.labels)
+        return latent(model, view, data.labels)
     if kind == "trend":
-        return trend(bias_trend(model, View.of(model, data, max_rows=_TREND_ROWS), generator=generator))
+        return trend(bias_trend(model, view.some(_TREND_ROWS), generator=generator))
     if kind == "traversal":
-        return traversal(model, data, **look)
+        return traversal(model, view, **look)
     if kind == "interpolation":
         half = min(_LINES, len(data) // 2)
-        return interpolation(model, data[:half], data[half : 2 * half], **look)
-    return reconstructions(model, data, **look)
+        return interpolation(model, view.take(slice(half)), view.take(slice(half, 2 * half)), **look)
+    return reconstructions(model, view, **look)

@@ -1,5 +1,6 @@
 """Posterior on the Poincare ball."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -39,9 +40,14 @@ class WrappedNormal(ConditionalDistribution):
         self.curvature = check_curvature(curvature)
 
     def forward(self, params: Tensor) -> WrappedNormalDistribution:
-        """(tangent vector of the mean, raw scale) of shape (..., 2, D) to q(z|x)."""
+        """(tangent vector of the mean, raw scale) of shape (..., 2, D) to q(z|x).
+
+        The scale stays above 8 rounding errors of the mean, in the ball's own distance, which grow towards the rim.
+        """
         tangent, raw = self.unbind(params)
         tangent = tangent.double()
         loc = ball.exp_map(tangent.new_zeros(self.event_shape), tangent, self.curvature)
         loc = ball.inside(loc, self.curvature, params.dtype).to(params.dtype)
-        return WrappedNormalDistribution(loc, F.softplus(raw).clamp(min=1e-6), self.curvature)
+        least = 8 * torch.finfo(loc.dtype).eps * ball.log_conformal(loc.detach().double(), self.curvature).exp()
+        scale = torch.maximum(F.softplus(raw).clamp(min=1e-6), least.unsqueeze(-1).to(raw.dtype))
+        return WrappedNormalDistribution(loc, scale, self.curvature)

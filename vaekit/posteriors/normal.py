@@ -1,7 +1,9 @@
 """Posteriors in R^n with closed forms: normal ones of three covariances, and Laplace."""
 
+import math
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.distributions import Laplace as TorchLaplace
 from torch.distributions import MultivariateNormal
@@ -116,11 +118,16 @@ class LowRankNormal(ConditionalDistribution):
         self.rank = rank
 
     def forward(self, params: Tensor) -> LowRankNormalDistribution:
-        """(mean, log-variance of the diagonal, columns of U) of shape (..., R + 2, *event) to q(z|x)."""
+        """(mean, log-variance of the diagonal, columns of U) of shape (..., R + 2, *event) to q(z|x).
+
+        The diagonal stays above what the precision of its numbers resolves beside U: 0.14% of U in float32.
+        """
         event_ndims = len(self.event_shape)
         rows = params.movedim(-event_ndims - 1, -1)
-        scale = to_scale(rows[..., 1], "log-variance")
-        return LowRankNormalDistribution(rows[..., 0], scale, rows[..., 2:], event_ndims)
+        factor = rows[..., 2:]
+        least = 4 * math.sqrt(torch.finfo(factor.dtype).eps) * factor.abs().amax(-1)
+        scale = torch.maximum(to_scale(rows[..., 1], "log-variance"), least)
+        return LowRankNormalDistribution(rows[..., 0], scale, factor, event_ndims)
 
 
 class Laplace(ConditionalDistribution):

@@ -140,7 +140,7 @@ def fit(
     if announce is not None:
         announce(_choices(plan, seen, wanted.preset))
     about = describe_rows(rows.train)
-    unbounded = about_density(about, seen, rows.train)
+    unbounded = about_density(about, seen)
     if unbounded is not None:
         (announce or partial(warnings.warn, stacklevel=2))(unbounded)
     chosen = {"preset": plan.preset} | wanted.model_dump(exclude_none=True)
@@ -245,6 +245,12 @@ def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: di
     return describe_data(rows.whole, source=as_text(source), local=at.model_copy(update=sums), **parts, **asked)
 
 
+def _of_bits(step: Binarize) -> str:
+    if step.mode == "threshold":
+        return f"say which values are above {step.threshold:g}"
+    return "are drawn from the values"
+
+
 def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
     """A line: the preset where the data chose it, likelihood, transform, and what log p will be."""
     steps = steps_of(view.transform)
@@ -252,7 +258,7 @@ def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
     head = type(told(ModelTraits, plan.model).decoder.head).__name__
     preset = "" if asked is not None or plan.preset == "vae" else f"preset {plan.preset}; "
     words = f"{preset}likelihood {head}; transform of the data: {names}"
-    bits = "; bits are drawn from the values" if any(isinstance(step, Binarize) for step in steps) else ""
+    bits = "".join(f"; bits {_of_bits(step)}" for step in steps if isinstance(step, Binarize))
     return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
 
 

@@ -14,6 +14,7 @@ from vaekit.data import Dataset, Reading
 from vaekit.data.cells import naming_cells
 from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation.health.verdict import held_back
 from vaekit.evaluation.results import TRAINING, Results, in_sample, with_article
 from vaekit.models.view import View
 from vaekit.recipes import Settings, settings
@@ -279,7 +280,9 @@ class Run:
         with naming_cells(parts.judged):
             if parts.held_out is None:
                 return in_sample(evaluation.evaluate(self.model, parts.judged, part=TRAINING, **how))
-            return evaluation.evaluate(self.model, parts.held_out, train=parts.train, part=parts.part, **how)
+            found = evaluation.evaluate(self.model, parts.held_out, train=parts.train, part=parts.part, **how)
+        # Rows beside which no training rows stand may be of any kind.
+        return held_back(found) if how["described"] is None and parts.train is None else found
 
     def score(
         self,

@@ -12,7 +12,7 @@ from vaekit import columns, evaluation
 from vaekit.columns import LEVELS, RowsAbout
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.data import Dataset
-from vaekit.data.kinds import IMAGES, TABLES
+from vaekit.data.kinds import IMAGES
 from vaekit.errors import ArtifactError, VaekitError
 from vaekit.models.view import View
 from vaekit.saving import artifact
@@ -59,22 +59,16 @@ def stored_rows(metadata: dict[str, Any], folder: Path) -> RowsAbout | None:
         raise ArtifactError(f"the description of the training rows in {where} is damaged") from error
 
 
-def about_density(about: RowsAbout, view: View, dataset: Dataset) -> str | None:
+def about_density(about: RowsAbout, view: View) -> str | None:
     """Which columns a density has no bound on, what that does to log p, and what mends it.
 
-    None where there are none, log p is no density, or the scale of p(x|z) is fixed. The constant columns of a
-    table are left to `data.warn_constant_columns`.
+    None where there are none, log p is no density, or the scale of p(x|z) is fixed.
     """
     decoder = told(ModelTraits, view.model).decoder
     head = decoder.head if isinstance(decoder, Conditional) else None
     if view.quantity != "density" or not isinstance(head, ConditionalDistribution) or head.scale_is_fixed:
         return None
-    is_table = dataset.kind == TABLES.name
-    found = [
-        f"{about.columns[place].name} {why}"
-        for place, why in about.repeated.items()
-        if not (is_table and about.columns[place].is_constant)
-    ]
+    found = [f"{about.columns[place].name} {why}" for place, why in about.repeated.items()]
     if not found:
         return None
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""

@@ -41,7 +41,7 @@ from vaekit.evaluation.chains.dynamics import (
     ticking,
     transition,
 )
-from vaekit.evaluation.estimate import Estimate, Score
+from vaekit.evaluation.estimate import HOLES, Estimate, Score
 from vaekit.evaluation.weights import WeightSums
 from vaekit.models.checks import refuse_context
 from vaekit.models.rows import as_tensor, slices
@@ -51,6 +51,7 @@ from vaekit.traits import Data
 _MOST_PILOTS = 4  # their mean acceptance is noisy, but the rule that follows it averages over some ten transitions
 _SETTLING = 20  # transitions of the pilots close to the prior, before the annealing
 _LEAST_TUNING = 100  # transitions of the pilots after that: a short schedule leaves the rule too little time otherwise
+_LOOKED_AT = 64  # draws from the prior at which p(x|z) is to have a number
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,15 @@ class AnnealedBlock:
         start = z.expand(self.plan.num_chains, *z.shape).clone()
         return self._run(start, self.betas[::-1], self.step_sizes[::-1])
 
+    def has_holes(self) -> Tensor:
+        """Where log p(x|z) is NaN at one of 64 draws from the prior, shape (B,), bool."""
+        found, size = torch.zeros(self.num_rows, dtype=torch.bool), min(_LOOKED_AT, self.plan.num_chains)
+        with torch.no_grad(), engine.seeded(0):
+            for _ in range(math.ceil(_LOOKED_AT / size)):
+                z, _ = prior_draws(self.prior, size, self.num_rows)
+                found |= self.parts(z)[1].isnan().any(0).cpu()
+        return found
+
     def _run(self, z: Tensor, betas: list[float], step_sizes: list[Tensor]) -> tuple[Tensor, Tensor]:
         r"""\( \sum_t (\beta_t - \beta_{t-1}) \log p(x|z_{t-1}) \), a move at beta_t after each term but the last."""
         point = evaluate(self.parts, z)
@@ -139,11 +149,13 @@ class AnnealedSums:
         self.weights = WeightSums(num_rows)
         self.acceptance = torch.zeros(num_rows, dtype=torch.float64)
         self.offset = torch.zeros_like(self.acceptance)
+        self.has_holes = torch.zeros(num_rows, dtype=torch.bool)
 
-    def add(self, rows: slice, run: tuple[Tensor, Tensor]) -> None:
-        """Add what a run of `AnnealedBlock` returned for some rows."""
+    def add(self, rows: slice, run: tuple[Tensor, Tensor], has_holes: Tensor) -> None:
+        """Add what a run of `AnnealedBlock` returned for some rows, and whether those have holes."""
         self.weights.add(rows, run[0])
         self.acceptance[rows] = run[1].cpu()
+        self.has_holes[rows] = has_holes
 
     def estimate(self, num_chains: int, quantity: str, *, reverse: bool) -> Estimate:
         """log of the mean of w, or in reverse minus log of the mean of 1/w."""
@@ -157,6 +169,7 @@ class AnnealedSums:
             method="reverse ais" if reverse else "ais",
             quantity=quantity,
             terms={"acceptance": self.acceptance},
+            doubts={HOLES: self.has_holes},
         )
 
 
@@ -240,7 +253,8 @@ def ais(
     Returns:
         Per point, in nats; see `Estimate`. stderr, ess and max_weight are those of the C weights (in reverse of 1/w);
         few chains with uneven weights make stderr too small. `terms["acceptance"]`, shape (N,), is the mean acceptance
-        of the HMC moves, NaN where there were none; far from 0.65 asks for more steps.
+        of the HMC moves, NaN where there were none; far from 0.65 asks for more steps. Rows whose log p(x|z) is NaN at
+        draws from the prior, which count as draws without mass, are `unreliable`.
 
     Raises:
         ShapeError, DataError, SupportError: if x or z does not fit the model.
@@ -271,7 +285,8 @@ def ais(
             with engine.seeded(engine.block_seed(seed, i)):
                 batch = view.batch(rows, by_row=True)
                 block = AnnealedBlock(model, batch.x, plan, tick)
-                sums.add(rows, block.forward() if exact is None else block.reverse(exact[rows].to(device)))
+                run = block.forward() if exact is None else block.reverse(exact[rows].to(device))
+                sums.add(rows, run, block.has_holes())
             sums.offset[rows] = batch.log_det.cpu()
     tick()
     estimate = sums.estimate(num_chains, view.quantity, reverse=exact is not None)
@@ -358,8 +373,9 @@ def bdmc(
                 z = prior_draws(model.prior(), 1, rows.stop - rows.start)[0].squeeze(0)
                 x = model.likelihood(z).sample()
                 block = AnnealedBlock(model, x, plan, tick)
-                lower.add(rows, block.forward())
-                upper.add(rows, block.reverse(z))
+                forward, reverse, has_holes = block.forward(), block.reverse(z), block.has_holes()
+                lower.add(rows, forward, has_holes)
+                upper.add(rows, reverse, has_holes)
             points.append((x.cpu(), z.cpu()))
     tick()
     return Sandwich(

@@ -16,7 +16,7 @@ from vaekit.evaluation.health.inference_gap import InferenceGap, inference_gap
 from vaekit.evaluation.health.runaway import Runaway, runaway
 from vaekit.evaluation.health.scale import Scale, learned_scale
 from vaekit.evaluation.health.unlike import Unlike, unlike
-from vaekit.evaluation.health.verdict import Finding, of_finding, of_other_rows, verdict
+from vaekit.evaluation.health.verdict import Finding, of_finding, of_other_rows, of_still_rows, verdict
 from vaekit.evaluation.results import Result, nested, of_score, result
 from vaekit.kl import kl_per_dimension
 from vaekit.models.checks import refuse_context
@@ -106,7 +106,8 @@ def diagnostics(
         max_rows: rows that are looked at, chosen at random where there are more: memory and time grow with its square.
         num_gap_rows: rows whose q is refined for the inference gap; 0 leaves it out.
         described: the training rows, as `Run.training_rows` has them. Rows that are unlike them are counted and left
-            out of all numbers; where they are many, all rows are looked at, and that is the only finding.
+            out of all numbers; where they are many, all rows are looked at, and that is the only finding. So it is
+            where the rows hardly differ beside them.
         generator: source of the noise and of the choice of rows.
         progress: show a bar on stderr where that is a terminal.
 
@@ -150,6 +151,8 @@ def diagnostics(
         }
     if others is not None and others.are_many:
         return Diagnostics(**found, findings=(of_other_rows(others),))
+    if others is not None and others.hardly_differ:
+        return Diagnostics(**found, findings=(of_still_rows(others),))
     findings = verdict(found["rate"], code, gap, found["scale"], found["runaway"], found["distortion"])
     return Diagnostics(**found, findings=_beside(findings, others))
 

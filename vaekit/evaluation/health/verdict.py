@@ -1,7 +1,8 @@
 """The verdict on a model: what is wrong, by which evidence, and what mends it."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.health.aggregate import ACTIVE, Aggregate
@@ -9,10 +10,11 @@ from vaekit.evaluation.health.inference_gap import InferenceGap
 from vaekit.evaluation.health.runaway import Runaway
 from vaekit.evaluation.health.scale import Scale
 from vaekit.evaluation.health.unlike import Unlike
-from vaekit.evaluation.results import Result, nats
+from vaekit.evaluation.results import FINDINGS, Result, Results, nats
 
 HEALTHY, COLLAPSE, AUTOENCODER = "healthy", "posterior collapse", "decay to an autoencoder"
 UNLIKE = "rows unlike the training data"
+STILL, UNKNOWN = "rows that hardly differ", "training rows that are not described"
 _EMPTY_RATE = 0.05  # nats: a code that carries less says nothing about x
 _LITTLE_INFORMATION = 0.25  # nats: the codes tell apart fewer than exp(0.25) = 1.3 rows
 _LARGE_GAP = 1.0  # nats: an amortisation gap that is worth a finding
@@ -32,9 +34,10 @@ class Finding:
     """One thing that is wrong, or "healthy".
 
     Attributes:
-        name: "rows unlike the training data", "numbers beyond arithmetic", "posterior collapse", "next to no
-            information", "lagging inference", "over-regularisation", "decay to an autoencoder", "runaway density",
-            "amortisation gap", "scale at its floor", "chains that disagree" or "healthy".
+        name: "rows unlike the training data", "rows that hardly differ", "training rows that are not described",
+            "numbers beyond arithmetic", "posterior collapse", "next to no information", "lagging inference",
+            "over-regularisation", "decay to an autoencoder", "runaway density", "amortisation gap",
+            "scale at its floor", "chains that disagree", "log p that is too low" or "healthy".
         evidence: the numbers that say so.
         remedy: what to try.
     """
@@ -242,6 +245,33 @@ def chains(r_hat: float, where: str) -> Finding | None:
     )
 
 
+def too_low(gap: Result, others: Sequence[Result]) -> Finding | None:
+    """The finding that log p(x) of the inference gap lies below another lower bound on it, or None.
+
+    Both are bounds from below, of rows of the same kind: the lower one then misses the posterior, by a nat and by three
+    standard errors over the rows at least.
+
+    Args:
+        gap: `log_marginal` of the inference gap.
+        others: bounds of importance sampling or of annealing, each with its error over the rows.
+    """
+    found = []
+    for other in others:
+        if gap.value is None or other.value is None:
+            continue
+        excess = other.value - gap.value
+        if excess > 1 + 3 * math.hypot(gap.sampling_stderr or 0.0, other.sampling_stderr or 0.0):
+            found.append(f"{excess:.1f} nats below {nats(other.value)} ({other.label})")
+    if not found:
+        return None
+    return Finding(
+        "log p that is too low",
+        f"{gap.label} is {nats(gap.value or 0.0)} nats, {' and '.join(found)}: no proposal covers p(z|x), and the "
+        "approximation gap is too small by as much.",
+        "Believe the higher bound; enclose log p(x) by evaluation.bdmc.",
+    )
+
+
 def of_other_rows(unlike: Unlike) -> Finding:
     """The finding that takes the place of a verdict on the model where many rows are unlike the training data."""
     return Finding(
@@ -250,6 +280,33 @@ def of_other_rows(unlike: Unlike) -> Finding:
         "Check units, columns and sensors; to detect such rows, `vaekit score` gives log p of each. If they are what "
         "the model is for, fit it to rows like them.",
     )
+
+
+def of_still_rows(unlike: Unlike) -> Finding:
+    """The finding that takes the place of a verdict where the rows hardly differ: so do their codes."""
+    return Finding(
+        STILL,
+        f"The {len(unlike.rows):,} rows hardly differ: no column varies by more than {100 * unlike.spread:.2g}% of "
+        "what it does over the training data. How their codes vary says nothing about the model.",
+        "Look for a sensor that is stuck, or for one row many times; evaluate rows that vary as training rows do.",
+    )
+
+
+def of_unknown_rows() -> Finding:
+    """The finding that takes the place of a verdict where nothing tells whether rows are like the training data."""
+    return Finding(
+        UNKNOWN,
+        "The run has no description of the rows that it was fitted to, and those are not at hand, so nothing tells "
+        "whether these rows are like them. A verdict on the model needs that.",
+        "Fit anew, which keeps a description, or evaluate what the run was fitted to; look at log p of each row "
+        "(vaekit score).",
+    )
+
+
+def held_back(results: Results) -> Results:
+    """The results with `of_unknown_rows` in the place of all that they find; the numbers stay."""
+    kept = tuple(row for row in results.rows if FINDINGS not in row.name)
+    return replace(results, rows=(*kept, of_finding(of_unknown_rows(), FINDINGS)))
 
 
 def _floor(scale: Scale | None) -> Finding | None:

@@ -7,15 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.distributions import Distribution, Independent, Laplace, MultivariateNormal, Normal
 
 from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
-from vaekit.distributions import Product
 from vaekit.errors import UnreliableEstimateWarning
-from vaekit.evaluation.estimate import FAR, MANY_UNRELIABLE, UNRESOLVED, Estimate
+from vaekit.evaluation.estimate import FAR, MANY_UNRELIABLE, NARROW, UNRESOLVED, Estimate
 from vaekit.evaluation.likelihood.far import Floors, Means, is_searchable, redrawn
+from vaekit.evaluation.likelihood.narrow import MOST_DIMS, is_narrow, is_unresolved
 from vaekit.evaluation.likelihood.transform_draws import is_averaged, over_draws
 from vaekit.evaluation.weights import RunningMoments, Weights
 from vaekit.models.draws import BLOCK_ROWS, Block, Key, RowNoise, Sampling, row_seed
@@ -42,8 +40,9 @@ def log_marginal(
     \( \log \frac1K \sum_k p(x|z_k) p(z_k) / q(z_k|x) \): a lower bound in expectation that becomes exact as K grows.
     The weights are accumulated in float64 and never kept, so memory does not grow with K.
 
-    Rows far from what the model generates, of which an encoder knows nothing, get draws of their own; see
-    `evaluation.likelihood.far`. They take as long as some 1,000 draws more.
+    Rows far from what the model generates, of which an encoder knows nothing, and those whose q(z|x) is far narrower
+    than p(z|x) (`evaluation.likelihood.narrow`) get draws of their own; see `evaluation.likelihood.far`. They take as
+    long as some 1,000 draws more.
 
     A random transform (drawn bits, dequantisation) draws noise that is a function of the row and of the transform seed,
     whatever the generator. With `transform_draws` T the value is \( \frac1T \sum_t \log p(y_t) \) over the rows
@@ -167,7 +166,7 @@ def _iwae(view: View, how: Sampling, precision: engine.Precision) -> Estimate:
 
 def _log_marginal(view: View, how: Sampling, precision: engine.Precision) -> Estimate:
     sums = _weighed(view, how, precision)
-    if bool(sums.far.any()):
+    if view.context is None:
         _redraw(sums, view, how)
     return replace(sums.estimate(), method="importance sampling")
 
@@ -180,7 +179,7 @@ class _Sums:
         means: where the rows lie.
         quantity: what log p is.
         noise: what is to be said of the transform's noise, or None.
-        unresolved: see `_unresolved`, shape (N,).
+        unresolved, narrow: see `evaluation.likelihood.narrow`, shape (N,); of the first draws of each row, at most 512.
         offset: log|det| of the transform, shape (N,), float64.
         far: rows whose draws from q lie far from what the model generates, shape (N,); known at the end.
     """
@@ -189,14 +188,17 @@ class _Sums:
         num_rows = len(view)
         self.weights, self.means, self.quantity = Weights(num_rows, num_samples), Means(num_rows), view.quantity
         self.noise = view.transform_noise()
-        self.unresolved, self.far = torch.zeros(2, num_rows, dtype=torch.bool).unbind()
+        self.unresolved, self.narrow, self.far, self._judged = torch.zeros(4, num_rows, dtype=torch.bool).unbind()
         self.offset = torch.zeros(num_rows, dtype=torch.float64)
 
     def add(self, block: Block) -> None:
         """Add draws of some rows."""
         self.weights.add(block.rows, block.draws.log_weights)
         self.means.add(block.rows, block.draws)
-        self.unresolved[block.rows] = _unresolved(block.posterior)
+        if not bool(self._judged[block.rows].all()):
+            self.unresolved[block.rows] = is_unresolved(block.posterior, block.draws.z)
+            self.narrow[block.rows] = is_narrow(block.posterior, block.draws)
+            self._judged[block.rows] = True
         self.offset[block.rows] = block.log_det.cpu()
 
     def finish(self, view: View) -> None:
@@ -215,7 +217,7 @@ class _Sums:
             method="iwae",
             quantity=self.quantity,
             terms=weights.terms(),
-            doubts={UNRESOLVED: self.unresolved, FAR: self.far},
+            doubts={UNRESOLVED: self.unresolved, NARROW: self.narrow, FAR: self.far},
             transform_noise=self.noise,
             **summary,
         )
@@ -225,39 +227,39 @@ def _weighed(view: View, how: Sampling, precision: engine.Precision) -> _Sums:
     """The importance weights of draws from q."""
     sums = _Sums(view, how.num_samples)
     with engine.evaluating_in(view.model, precision):
-        for block in view.blocks(how):
+        for block in view.blocks(how, keep_z=_is_small(view)):
             sums.add(block)
     sums.finish(view)
     return sums
 
 
+def _is_small(view: View) -> bool:
+    """Whether z has few enough dimensions for its draws to be looked at."""
+    return math.prod(view.latent_shape) <= MOST_DIMS
+
+
 def _redraw(sums: _Sums, view: View, how: Sampling) -> None:
-    """Let draws that do not rest on the encoder stand for far rows, wherever they are the better ones."""
-    if not is_searchable(view.model):
+    """Let draws that do not rest on the encoder stand for rows that it fails, wherever they are the better ones."""
+    failed = sums.far | sums.unresolved | sums.narrow
+    if not bool(failed.any()) or not is_searchable(view.model):
         return
     seed = engine.draw_seed(how.generator)
     noise = RowNoise("row" if how.key is None else how.key, seed, len(view))
-    for rows in sums.far.nonzero().flatten().split(BLOCK_ROWS):
+    for rows in failed.nonzero().flatten().split(BLOCK_ROWS):
         with engine.evaluating(view.model):
             batch = view.batch(rows, noise)
             assert batch.key is not None
             seeds = [row_seed(seed, key) for key in batch.key.tolist()]
             found = redrawn(view, batch, how.num_samples, seeds)
-        own = sums.means.log_weight[rows].nan_to_num(nan=-math.inf)
+        # Weights of draws that differ by rounding alone may be of any size.
+        own = sums.means.log_weight[rows].nan_to_num(nan=-math.inf).masked_fill(sums.unresolved[rows], -math.inf)
         taken = found.is_number & (found.log_weight >= own)
         sums.weights.put(rows[taken], found.weights, taken)
         sums.offset[rows[taken]] = found.log_det[taken]
-        sums.unresolved[rows[taken]] = False
-        sums.far[rows] = ~found.is_number
-
-
-def _unresolved(q: Distribution) -> Tensor | bool:
-    """Where draws from q differ by rounding alone, shape (B,): their density then is not that of q."""
-    base = q.base if isinstance(q, Product) else q.base_dist if isinstance(q, Independent) else q
-    if not isinstance(base, Normal | Laplace | MultivariateNormal):
-        return False
-    coarse = base.stddev < torch.finfo(base.mean.dtype).eps * base.mean.abs()
-    return coarse.reshape(*q.batch_shape, -1).any(-1).cpu()
+        sums.narrow[rows[taken]] = False
+        # A row like others whose q is a point stays marked: that q serves nothing else either.
+        sums.unresolved[rows[taken]] &= ~sums.far[rows[taken]]
+        sums.far[rows] = sums.far[rows] & ~found.is_number
 
 
 def elbo(model: LatentVariableModel, x: Data, *, num_samples: int = 1, kl: KLMode = "auto", **options: Any) -> Estimate:
@@ -309,7 +311,8 @@ def elbo_and_iwae(
     sums, values = _Sums(view, num_samples), RunningMoments(len(view))
     log_likelihoods, divergences = RunningMoments(len(view)), RunningMoments(len(view))
     with engine.evaluating_in(model, precision):
-        for block in view.blocks(Sampling(num_samples, generator, compile, chunk_size, progress, key)):
+        how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
+        for block in view.blocks(how, keep_z=_is_small(view)):
             rows, q, prior, draws, _ = block
             sampled = draws.log_posterior - draws.log_prior
             closed = closed_form_kl(q, prior, kl)
