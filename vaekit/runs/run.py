@@ -297,7 +297,7 @@ class Run:
         """log p(x) of each row in nats: columns `log_p`, `stderr` (Monte Carlo) and `ess`, float64.
 
         A row has the same score alone and among others, up to rounding: its noise is a function of its content and the
-        seed. A row without a number has NaN or -inf as `log_p`. `Table.reasons` says why, and which rows not to believe.
+        seed. A row without a number has NaN or -inf as `log_p`. `Table.reasons` says why, and which not to believe.
         Bits, or the noise of a dequantisation, are a function of the row and `transform_seed`, whatever `seed`;
         `Table.notes` says so, and as `Table.quantity` whether log p is a density or a mass.
 
