@@ -97,6 +97,34 @@ def test_a_hole_counts_for_nothing_in_log_p(run):
     assert bool((log_p[:, 0] < 0).all())
 
 
+def test_log_p_is_one_of_the_cells_in_their_own_units(run):
+    """By hand: the likelihood in model space, and minus the log of each scale for the numbers that were observed."""
+    fitted = runs.open(run)
+    schema, model = fitted.data.columns_schema, fitted.model
+    rows = frame(60, seed=4)
+    x = schema.encode(rows.drop(columns="id"))
+    batch = View.of(model, x).batch(slice(0, 60))
+    expected = np.zeros(60)
+    for part, places in zip(model.transform.transforms, model.transform.places, strict=True):
+        inner = getattr(part, "transform", part)
+        scales = getattr(inner, "scale", None)
+        scales = inner.transforms[1].scale if scales is None else scales
+        for i, place in enumerate(places):
+            counts = ~np.isnan(x[:, place])
+            if isinstance(part, transforms.Spiked):
+                counts &= ~np.isin(x[:, place], part.spikes[i])
+            expected -= np.where(counts, np.log(float(scales[i])), 0)
+            if not hasattr(inner, "scale"):  # the logarithm before it
+                expected -= np.where(counts, np.log(np.where(counts, x[:, place], 1)), 0)
+    assert np.ptp(expected) > 5
+    np.testing.assert_allclose(batch.log_det.numpy(), expected, rtol=1e-5)
+    score = fitted.score(fitted.rows(rows), num_samples=20).values[:, 0]
+    holes = rows.assign(age=np.nan, income=np.nan, debt=np.nan, since=pd.NaT)
+    assert (
+        np.median(score - fitted.score(fitted.rows(holes), num_samples=20).values[:, 0]) < -15
+    )  # densities of seconds
+
+
 def test_draws_are_rows_of_the_table(run, tmp_path):
     fitted = runs.open(run)
     drawn = fitted.sample(400, seed=0).to_frame("pandas")
@@ -165,3 +193,21 @@ def test_each_kind_has_a_head_and_a_way_into_its_support():
     assert isinstance(transform, transforms.Columns)
     led = {place for places in transform.places for place in places}
     assert {schema.modelled[place].name for place in led} == {"income", "age", "debt", "since"}
+
+
+def test_every_command_knows_a_table(run, tmp_path, capsys):
+    for command in (
+        ["info", run],
+        ["evaluate", run, "--num-samples", "10"],
+        ["report", run, "-o", tmp_path / "page.html", "--num-samples", "10"],
+        ["plot", run, "reconstructions", "-o", tmp_path / "x.png"],
+        ["plot", run, "samples", "-o", tmp_path / "y.png"],
+        ["reconstruct", run, "-o", tmp_path / "r.csv"],
+        ["cite", run],
+    ):
+        assert cli.run([str(word) for word in command]) == 0, command
+    out = capsys.readouterr().out
+    assert "data.columns_schema.town" in out
+    assert "IWAE, K = 10 (density and mass)" in out
+    assert "bits per dimension" not in out
+    assert "a probability density in the columns of numbers" in (tmp_path / "page.html").read_text()

@@ -137,13 +137,16 @@ class View:
 
     @cached_property
     def quantity(self) -> str:
-        """What log p is, in the units of the rows: "density", "mass", "bound on a mass" or "no density"."""
+        """What log p is, in the units of the rows: "density", "mass", "bound on a mass" or "no density".
+
+        Of rows whose columns have one or the other: "density and mass".
+        """
         return checks.quantity(self.at_prior, self.transform) if self.has_likelihood else "no density"
 
     @property
     def has_jacobian(self) -> bool:
         """Whether log|det| of the transform is part of that log p."""
-        return self.quantity in ("density", "bound on a mass")
+        return self.quantity in ("density", "bound on a mass", "density and mass")
 
     @cached_property
     def num_values(self) -> int:

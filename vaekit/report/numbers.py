@@ -21,6 +21,9 @@ QUANTITIES = {
     "transform binarises. It is never above zero.",
     "bound on a mass": "The model is a density of dequantised data. What is reported is a lower bound on the "
     "logarithm of the probability mass of the integers; it can be compared with masses, which it understates.",
+    "density and mass": "log p(x) is the logarithm of a probability density in the columns of numbers and of a "
+    "probability mass in those of levels, counts and single values that come up again and again. It can be above zero, "
+    "and changes with the units of the numbers: compare it only with others of the same table.",
     "no density": "These numbers look like log-probabilities but are none: the likelihood was applied to values "
     "outside its support (grey values under a Bernoulli). Compare them only with numbers made in the same way.",
 }

@@ -57,6 +57,10 @@ def describe(run: str | Path, config: artifact.Config) -> dict[str, Any]:
     objective = config.metadata.get("objective")  # text in runs of older versions
     worded = {} if objective is None else {"objective": spec.in_words(objective)}
     known = {key: value for key, value in config.metadata.items() if key != TRAINING_ROWS}  # a page for each column
+    schema = known.get("data", {}).get("columns_schema")
+    if schema is not None:
+        kinds = {column["name"]: column["kind"] for column in schema["columns"]}
+        known["data"] = {**known["data"], "columns_schema": kinds}
     return about | known | worded | {"engine": engine.describe()}
 
 
