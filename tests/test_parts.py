@@ -10,6 +10,7 @@ import torch
 import vaekit as vk
 from vaekit import cli, runs
 from vaekit.data import Dataset
+from vaekit.errors import DataChangedWarning
 from vaekit.evaluation.health.overfitting import overfitting
 from vaekit.runs.division import held_out_rule
 
@@ -97,9 +98,16 @@ def test_a_run_knows_the_rows_that_it_held_out(folder):
 def test_a_run_knows_nothing_of_other_rows(folder):
     for name in ("tenth", "given"):
         run = runs.open(folder / name)
-        for other in (folder / "new.csv", normal(50)[::-1].copy()):
-            check(run.split(other), [], np.arange(len(run.rows(other))), "rows", is_known=False)
-        assert run.parts(folder / "new.csv").train is None
+        other = folder / "new.csv"
+        check(run.split(other), [], np.arange(len(run.rows(other))), "rows", is_known=False)
+        assert run.parts(other).train is None
+
+
+def test_rows_in_another_order_are_known_by_their_content(folder):
+    train, valid = rule(50)
+    turned = normal(50)[::-1].copy()
+    check(runs.open(folder / "tenth").split(turned), sorted(49 - train), sorted(49 - valid), "validation rows")
+    np.testing.assert_array_equal(runs.open(folder / "given").split(turned).train, np.arange(50))
 
 
 def test_a_file_that_was_used_whole_was_trained_on(folder):
@@ -115,10 +123,11 @@ def test_rows_that_a_file_has_gained_were_not_trained_on(tmp_path):
     assert len(run.rows()) == 50, "the file, not the set of its name"
     write(tmp_path / "mnist.csv", np.concatenate([normal(50), normal(4, seed=3)]))
     train, valid = rule(50)
-    check(run.split(run.rows()), train, [*valid, 50, 51, 52, 53], "held-out rows")
+    with pytest.warns(DataChangedWarning, match="4 rows appended"):
+        check(run.split(run.rows()), train, [*valid, 50, 51, 52, 53], "held-out rows")
     write(tmp_path / "mnist.csv", np.concatenate([normal(4, seed=3), normal(50)]))
-    assert not run.split(run.rows()).is_known
-    assert run.parts().train is None
+    with pytest.warns(DataChangedWarning):
+        check(run.split(run.rows()), 4 + train, sorted([0, 1, 2, 3, *(4 + valid)]), "held-out rows")
 
 
 def test_an_older_run_follows_the_rule_of_all_runs(folder, tmp_path):

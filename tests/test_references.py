@@ -19,12 +19,16 @@ WITHOUT_SOURCE = {
     "models.Batch": "rows of data",
     "models.GenerativeModel": "what models share",
     "models.View": "a model and rows of data",
+    "networks.ColumnsInput": "one-hot codes and masks",
     "networks.LogInput": "a logarithm",
     "networks.Parts": "a choice of inputs",
     "networks.RescaleInput": "an affine map",
     "schedules.Constant": "a number",
+    "transforms.Columns": "transforms side by side",
     "transforms.Compose": "a sequence",
+    "transforms.Log": "a logarithm",
     "transforms.Scale": "an affine map",
+    "transforms.Spiked": "a choice of what has a Jacobian",
     "transforms.Standardize": "an affine map",
 }
 

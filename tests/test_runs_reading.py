@@ -37,7 +37,8 @@ def table(cell, value, n=200, header=True, blank=False):
 @pytest.mark.parametrize(("header", "blank", "line"), [(True, False, 59), (False, False, 58), (True, True, 117)])
 def test_a_bad_cell_is_named_by_its_place_in_the_file(tmp_path, capsys, value, header, blank, line):
     (tmp_path / "t.csv").write_text(table((57, 2), value, header=header, blank=blank))
-    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", *FAST) == 1
+    likelihood = [] if value.endswith("inf") else ["likelihood=normal"]  # by a schema, an empty cell is a hole
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", *likelihood, *FAST) == 1
     which = value if value.endswith("inf") else "empty"
     column = "weight" if header else "f2"
     assert f"t.csv: row 57 (line {line}), column '{column}' is {which}. Fill" in capsys.readouterr().err
@@ -46,11 +47,12 @@ def test_a_bad_cell_is_named_by_its_place_in_the_file(tmp_path, capsys, value, h
 @pytest.mark.parametrize("mark", ["?", "-", "n.a."])
 def test_a_mark_is_named_and_can_be_said(tmp_path, capsys, mark):
     (tmp_path / "t.csv").write_text(table((57, 2), mark))
-    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", *FAST) == 1
+    normal = [] if mark == "n.a." else ["likelihood=normal"]  # by a schema, the other two are holes
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", *normal, *FAST) == 1
     error = capsys.readouterr().err
     assert f"If {mark!r} in row 57 (line 59) means" in error
     assert "--missing" in error
-    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", "--missing", mark, *FAST) == 1
+    assert vaekit("fit", tmp_path / "t.csv", "-o", tmp_path / "r", "--missing", mark, "likelihood=normal", *FAST) == 1
     assert "row 57 (line 59), column 'weight' is empty" in capsys.readouterr().err
 
 
@@ -71,7 +73,8 @@ def test_bad_cells_of_other_files_and_of_new_rows(tmp_path, capsys):
     x[4900, 0] = 0
     frame = frame.set_column(1, "a", pa.array(x[:, 0]))
     parquet.write_table(frame, tmp_path / "bad.parquet")
-    assert vaekit("fit", tmp_path / "bad.parquet", "-o", tmp_path / "q", "--key", "id", *FAST) == 1
+    options = ["--key", "id", "likelihood=normal", *FAST]
+    assert vaekit("fit", tmp_path / "bad.parquet", "-o", tmp_path / "q", *options) == 1
     assert "row 4321 with id s4321, column 'b' is empty" in capsys.readouterr().err
 
 

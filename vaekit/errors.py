@@ -34,7 +34,16 @@ class ColumnError(DataError):
 
 
 class WordsError(DataError):
-    """Columns of a table hold words where numbers are asked for; a schema gives them codes."""
+    """Columns of a table hold words where numbers are asked for; a schema gives them codes.
+
+    Args:
+        message: the message.
+        mark: a word that stands among the numbers of a column, where there is one.
+    """
+
+    def __init__(self, message: str, mark: str | None = None) -> None:
+        super().__init__(message)
+        self.mark = mark
 
 
 class NonFiniteError(DataError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         OrdinalCategorical,
     )
     from vaekit.distributions.mixtures import Mixture
-    from vaekit.distributions.normal import LogNormal, LowRankNormal, Normal, UnitNormal
+    from vaekit.distributions.normal import LogNormal, LowRankNormal, Normal, NormalMixture, UnitNormal
     from vaekit.distributions.pixels import AutoregressiveImage
     from vaekit.distributions.product import Product
     from vaekit.distributions.reals import StudentT
@@ -52,7 +52,7 @@ _FAMILIES = {
         "OrdinalCategorical",
     ],
     "mixtures": ["Mixture"],
-    "normal": ["LogNormal", "LowRankNormal", "Normal", "UnitNormal"],
+    "normal": ["LogNormal", "LowRankNormal", "Normal", "NormalMixture", "UnitNormal"],
     "pixels": ["AutoregressiveImage"],
     "product": ["Product"],
     "reals": ["StudentT"],
@@ -81,6 +81,7 @@ __all__ = [
     "Mixture",
     "NegativeBinomial",
     "Normal",
+    "NormalMixture",
     "OneHotCategorical",
     "OrdinalCategorical",
     "Poisson",

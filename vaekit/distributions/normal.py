@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, MixtureSameFamily, constraints
 from torch.distributions import LogNormal as TorchLogNormal
 from torch.distributions import Normal as TorchNormal
 
-from vaekit.distributions.base import Base
+from vaekit.distributions.base import Base, Hooks
 from vaekit.distributions.product import Product
 from vaekit.distributions.special import HALF_LOG_TWO_PI
 
@@ -19,7 +19,7 @@ def _log_prob(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return -0.5 * ((value - loc) / scale).square() - scale.log() - HALF_LOG_TWO_PI
 
 
-class Normal(TorchNormal):
+class Normal(Hooks, TorchNormal):
     """torch's `Normal`, made faster: in a small training step the views of a broadcast are a noticeable part.
 
     `log_prob` squares (x - loc) / scale, where torch squares the scale, which rounds to 0 or infinity.
@@ -52,9 +52,32 @@ class Normal(TorchNormal):
                 raise
             return torch.where(is_scale, torch.normal(loc, torch.where(is_scale, scale, 0.0)), math.nan)
 
+    @property
+    def noise_shape(self) -> torch.Size | None:
+        """That of an event: a number."""
+        return self.event_shape
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Draws made of given standard normal noise, shape (*sample, *batch)."""
+        return self.loc + self.scale * noise.to(self.loc)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats."""
         return _log_prob(value, self.loc, self.scale)
+
+
+class NormalMixture(MixtureSameFamily):
+    """torch's mixture of one family, of normal distributions: its support is the real numbers.
+
+    Args:
+        mixture_distribution: the weights, a `Categorical` of batch shape (*batch).
+        component_distribution: the components, `Normal` of batch shape (*batch, K).
+    """
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The real numbers."""
+        return constraints.real
 
 
 class UnitNormal(Normal):

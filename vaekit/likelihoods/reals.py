@@ -5,12 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.distributions import Categorical as TorchCategorical
-from torch.distributions import Distribution, MixtureSameFamily
+from torch.distributions import Distribution
 from torch.distributions import Laplace as TorchLaplace
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import LogNormal as LogNormalDistribution
 from vaekit.distributions import Normal as NormalDistribution
+from vaekit.distributions import NormalMixture as NormalMixtureDistribution
 from vaekit.distributions import StudentT as StudentTDistribution
 from vaekit.distributions.links import PositiveKind, PositiveParameter, softplus_from_one
 from vaekit.distributions.product import Missing, Product
@@ -242,7 +243,9 @@ class NormalMixture(ConditionalDistribution):
         loc = loc + ((2 * index + 1) / self.num_components - 1)
         scale = self.min_scale + softplus_from_one(raw)
         weights = TorchCategorical(logits=logits, validate_args=False)
-        base = MixtureSameFamily(weights, NormalDistribution(loc, scale, validate_args=False), validate_args=False)
+        base = NormalMixtureDistribution(
+            weights, NormalDistribution(loc, scale, validate_args=False), validate_args=False
+        )
         return Product(base, len(self.event_shape), missing=self.missing)
 
 

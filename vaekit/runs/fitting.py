@@ -14,6 +14,7 @@ from vaekit.columns import RowsAbout
 from vaekit.data import Dataset
 from vaekit.data.by_schema import is_table_file, load_by_schema
 from vaekit.data.cells import naming_cells, refuse_infinite
+from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
 from vaekit.errors import ConfigError, DataError, TrainingError, WordsError
@@ -227,8 +228,9 @@ def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any)
     may_code = may_code and is_table_file(source)
     try:
         rows = data.load(source, **options)
-    except WordsError:
-        if not may_code:
+    except WordsError as error:
+        # A word among numbers is a hole or a slip of the pen; as a column of words it would be lost.
+        if not may_code or error.mark not in (None, *HOLES_AMONG_NUMBERS):
             raise
         return by_schema()
     has_holes = may_code and rows.dtype.kind == "f" and any(np.isnan(block).any() for block in rows.blocks())

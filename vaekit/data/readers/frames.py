@@ -12,7 +12,7 @@ from vaekit.data.readers.tables import without
 from vaekit.data.reading import PLAIN, Reading, notice
 from vaekit.errors import DataError
 
-_DOUBTFUL = ("?", "-")  # holes in a column that otherwise holds numbers
+HOLES_AMONG_NUMBERS = ("?", "-")  # holes in a column that otherwise holds numbers
 FRAMES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".feather")
 
 
@@ -100,10 +100,10 @@ def _with_holes(name: str, column: Any, path: Path, reading: Reading) -> Any:
         return column
     if reading.missing:
         column = _without(column, reading.missing)
-    doubtful = [mark for mark in _DOUBTFUL if pc.any(pc.equal(column, mark)).as_py()]
+    doubtful = [mark for mark in HOLES_AMONG_NUMBERS if pc.any(pc.equal(column, mark)).as_py()]
     if not (doubtful or reading.missing):
         return column
-    numbers = _as_numbers(_without(column, _DOUBTFUL), reading.decimal or ".")
+    numbers = _as_numbers(_without(column, HOLES_AMONG_NUMBERS), reading.decimal or ".")
     if numbers is None:
         return column
     if doubtful:

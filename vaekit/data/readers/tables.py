@@ -187,30 +187,44 @@ def _refuse_text(columns: list[Any], name: str, place: Place) -> None:
         first = refused[0]
         others = ", ".join(repr(column.name) for column in refused[1:6]) + (", ..." if len(refused) > 6 else "")
         nor = f" (nor do {others})" if others else ""
+        odd = _odd_cell(first, place)
         raise WordsError(
-            f"Column {first.name!r} of {name!r} holds {first.dtype}, not numbers{nor}.{_odd_cell(first, place)} "
+            f"Column {first.name!r} of {name!r} holds {first.dtype}, not numbers{nor}.{odd} "
             f"If it is the label, say so (--label {first.name}, or label={first.name!r}); if it names the rows, so too "
             f"(--key {first.name}, or key={first.name!r}); otherwise drop it (--drop {first.name}) or encode it as "
-            "numbers."
+            "numbers.",
+            next((mark for mark in (_odd_mark(column) for column in refused) if mark is not None), None),
         )
 
 
 def _odd_cell(column: Any, place: Place) -> str:
     """Which cells of a column of text are no numbers, where most of them are."""
-    import narwhals as nw
-
-    if column.dtype != nw.String:
+    mark = _odd_mark(column)
+    if mark is None:
         return ""
-    cells = column.to_list()
-    odd = [i for i, cell in enumerate(cells) if cell is not None and not _is_float(cell)]
-    if not odd or (2 * len(odd) > len(cells) and not _LIKE_A_NUMBER.fullmatch(cells[odd[0]])):
-        return ""
-    mark = cells[odd[0]]
+    odd = _no_numbers(column.to_list())
     more = f" (and {len(odd) - 1} more that are no numbers)" if len(odd) > 1 else ""
     return (
         f" If {mark!r} in {place(odd[0])}{more} means that nothing was observed, say so (--missing "
         f"{shlex.quote(mark)}); if it is a number, look at --decimal and --delimiter."
     )
+
+
+def _odd_mark(column: Any) -> str | None:
+    """The first cell of a column of text that is no number, where most of them are, or it looks like one."""
+    import narwhals as nw
+
+    if column.dtype != nw.String:
+        return None
+    cells = column.to_list()
+    odd = _no_numbers(cells)
+    if not odd or (2 * len(odd) > len(cells) and not _LIKE_A_NUMBER.fullmatch(cells[odd[0]])):
+        return None
+    return str(cells[odd[0]])
+
+
+def _no_numbers(cells: Sequence[str | None]) -> list[int]:
+    return [i for i, cell in enumerate(cells) if cell is not None and not _is_float(cell)]
 
 
 def _is_float(text: str) -> bool:
