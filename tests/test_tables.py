@@ -53,6 +53,14 @@ def run(table):
     return folder
 
 
+def test_fit_says_what_it_takes_the_columns_for(table, tmp_path, capsys):
+    assert cli.run(["fit", str(table), "-o", str(tmp_path / "r"), "--quiet", "max_epochs=1", "hidden=4"]) == 0
+    said = capsys.readouterr().err
+    holes = int(frame()["age"].isna().sum())
+    assert "people.csv: 1 identifier, 1 categorical" in said
+    assert f"{holes} cells are empty and count as not observed" in said
+
+
 def test_a_run_of_a_table_with_words_remembers_what_its_columns_are(run):
     fitted = runs.open(run)
     schema = fitted.data.columns_schema

@@ -1,6 +1,7 @@
 """Fitting a model to data and saving it as a run."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -207,6 +208,8 @@ def _read(
         announce(
             f"{as_text(source)} has no header: its columns are called f0, f1, ... (--header: its first line is one)"
         )
+    if announce is not None and whole.schema is not None:
+        announce(_of_schema(source, whole, whole.schema))
     refuse_infinite(whole)
     if valid is not None:
         held_out = read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
@@ -218,6 +221,15 @@ def _read(
         )
     rule = held_out_rule(len(whole))
     return _Rows(whole, *data.holdout(whole, rule.fraction, rule.seed), rule)
+
+
+def _of_schema(source: str, rows: Dataset, schema: Schema) -> str:
+    """What is taken for what, in a line."""
+    counts = Counter(column.kind for column in schema.columns)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    holes = sum(int(np.isnan(block).sum()) for block in rows.blocks())
+    observed = f"; {holes:,} cells are empty and count as not observed" if holes else ""
+    return f"columns of {as_text(source)}: {kinds} (vaekit schema shows which, and why){observed}"
 
 
 def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any) -> Dataset:
