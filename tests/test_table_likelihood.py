@@ -208,6 +208,8 @@ def test_a_mass_has_no_jacobian_and_a_density_does():
     change = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0, 1.0], dtype=F64) * math.log(1e6)
     torch.testing.assert_close(log_ps[1] - log_ps[0], change, rtol=1e-6, atol=1e-6)
     assert float(log_ps[0][0]) == pytest.approx(math.log(0.5))
+    drawn = transform.inverse(head(torch.zeros(500, 3, dtype=F64)).sample().float())
+    assert 150 < int((drawn == 0).sum()) < 350  # a draw of the mass is the value itself, not one beside it
 
 
 def test_a_mixture_of_one_is_a_normal():

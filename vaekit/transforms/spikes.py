@@ -48,8 +48,13 @@ class Spiked(Transform):
         return result
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Its inverse."""
-        return self.transform.inverse(y)
+        """Its inverse; what lies at a spike, up to the rounding of float32, becomes the spike itself."""
+        x = self.transform.inverse(y)
+        for values, placed in zip(self._values(), self._placed(), strict=True):
+            placed = placed.to(y)
+            at = (y - placed).abs() <= 4 * torch.finfo(torch.float32).eps * placed.abs().clamp(min=1)
+            x = torch.where(at, values.to(x), x)
+        return x
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """That of the transform over the elements that are no spikes, shape (N,)."""
@@ -70,9 +75,18 @@ class Spiked(Transform):
 
     def spikes_of(self) -> list[list[float]]:
         """The spikes in model space, for each column; asked once the transform is fitted."""
-        most = max(map(len, self.spikes), default=0)
-        values = torch.full((most, len(self.spikes)), torch.nan, dtype=torch.float64)
+        placed = self._placed()
+        return [placed[: len(of_column), d].tolist() for d, of_column in enumerate(self.spikes)]
+
+    def _values(self) -> Tensor:
+        """The spikes as rows, NaN where a column has fewer than others: float64, shape (S, D)."""
+        values = torch.full((max(map(len, self.spikes), default=0), len(self.spikes)), torch.nan, dtype=torch.float64)
         for d, of_column in enumerate(self.spikes):
             values[: len(of_column), d] = torch.tensor(of_column, dtype=torch.float64)
-        placed = self.transform(values)
-        return [placed[: len(of_column), d].tolist() for d, of_column in enumerate(self.spikes)]
+        return values
+
+    def _placed(self) -> Tensor:
+        """The same in model space."""
+        where = next((buffer.device for buffer in self.transform.buffers()), torch.device("cpu"))
+        result: Tensor = self.transform(self._values().to(where))
+        return result
