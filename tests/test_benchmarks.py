@@ -526,5 +526,7 @@ def test_anomalous_rows_are_found_and_believed_once_their_z_are_searched_for(qui
     assert before.measures["anomalous rows warned"] == 1.0
     assert after.measures["anomalous rows warned"] < 0.5
     assert after.measures["mean of anomalous rows"] > before.measures["mean of anomalous rows"] + 100
-    for name in ("mean of ordinary rows", "ordinary rows warned"):
-        assert after.measures[name] == before.measures[name]
+    # After one epoch some ordinary rows have a q that is far too narrow; those are searched for as well.
+    change = after.measures["mean of ordinary rows"] - before.measures["mean of ordinary rows"]
+    assert 0 <= change < 0.1
+    assert after.measures["ordinary rows warned"] <= before.measures["ordinary rows warned"]
