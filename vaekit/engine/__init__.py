@@ -32,6 +32,7 @@ from vaekit.engine.speed.compilation import (
     compiled_once,
     compiler,
 )
+from vaekit.engine.speed.heap import settle_heap
 from vaekit.engine.speed.threads import calls_matter, in_notebook, is_small_step, run_flushing_denormals, threads_for
 from vaekit.engine.streams import Stream, block_seed, draw_seed, fork_rng, seeded
 
@@ -71,6 +72,7 @@ __all__ = [
     "resolve_device",
     "run_flushing_denormals",
     "seeded",
+    "settle_heap",
     "threads_for",
     "training",
     "world",

@@ -221,6 +221,7 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
         keep_z: hand z over, too.
     """
     model, num_rows, num_samples = source.model, len(source), how.num_samples
+    engine.settle_heap()
     seed = engine.draw_seed(how.generator)
     noise = None if how.key is None else RowNoise(how.key, seed, num_rows)
     pays = _pays(model, how.compile, num_rows * num_samples * source.num_values)

@@ -104,6 +104,7 @@ class Trainer(TrainerSettings):
             raise ConfigError(f"only an nn.Module can be trained; got {type(model).__name__}")
         if self.patience is not None and valid is None:
             raise ConfigError("patience counts epochs without a better validation bound; hand over `valid` or drop it")
+        engine.settle_heap()
         device = engine.resolve_device(self.device)
         if torch.is_autocast_enabled(device.type):
             raise ConfigError(
