@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaekit.errors import ArgumentTypeError, ConfigError, ShapeError
 
@@ -127,3 +127,9 @@ def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:
             raise ShapeError(f"shapes {', '.join(str(tuple(shape)) for shape in shapes)} do not broadcast")
         sizes.append(size)
     return torch.Size(sizes[::-1])
+
+
+def near(value: Tensor, spikes: Tensor) -> Tensor:
+    """Which of the spikes, shape (D, S), values of shape (..., D) are, up to the rounding of float32: (..., D, S)."""
+    tolerance = 4 * torch.finfo(torch.float32).eps * spikes.abs().clamp(min=1)
+    return (value.unsqueeze(-1) - spikes).abs() <= tolerance

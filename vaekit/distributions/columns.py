@@ -1,11 +1,11 @@
 """A product over the columns of a row: groups of columns, each with a distribution of its own family."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
 from vaekit.distributions.base import Base, hooks
 from vaekit.distributions.levels import OrdinalCategorical
@@ -174,13 +174,6 @@ def _has_levels(part: Product) -> bool:
     """Whether the values are the numbers of levels, of which a mean says little."""
     support = part.base.support
     return support is constraints.boolean or isinstance(support, constraints.integer_interval | Levels)
-
-
-def groups(distribution: Distribution) -> list[tuple[tuple[int, ...], Any]] | None:
-    """The groups of columns of a `Columns`, each with its product; None of any other distribution."""
-    return (
-        list(zip(distribution.places, distribution.parts, strict=True)) if isinstance(distribution, Columns) else None
-    )
 
 
 def ragged_places(sizes: Sequence[int]) -> Tensor:

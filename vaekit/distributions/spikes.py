@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vaekit.distributions.base import Base
+from vaekit.shapes import near
 
 
 class Spiked(Base):
@@ -81,9 +82,3 @@ class Spiked(Base):
     def is_spike(self, value: Tensor) -> Tensor:
         """Which spike a value is, shape (*value.shape, S), bool."""
         return near(value, self.spikes)
-
-
-def near(value: Tensor, spikes: Tensor) -> Tensor:
-    """Which of the spikes, shape (D, S), values of shape (..., D) are, up to the rounding of float32: (..., D, S)."""
-    tolerance = 4 * torch.finfo(torch.float32).eps * spikes.abs().clamp(min=1)
-    return (value.unsqueeze(-1) - spikes).abs() <= tolerance

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import ConfigError
+from vaekit.shapes import near
 from vaekit.transforms.base import Transform, as_floating
 
 
@@ -50,10 +51,9 @@ class Spiked(Transform):
     def inverse(self, y: Tensor) -> Tensor:
         """Its inverse; what lies at a spike, up to the rounding of float32, becomes the spike itself."""
         x = self.transform.inverse(y)
-        for values, placed in zip(self._values(), self._placed(), strict=True):
-            placed = placed.to(y)
-            at = (y - placed).abs() <= 4 * torch.finfo(torch.float32).eps * placed.abs().clamp(min=1)
-            x = torch.where(at, values.to(x), x)
+        at = near(y, self._placed().to(y).T)
+        for i, values in enumerate(self._values()):
+            x = torch.where(at[..., i], values.to(x), x)
         return x
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
