@@ -6,6 +6,7 @@ from typing import Any
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
+from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
 from vaekit.data.readers.tables import annotations, without
 from vaekit.data.reading import Reading
@@ -46,6 +47,8 @@ def load_by_schema(
     how = reading or Reading()
     if isinstance(source, str | Path):
         path = Path(source)
+        for option in sorted(set(how.given) - set(options_of(path))):
+            refuse_option(option, how.given[option], str(path))
         frame, how = frame_and_reading(path, how, label=label, key=key)
         name, place = as_text(path.name.split(".")[0]), place_in(path, how)
     else:

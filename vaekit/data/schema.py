@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vaekit.data import columns_found
 from vaekit.data.column import Cell, Column, Kind
-from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, seconds
+from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, floats, seconds
 from vaekit.data.column_restored import arrow_type, beside, restored
 from vaekit.data.native_frames import native_frame
 from vaekit.data.reading import notice
@@ -216,6 +216,20 @@ class Schema(BaseModel):
                 arrays[column.name] = pa.nulls(len(x), arrow_type(column))
         chosen = backend or (self.backend if find_spec(self.backend) else "pyarrow")
         return native_frame(pa.table(arrays), self.columns, chosen, chosen == self.backend)
+
+    def numbers(self, x: np.ndarray) -> np.ndarray:
+        """The cells of rows x as far as they are numbers, shape (N, D), float64; codes of levels that are words.
+
+        Numbers are rounded and clipped as in `decode`; datetimes are seconds since 1970; NaN is an empty cell.
+
+        Raises:
+            DataError: As `decode`.
+        """
+        columns = []
+        for column, values in zip(self.modelled, np.asarray(x, np.float64).T, strict=True):
+            cells = floats(restored(column, values))
+            columns.append(values if cells is None else cells)
+        return np.column_stack(columns)
 
     # --- Words and files ----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from vaekit import data, engine, recipes
 from vaekit.columns import RowsAbout
-from vaekit.data import Dataset
+from vaekit.data import Dataset, StoredDataset
 from vaekit.data.by_schema import is_table_file, load_by_schema
 from vaekit.data.cells import naming_cells, refuse_infinite
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
@@ -91,8 +91,8 @@ def fit(
         size: height and width to which the images of a folder are resized, or one number for both.
         reading: how the file is read; see `data.Reading`. What it leaves open is found out from the file; the run
             remembers both, and reads other files so.
-        schema: what the columns of a table are; None finds it out where the table holds words, dates or holes, and
-            leaves tables of nothing but numbers as they are.
+        schema: what the columns of a table are; None finds it out for the file of a table, unless it holds nothing but
+            numbers and a transform or another likelihood than `columns` is asked for.
         data_dir: where named sets are looked for first.
         called: what the run remembers of the source instead of it, where that is a copy: "-" is stdin.
         progress: whether to report on stderr.
@@ -122,7 +122,8 @@ def fit(
     data_dir = data_dir or _data_dir(known)
     how = (reading or data.Reading()).over(known.reading)
     may_code = wanted.likelihood in (None, "columns")
-    read = partial(_load, data_dir=data_dir, may_code=may_code, **asked)
+    is_plain = wanted.transform is not None
+    read = partial(_load, data_dir=data_dir, may_code=may_code, may_be_plain=is_plain, **asked)
     valid_path = _valid_again(valid, known, folder)
     rows = _read(source, valid_path, partial(read, reading=how, schema=schema or known.columns_schema), read, announce)
     at = locate(called or source, valid_path, folder, data_dir)
@@ -232,8 +233,8 @@ def _of_schema(source: str, rows: Dataset, schema: Schema) -> str:
     return f"columns of {as_text(source)}: {kinds} (vaekit schema shows which, and why){observed}"
 
 
-def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any) -> Dataset:
-    """The rows of a source; those of a table with words, dates or holes as codes and numbers, by a schema."""
+def _load(source: str, *, schema: Schema | None, may_code: bool, may_be_plain: bool, **options: Any) -> Dataset:
+    """The rows of a source; those of a file of a table by a schema, unless its numbers are to stay as they are."""
     by_schema = partial(load_by_schema, source, schema, **{name: options[name] for name in ("label", "key", "reading")})
     if schema is not None:
         return by_schema()
@@ -245,8 +246,14 @@ def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any)
         if not may_code or error.mark not in (None, *HOLES_AMONG_NUMBERS):
             raise
         return by_schema()
-    has_holes = may_code and rows.dtype.kind == "f" and any(np.isnan(block).any() for block in rows.blocks())
-    return by_schema() if has_holes else rows
+    if not may_code or isinstance(rows, StoredDataset) or len(rows) < 2:
+        return rows
+    if may_be_plain and not any(np.isnan(block).any() for block in rows.blocks()):
+        return rows
+    coded = by_schema()
+    assert coded.schema is not None
+    # Columns of vectors have no kind; all else that was read as numbers has one.
+    return rows if any(column.kind == "text" for column in coded.schema.columns) else coded
 
 
 def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:
