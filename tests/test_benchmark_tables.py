@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder beside the library is no installed package
 
-from benchmarks.tables import detection, imputation, page, rare, synthesis
+from benchmarks.tables import imputation, page, rare, synthesis
 from benchmarks.tables.sets import LABELLED, Tables, stratified
 
 TABLES = Path(os.environ.get("VAEKIT_DATA", "none"), "tables")
@@ -36,13 +36,6 @@ def test_hidden_cells_leave_something_in_each_row():
     where = imputation.hidden((500, 3), 0.9, 0)
     assert not where.all(1).any()
     assert imputation.hidden((4000, 9), 0.3, 1).mean() == pytest.approx(0.3, abs=0.01)
-
-
-def test_ecod_by_hand():
-    """Tails of four values: the lowest is among the lowest quarter, the highest the highest quarter."""
-    learned, scored = np.array([[1.0], [2.0], [3.0]]), np.array([[10.0]])
-    assert detection.ecod(learned, scored) == pytest.approx(np.log(4))
-    assert detection.ecod(np.array([[3.0], [1.0], [2.0]]), np.array([[2.0]])) == pytest.approx(np.log(4 / 3))
 
 
 def test_rows_are_divided_by_class():

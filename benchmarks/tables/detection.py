@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 
 import vaekit as vk
 from benchmarks.common import Options, contestant, job_of
 from benchmarks.race import Unavailable
 from benchmarks.tables.sets import LABELLED, Tables, as_codes, stratified
+from vaekit.report.baselines import ecod, forest, neighbours
 
 SEEDS, RATES = (0, 1, 2), (0.01, 0.05, 0.1)
 MOST = 6_000
@@ -42,9 +41,9 @@ def of_set(tables: Tables, which: str, options: Options) -> Found:
         mean, scale = learned[:, varied].mean(0), learned[:, varied].std(0)
         learned, scored = ((part[:, varied] - mean) / scale for part in (learned, scored))
         scores: dict[str, Callable[[], np.ndarray]] = {
-            "isolation forest": lambda a=learned, b=scored, s=seed: _forest(a, b, s),
+            "isolation forest": lambda a=learned, b=scored, s=seed: forest(a, b, s),
             "ECOD": lambda a=learned, b=scored: ecod(a, b),
-            "kNN": lambda a=learned, b=scored: _neighbours(a, b),
+            "kNN": lambda a=learned, b=scored: neighbours(a, b),
             "pyod VAE": lambda a=learned, b=scored: _peer(a, b, options),
             "vaekit": lambda r=train, t=test, s=seed: _ours(frame.iloc[r], frame.iloc[t], s, options),
         }
@@ -62,36 +61,6 @@ def of_set(tables: Tables, which: str, options: Options) -> Found:
             found.setdefault(name, {})[str(seed)] = {"AUROC": auroc, "seconds": seconds}
         found.setdefault("p-values", {})[str(seed)] = _validity(frame, is_anomalous, seed, options)
     return found
-
-
-def _forest(learned: np.ndarray, scored: np.ndarray, seed: int) -> np.ndarray:
-    result: np.ndarray = -IsolationForest(random_state=seed).fit(learned).score_samples(scored)
-    return result
-
-
-def ecod(learned: np.ndarray, scored: np.ndarray) -> np.ndarray:
-    """Tail probabilities by column, as ECOD combines them: the largest of left, right, and by the sign of the skew.
-
-    References:
-        Li et al., "ECOD: unsupervised outlier detection using empirical cumulative distribution functions", 2022,
-        https://arxiv.org/abs/2201.00382, section 3.
-    """
-    left, right = np.empty(scored.shape), np.empty(scored.shape)
-    for j in range(learned.shape[1]):
-        both = np.sort(np.concatenate([learned[:, j], scored[:, j]]))
-        left[:, j] = -np.log(np.searchsorted(both, scored[:, j], "right") / len(both))
-        right[:, j] = -np.log((len(both) - np.searchsorted(both, scored[:, j], "left")) / len(both))
-    centred = learned - learned.mean(0)
-    skew = (centred**3).mean(0)
-    by_skew = np.where(skew < 0, left, right)
-    result: np.ndarray = np.maximum(np.maximum(left.sum(1), right.sum(1)), by_skew.sum(1))
-    return result
-
-
-def _neighbours(learned: np.ndarray, scored: np.ndarray, num: int = 5) -> np.ndarray:
-    index = NearestNeighbors(n_neighbors=num).fit(learned)
-    result: np.ndarray = index.kneighbors(scored)[0][:, -1]
-    return result
 
 
 def _peer(learned: np.ndarray, scored: np.ndarray, options: Options) -> np.ndarray:
