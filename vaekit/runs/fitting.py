@@ -146,7 +146,8 @@ def fit(
     unbounded = about_density(about, seen)
     if unbounded is not None:
         (announce or partial(warnings.warn, stacklevel=2))(unbounded)
-    chosen = {"preset": plan.preset} | wanted.model_dump(exclude_none=True)
+    trainer = {name: getattr(plan.trainer, name) for name in ("batch_size", "learning_rate")}
+    chosen = {"preset": plan.preset} | trainer | wanted.model_dump(exclude_none=True)
     remembered = Stored(settings=chosen, data=described)
     metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
     artifact.check(plan.model, metadata)
