@@ -80,7 +80,7 @@ def test_the_model_that_made_the_rows_is_worse_than_no_tool():
     features = found["Features"].scores
     assert features[US][0] == pytest.approx(features["principal components"][0], rel=0.03)
     holes = found["Holes"].scores
-    assert holes[US][0] == pytest.approx(holes["iterative regression"][0], abs=0.05)
+    assert 0.3 < holes[US][0] < holes["iterative regression"][0] + 0.01
     assert holes["mean, most frequent"][0] == pytest.approx(1, abs=0.1)
     assert found["Odd rows"].scores[US][0] > 0.9
 
