@@ -1,6 +1,7 @@
 """A model of a table beside simple tools at the same jobs, on rows that neither was fitted to; losses are said."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from vaekit import evaluation, queries
-from vaekit.errors import VaekitError
+from vaekit.errors import UnreliableEstimateWarning, VaekitError
 from vaekit.models.view import View
 from vaekit.queries.cells import parts_of
 from vaekit.report.baselines import DETECTORS, FILLERS, MAKERS, Floats
@@ -96,7 +97,9 @@ class Beside:
     def all(self) -> list[Contest]:
         """Every contest that the model can enter."""
         jobs = (self.odd_rows, self.fills, self.made_up, self.features)
-        return [contest for job in jobs if (contest := job()) is not None]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnreliableEstimateWarning)  # the verdict is over all rows
+            return [contest for job in jobs if (contest := job()) is not None]
 
     def _features(self, x: Floats, holes: bool = False) -> Floats:
         """Standardised numbers and one-hot levels, shape (N, F); holes as 0, or NaN."""
@@ -212,7 +215,7 @@ class Beside:
         from sklearn.decomposition import PCA
 
         numbers, size = self.num_levels == 0, math.prod(self.view.latent_shape)
-        if not numbers.any() or size > min(len(self.learned), int(np.maximum(self.num_levels, 1).sum())):
+        if size >= min(len(self.learned), int(numbers.sum())):  # as many codes as numbers lose nothing
             return None
         learned, judged_rows = self._features(self.learned), self._features(self.x)
         back = PCA(size, random_state=0).fit(learned)

@@ -1,5 +1,6 @@
 """What a page says of a table beyond what it says of any rows: odd rows, pairs of columns, simple tools beside it."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from vaekit import evaluation, queries
 from vaekit.data.schema import Schema
-from vaekit.errors import VaekitError
+from vaekit.errors import UnreliableEstimateWarning, VaekitError
 from vaekit.models.view import View
 from vaekit.plots import style
 from vaekit.report.beside import Beside, Contest
@@ -88,7 +89,9 @@ def odd_rows(
 
     try:
         some = view.beside(rows)
-        log_p = evaluation.log_marginal(view.model, some, num_samples=50, generator=noise(), key="content").value
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnreliableEstimateWarning)  # the numbers of the page say it of all rows
+            log_p = evaluation.log_marginal(view.model, some, num_samples=50, generator=noise(), key="content").value
         oddest = torch.argsort(torch.nan_to_num(log_p, nan=-torch.inf), stable=True)[:_ODDEST]
         found = queries.score_elements(view.model, some.take(oddest), num_samples=100, generator=noise())
     except VaekitError:  # no density, or no product over columns
