@@ -91,7 +91,7 @@ def build(
     options = {"columns": columns, "value_range": value_range}
     gallery = Gallery(view.take(keep), labels, options, engine.draw_seed(generator))
     bars, sentence = gallery.divergence(evaluation)
-    own = OfTable([], [], [])
+    own = OfTable([], [], [], [])
     if columns is not None and len(view.event_shape) == 1:
         seed = engine.draw_seed(generator)
         own = of_table(view, columns, learned=learned, keys=keys, schema=schema, seed=seed)
@@ -115,6 +115,7 @@ def build(
         bars=bars,
         bars_sentence=sentence,
         contests=own.contests,
+        margins=own.margins,
         pairs=own.pairs,
         odd=own.odd,
         two_dimensional=access.num_latents(view) == 2,

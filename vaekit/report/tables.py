@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaekit import evaluation, queries
-from vaekit.data.schema import Schema
+from vaekit.data.schema import Column, Schema
 from vaekit.errors import UnreliableEstimateWarning, VaekitError
 from vaekit.models.view import View
-from vaekit.plots import style
+from vaekit.plots import style, tables
 from vaekit.report.beside import Beside, Contest
 from vaekit.report.figures import Picture, picture
 
 _ODDEST, _REASONS = 6, 3
-_SCORED = 2_000
+_SCORED, _DRAWN = 2_000, 2_000
+_MOST_COLUMNS, _MOST_BARS = 24, 12  # panels, and levels that a panel names
 _MOST_PAIRS = 40  # features of a map of correlations
 
 
@@ -43,11 +45,13 @@ class OfTable:
 
     Attributes:
         contests: this model and simple tools at four jobs.
-        pairs: pictures of the correlations of real and made-up rows.
+        margins: pictures of the columns of real and made-up rows.
+        pairs: pictures of their correlations.
         odd: the oddest rows.
     """
 
     contests: list[Contest]
+    margins: list[Picture]
     pairs: list[Picture]
     odd: list[OddRow]
 
@@ -72,10 +76,12 @@ def of_table(
         seed: of all noise.
     """
     odd = odd_rows(view, names, keys, schema, seed)
+    made = view.wide().sample(_DRAWN, False, torch.Generator().manual_seed(seed)).double().cpu().numpy()
+    columns = [] if schema is None else [_margins(view, made, schema)]
     if learned is None or len(learned) < 20 or len(view) < 20:
-        return OfTable([], [], odd)
+        return OfTable([], columns, [], odd)
     beside = Beside(view, learned, seed)
-    return OfTable(beside.all(), _pairs(beside, names), odd)
+    return OfTable(beside.all(), columns, _pairs(beside, made, names), odd)
 
 
 def odd_rows(
@@ -125,13 +131,58 @@ def _reason(name: str, cells: Sequence[str]) -> str:
     return f"{name} = {value}, expected {expected}{between}"
 
 
-def _pairs(beside: Beside, names: Sequence[str]) -> list[Picture]:
+def _margins(view: View, made: np.ndarray, schema: Schema) -> Picture:
+    """Each column of real rows and of made-up ones: histograms of numbers, bars of levels under their names."""
+    real = torch.as_tensor(view.rows).cpu().double().numpy()
+    shown = schema.modelled[:_MOST_COLUMNS]
+    left_out = len(schema.modelled) - len(shown)
+    return picture(
+        lambda page: margins(real, made, shown, page),
+        f"A panel for each of {len(shown)} columns: real rows in grey, made-up rows as a line.",
+        f"{len(real):,} rows as they are and {len(made):,} made-up rows"
+        + (f"; {left_out} more columns are not shown." if left_out else "."),
+    )
+
+
+def margins(real: np.ndarray, made: np.ndarray, columns: Sequence[Column], page: float | None = None) -> Figure:
+    """A panel for each column: histograms of numbers, bars of the shares of levels.
+
+    Args:
+        real: rows as they are, codes and numbers, shape (N, D).
+        made: rows of the model, shape (M, D).
+        columns: the first of the D columns.
+        page: width of a narrow page in inches, or None.
+    """
+    with style.style():
+        figure, axes = style.panels(len(columns), height=2.3 if page is None else 1.9, page=page)
+        for j, (panel, column) in enumerate(zip(axes, columns, strict=True)):
+            pair = [part[~np.isnan(part[:, j]), j] for part in (real, made)]
+            if column.levels and len(column.levels) <= _MOST_BARS:
+                _bars(panel, pair, column)
+            else:
+                tables.histogram(panel, pair[1], pair[0])
+            panel.set_title(style.shortened(column.name))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        return figure
+
+
+def _bars(panel: Axes, pair: Sequence[np.ndarray], column: Column) -> None:
+    size = column.num_codes
+    real, made = (np.bincount(part.astype(int), minlength=size)[:size] / max(1, len(part)) for part in pair)
+    places = np.arange(size)
+    panel.bar(places, real, color="#c9ced6", label="data")
+    panel.stairs(made, np.arange(size + 1) - 0.5, color=style.BLUE, lw=1.6, label="samples")
+    names = [style.shortened(str(level), 10) for level in column.levels] + ["other"] * column.other
+    panel.set_xticks(places, names, fontsize=7, rotation=0 if sum(map(len, names)) < 22 else 60)
+    panel.set_yticks([])
+    panel.spines["left"].set_visible(False)
+
+
+def _pairs(beside: Beside, made: np.ndarray, names: Sequence[str]) -> list[Picture]:
     """Maps of the correlations of the columns of real rows and of made-up ones, side by side."""
     numbers = np.flatnonzero(beside.num_levels == 0)[:_MOST_PAIRS]
     if len(numbers) < 2:
         return []
-    noise = torch.Generator().manual_seed(beside.seed)
-    made = beside.view.wide().sample(2_000, False, noise).double().cpu().numpy()
     places = np.array([beside.places(int(j)).start for j in numbers])
     maps = [beside.correlations(rows)[np.ix_(places, places)] for rows in (beside.x, made)]
     labels = [style.shortened(names[j], 14) for j in numbers]
@@ -157,6 +208,11 @@ def correlations(maps: Sequence[np.ndarray], labels: Sequence[str], page: float 
         labels: names of the D columns.
         page: width of a narrow page in inches, or None.
     """
+    with style.style():
+        return _maps(maps, labels, page)
+
+
+def _maps(maps: Sequence[np.ndarray], labels: Sequence[str], page: float | None) -> Figure:
     made, axes = style.panels(2, width=4.2, height=4.0 if page is None else 3.0, page=page)
     is_legible = len(labels) <= 14
     for panel, values, title in zip(axes, maps, ("rows as they are", "made-up rows"), strict=True):
