@@ -8,6 +8,7 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
 from vaekit.data.readers.tables import annotations, without
+from vaekit.data.readers.typed import table_of_records
 from vaekit.data.reading import Reading
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError
@@ -31,7 +32,7 @@ def load_by_schema(
     """A table as numbers, codes of levels and holes, with the schema that says which.
 
     Args:
-        source: path of a table (.csv, .tsv, each also .gz, .parquet, .feather), a data frame, or a list of records.
+        source: path of a table (see `readers.frames.FRAMES`), a data frame, or a list of records.
         schema: what its columns are; None finds it out.
         label: column with labels, which is no part of x.
         key: column with the identifiers of the rows, likewise.
@@ -46,7 +47,7 @@ def load_by_schema(
     how = reading or Reading()
     if isinstance(source, str | Path):
         path = Path(source)
-        frame, how = frame_and_reading(path, how, label=label, key=key)
+        frame, how = frame_and_reading(path, how, label=label, key=key, told=schema.told if schema else None)
         name, place = as_text(path.name.split(".")[0]), place_in(path, how)
     else:
         frame, name, place = _frame(source, label, key, how), "frame", "row {}".format
@@ -71,10 +72,7 @@ def load_by_schema(
 def _frame(source: Any, label: str | None, key: str | None, how: Reading) -> Any:
     """The data frame that was handed over, without the columns that are no data."""
     if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
-        import pyarrow as pa
-
-        names = list(dict.fromkeys(name for record in source for name in record))
-        source = pa.table({name: [record.get(name) for record in source] for name in names})
+        source = table_of_records(source, "the records", missing=how.missing)
     table = as_frame(source)
     if table is None:
         raise DataError(f"a schema is one of data frames, records and files of tables; got {type(source).__name__}.")

@@ -108,3 +108,19 @@ class Column(BaseModel):
     def is_modelled(self) -> bool:
         """Whether the column is an element of x."""
         return self.kind not in DROPPED
+
+    @property
+    def cells(self) -> Literal["text", "number"] | None:
+        """What its cells are in a file of text, where its dtype says so: text, whatever it looks like, or numbers."""
+        if self.dtype == "String" or (self.dtype in ("Categorical", "Enum") and _are_text(self.levels)):
+            return "text"
+        return "number" if self.dtype.lstrip("U").startswith(("Int", "Float", "Decimal")) else None
+
+
+def _are_text(levels: tuple[Cell, ...]) -> bool:
+    return bool(levels) and all(isinstance(level, str) for level in levels)
+
+
+def holds_numbers(kind: Kind) -> bool:
+    """Whether a column of that kind holds numbers, also where its cells are digits with leading zeros."""
+    return kind not in (*WITH_LEVELS, *DROPPED, "datetime")

@@ -24,8 +24,9 @@ class Reading:
     Args:
         delimiter: What stands between the cells of a CSV file, one character.
         decimal: The decimal mark of a CSV file: "." or ",".
-        encoding: Of a CSV file, such as "utf-8", "latin-1" or "utf-16".
-        header: Whether the first line of a CSV file names the columns.
+        encoding: Of a CSV or JSON file, such as "utf-8", "latin-1" or "utf-16".
+        header: Whether the first line of a CSV file, or the first row of a sheet, names the columns.
+        sheet: Name of a sheet of a workbook of Excel; None takes the first.
         missing: Cells of a table that mean "not observed", beside empty ones, such as "?" or "-999".
         columns: The columns of a table that are data, in this order; None takes all.
         drop: Columns of a table that are no data.
@@ -46,6 +47,7 @@ class Reading:
     decimal: str | None = None
     encoding: str | None = None
     header: bool | None = None
+    sheet: str | None = None
     missing: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()

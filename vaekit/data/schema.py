@@ -114,6 +114,11 @@ class Schema(BaseModel):
         """The columns that are elements of x, in order: all but constants, identifiers and free text."""
         return tuple(column for column in self.columns if column.is_modelled)
 
+    @cached_property
+    def told(self) -> dict[str, Literal["text", "number"]]:
+        """What the cells of columns are in a file that leaves it open: text with leading zeros, or numbers."""
+        return {column.name: column.cells for column in self.columns if column.cells is not None}
+
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:
             if column.name == name:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
+from vaekit.data.readers.typed import PADDED
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError, WordsError
 from vaekit.frames import cells, text_columns
@@ -201,13 +202,24 @@ def _odd_cell(column: Any, place: Place) -> str:
     """Which cells of a column of text are no numbers, where most of them are."""
     mark = _odd_mark(column)
     if mark is None:
-        return ""
+        return _padding(column)
     odd = _no_numbers(column.to_list())
     more = f" (and {len(odd) - 1} more that are no numbers)" if len(odd) > 1 else ""
     return (
         f" If {mark!r} in {place(odd[0])}{more} means that nothing was observed, say so (--missing "
         f"{shlex.quote(mark)}); if it is a number, look at --decimal and --delimiter."
     )
+
+
+def _padding(column: Any) -> str:
+    """Why a column of nothing but numbers is one of text, where leading zeros are the reason."""
+    import narwhals as nw
+
+    cells = [] if column.dtype != nw.String else [cell for cell in column.to_list() if cell is not None]
+    if not cells or not all(map(_is_float, cells)):
+        return ""
+    padded = next((cell for cell in cells if re.fullmatch(PADDED, cell)), cells[0])
+    return f" Its cells are digits, and leading zeros as in {padded!r} would be lost in numbers."
 
 
 def _odd_mark(column: Any) -> str | None:
