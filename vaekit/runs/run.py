@@ -15,6 +15,7 @@ from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.health.verdict import held_back
 from vaekit.evaluation.results import TRAINING, Results, in_sample, with_article
+from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.runs.detection import detect
 from vaekit.runs.division import (
@@ -332,6 +333,13 @@ class Run(Fitted):
         x = self._in_units(view.wide().reconstruct(mean, _generator(seed)))
         notes, schema = _notes(view.transform_noise(errors=False)), self.data.columns_schema
         return Table(x, columns, rows.key, rows.row_keys, notes=notes, schema=schema)
+
+    def decode(self, z: Data, *, mean: bool = True, seed: int = 0) -> Table:
+        """E[x|z], or a draw from p(x|z), of each latent z of shape (N, *Z), as in `reconstruct`, and without keys."""
+        view = View.of(self.model).wide()
+        latents = as_tensor(z).to(view.dtype)
+        x = self._in_units(view.decode(latents, mean, _generator(seed)))
+        return Table(x, self._columns(x.shape[1:]), schema=self.data.columns_schema)
 
     def sample(self, n: int, *, mean: bool = False, seed: int = 0) -> Table:
         """Draws from p(x), or means of p(x|z), in the units of the data, as in `reconstruct`, and without keys."""
