@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vaekit import posteriors as posteriors
     from vaekit import presets as presets
     from vaekit import priors as priors
+    from vaekit import queries as queries
     from vaekit import recipes as recipes
     from vaekit import report as report
     from vaekit import runs as runs
@@ -87,6 +88,7 @@ _MODULES = frozenset(
         "posteriors",
         "presets",
         "priors",
+        "queries",
         "recipes",
         "report",
         "runs",
