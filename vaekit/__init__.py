@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vaekit import docstrings as docstrings
     from vaekit import engine as engine
     from vaekit import errors as errors
+    from vaekit import estimators as estimators
     from vaekit import evaluation as evaluation
     from vaekit import kl as kl
     from vaekit import likelihoods as likelihoods
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from vaekit import posteriors as posteriors
     from vaekit import presets as presets
     from vaekit import priors as priors
+    from vaekit import queries as queries
     from vaekit import recipes as recipes
     from vaekit import report as report
     from vaekit import runs as runs
@@ -75,6 +77,7 @@ _MODULES = frozenset(
         "docstrings",
         "engine",
         "errors",
+        "estimators",
         "evaluation",
         "kl",
         "likelihoods",
@@ -85,6 +88,7 @@ _MODULES = frozenset(
         "posteriors",
         "presets",
         "priors",
+        "queries",
         "recipes",
         "report",
         "runs",

@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from vaekit.distributions.base import Base, hooks
 from vaekit.distributions.levels import OrdinalCategorical
 from vaekit.distributions.product import Product
-from vaekit.distributions.support import Columnwise, Levels, num_values
+from vaekit.distributions.support import Columnwise, Levels, has_levels, num_values
 
 
 class RaggedCategorical(OrdinalCategorical):
@@ -132,7 +132,7 @@ class Columns(Base):
     @property
     def centre(self) -> Tensor:
         """E[x], but of bits and levels the most probable, shape (*batch, D): a point that could be a row."""
-        return self._joined(lambda part: part.mode if _has_levels(part) else part.mean)
+        return self._joined(lambda part: part.mode if has_levels(part.base) else part.mean)
 
     @property
     def mode(self) -> Tensor:
@@ -168,12 +168,6 @@ class Columns(Base):
 
     def _joined(self, ask: Callable[[Product], Tensor]) -> Tensor:
         return torch.cat([ask(part) for part in self.parts], -1)[..., self._back]
-
-
-def _has_levels(part: Product) -> bool:
-    """Whether the values are the numbers of levels, of which a mean says little."""
-    support = part.base.support
-    return support is constraints.boolean or isinstance(support, constraints.integer_interval | Levels)
 
 
 def ragged_places(sizes: Sequence[int]) -> Tensor:

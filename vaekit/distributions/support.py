@@ -151,6 +151,12 @@ def element_support(distribution: Distribution) -> constraints.Constraint:
     return result
 
 
+def has_levels(distribution: Distribution) -> bool:
+    """Whether the values are the numbers of levels, of which a mean says little."""
+    support = element_support(distribution)
+    return support is constraints.boolean or isinstance(support, constraints.integer_interval | Levels)
+
+
 def describe_support(distribution: Distribution) -> str:
     """The support of one element of `distribution`, in words such as "{0, 1}" or "the integers 0..255"."""
     return _in_words(element_support(distribution))

@@ -1,35 +1,27 @@
 """Fitting a model to data and saving it as a run."""
 
-import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vaekit import data, engine, recipes
-from vaekit.columns import RowsAbout
+from vaekit import data, recipes
 from vaekit.data import Dataset
 from vaekit.data.by_schema import is_table_file, load_by_schema
-from vaekit.data.cells import naming_cells, refuse_infinite
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
-from vaekit.errors import ConfigError, DataError, TrainingError, WordsError
-from vaekit.evaluation.results import with_article
-from vaekit.models.view import View
+from vaekit.errors import ConfigError, WordsError
 from vaekit.paths import as_text, from_place
 from vaekit.runs.changes import column_checksums, in_words, row_digests
-from vaekit.runs.division import again, held_out_rule
+from vaekit.runs.division import again
 from vaekit.runs.folder import (
     SETTINGS,
     DataAbout,
-    HeldOut,
     Local,
-    Stored,
     claim,
     clear,
     create,
@@ -44,16 +36,13 @@ from vaekit.runs.folder import (
     settle,
     stored_json,
 )
-from vaekit.runs.places import as_source, find, locate, travelling
-from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_rows, with_log_p
-from vaekit.saving import artifact, spec
+from vaekit.runs.places import as_source, find, locate
+from vaekit.runs.training import Divided, divided, prepare
+from vaekit.saving import artifact
 from vaekit.saving.files import check_place, write_atomically
 from vaekit.training import History
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 from vaekit.training.checkpoint import remove_checkpoint
-from vaekit.traits import ModelTraits, told
-from vaekit.transforms import Binarize
-from vaekit.transforms.base import steps_of
 
 
 @one_writer
@@ -132,43 +121,19 @@ def fit(
         wanted = merge(folder, stored, wanted)
     if is_done:
         return None
-    data.warn_constant_columns(rows.whole)
-    plan = recipes.plan(wanted, rows.train, progress=progress)
-    engine.resolve_device(wanted.device)
-    with naming_cells(rows.whole, is_whole=True):
-        seen = View.of(plan.model, rows.train, where="train")
-    with naming_cells(rows.whole if rows.rule else rows.held_out, is_whole=True):
-        views = seen, seen.beside(rows.held_out, "valid")
-    if announce is not None:
-        announce(_choices(plan, seen, wanted.preset))
-    about = describe_rows(rows.train)
-    unbounded = about_density(about, seen)
-    if unbounded is not None:
-        (announce or partial(warnings.warn, stacklevel=2))(unbounded)
-    chosen = {"preset": plan.preset} | wanted.model_dump(exclude_none=True)
-    remembered = Stored(settings=chosen, data=described)
-    metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
-    artifact.check(plan.model, metadata)
+    job = prepare(wanted, rows, described, progress=progress, announce=announce)
     clear(folder)
     try:
         if overwrite:
             set_aside(folder)
-        write_atomically(folder / SETTINGS, stored_json(remembered))
-        history = _trained(plan, views, folder, resume, metadata, about)
+        write_atomically(folder / SETTINGS, stored_json(job.remembered))
+        history, _ = job.train(
+            folder, resume, lambda metadata: artifact.save(job.plan.model, folder, metadata=metadata)
+        )
     finally:
         settle(folder)
     remove_checkpoint(folder)
     return history
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """What a model is fitted to: rows to train on, rows to validate on, and the rule that divided the whole, if any."""
-
-    whole: Dataset
-    train: Dataset
-    held_out: Dataset
-    rule: HeldOut | None
 
 
 def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | None:
@@ -202,7 +167,7 @@ def _read(
     read: Callable[..., Dataset],
     read_valid: Callable[..., Dataset],
     announce: Callable[[str], object] | None,
-) -> _Rows:
+) -> Divided:
     whole = read(source, part="train")
     if announce is not None and whole.reading.header is False and "header" in whole.reading.guessed:
         announce(
@@ -210,17 +175,8 @@ def _read(
         )
     if announce is not None and whole.schema is not None:
         announce(_of_schema(source, whole, whole.schema))
-    refuse_infinite(whole)
-    if valid is not None:
-        held_out = read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
-        refuse_infinite(held_out)
-        return _Rows(whole, whole, held_out, None)
-    if len(whole) < 2:
-        raise DataError(
-            f"Fitting needs at least two rows, one of them to validate on; {as_text(source)} has {len(whole)}."
-        )
-    rule = held_out_rule(len(whole))
-    return _Rows(whole, *data.holdout(whole, rule.fraction, rule.seed), rule)
+    held_out = None if valid is None else read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
+    return divided(whole, held_out)
 
 
 def _of_schema(source: str, rows: Dataset, schema: Schema) -> str:
@@ -249,7 +205,7 @@ def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any)
     return by_schema() if has_holes else rows
 
 
-def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:
+def _described(rows: Divided, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:
     """What the run remembers of its data."""
     sums: dict[str, Any] = {"column_crc32": column_checksums(rows.whole)}
     sums["row_digests"] = None if set_and_part(source) else row_digests(rows.whole)
@@ -257,53 +213,3 @@ def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: di
     if rows.rule is None and valid is not None:
         parts = {"valid": as_text(valid), "valid_crc32": digest(rows.held_out)}
     return describe_data(rows.whole, source=as_text(source), local=at.model_copy(update=sums), **parts, **asked)
-
-
-def _of_bits(step: Binarize) -> str:
-    if step.mode == "threshold":
-        return f"say which values are above {step.threshold:g}"
-    return "are drawn from the values"
-
-
-def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
-    """A line: the preset where the data chose it, likelihood, transform, and what log p will be."""
-    steps = steps_of(view.transform)
-    names = ", then ".join(type(step).__name__ for step in steps) or "none"
-    head = type(told(ModelTraits, plan.model).decoder.head).__name__
-    preset = "" if asked is not None or plan.preset == "vae" else f"preset {plan.preset}; "
-    words = f"{preset}likelihood {head}; transform of the data: {names}"
-    bits = "".join(f"; bits {_of_bits(step)}" for step in steps if isinstance(step, Binarize))
-    return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
-
-
-def _metadata(plan: recipes.Plan, remembered: Stored, rows: RowsAbout) -> dict[str, Any]:
-    """What `config.json` holds besides the model: nothing of where on this machine the data lie."""
-    about: dict[str, Any] = {"settings": remembered.settings, "data": travelling(remembered.data)}
-    about |= {"finished": False, "max_epochs": plan.trainer.max_epochs}
-    about |= {"objective": spec.describe(plan.objective, "objective")}
-    return about | {TRAINING_ROWS: asdict(rows)}
-
-
-def _trained(
-    plan: recipes.Plan,
-    views: tuple[View, View],
-    folder: Path,
-    resume: bool,
-    about: dict[str, Any],
-    rows: RowsAbout,
-) -> History:
-    """Train and save the model; also where training ended early, as long as there is something to save."""
-    model, objective, trainer = plan.model, plan.objective, plan.trainer
-    try:
-        history = trainer.fit(model, objective, *views, run=folder, resume=resume)
-    except (KeyboardInterrupt, SystemExit, TrainingError):
-        artifact.save(model, folder, metadata=about)
-        raise
-    about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
-    about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
-    about |= {"computed": history.engine}
-    try:
-        about |= {TRAINING_ROWS: asdict(with_log_p(rows, views[0]))}
-    finally:  # an interrupt costs no model
-        artifact.save(model, folder, metadata=about)
-    return history

@@ -30,7 +30,7 @@ class Table:
         notes: sentences about the numbers, for people. Files do not hold them either.
         quantity: what a column `log_p` holds: "density", "mass", "bound on a mass" or "no density"; None where there is
             no such column. A parquet file says it in the metadata of its schema, under "log_p".
-
+        beside: columns behind the numbers that hold bools or text, each of shape (N,); `.npy` files leave them out.
         schema: of rows of a table that holds more than numbers: frames and files of it hold its cells, `values` and
             `.npy` files its codes.
 
@@ -51,9 +51,10 @@ class Table:
     notes: tuple[str, ...] = ()
     quantity: str | None = None
     schema: Schema | None = None
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_key(self.key, self.columns)
+        check_key(self.key, (*self.columns, *self.beside))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -65,7 +66,7 @@ class Table:
     def to_dict(self) -> dict[str, np.ndarray]:
         """Name to column, each of shape (N,), the key first."""
         flat = self.values.reshape(len(self), -1)
-        numbers = {name: flat[:, i] for i, name in enumerate(self.columns)}
+        numbers = {name: flat[:, i] for i, name in enumerate(self.columns)} | dict(self.beside)
         return numbers if self.key is None or self.keys is None else {self.key: self.keys, **numbers}
 
     def to_frame(self, backend: str | None = None) -> Any:
@@ -121,6 +122,9 @@ class Table:
         if suffix in (".json", ".jsonl"):
             return as_json(table, lines=suffix == ".jsonl")
         if suffix == ".csv":
+            for i, name in enumerate(table.column_names):
+                if name in self.beside and self.beside[name].dtype.kind == "b":  # True, as Python writes it
+                    table = table.set_column(i, name, to_arrow({name: self.beside[name].astype(np.str_)})[name])
             from pyarrow.csv import write_csv
 
             write_csv(table, buffer)

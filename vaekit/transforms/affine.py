@@ -26,6 +26,7 @@ class Scale(Transform):
         ConfigError: unless low < high.
     """
 
+    is_affine = True
     is_fixed = True
 
     def __init__(self, low: float = 0.0, high: float = 255.0) -> None:
@@ -62,6 +63,7 @@ class Standardize(Transform):
 
     loc: Tensor
     scale: Tensor
+    is_affine = True
     is_fixed = True
 
     def __init__(self, event_shape: int | tuple[int, ...]) -> None:

@@ -31,7 +31,8 @@ class Transform(Printed, ABC):
     For a density, \( \log p(x) = \log p(y) + \log|\det \partial f / \partial x| \). Transforms that are no bijection
     say so: one that `dequantizes` turns a density of y into a lower bound on a mass of x; one that `discretizes`
     forgets x, so that the result is the mass of y. One that `is_fixed` draws nothing and has nothing to learn while a
-    model trains: rows may go through it once, before the first step.
+    model trains: rows may go through it once, before the first step. One that `is_affine` moves and stretches each
+    element, so that the mean of x is the image of the mean of y.
 
     A random transform that `takes_noise` has `from_noise`: its map at noise that is handed in. Evaluation hands in
     noise that is a function of the row (`transforms.noise.content_noise`), so that a row has one place in model space
@@ -41,6 +42,7 @@ class Transform(Printed, ABC):
 
     dequantizes = False
     discretizes = False
+    is_affine = False
     is_fixed = False
     takes_noise = False
     noise_name = "noise of the transform"
@@ -48,8 +50,9 @@ class Transform(Printed, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # A map of its own: whatever the class that it derives from says does not hold for it.
-        if "forward" in vars(cls) and "is_fixed" not in vars(cls):
-            cls.is_fixed = False
+        if "forward" in vars(cls):
+            for name in {"is_affine", "is_fixed"} - set(vars(cls)):
+                setattr(cls, name, False)
         if {"forward", "with_log_det"} & set(vars(cls)) and "from_noise" not in vars(cls):
             cls.takes_noise = False
 
@@ -170,6 +173,11 @@ class Compose(Transform):
     def discretizes(self) -> bool:  # type: ignore[override]
         """Whether any part does."""
         return any(t.discretizes for t in self._chain)
+
+    @property
+    def is_affine(self) -> bool:  # type: ignore[override]
+        """Whether all parts are."""
+        return all(t.is_affine for t in self._chain)
 
     @property
     def is_fixed(self) -> bool:  # type: ignore[override]

@@ -57,6 +57,19 @@ class Columns(Transform):
         return list(self.transforms)  # type: ignore[arg-type]
 
     @property
+    def is_affine(self) -> bool:  # type: ignore[override]
+        """Whether all parts are."""
+        return all(part.is_affine for part in self._parts)
+
+    @property
+    def affine_columns(self) -> Tensor:
+        """Which columns are only moved and stretched, or stay as they are, shape (D,), bool."""
+        result = torch.ones(self.event_shape, dtype=torch.bool)
+        for part, columns in zip(self._parts, self.places, strict=True):
+            result[list(columns)] = part.is_affine
+        return result
+
+    @property
     def is_fixed(self) -> bool:  # type: ignore[override]
         """Yes: all parts are."""
         return True

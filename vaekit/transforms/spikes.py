@@ -39,6 +39,11 @@ class Spiked(Transform):
             raise ConfigError(f"Spiked takes a fixed transform; {type(transform).__name__} draws noise")
         self.transform, self.spikes = transform, tuple(tuple(map(float, of_column)) for of_column in spikes)
 
+    @property
+    def is_affine(self) -> bool:  # type: ignore[override]
+        """Whether the transform is, as spikes keep their places."""
+        return self.transform.is_affine
+
     def check(self, x: Tensor) -> None:
         """Check what the transform gets to see."""
         self.transform.check(x)

@@ -1,0 +1,8 @@
+"""Questions put to a fitted model: what stood in holes, what goes with given cells, and which cells are odd."""
+
+from vaekit.queries.elements import ElementScores, score_elements
+from vaekit.queries.given import sample_given
+from vaekit.queries.impute import Imputation, impute
+from vaekit.queries.pooling import Pooled, pool
+
+__all__ = ["ElementScores", "Imputation", "Pooled", "impute", "pool", "sample_given", "score_elements"]
