@@ -88,6 +88,16 @@ def as_frame(x: object) -> Any:
     return wrapped if isinstance(wrapped, nw.DataFrame | nw.Series) else None
 
 
+def is_frame(x: object) -> bool:
+    """Whether x is a data frame of any library, or a series, even one that cannot be read."""
+    import narwhals as nw
+
+    try:
+        return as_frame(x) is not None
+    except nw.exceptions.NarwhalsError:  # two columns of one name
+        return True
+
+
 def text_columns(columns: Iterable[Any]) -> list[Any]:
     """Those of some narwhals series that hold neither numbers nor bools, nor nothing at all."""
     return [c for c in columns if not (_is_number(c) or c.is_null().all())]

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.column import MOST_EXACT, WITH_LEVELS, Cell, Column, Kind
-from vaekit.data.column_cells import DAY, Place, as_arrow, dtype_text, encoded_levels, floats, native_text, seconds
+from vaekit.data.column_cells import (
+    DAY,
+    Place,
+    as_arrow,
+    dtype_text,
+    encoded_levels,
+    floats,
+    native_text,
+    odd_date,
+    seconds,
+)
 from vaekit.data.column_shapes import as_count, as_density
 from vaekit.errors import DataError
 
@@ -60,6 +70,13 @@ def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: P
         _refuse_infinite(numbers, series.name, place)
         column = _numbers(numbers[~np.isnan(numbers)], about, told, order)
     elif pa.types.is_dictionary(kind) or pa.types.is_boolean(kind) or _is_text(kind):
+        odd = odd_date(array) if told is None and order is None else None
+        if odd is not None:
+            row, cell = odd
+            raise DataError(
+                f"Column {series.name!r} holds dates, but {cell!r} in {place(row)}, which is none. Mend the cell, say "
+                f"that it was not observed (--missing), or say what the column is (--kind {series.name}=categorical)."
+            )
         column = _levels(array, about, told, order)
         code = _padded(column.levels or (column.value,)) if _is_text(kind) else None
         if code is not None:

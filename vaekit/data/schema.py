@@ -84,7 +84,7 @@ class Schema(BaseModel):
         Warns:
             ReadingWarning: A column of free text is dropped.
         """
-        table = _table(frame, name)
+        table = table_in(frame, name)
         if len(table) == 0 or not table.columns:
             raise DataError(f"{name!r} must have a row and a column at least; got shape {table.shape}.")
         orders = orders or {}
@@ -113,6 +113,14 @@ class Schema(BaseModel):
     def modelled(self) -> tuple[Column, ...]:
         """The columns that are elements of x, in order: all but constants, identifiers and free text."""
         return tuple(column for column in self.columns if column.is_modelled)
+
+    def require_columns(self, name: str) -> None:
+        """Raise a `DataError` if no column is an element of x; `name` is what to call the table."""
+        if not self.modelled:
+            kinds = ", ".join(f"{column.name!r} is {column.kind}" for column in self.columns[:5])
+            raise DataError(
+                f"no column of {name} is left to model: {kinds}. Name other kinds in a schema (vaekit schema)."
+            )
 
     @cached_property
     def told(self) -> dict[str, Literal["text", "number"]]:
@@ -146,7 +154,7 @@ class Schema(BaseModel):
         Warns:
             ReadingWarning: A column is not in the schema and is left out, or a constant has another value.
         """
-        table = _table(frame, name)
+        table = table_in(frame, name)
         missing = [column.name for column in self.modelled if column.name not in table.columns]
         if missing:
             others = f" (nor {', '.join(map(repr, missing[1:6]))})" if len(missing) > 1 else ""
@@ -206,7 +214,7 @@ class Schema(BaseModel):
         x = np.asarray(x, np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.modelled):
             raise DataError(f"x must have shape (N, {len(self.modelled)}), as `modelled` says; got {x.shape}.")
-        kept = None if rows is None else _table(rows, "rows")
+        kept = None if rows is None else table_in(rows, "rows")
         if kept is not None and len(kept) != len(x):
             raise DataError(f"rows must be as many as those of x, {len(x)}; got {len(kept)}.")
         arrays, place = {}, {column.name: i for i, column in enumerate(self.modelled)}
@@ -272,8 +280,8 @@ def _near(name: str, names: Sequence[str]) -> str:
     return f"Nearest: {', '.join(map(repr, near))}."
 
 
-def _table(frame: Any, name: str) -> Any:
-    """An eager narwhals frame of any data frame."""
+def table_in(frame: Any, name: str) -> Any:
+    """An eager narwhals frame of any data frame; a `DataError` where it is none, or the name of a column is no text."""
     import narwhals as nw
 
     try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vaekit import data, recipes
 from vaekit.data import Dataset
-from vaekit.data.by_schema import is_table_file, load_by_schema
+from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
@@ -114,6 +114,8 @@ def fit(
     read = partial(_load, data_dir=data_dir, may_code=may_code, **asked)
     valid_path = _valid_again(valid, known, folder)
     rows = _read(source, valid_path, partial(read, reading=how, schema=schema or known.columns_schema), read, announce)
+    if schema is not None:
+        refuse_contradictions(schema, rows.whole)
     at = locate(called or source, valid_path, folder, data_dir)
     described = _described(rows, called or source, valid or known.valid, at, asked)
     if stored:

@@ -14,14 +14,18 @@ from vaekit.data.readers.parquet import INDEX, parquet_table
 from vaekit.data.readers.safe_reading import reading as safely
 from vaekit.data.readers.tables import table_of, without
 from vaekit.data.readers.typed import HOLES_AMONG_NUMBERS as HOLES_AMONG_NUMBERS
-from vaekit.data.readers.typed import Told, as_numbers, say_holes
+from vaekit.data.readers.typed import Told, as_numbers, is_text, say_holes, with_dates
 from vaekit.data.reading import PLAIN, Reading
 from vaekit.errors import DataError
 from vaekit.paths import as_text
 
 
 def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
-    return csv_table(path, how, words=True, told=told)
+    table, found = csv_table(path, how, words=True, told=told)
+    for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if is_text(column.type) and told.get(name) != "text":  # such as datetimes of far years with fractions
+            table = table.set_column(i, name, with_dates(column))
+    return table, found
 
 
 def _parquet(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
@@ -138,7 +142,7 @@ def line_of(path: Path, reading: Reading, row: int) -> str:
     return excel.line_of(path, reading, row) if name.endswith(".xlsx") else csv_files.line_of(path, reading, row)
 
 
-def _with_holes(name: str, column: Any, path: Path, reading: Reading, is_text: bool) -> Any:
+def _with_holes(name: str, column: Any, path: Path, reading: Reading, stays: bool) -> Any:
     """The column with nulls for the marks of what was not observed, as numbers where no other words are left."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -150,13 +154,13 @@ def _with_holes(name: str, column: Any, path: Path, reading: Reading, is_text: b
         if not marks:
             return column
         return pc.if_else(pc.is_in(column, pa.array(marks).cast(kind)), pa.scalar(None, kind), column)
-    if pa.types.is_dictionary(kind) and reading.missing and _is_text(kind.value_type):
+    if pa.types.is_dictionary(kind) and reading.missing and is_text(kind.value_type):
         return _without(column.cast(kind.value_type), reading.missing).dictionary_encode()
-    if not _is_text(kind):
+    if not is_text(kind):
         return column
     if reading.missing:
         column = _without(column, reading.missing)
-    if is_text:
+    if stays:
         return column
     doubtful = [mark for mark in HOLES_AMONG_NUMBERS if pc.any(pc.equal(column, mark)).as_py()]
     if not (doubtful or reading.missing):
@@ -167,12 +171,6 @@ def _with_holes(name: str, column: Any, path: Path, reading: Reading, is_text: b
     if doubtful:
         say_holes(str(path), name, numbers.null_count - column.null_count, doubtful)
     return numbers
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _without(column: Any, marks: tuple[str, ...]) -> Any:

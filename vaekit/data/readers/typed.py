@@ -188,20 +188,37 @@ def _of_kind(kind: str, cells: Sequence[Any], column: str, name: str, place: Pla
 
 def from_text(text: Any, column: str, name: str, told: Literal["text", "number"] | None = None) -> Any:
     """A column of text as dates, datetimes or numbers, where all of its cells are; else as it is."""
+    if told == "text":
+        return text
+    dates = with_dates(text)
+    if not is_text(dates.type):
+        return dates
+    numbers = as_numbers(text, padded=told == "number")
+    if numbers is None:
+        return text
+    notice(f"{name}: column {column!r} holds text, each cell of which is a number; it is read as numbers.")
+    return numbers
+
+
+def with_dates(text: Any) -> Any:
+    """A column of text as dates or datetimes, where all of its cells are such in ISO 8601; else as it is."""
     import pyarrow as pa
 
-    if told == "text":
+    if text.null_count == len(text):
         return text
     for kind in (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
             return text.cast(kind)
         except pa.ArrowInvalid:
             continue
-    numbers = as_numbers(text, padded=told == "number")
-    if numbers is None:
-        return text
-    notice(f"{name}: column {column!r} holds text, each cell of which is a number; it is read as numbers.")
-    return numbers
+    return text
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a type of pyarrow is one of text."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def as_numbers(column: Any, decimal: str = ".", *, padded: bool = False) -> Any:
