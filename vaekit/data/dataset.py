@@ -38,6 +38,7 @@ class Dataset:
         key: What the keys are: "row", "file", or the name of the column with identifiers.
         reading: How the file was read that the rows come from, guesses included.
         schema: What the columns of x are, where they are codes of levels or numbers of several kinds.
+        frame: The table that x was encoded from, with all its columns, as a frame of narwhals, where it was kept.
 
     Raises:
         DataError: x is not a numeric array of at least one row and two dimensions, or labels, keys or columns do not
@@ -60,6 +61,7 @@ class Dataset:
     key: str = "row"
     reading: Reading = PLAIN
     schema: "Schema | None" = None
+    frame: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", _checked_rows(self.x, self.name))
@@ -125,6 +127,8 @@ class Dataset:
             part._keep_rows(indices)
             object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
             object.__setattr__(part, "keys", self.row_keys[indices])
+            if self.frame is not None:
+                object.__setattr__(part, "frame", self.frame[np.arange(len(self))[indices].tolist()])
         except IndexError as error:
             raise DataError(f"Cannot take rows of {self.name!r}, which has {len(self)}: {error}.") from error
         if indices.ndim != 1 or len(part) == 0:
