@@ -30,6 +30,7 @@ def load_by_schema(
     label: str | None = None,
     key: str | None = None,
     reading: Reading | None = None,
+    keep_frame: bool = False,
 ) -> Dataset:
     """A table as numbers, codes of levels and holes, with the schema that says which.
 
@@ -39,6 +40,7 @@ def load_by_schema(
         label: column with labels, which is no part of x.
         key: column with the identifiers of the rows, likewise.
         reading: how a file is read.
+        keep_frame: keep the table beside the rows, for answers that hold its other cells.
 
     Returns:
         A data set of kind "table" with `schema`; its columns are those that the schema models, NaN is a hole.
@@ -69,6 +71,7 @@ def load_by_schema(
     x = schema.encode(rest, name=name, place=place)
     about: dict[str, Any] = {"source": str(source) if isinstance(source, str | Path) else "memory", "reading": how}
     about |= {"keys": keys, "key": key or "row", "schema": schema}
+    about["frame"] = table if keep_frame else None
     return Dataset(x, labels, name, tuple(column.name for column in schema.modelled), kind=TABLES.name, **about)
 
 

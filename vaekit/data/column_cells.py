@@ -149,7 +149,7 @@ def _checked(column: Column, values: np.ndarray, place: Place) -> np.ndarray:
             more = f" ({int(bad.sum()) - 1} more cells are like it)" if bad.sum() > 1 else ""
             raise DataError(
                 f"Column {column.name!r} is {column.kind}, so each of its values must be {expected}; {place(row)} "
-                f"holds {float(values[row])!r}{more}. Mend the cell, or edit the kind, low or high of the column."
+                f"holds {values[row]}{more}. Mend the cell, or edit the column's kind, low or high in the schema."
             )
     return values
 

@@ -39,6 +39,7 @@ class Dataset:
         reading: How the file was read that the rows come from, guesses included.
         schema: What the columns of x are, where they are codes of levels or numbers of several kinds.
         weights: What each row counts in a fit, shape (N,), finite, not negative, some above 0; None counts all alike.
+        frame: The table that x was encoded from, with all its columns, as a frame of narwhals, where it was kept.
 
     Raises:
         DataError: x is not a numeric array of at least one row and two dimensions, or labels, keys, columns or weights
@@ -62,6 +63,7 @@ class Dataset:
     reading: Reading = PLAIN
     schema: "Schema | None" = None
     weights: np.ndarray | None = None
+    frame: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", _checked_rows(self.x, self.name))
@@ -130,6 +132,8 @@ class Dataset:
             object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
             object.__setattr__(part, "keys", self.row_keys[indices])
             object.__setattr__(part, "weights", None if self.weights is None else self.weights[indices])
+            if self.frame is not None:
+                object.__setattr__(part, "frame", self.frame[np.arange(len(self))[indices].tolist()])
         except IndexError as error:
             raise DataError(f"Cannot take rows of {self.name!r}, which has {len(self)}: {error}.") from error
         if indices.ndim != 1 or len(part) == 0:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from vaekit.data import columns_found
 from vaekit.data.column import Cell, Column, Kind
 from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, seconds
-from vaekit.data.column_restored import arrow_type, beside, restored
+from vaekit.data.column_restored import arrow_type, beside, restored, with_filled
 from vaekit.data.native_frames import native_frame
 from vaekit.data.reading import notice
 from vaekit.errors import DataError
@@ -229,6 +229,43 @@ class Schema(BaseModel):
                 arrays[column.name] = pa.nulls(len(x), arrow_type(column))
         chosen = backend or (self.backend if find_spec(self.backend) else "pyarrow")
         return native_frame(pa.table(arrays), self.columns, chosen, chosen == self.backend)
+
+    def fill(self, rows: Any, x: np.ndarray, backend: str | None = None) -> Any:
+        """A data frame whose empty cells are filled from x, and all of whose other cells stay as they are.
+
+        Columns that the schema does not have or that are no elements of x, such as free text, stay too, empty cells
+        and all.
+
+        Args:
+            rows: A frame of N rows of which x was made by `encode`.
+            x: Rows, shape (N, D); NaN leaves a cell empty.
+            backend: As in `decode`; None takes that of the rows.
+
+        Returns:
+            A frame with the columns of `rows` in their order; those of the schema have its dtypes.
+
+        Raises:
+            DataError: x has another shape, or holds an infinity or a code that is none.
+        """
+        import pyarrow as pa
+
+        table = _table(rows, "rows")
+        x = np.asarray(x, np.float64)
+        if x.shape != (len(table), len(self.modelled)):
+            raise DataError(f"x must have shape {(len(table), len(self.modelled))}; got {x.shape}.")
+        place = {column.name: i for i, column in enumerate(self.modelled)}
+        known = {column.name: column for column in self.columns}
+        arrays, columns = {}, []
+        for name in table.columns:
+            array = as_arrow(table[name])
+            if name in place:
+                array = with_filled(known[name], array, x[:, place[name]])
+            elif name in known and pa.types.is_null(array.type):
+                array = pa.nulls(len(table), arrow_type(known[name]))
+            arrays[name] = array
+            columns.append(known.get(name, Column(name=name, kind="text", dtype=str(table[name].dtype))))
+        chosen = backend or table.implementation.value
+        return native_frame(pa.table(arrays), tuple(columns), chosen, chosen == self.backend)
 
     # --- Words and files ----------------------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _rows_to_fit(self, X: Any, sample_weight: Any) -> Dataset:
         start = self._start
-        frame, self.layout_ = as_table(self, X, None if start is None else columns_of(start))
+        frame, self.layout_ = as_table(self, self._prepared(X), None if start is None else columns_of(start))
         schema = self._schema(frame) if start is None else start.data.columns_schema
         if schema is None:
             raise ConfigError(f"{start} was fitted without a schema, and cannot go on from there; warm_start=False")
@@ -197,10 +197,18 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "run_")
         return self.run_.in_float64
 
-    def _rows(self, X: Any) -> Dataset:
-        """Rows of X as the fit read them."""
+    def _read(self, X: Any) -> tuple[Dataset, Layout]:
+        """Rows of X as the fit read them, and how X came."""
         check_is_fitted(self, "run_")
-        return self.run_.rows(as_table(self, X, columns_of(self.run_))[0])
+        frame, layout = as_table(self, self._prepared(X), columns_of(self.run_))
+        return self.run_.rows(frame), layout
+
+    def _rows(self, X: Any) -> Dataset:
+        return self._read(X)[0]
+
+    def _prepared(self, X: Any) -> Any:
+        """X before it is read; an estimator with marks of its own for holes overrides it."""
+        return X
 
     def _num_draws(self, num_rows: int) -> int:
         return self.num_importance_samples or draws_for(num_rows)

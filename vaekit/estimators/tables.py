@@ -22,10 +22,12 @@ class Layout:
     Attributes:
         is_frame: whether X was a data frame; an array otherwise.
         dtype: of the array.
+        index: of a data frame of pandas whose rows are answered one by one.
     """
 
     is_frame: bool
     dtype: str = "float64"
+    index: Any = None
 
 
 def as_table(estimator: Any, X: Any, names: tuple[str, ...] | None = None) -> tuple[Any, Layout]:
@@ -57,10 +59,10 @@ def as_table(estimator: Any, X: Any, names: tuple[str, ...] | None = None) -> tu
             f"Found a data frame with {len(frame)} sample(s) (shape={frame.shape}) while a minimum of {least} is "
             f"required by {type(estimator).__name__}."
         )
-    own = list(frame.columns)
+    own, index = list(frame.columns), None if names is None else getattr(frame.to_native(), "index", None)
     if names is None:
         names = tuple(own) if all(isinstance(name, str) for name in own) else tuple(f"x{i}" for i in range(len(own)))
-    return _renamed(frame, names), Layout(True)
+    return _renamed(frame, names), Layout(True, index=index)
 
 
 def _column(values: np.ndarray) -> np.ndarray:
@@ -86,6 +88,26 @@ def _renamed(frame: Any, names: tuple[str, ...]) -> Any:
     if hasattr(native, "set_axis"):  # of pandas, whose columns may have names that are no text
         return native.set_axis(list(names), axis=1)
     return frame.rename(dict(zip(frame.columns, names, strict=True))).to_native()
+
+
+def with_holes(X: Any, mark: Any) -> Any:
+    """X with holes where a cell is the mark; NaN and None are holes anyway."""
+    if mark is None or mark != mark:
+        return X
+    frame = None if isinstance(X, np.ndarray | list | tuple) else as_frame(X)
+    if frame is None or not hasattr(frame, "columns"):
+        array = np.asarray(X)
+        if array.dtype.kind in "biu":
+            array = array.astype(np.float64)
+        hole = array == mark
+        if np.any(hole):
+            array = array.copy() if array.dtype.kind == "f" else array.astype(object)
+            array[hole] = np.nan
+        return array
+    import narwhals as nw
+
+    alike = [c.name for c in frame.iter_columns() if c.dtype.is_numeric() != isinstance(mark, str)]
+    return frame.with_columns(nw.when(nw.col(name) != mark).then(nw.col(name)) for name in alike).to_native()
 
 
 def found_schema(frame: Any, layout: Layout, kinds: dict[str, Any]) -> Schema:
@@ -115,7 +137,8 @@ def given_back(table: Table, layout: Layout) -> Any:
     """The rows of an answer in the form of X: a data frame of the library that X came in, or an array."""
     table = table.without_keys()
     if layout.is_frame:
-        return table.to_frame()
+        frame = table.to_frame()
+        return frame if layout.index is None or not hasattr(frame, "set_axis") else frame.set_axis(layout.index, axis=0)
     if table.schema is None:
         return table.values.reshape(len(table), -1)
     frame = as_frame(table.to_frame("pyarrow"))

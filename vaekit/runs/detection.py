@@ -1,5 +1,6 @@
 """Which rows are odd: log p held against that of rows that were not trained on."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,8 @@ from vaekit.data import Dataset
 from vaekit.errors import ConfigError
 from vaekit.models.view import View
 from vaekit.runs.calibration import DRAWS, Calibration, calibrated, nearest, without_nan
-from vaekit.runs.table import Table, check_key
+from vaekit.runs.reasons import MOST_ROWS, reasons
+from vaekit.runs.table import Table, check_key, element_names
 
 if TYPE_CHECKING:
     from vaekit.runs.run import Run
@@ -70,9 +72,9 @@ def detect(
     log_p = without_nan(scores.values[:, 0])
     outlier = log_p < calibration.threshold(rate)[0]
     values = np.stack([scores.values[:, 0], calibration.p_values(log_p)], axis=1)
-    reason = np.full(len(rows), "", dtype=object)
+    reason = _reasons(run, rows, np.where(outlier, log_p, np.inf), num_samples, how.get("seed", 0))
     for text, bad in scores.reasons.items():
-        reason[bad & outlier] = text
+        reason[bad & outlier & scores.without_number] = text
     notes = (*scores.notes, *_in_words(calibration, rate, outlier))
     if calibration.num_samples != num_samples:
         notes += (
@@ -81,6 +83,19 @@ def detect(
         )
     beside = {"outlier": outlier, "reason": reason.astype(np.str_)}
     return Table(values, COLUMNS[:2], rows.key, rows.row_keys, scores.reasons, notes, scores.quantity, beside=beside)
+
+
+def _reasons(run: "Run", rows: Dataset, log_p: np.ndarray, num_samples: int, seed: int) -> np.ndarray:
+    """Why rows are odd, shape (N,), Python objects: of the oddest of those whose log p is finite, "" for others."""
+    said = np.full(len(rows), "", dtype=object)
+    order = np.argsort(log_p, kind="stable")
+    flagged = np.sort(order[np.isfinite(log_p[order])][:MOST_ROWS])
+    if not len(flagged):
+        return said
+    names = rows.columns or element_names(rows.event_shape, "x")
+    with suppress(ConfigError):  # a model that knows no density of single cells
+        said[flagged] = reasons(run.model, rows.take(flagged), names, num_samples=num_samples, seed=seed)
+    return said
 
 
 def _in_words(calibration: Calibration, rate: float | None, outlier: np.ndarray) -> list[str]:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from vaekit import engine
 from vaekit.columns import RowsAbout
 from vaekit.paths import as_text
 from vaekit.recipes import Settings, settings
@@ -47,7 +48,8 @@ class Fitted:
         Raises:
             ArtifactError: if the weights are missing or altered.
         """
-        return artifact.put_together(self.config, self._content(), where=str(self._own.place))
+        with engine.seeded(0):  # modules are made with weights that are then replaced: no stream of others moves
+            return artifact.put_together(self.config, self._content(), where=str(self._own.place))
 
     def _content(self) -> bytes:
         return artifact.read_weights(self._own.place, self.config) if self._weights is None else self._weights

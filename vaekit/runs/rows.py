@@ -81,7 +81,7 @@ def _read(
         called = as_text(source) if isinstance(source, str | Path) else f"a {type(source).__name__}"
         raise DataError(f"the run was fitted to images of shape {about.event_shape}, and {called} is a table.")
     if about.columns_schema is not None and not isinstance(source, Dataset) and _is_table(source):
-        return load_by_schema(source, about.columns_schema, label=label, key=key, reading=how)
+        return load_by_schema(source, about.columns_schema, label=label, key=key, reading=how, keep_frame=True)
     if isinstance(source, str | Path):
         options: dict[str, Any] = {"label": label, "key": key, "reading": how}
         return data.load(source, part=part, data_dir=data_dir, size=about.size, **options)

@@ -30,6 +30,7 @@ from vaekit.runs.division import (
 )
 from vaekit.runs.fitted import Fitted
 from vaekit.runs.folder import DENSITIES
+from vaekit.runs.questions import TableQuestions
 from vaekit.runs.rows import rows_like
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.saving import artifact
@@ -38,7 +39,7 @@ from vaekit.traits import Data
 _COMPARED = 2**24  # numbers of a file that is read again to see whether other rows are equal to rows of it
 
 
-class Run(Fitted):
+class Run(Fitted, TableQuestions):
     """A fitted model with its data's description; `vk.runs.open` and `vk.runs.fit_rows` make one.
 
     Its questions (`score`, `encode`, `reconstruct`, `sample`) answer with a `Table`, under the seed alone: the same
@@ -341,8 +342,25 @@ class Run(Fitted):
         x = self._in_units(view.decode(latents, mean, _generator(seed)))
         return Table(x, self._columns(x.shape[1:]), schema=self.data.columns_schema)
 
-    def sample(self, n: int, *, mean: bool = False, seed: int = 0) -> Table:
-        """Draws from p(x), or means of p(x|z), in the units of the data, as in `reconstruct`, and without keys."""
+    def sample(self, n: int, *, mean: bool = False, seed: int = 0, given: Any = None, **how: Any) -> Table:
+        """Draws from p(x), or means of p(x|z), in the units of the data, as in `reconstruct`, and without keys.
+
+        Args:
+            n: number of rows, for each partial row where there are several.
+            mean: means of p(x|z) at draws of z instead of draws; not with conditions.
+            seed: source of all noise.
+            given: cells that all rows have: a mapping from columns to cells, or to text that says them; or partial
+                rows, as `rows` reads them, whose empty cells are drawn. Draws are then from p(other cells | these).
+            **how: with conditions, `method` and `num_samples` of `queries.sample_given`.
+
+        Raises:
+            ConfigError: if there is no such column, or it cannot have such a cell.
+            DataError: if the model gives the condition no mass.
+        """
+        if given is not None:
+            if mean:
+                raise ConfigError("a condition asks for draws; means of p(x|z) know none")
+            return self._sample_given(n, given, seed, **how)
         x = self._in_units(View.of(self.model).wide().sample(n, mean, _generator(seed)))
         return Table(x, self._columns(x.shape[1:]), schema=self.data.columns_schema)
 

@@ -33,6 +33,8 @@ class Table:
         beside: columns behind the numbers that hold bools or text, each of shape (N,); `.npy` files leave them out.
         schema: of rows of a table that holds more than numbers: frames and files of it hold its cells, `values` and
             `.npy` files its codes.
+        frame: the rows as they were read, whose empty cells the values fill: frames and files hold all their columns.
+        front: columns in front of the key.
 
     Raises:
         ConfigError: if a column of numbers has the name of the key's.
@@ -52,6 +54,8 @@ class Table:
     quantity: str | None = None
     schema: Schema | None = None
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
+    frame: Any = None
+    front: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_key(self.key, (*self.columns, *self.beside))
@@ -67,20 +71,31 @@ class Table:
         """Name to column, each of shape (N,), the key first."""
         flat = self.values.reshape(len(self), -1)
         numbers = {name: flat[:, i] for i, name in enumerate(self.columns)} | dict(self.beside)
-        return numbers if self.key is None or self.keys is None else {self.key: self.keys, **numbers}
+        key = {} if self.key is None or self.keys is None else {self.key: self.keys}
+        return {**self.front, **key, **numbers}
 
     def to_frame(self, backend: str | None = None) -> Any:
         """A data frame with the key's column first; see `vaekit.frames.to_frame`. Of a schema, one of its cells."""
         if self.schema is None:
             return to_frame(self.to_dict(), backend)
-        frame = self.schema.decode(self.values, backend)
-        if self.key is None or self.keys is None:
+        if self.frame is None:
+            frame = self.schema.decode(self.values, backend)
+        else:
+            frame = self.schema.fill(self.frame, self.values, backend)
+        key = {} if self.key is None or self.keys is None else {self.key: self.keys}
+        first = {**self.front, **key}
+        if not first:
             return frame
         import narwhals as nw
 
         table: Any = nw.from_native(frame)
-        keys = nw.new_series(self.key, self.keys.tolist(), backend=table.implementation)
-        return table.select(keys, *table.columns).to_native()
+        series = [nw.new_series(name, cells.tolist(), backend=table.implementation) for name, cells in first.items()]
+        return table.select(*series, *table.columns).to_native()
+
+    def joined(self, other: "Table") -> "Table":
+        """The columns of this table and behind them those of another one about the same rows."""
+        values = np.concatenate([self.values.reshape(len(self), -1), other.values.reshape(len(other), -1)], axis=1)
+        return replace(self, values=values, columns=(*self.columns, *other.columns), notes=(*self.notes, *other.notes))
 
     def without_keys(self) -> "Table":
         """The numbers alone."""

@@ -78,6 +78,7 @@ class Job:
         remembered: settings and data, as `settings.json` holds them.
         metadata: what `config.json` will hold besides the model.
         about: what the training rows are like.
+        calibration: a view of the rows on which log p is calibrated.
     """
 
     plan: recipes.Plan
@@ -85,6 +86,7 @@ class Job:
     remembered: Stored
     metadata: dict[str, Any]
     about: RowsAbout
+    calibration: View
 
     def train(
         self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, Any]], None] | None = None
@@ -111,7 +113,7 @@ class Job:
         about |= {"computed": history.engine}
         try:
             about |= {TRAINING_ROWS: asdict(with_log_p(self.about, self.views[0]))}
-            about |= {CALIBRATION: calibrated(self.views[1])}
+            about |= {CALIBRATION: calibrated(self.calibration)}
         finally:  # an interrupt costs no model
             keep(about)
         return history, about
@@ -122,6 +124,7 @@ def prepare(
     rows: Divided,
     described: DataAbout,
     *,
+    calibrate_on: Dataset | None = None,
     start: Run | None = None,
     progress: bool = True,
     announce: Announce = None,
@@ -132,6 +135,7 @@ def prepare(
         wanted: the settings.
         rows: the rows; their weights, if they have any, are those of the loss and of the bound that chooses the epoch.
         described: what the run will remember of them.
+        calibrate_on: rows on which log p is calibrated; None takes the held-out rows.
         start: a run whose weights and transform training goes on from; None starts afresh.
         progress: whether the trainer reports on stderr.
         announce: see `fitting.fit`.
@@ -155,7 +159,8 @@ def prepare(
     remembered = Stored(settings=chosen, data=described)
     metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
     artifact.check(plan.model, metadata)
-    return Job(plan, views, remembered, metadata, about)
+    calibration = views[1] if calibrate_on is None else seen.beside(calibrate_on, weight=_some(calibrate_on.weights))
+    return Job(plan, views, remembered, metadata, about, calibration)
 
 
 def fit_rows(
@@ -164,6 +169,7 @@ def fit_rows(
     *,
     valid: Dataset | None = None,
     rule: HeldOut | None = None,
+    calibrate_on: Dataset | None = None,
     start: Run | None = None,
     progress: bool = False,
     announce: Announce = None,
@@ -178,6 +184,7 @@ def fit_rows(
         given: settings by key; see `recipes.Settings`.
         valid: validation rows; None holds out a fixed part of `rows`.
         rule: which part; None is a tenth.
+        calibrate_on: rows that were not trained on, on which log p is calibrated; None takes the held-out rows.
         start: a run whose weights training goes on from; its schema has to be that of the rows.
         progress: whether to report on stderr.
         announce: see `fit`.
@@ -198,7 +205,8 @@ def fit_rows(
     parts = divided(rows, valid, rule)
     described = describe_data(parts.whole, held_out=parts.rule)
     wanted = recipes.settings(given or {})
-    job = prepare(wanted, parts, described, start=start, progress=progress, announce=announce)
+    how: dict[str, Any] = {"calibrate_on": calibrate_on, "start": start, "progress": progress, "announce": announce}
+    job = prepare(wanted, parts, described, **how)
     history, metadata = job.train()
     config, weights = artifact.taken_apart(job.plan.model, metadata)
     return Run(None, config, weights=weights, epochs=history.records)
