@@ -82,7 +82,8 @@ def schema(
     options, kinds = {name: data.options[name] for name in ("label", "key")}, _kinds(kind or [])
     told: Told = {name: "number" for name, kind in kinds.items() if holds_numbers(kind)}
     table, reading = frame_and_reading(data.name, data.options["reading"], **options, told=told)
-    table = table.drop_columns([name for name in options.values() if name is not None])
+    beside = [*options.values(), reading.weight]
+    table = table.drop_columns([name for name in beside if name is not None])
     path = Path(data.name)
     found = Schema.found(table, kinds=kinds, name=as_text(path.name), place=place_in(path, reading))
     if json_:

@@ -19,6 +19,10 @@ _OF_FILES: dict[str, Any] = {
         _Words, typer.Option("--columns", metavar="A,B", help="Columns of a table that are data; default: all others.")
     ],
     "drop": Annotated[_Words, typer.Option("--drop", metavar="C", help="Columns of a table that are no data.")],
+    "weight": Annotated[
+        str | None,
+        typer.Option("--weight", metavar="COLUMN", help="Column of a table with what its rows count; no data."),
+    ],
     "missing": Annotated[
         _Words, typer.Option("--missing", metavar="MARK", help="Cells of a table that mean 'not observed'; repeatable.")
     ],

@@ -9,7 +9,7 @@ import numpy as np
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
-from vaekit.data.readers.tables import annotations, without
+from vaekit.data.readers.tables import annotations, weights_in, without
 from vaekit.data.readers.typed import table_of_records
 from vaekit.data.reading import Reading, notice
 from vaekit.data.schema import Schema, table_in
@@ -56,11 +56,14 @@ def load_by_schema(
     else:
         frame, name, place = _frame(source, label, key, how), "frame", "row {}".format
     table = as_frame(frame)
-    beside = [column for column in (label, key) if column is not None]
+    weight = how.weight if how.weight in table.columns else None
+    beside = list(dict.fromkeys(column for column in (label, key, weight) if column is not None))
     labels, keys = annotations(table.select(beside), label, key, name)
     rest = table.drop(beside)
     if not rest.columns:
         raise DataError(f"{name!r} has no columns beside {' and '.join(map(repr, beside))}.")
+    if schema is not None and weight is not None:
+        schema = schema.without(weight)
     if schema is None:
         schema = Schema.found(rest, name=name, place=place)
     else:
@@ -71,6 +74,7 @@ def load_by_schema(
     x = schema.encode(rest, name=name, place=place)
     about: dict[str, Any] = {"source": str(source) if isinstance(source, str | Path) else "memory", "reading": how}
     about |= {"keys": keys, "key": key or "row", "schema": schema}
+    about["weights"] = weights_in(table, how, name, place)
     about["frame"] = table if keep_frame else None
     return Dataset(x, labels, name, tuple(column.name for column in schema.modelled), kind=TABLES.name, **about)
 

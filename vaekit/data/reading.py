@@ -30,6 +30,7 @@ class Reading:
         missing: Cells of a table that mean "not observed", beside empty ones, such as "?" or "-999".
         columns: The columns of a table that are data, in this order; None takes all.
         drop: Columns of a table that are no data.
+        weight: Column of a table that says how much each of its rows counts in a fit, and is no data either.
         alpha: What becomes of transparent pixels: composed over "white" (the default) or "black", kept as one more
             channel ("keep"), or dropped together with what they hide ("drop").
         channels_last: Whether an array of images has shape (N, H, W, C).
@@ -51,6 +52,7 @@ class Reading:
     missing: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
+    weight: str | None = None
     alpha: str | None = None
     channels_last: bool | None = None
     guessed: tuple[str, ...] = ()

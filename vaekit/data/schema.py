@@ -114,6 +114,10 @@ class Schema(BaseModel):
         """The columns that are elements of x, in order: all but constants, identifiers and free text."""
         return tuple(column for column in self.columns if column.is_modelled)
 
+    def without(self, name: str) -> "Schema":
+        """The schema of the other columns."""
+        return Schema(columns=tuple(column for column in self.columns if column.name != name), backend=self.backend)
+
     def require_columns(self, name: str) -> None:
         """Raise a `DataError` if no column is an element of x; `name` is what to call the table."""
         if not self.modelled:
@@ -249,7 +253,7 @@ class Schema(BaseModel):
         """
         import pyarrow as pa
 
-        table = _table(rows, "rows")
+        table = table_in(rows, "rows")
         x = np.asarray(x, np.float64)
         if x.shape != (len(table), len(self.modelled)):
             raise DataError(f"x must have shape {(len(table), len(self.modelled))}; got {x.shape}.")

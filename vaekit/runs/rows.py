@@ -51,17 +51,18 @@ def rows_like(
 def _reading(about: DataAbout, source: Any, asked: Reading | None) -> Reading:
     """How to read other rows: as the training data were, as far as it has a meaning for them.
 
-    What was found out of the training data is tried first. Columns to drop need not be there.
+    What was found out of the training data is tried first. Columns to drop need not be there, nor that of the
+    weights, which count for nothing here.
     """
     asked_for = asked.given if asked else {}
     how = (asked or Reading()).over(about.reading).only({*_options_of(source), *asked_for})
-    return replace(how, guessed=tuple({*how.guessed, *({"drop"} - set(asked_for))}))
+    return replace(how, guessed=tuple({*how.guessed, *({"drop", "weight"} - set(asked_for))}))
 
 
 def _options_of(source: Any) -> tuple[str, ...]:
     """What can be said of the reading of a source: nothing of a named set."""
     if not isinstance(source, str | Path):
-        return ("missing", "columns", "drop")
+        return ("missing", "columns", "drop", "weight")
     return () if isinstance(source, str) and set_and_part(source) else options_of(source)
 
 
