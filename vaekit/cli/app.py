@@ -213,7 +213,7 @@ _INTERRUPTED = 130  # what typer returns, without a word
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0, 1 for failure, 2 for misuse, 130 and 143 for signals."""
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = _with_flags([argument for argument in arguments if argument != "--debug"])
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -231,6 +231,18 @@ def run(arguments: list[str]) -> int:
         if debug:
             raise
         return _explain(error)
+
+
+def _with_flags(arguments: list[str]) -> list[str]:
+    """`vaekit score ... --columns` without names of columns, which asks for their shares, as the option --shares."""
+    if arguments[:1] != ["score"]:
+        return arguments
+    behind = [*arguments[1:], "-"]
+    is_flag = [
+        word == "--columns" and (after.startswith("-") or Path(after).exists())
+        for word, after in zip(arguments, behind, strict=True)
+    ]
+    return ["--shares" if flag else word for word, flag in zip(arguments, is_flag, strict=True)]
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Commands that write what a fitted model makes: scores, samples, reconstructions, codes, pictures and a report."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,11 +40,20 @@ def score(
     seed: Seed = 0,
     transform_draws: TransformDraws = 1,
     transform_seed: TransformSeed = 0,
+    shares: Annotated[
+        bool,
+        typer.Option(
+            "--shares",
+            help="Add columns share_NAME: -log p(cell | the other cells). --columns without names is the same.",
+        ),
+    ] = False,
 ) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats (.npy, .csv, .parquet)."""
     fitted = open_run(run)
     rows, noise = data.of(fitted), {"transform_draws": transform_draws, "transform_seed": transform_seed}
     scores = fitted.score(rows, num_samples=num_samples, seed=seed, progress=True, **noise)
+    if shares:
+        scores = scores.joined(fitted.score_elements(rows, num_samples, seed, progress=True))
     write_table(output, scores, fitted)
     report_trained(fitted, rows)
     report_missing(scores)
@@ -58,11 +67,23 @@ def sample(
     output: Output,
     seed: Seed = 0,
     mean: Annotated[bool, typer.Option("--mean", help="Means of p(x|z) instead of draws.")] = False,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--given", metavar="COLUMN=VALUE", help="A cell that all rows of a table have; repeatable."),
+    ] = None,
+    hmc: Annotated[
+        bool, typer.Option("--hmc", help="With --given: draw z by Hamiltonian Monte Carlo, for rare conditions.")
+    ] = False,
 ) -> None:
-    """Draw from p(x), in the units of the data (.png grid, .npy, .csv, .parquet)."""
+    """Draw from p(x), or from p(x | some cells), in the units of the data (.png grid, .npy, .csv, .parquet)."""
     fitted = open_run(run)
     check_picture(output, fitted)
-    write_table(output, fitted.sample(num, mean=mean, seed=seed), fitted)
+    how: dict[str, Any] = {"mean": mean, "seed": seed}
+    if given:
+        from vaekit.runs.given import pairs_of
+
+        how |= {"given": pairs_of([as_text(word) for word in given]), "method": "hmc" if hmc else "importance"}
+    write_table(output, fitted.sample(num, **how), fitted)
 
 
 @command("vaekit reconstruct runs/digits digits:test -o reconstructions.npy", writes=(".png", *ARRAY_SUFFIXES))

@@ -10,7 +10,7 @@ from vaekit.errors import DataError
 
 OTHER = "other"  # what the shared code of rare and unseen levels is called on the way back
 _MICRO = 1_000_000
-_YEARS = -62_135_596_800, 253_402_214_400  # seconds of the first and last day of the years that Python's datetimes hold
+_YEARS = -62_135_596_800, 253_402_300_800  # seconds of the years that Python's datetimes hold, and of the next one
 _NANO = -9_223_372_036, 9_223_372_036  # seconds that 64 bits of nanoseconds hold
 
 
@@ -36,6 +36,35 @@ def restored(column: Column, values: np.ndarray) -> Any:
         values = np.round(values, column.decimals or 0)
         values = _clipped(column, values)
     return _typed(column.dtype, values, empty) if not empty.all() else pa.nulls(len(values), arrow_type(column))
+
+
+def with_filled(column: Column, cells: Any, values: np.ndarray) -> Any:
+    """The cells of a column as they are, and where they are empty those that the values stand for.
+
+    Args:
+        column: The column.
+        cells: An array of pyarrow, as the column came.
+        values: Numbers and codes, shape (N,), float64; NaN leaves an empty cell empty.
+
+    Returns:
+        An array of the dtype of the column; levels that it does not list come behind those that it does.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    filled = restored(column, values)
+    plain, own = (part.dictionary_decode() if pa.types.is_dictionary(part.type) else part for part in (filled, cells))
+    try:
+        own = own.cast(plain.type)
+    except pa.ArrowException:  # cells that were read as something else, such as numbers for the levels of a text
+        own = pa.array([None if cell is None else str(cell) for cell in own.to_pylist()]).cast(plain.type)
+    joined = pc.if_else(pc.is_null(own, nan_is_null=True), plain, own)
+    if not pa.types.is_dictionary(filled.type):
+        return joined
+    names = list(dict.fromkeys([*filled.dictionary.to_pylist(), *pc.unique(joined.drop_null()).to_pylist()]))
+    listed = pa.array(names, plain.type)
+    indices = pc.index_in(joined, value_set=listed)
+    return pa.DictionaryArray.from_arrays(indices.cast(pa.int32()), listed, ordered=filled.type.ordered)
 
 
 def _clipped(column: Column, values: np.ndarray) -> np.ndarray:
@@ -120,8 +149,8 @@ def _times(column: Column, values: np.ndarray, empty: np.ndarray) -> Any:
 
     kind = arrow_type(column)
     unit = "s" if column.dtype == "Date" else kind.unit
-    values = np.clip(values, *(_NANO if unit == "ns" else _YEARS))
     step = DAY if column.dtype == "Date" else column.step or 0.0
+    values = np.clip(values, *(_NANO if unit == "ns" else (_YEARS[0], _YEARS[1] - max(step, 1.0))))
     if step >= 1:
         values = np.rint(values / step) * step
     whole = np.floor(values)

@@ -3,7 +3,9 @@
 import csv
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -24,11 +26,13 @@ class Reading:
     Args:
         delimiter: What stands between the cells of a CSV file, one character.
         decimal: The decimal mark of a CSV file: "." or ",".
-        encoding: Of a CSV file, such as "utf-8", "latin-1" or "utf-16".
-        header: Whether the first line of a CSV file names the columns.
+        encoding: Of a CSV or JSON file, such as "utf-8", "latin-1" or "utf-16".
+        header: Whether the first line of a CSV file, or the first row of a sheet, names the columns.
+        sheet: Name of a sheet of a workbook of Excel; None takes the first.
         missing: Cells of a table that mean "not observed", beside empty ones, such as "?" or "-999".
         columns: The columns of a table that are data, in this order; None takes all.
         drop: Columns of a table that are no data.
+        weight: Column of a table that says how much each of its rows counts in a fit, and is no data either.
         alpha: What becomes of transparent pixels: composed over "white" (the default) or "black", kept as one more
             channel ("keep"), or dropped together with what they hide ("drop").
         channels_last: Whether an array of images has shape (N, H, W, C).
@@ -46,9 +50,11 @@ class Reading:
     decimal: str | None = None
     encoding: str | None = None
     header: bool | None = None
+    sheet: str | None = None
     missing: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
+    weight: str | None = None
     alpha: str | None = None
     channels_last: bool | None = None
     guessed: tuple[str, ...] = ()
@@ -122,8 +128,26 @@ def words(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for row in csv.reader(values or (), skipinitialspace=True) for name in row)
 
 
+_SAID: ContextVar[set[str] | None] = ContextVar("_SAID", default=None)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Say each notice once within the block, which may read a file more than once."""
+    token = _SAID.set(set())
+    try:
+        yield
+    finally:
+        _SAID.reset(token)
+
+
 def notice(text: str, category: type[ReadingWarning] = ReadingWarning) -> None:
     """Tell whoever called vaekit how a file was read: by a guess, in part, or changed since it was read last."""
+    said = _SAID.get()
+    if said is not None:
+        if text in said:
+            return
+        said.add(text)
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("vaekit."):
         frame, depth = frame.f_back, depth + 1

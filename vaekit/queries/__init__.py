@@ -3,6 +3,7 @@
 from vaekit.queries.elements import ElementScores, score_elements
 from vaekit.queries.given import sample_given
 from vaekit.queries.impute import Imputation, impute
+from vaekit.queries.latents import FEWEST
 from vaekit.queries.pooling import Pooled, pool
 
-__all__ = ["ElementScores", "Imputation", "Pooled", "impute", "pool", "sample_given", "score_elements"]
+__all__ = ["FEWEST", "ElementScores", "Imputation", "Pooled", "impute", "pool", "sample_given", "score_elements"]

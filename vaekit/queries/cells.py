@@ -16,6 +16,7 @@ from vaekit.distributions.support import elements, has_levels
 from vaekit.errors import ConfigError
 from vaekit.models.draws import row_seed
 from vaekit.models.view import View
+from vaekit.queries.alone import row_of
 from vaekit.queries.latents import Latents
 from vaekit.queries.units import Units
 from vaekit.queries.weighted import or_equal, quantiles, resampled
@@ -180,13 +181,14 @@ class Cells:
 
     # --- Draws -------------------------------------------------------------------------------------------------------
 
-    def draws(self, found: Latents, wanted: Tensor, num_each: int = 1, place: int = 0) -> Tensor:
+    def draws(self, parts: list[Part], found: Latents, wanted: Tensor, num_each: int = 1, place: int = 0) -> Tensor:
         """Draws from p(x|z) in model space, `num_each` for each z: shape (num_each, K, B, D), 0 where not wanted.
 
         Several draws of one cell for one z are stratified where its family can be drawn from uniform noise: they are
         good for quantiles of the cell alone.
 
         Args:
+            parts: p(x|z) at the draws of z.
             found: draws of z for B rows.
             wanted: which cells, shape (B, D), bool. Only the columns in which one is wanted are in the answer.
             num_each: R.
@@ -195,7 +197,7 @@ class Cells:
         z, keys, columns = found.z, found.keys.tolist(), wanted.any(0).nonzero().flatten()
         result = torch.zeros(num_each, *z.shape[:2], len(columns), dtype=torch.float64, device=z.device)
         strata = torch.arange(num_each, dtype=torch.float64).reshape(-1, 1, 1, 1)
-        for number, part in enumerate(self.parts(z)):
+        for number, part in enumerate(parts):
             inside = torch.isin(part.columns, columns).nonzero().flatten()
             if not len(inside):
                 continue
@@ -208,9 +210,10 @@ class Cells:
                 continue
             # Families without a map of their own from noise to draws: row by row, under the seed of the row.
             for i in wanted[:, part.columns].any(1).nonzero().flatten().tolist():
+                alone = row_of(part.base, i)
+                alone = self.parts(z[:, i : i + 1])[number].base if alone is None else alone
                 with engine.seeded(row_seed(self.seed, keys[i], _ALONE, place, number)):
-                    alone = self.parts(z[:, i : i + 1])[number]
-                    drawn = alone.flat(alone.base.sample(Size((num_each,)))).double()
+                    drawn = part.flat(alone.sample(Size((num_each,)))).double()
                 result[:, :, i : i + 1, to] = drawn[..., inside]
         return result
 
@@ -229,7 +232,9 @@ class Cells:
         for rows in self.passes(once, len(columns)):
             part, asked = once.part(rows), wanted[rows]
             own = asked.any(0).nonzero().flatten()
-            result[:, rows][..., own] = self.units.of(self.draws(part, asked, place=1)[0], own).cpu()
+            result[:, rows][..., own] = self.units.of(
+                self.draws(self.parts(part.z), part, asked, place=1)[0], own
+            ).cpu()
         return result
 
     # --- Summaries ---------------------------------------------------------------------------------------------------
@@ -250,15 +255,15 @@ class Cells:
         return Summary(*(torch.cat(part) for part in zip(*pieces, strict=True)))
 
     def _summary(self, found: Latents, wanted: Tensor, weights: Tensor, num_each: int) -> Summary:
-        weights = weights.to(found.z.device)
+        weights, parts = weights.to(found.z.device), self.parts(found.z)
         at = torch.zeros(len(self.shares), *wanted.shape, dtype=torch.float64, device=weights.device)
         numbers = wanted & ~self.has_levels
         columns = numbers.any(0).nonzero().flatten()
-        y = self.draws(found, numbers, num_each)
+        y = self.draws(parts, found, numbers, num_each)
         if len(columns):
             each = (weights[..., columns] / num_each).expand(num_each, *y.shape[1:]).flatten(0, 1)
             at[..., columns] = quantiles(y.flatten(0, 1), each, self.shares)
-        point, parts = at[0].clone(), self.parts(found.z)
+        point = at[0].clone()
         for part in parts:
             if part.has_levels:
                 self._fill_levels(part, weights[..., part.columns], point, at)

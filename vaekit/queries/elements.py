@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vaekit import engine
-from vaekit.errors import DataError
+from vaekit.errors import ConfigError, DataError
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.progress import track
@@ -16,6 +17,8 @@ from vaekit.queries.latents import FEWEST, keys_of, latents, takes_holes, view_o
 from vaekit.queries.weighted import effective_size, normalized, or_equal
 from vaekit.shapes import check_count
 from vaekit.traits import Data
+
+Method = Literal["masked", "leave-one-out"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def score_elements(
     x: Data,
     num_samples: int = 100,
     *,
+    method: Method | None = None,
     statistic: Statistic = "mean",
     level: float = 0.95,
     generator: torch.Generator | None = None,
@@ -80,6 +84,7 @@ def score_elements(
         model: any object with `posterior`, `prior` and `likelihood`; its `transform` is applied where it has one.
         x: rows in the units of the data, shape (N, *X); NaN in holes, where the likelihood leaves them out.
         num_samples: K, draws of z per cell.
+        method: "masked" or "leave-one-out"; None takes the former where the model bears it.
         statistic: "mean" or "median" as the expected value of numbers.
         level: mass of an interval, which leaves out as much on either side.
         generator: source of the noise; None is torch's own stream.
@@ -90,7 +95,8 @@ def score_elements(
 
     Raises:
         ShapeError, DataError, SupportError: if the rows do not fit the model.
-        ConfigError: if K < 1, another statistic is asked for, or p(x|z) is no product over cells.
+        ConfigError: if K < 1, another statistic or method is asked for, or the model does not bear "masked", or p(x|z)
+            is no product over cells.
 
     Example:
         >>> import torch, vaekit as vk
@@ -105,15 +111,20 @@ def score_elements(
     cells = Cells(view, seed, statistic, level)
     rows = as_tensor(view.rows).cpu()
     numbers = torch.full((len(rows), cells.size, 5), torch.nan, dtype=torch.float64)
-    is_masked = _bears_masks(view, rows)
-    columns = range(cells.size if is_masked else 1)
+    bears_masks = method != "leave-one-out" and _bears_masks(view, rows)
+    if method not in (None, "masked", "leave-one-out") or (method == "masked" and not bears_masks):
+        raise ConfigError(
+            'method is "leave-one-out", or "masked" for a model whose likelihood and encoder leave NaN out; got '
+            f"{method!r}"
+        )
+    columns = range(cells.size if bears_masks else 1)
     for j in track(list(columns), "scoring") if progress else columns:
-        found = _masked(cells, rows, j, num_samples, seed) if is_masked else _left_out(cells, rows, num_samples, seed)
+        found = _masked(cells, rows, j, num_samples, seed) if bears_masks else _left_out(cells, rows, num_samples, seed)
         for at, place, values in found:
             numbers[at.unsqueeze(1), place] = values
     numbers[rows.flatten(1).isnan()] = torch.nan
     surprisal, expected, lower, upper, ess = (part.reshape(rows.shape) for part in numbers.unbind(-1))
-    method = "masked" if is_masked else "leave-one-out"
+    method = "masked" if bears_masks else "leave-one-out"
     is_mass = _is_mass(view).reshape(rows.shape)
     return ElementScores(surprisal, expected, lower, upper, ess, is_mass, num_samples, method)
 

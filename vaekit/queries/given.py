@@ -116,7 +116,7 @@ def _from_chains(view: View, n: int, seed: int, keys: Tensor, progress: bool) ->
         UnreliableEstimateWarning: The chains of a row have not mixed.
     """
     noise = torch.Generator().manual_seed(seed)
-    found = hmc_posterior(view.model, view, num_samples=max(200, n), generator=noise, progress=progress)
+    found = hmc_posterior(view.model, view, num_samples=max(200, n // 2), generator=noise, progress=progress)
     r_hat = found.r_hat.flatten(1).amax(1)
     apart = int((~(r_hat < _MIXED)).sum())
     if apart:

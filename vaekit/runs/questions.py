@@ -1,0 +1,179 @@
+"""What a run answers beside scores and draws: what stood in holes, what goes with given cells, which cells are odd."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit import queries
+from vaekit.data import Dataset
+from vaekit.data.cells import naming_cells
+from vaekit.errors import NonFiniteError
+from vaekit.models.view import View
+from vaekit.queries.cells import Statistic
+from vaekit.runs.folder import DataAbout
+from vaekit.runs.given import partial_row
+from vaekit.runs.table import Table, check_key, element_names
+from vaekit.traits import Data
+
+SHARE = "share_"
+"""What stands before a column's name where -log p(x_j | the others) is meant."""
+
+
+class TableQuestions(ABC):
+    """Questions about single cells of rows; a mixin of `Run`."""
+
+    data: DataAbout
+
+    @property
+    @abstractmethod
+    def model(self) -> Any:
+        """The model."""
+
+    @abstractmethod
+    def _asked(self, rows: Data) -> Dataset:
+        """The rows of a question."""
+
+    @abstractmethod
+    def _view(self, rows: Dataset) -> View:
+        """The rows as the model meets them."""
+
+    def impute(
+        self,
+        rows: Data,
+        num_samples: int = 100,
+        num_draws: int | None = None,
+        statistic: Statistic = "mean",
+        seed: int = 0,
+        *,
+        progress: bool = False,
+    ) -> Table:
+        """The rows with their holes filled, or `num_draws` such tables one after another, under a column `draw`.
+
+        Of a run with a schema, frames and files hold the columns of the rows as they were read, free text and all:
+        cells that were observed stay as they are, and cells that are filled have the column's levels, rounding and
+        bounds. Other runs answer with numbers, whole ones where the column is whole. It is assumed that cells are
+        missing at random; see `queries.impute`.
+
+        Args:
+            rows: a data set, as `rows` gives it, or what `rows` makes one of.
+            num_samples: K, draws of z per row.
+            num_draws: M, imputations that are draws; None makes one table of means or medians and most probable levels.
+            statistic: "mean" or "median" of numbers.
+            seed: source of all noise.
+            progress: whether to report on stderr.
+
+        Returns:
+            N rows, or M times N; `notes` say what was filled and assumed, `reasons` which rows not to believe.
+
+        Raises:
+            DataError: if the rows do not fit the model, or have holes that it cannot bear.
+        """
+        rows = self._asked(rows)
+        with naming_cells(rows):
+            found = queries.impute(
+                self.model,
+                self._view_with_holes(rows),
+                num_samples,
+                num_draws,
+                statistic=statistic,
+                generator=torch.Generator().manual_seed(seed),
+                progress=progress,
+            )
+        num = 1 if num_draws is None else num_draws
+        tables = found.filled.unsqueeze(0) if found.draws is None else found.draws
+        hole = ~found.lower.isnan()
+        values = self._rounded(tables.flatten(0, 1), hole.repeat(num, *[1] * (hole.ndim - 1)))
+        front = {} if num_draws is None else {"draw": np.repeat(np.arange(1, num + 1), len(rows))}
+        few = found.unreliable.numpy()
+        reasons = {f"fewer than {queries.FEWEST} effective draws of z": np.tile(few, num)} if few.any() else {}
+        about: dict[str, Any] = {"reasons": reasons, "notes": _said(found, statistic, rows), "front": front}
+        columns = rows.columns or element_names(rows.event_shape, "x")
+        if rows.schema is not None and rows.frame is not None:
+            frame = rows.frame[np.tile(np.arange(len(rows)), num).tolist()] if num_draws else rows.frame
+            return Table(values, columns, schema=rows.schema, frame=frame, **about)
+        if rows.keys is not None:
+            about |= {"key": rows.key, "keys": np.tile(rows.keys, num)}
+        return Table(values, columns, schema=self.data.columns_schema, **about)
+
+    def score_elements(self, rows: Data, num_samples: int = 100, seed: int = 0, *, progress: bool = False) -> Table:
+        """-log p(x_j | the other cells of its row) of each cell in nats: columns `share_NAME`; NaN in holes.
+
+        See `queries.score_elements`, which also says what was to be expected in each cell.
+
+        Args:
+            rows: as in `impute`.
+            num_samples: K, draws of z per cell.
+            seed: source of all noise.
+            progress: whether to report on stderr.
+        """
+        rows = self._asked(rows)
+        columns = tuple(f"{SHARE}{name}" for name in rows.columns or element_names(rows.event_shape, "x"))
+        check_key(rows.key, columns)
+        with naming_cells(rows):
+            found = queries.score_elements(
+                self.model,
+                self._view_with_holes(rows),
+                num_samples,
+                generator=torch.Generator().manual_seed(seed),
+                progress=progress,
+            )
+        notes = [f"columns {SHARE}...: -log p(the cell | the other cells of its row) in nats, K = {num_samples}"]
+        count = int(found.unreliable.sum())
+        if count:
+            notes.append(f"{count:,} shares rest on fewer than {queries.FEWEST} effective draws of z")
+        return Table(found.surprisal.numpy(), columns, rows.key, rows.row_keys, notes=tuple(notes))
+
+    def _sample_given(self, n: int, given: Any, seed: int, **how: Any) -> Table:
+        """n rows that agree with `given`: values by column, or for each of some partial rows; see `Run.sample`."""
+        columns = self.data.columns or element_names(self.data.event_shape or View.of(self.model).event_shape, "x")
+        if isinstance(given, Mapping):
+            row = partial_row(given, columns, self.data.columns_schema)
+            x: Data = row.reshape(1, *View.of(self.model).event_shape)
+        else:
+            x = self._view_with_holes(self._asked(given))
+        generator = torch.Generator().manual_seed(seed)
+        rows = x.rows if isinstance(x, View) else torch.as_tensor(x)
+        found = queries.sample_given(self.model, x, n, generator=generator, **how)
+        hole = torch.as_tensor(rows[:]).isnan().unsqueeze(1).expand(found.shape)
+        values = self._rounded(found.flatten(0, 1), hole.flatten(0, 1))
+        count = int((~hole[:, 0]).sum())
+        notes = (f"{len(values):,} rows drawn from p(the other cells | {count} given cell{'s' * (count != 1)})",)
+        return Table(values, columns, notes=notes, schema=self.data.columns_schema)
+
+    def _view_with_holes(self, rows: Dataset) -> Any:
+        """The rows as the model meets them; where it bears no holes the question says so."""
+        try:
+            return self._view(rows)
+        except NonFiniteError:
+            return rows.x
+
+    def _rounded(self, values: Tensor, where: Tensor) -> np.ndarray:
+        """Values of shape (N, *X) with whole numbers where the data had no others, and where some are no data."""
+        x = values.numpy()
+        if self.data.columns_schema is not None:  # which rounds by itself
+            return x
+        return np.where(where.numpy(), self.data.rounded(x), x)
+
+
+def _said(found: queries.Imputation, statistic: Statistic, rows: Dataset) -> tuple[str, ...]:
+    """What was filled, and what that assumes."""
+    if not found.num_filled:
+        return (f"no cell of the {len(rows):,} rows is empty; they are written as they are",)
+    num_rows = int((~found.ess.isnan()).sum())
+    draws = found.draws
+    if draws is None:
+        how = f"the {statistic} of numbers and the most probable level"
+    else:
+        how = f"{len(draws)} draws from p(empty cells | the others)"
+    notes = [
+        f"filled {found.num_filled:,} cells of {num_rows:,} rows with {how}, K = {found.num_samples} draws of z",
+        "assumed: given the cells that are there, whether a cell is empty does not depend on its value",
+    ]
+    few = int(found.unreliable.sum())
+    if few:
+        notes.append(f"{few:,} rows rest on fewer than {queries.FEWEST} effective draws of z: raise the draws of z")
+    return tuple(notes)
