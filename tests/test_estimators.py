@@ -171,10 +171,10 @@ def test_estimators_can_be_pickled_and_cloned(detector):
 
 def test_warm_start_goes_on_from_the_weights():
     x = plane(200)
-    estimator = VAETransformer(**SMALL | {"max_epochs": 3}, warm_start=True).fit(x)
+    estimator = VAETransformer(**SMALL | {"max_epochs": 80, "latent_dim": 2}, warm_start=True).fit(x)
     first = estimator.run_.records[0]["valid_elbo"]
     further = estimator.fit(x).run_.records[0]["valid_elbo"]
-    assert further > first + 0.1
+    assert further > first + 0.3
     with pytest.raises(ValueError, match="expecting 4 features"):
         estimator.fit(x[:, :2])
 
@@ -245,10 +245,10 @@ def test_inverse_transform_gives_cells():
     assert set(back["town"]) <= {"Bern", "Basel", "Thun"}
     assert back["day"].dtype == table["day"].dtype
     assert codes.set_output(transform="pandas").transform(table.iloc[3:5]).index.tolist() == [3, 4]
-    x = plane(100)
-    numbers = VAETransformer(**SMALL | {"latent_dim": 2, "max_epochs": 60}).fit(x)
+    x = plane(200)
+    numbers = VAETransformer(**SMALL | {"latent_dim": 2, "max_epochs": 80}).fit(x)
     error = ((numbers.inverse_transform(numbers.transform(x)) - x) ** 2).mean() / x.var(0).mean()
-    assert error < 0.4
+    assert error < 0.1
     with pytest.raises(ValueError, match="codes have 2"):
         numbers.inverse_transform(np.zeros((3, 3)))
 
@@ -329,14 +329,14 @@ def test_a_threshold_is_changed_without_a_fit():
 
 
 def test_trimmed_training_leaves_out_the_oddest_rows():
-    """Ten in a hundred rows form a cluster: the second fit gives it less of its density than the first."""
+    """A tenth of the rows is scattered: the second fit has no use for it, and log p of such rows falls."""
     rng = np.random.default_rng(0)
-    x = np.concatenate([plane(360, noise=0.3), rng.normal(8, 0.3, (40, 4))])[rng.permutation(400)]
-    odd = rng.normal(8, 0.3, (100, 4))
-    once, twice = (VAEDetector(**SMALL | {"max_epochs": 60}, trim=trim).fit(x) for trim in (0, 0.15))
-    gap = [(m.score_samples(plane(100, seed=3, noise=0.3)).mean() - m.score_samples(odd).mean()) for m in (once, twice)]
-    assert gap[1] > gap[0] + 1
-    assert twice.run_.data.num_rows < once.run_.data.num_rows
+    x = np.concatenate([plane(360, noise=0.3), rng.uniform(-8, 8, (40, 4))])[rng.permutation(400)]
+    new, odd = plane(100, seed=3, noise=0.3), rng.uniform(-8, 8, (100, 4))
+    once, twice = (VAEDetector(**SMALL | {"latent_dim": 2}, trim=trim).fit(x) for trim in (0, 0.1))
+    assert np.median(twice.score_samples(odd)) < np.median(once.score_samples(odd)) - 5
+    assert twice.score_samples(new).mean() > once.score_samples(new).mean() + 0.5
+    assert (once.run_.data.num_rows, twice.run_.data.num_rows) == (400, 324)
     assert len(twice.calibration_) == 40  # those that were trimmed too
 
 
@@ -344,10 +344,10 @@ def test_trimmed_training_leaves_out_the_oddest_rows():
 
 
 def test_fills_are_better_than_the_mean():
-    x = plane(600)
+    x = plane(400)
     hidden = np.random.default_rng(1).random(x.shape) < 0.2
     X = np.where(hidden, np.nan, x)
-    imputer = VAEImputer(**SMALL | {"latent_dim": 2, "max_epochs": 120}).fit(X)
+    imputer = VAEImputer(**SMALL | {"latent_dim": 2, "max_epochs": 60}).fit(X)
     filled = imputer.transform(X)
     np.testing.assert_array_equal(filled[~hidden], x[~hidden])
     error = [np.sqrt(((f - x)[hidden] ** 2).mean()) for f in (filled, SimpleImputer().fit_transform(X))]
