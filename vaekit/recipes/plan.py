@@ -67,6 +67,22 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
     return Plan(model, objective, dataclasses.replace(trainer, progress=progress), preset.name)
 
 
+def onward(
+    settings: Settings, data: Dataset, model: GenerativeModel, objective: Objective, *, progress: bool = True
+) -> Plan:
+    """A plan that goes on with a fitted model, its transform included: nothing is made anew but the trainer.
+
+    Args:
+        settings: the settings of the model, and what is told anew of its training.
+        data: the training rows.
+        model: the model; it is trained in place.
+        objective: the one that it was trained by, which `settings` may change.
+        progress: whether the trainer reports on stderr.
+    """
+    preset = settings.preset or default_preset(settings, data)
+    return Plan(model, _objective(objective, settings), _trainer(settings, data, progress), preset)
+
+
 def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:
     asked = settings.model_dump(exclude_none=True)
     unsuitable = [key for key in asked if key in presets.SETTINGS - preset.takes]

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from vaekit.errors import ConfigError
 from vaekit.saving import spec
 
+STRUCTURE = frozenset({"preset", "latent_dim", "hidden", "likelihood", "posterior", "prior", "transform"})
+"""Settings that make a model what it is: one that is fitted already keeps them."""
+
 
 class Settings(BaseModel):
     """What a run can be told; None leaves a choice to the data and the preset."""

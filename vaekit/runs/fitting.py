@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from vaekit import data, recipes
 from vaekit.data import Dataset
-from vaekit.data.by_schema import is_table_file, load_by_schema
+from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
@@ -36,6 +37,7 @@ from vaekit.runs.folder import (
     settle,
     stored_json,
 )
+from vaekit.runs.onward import origin, reader_from, settings_from, start_of
 from vaekit.runs.places import as_source, find, locate
 from vaekit.runs.training import Divided, divided, prepare
 from vaekit.saving import artifact
@@ -58,6 +60,8 @@ def fit(
     key: str | None = None,
     size: tuple[int, int] | int | None = None,
     reading: data.Reading | None = None,
+    weight: str | None = None,
+    start: str | Path | None = None,
     schema: Schema | None = None,
     data_dir: str | Path | None = None,
     called: str | None = None,
@@ -80,6 +84,11 @@ def fit(
         size: height and width to which the images of a folder are resized, or one number for both.
         reading: how the file is read; see `data.Reading`. What it leaves open is found out from the file; the run
             remembers both, and reads other files so.
+        weight: column of a table that says how much each row counts in the loss, and in the bound that chooses the
+            epoch: a row of weight 2 as one that stands twice. The run leaves such a column out of other files. What the
+            transform learns, and what the run says of its training rows, counts all rows alike.
+        start: folder of a run to go on from: its model, transform, schema and settings, its weights as the first ones,
+            and the new rows read as it reads rows. Settings that make the model what it is cannot be changed.
         schema: what the columns of a table are; None finds it out where the table holds words, dates or holes, and
             leaves tables of nothing but numbers as they are.
         data_dir: where named sets are looked for first.
@@ -107,21 +116,37 @@ def fit(
         create(folder)
         check_place(folder / CHECKPOINT)  # the longest name
     known = stored.data if stored else DataAbout()
-    asked: dict[str, Any] = {"label": label or known.label, "key": key or known.key, "size": size or known.size}
+    parent = start_of(start, known, folder)
+    if parent is not None:
+        if schema is not None or size is not None:
+            raise ConfigError(f"schema and size are those of {parent.called}; drop --schema and --size")
+        wanted = wanted if stored else settings_from(parent, wanted)
+        if announce is not None:
+            announce(f"going on from {parent.called}: its settings, schema and transform, and its weights")
+    like = known if stored or parent is None else parent.data
+    asked: dict[str, Any] = {"label": label or like.label, "key": key or like.key, "size": size or like.size}
     data_dir = data_dir or _data_dir(known)
-    how = (reading or data.Reading()).over(known.reading)
+    how = reading or data.Reading()
+    how = (how if weight is None else replace(how, weight=weight)).over(known.reading)
     may_code = wanted.likelihood in (None, "columns")
-    read = partial(_load, data_dir=data_dir, may_code=may_code, **asked)
+    read: Callable[..., Dataset] = partial(_load, data_dir=data_dir, may_code=may_code, **asked)
+    if parent is not None:
+        named = {"label": label, "key": key, "data_dir": data_dir, "reading": how}
+        read = _ignoring(reader_from(parent, named))
     valid_path = _valid_again(valid, known, folder)
     rows = _read(source, valid_path, partial(read, reading=how, schema=schema or known.columns_schema), read, announce)
+    if schema is not None and rows.whole.schema is not None:
+        refuse_contradictions(rows.whole.schema, rows.whole)
     at = locate(called or source, valid_path, folder, data_dir)
     described = _described(rows, called or source, valid or known.valid, at, asked)
+    if parent is not None:
+        described = described.model_copy(update={"start": origin(parent)})
     if stored:
         _refuse_other_data(folder, known, described, rows.whole)
         wanted = merge(folder, stored, wanted)
     if is_done:
         return None
-    job = prepare(wanted, rows, described, progress=progress, announce=announce)
+    job = prepare(wanted, rows, described, start=parent, progress=progress, announce=announce)
     clear(folder)
     try:
         if overwrite:
@@ -136,6 +161,15 @@ def fit(
     return history
 
 
+def _ignoring(read: Callable[..., Dataset]) -> Callable[..., Dataset]:
+    """A reader that knows by itself how rows are read."""
+
+    def ignoring(source: str, *, part: Any, **told: Any) -> Dataset:
+        return read(source, part)
+
+    return ignoring
+
+
 def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | None:
     """The validation data to read: those that were given, or those of the run that is resumed, wherever one is now."""
     if valid is not None or known.valid is None or set_and_part(known.valid) is not None:
@@ -146,7 +180,9 @@ def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | Non
 def _refuse_other_data(folder: Path, known: DataAbout, described: DataAbout, rows: Dataset) -> None:
     """Refuse to go on with other rows than those that the run began with."""
     differs = in_words(known, rows, again(known, rows))
-    keys = [key for key in ("event_shape", "valid_crc32") if getattr(known, key) != getattr(described, key)]
+    keys = [
+        key for key in ("event_shape", "valid_crc32", "weights_crc32") if getattr(known, key) != getattr(described, key)
+    ]
     if differs is None and not keys:
         return
     how = differs[0] if differs else f"{', '.join(keys)} differs"
@@ -175,6 +211,9 @@ def _read(
         )
     if announce is not None and whole.schema is not None:
         announce(_of_schema(source, whole, whole.schema))
+    if announce is not None and whole.weights is not None:
+        total = f"{whole.weights.sum():,.6g} in all for {len(whole):,} rows"
+        announce(f"rows count by column {whole.reading.weight!r}, {total}")
     held_out = None if valid is None else read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
     return divided(whole, held_out)
 

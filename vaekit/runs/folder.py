@@ -19,6 +19,7 @@ from vaekit.data.reading import PLAIN, Reading
 from vaekit.data.schema import Schema
 from vaekit.errors import ArtifactError, BusyError, ConfigError
 from vaekit.recipes import Settings
+from vaekit.runs.origin import Origin
 from vaekit.saving import artifact
 from vaekit.saving.files import write_atomically
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
@@ -100,6 +101,8 @@ class DataAbout(BaseModel):
         size: side, or height and width, to which the images of a folder were resized.
         reading: how the file was read, guesses included.
         columns_schema: what the columns are, of a table that holds more than numbers; None otherwise.
+        weights_crc32: checksum of what the rows count, by the column `reading.weight`; None where all count alike.
+        start: the run that this one went on from; None where it began with new weights.
         valid: name or path of the validation data, or None.
         valid_crc32: checksum of those.
         held_out: how the validation rows were chosen from the rows; None where all rows were trained on, and in runs of
@@ -124,6 +127,8 @@ class DataAbout(BaseModel):
     size: int | tuple[int, int] | None = None
     reading: Reading = PLAIN
     columns_schema: Schema | None = None
+    weights_crc32: int | None = None
+    start: Origin | None = None
     valid: str | None = None
     valid_crc32: int | None = None
     held_out: HeldOut | None = None
@@ -206,6 +211,7 @@ def describe_data(dataset: Dataset, **options: Any) -> DataAbout:
         whole=whole_elements(dataset),
         reading=dataset.reading,
         columns_schema=dataset.schema,
+        weights_crc32=None if dataset.weights is None else zlib.crc32(dataset.weights.tobytes()),
         **options,
     )
 

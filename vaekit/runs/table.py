@@ -11,7 +11,7 @@ import numpy as np
 
 from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError
-from vaekit.frames import to_arrow, to_frame
+from vaekit.frames import as_json, to_arrow, to_frame
 from vaekit.saving.files import ARRAY_SUFFIXES, check_suffix, write_atomically
 
 
@@ -115,7 +115,8 @@ class Table:
     def write(self, path: str | Path) -> None:
         """Write the table as a whole, in the format of the suffix.
 
-        `.csv` and `.parquet` have the columns of `to_dict`; `.npy` holds what `to_numpy` gives.
+        `.csv`, `.parquet` and `.feather` have the columns of `to_dict`, `.json` a list of records with these names and
+        `.jsonl` a record in each line, null where there is no number; `.npy` holds what `to_numpy` gives.
 
         Raises:
             ConfigError: for another suffix.
@@ -133,6 +134,8 @@ class Table:
             np.save(buffer, self.values, allow_pickle=False)
             return buffer.getvalue()
         table = to_arrow(self.to_dict()) if self.schema is None else self.to_frame("pyarrow")
+        if suffix in (".json", ".jsonl"):
+            return as_json(table, lines=suffix == ".jsonl")
         if suffix == ".csv":
             for i, name in enumerate(table.column_names):
                 if name in self.beside and self.beside[name].dtype.kind == "b":  # True, as Python writes it
@@ -140,11 +143,17 @@ class Table:
             from pyarrow.csv import write_csv
 
             write_csv(table, buffer)
+            return buffer.getvalue()
+        known = {} if self.quantity is None else {"log_p": f"{self.quantity}, in nats"}
+        table = table.replace_schema_metadata(known)
+        if suffix == ".feather":
+            from pyarrow.feather import write_feather
+
+            write_feather(table, buffer)
         else:
             from pyarrow.parquet import write_table
 
-            known = {} if self.quantity is None else {"log_p": f"{self.quantity}, in nats"}
-            write_table(table.replace_schema_metadata(known), buffer)
+            write_table(table, buffer)
         return buffer.getvalue()
 
 

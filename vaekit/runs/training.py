@@ -141,9 +141,9 @@ def prepare(
         announce: see `fitting.fit`.
     """
     data.warn_constant_columns(rows.whole)
-    plan = recipes.plan(wanted, rows.train, progress=progress)
-    if start is not None:
-        plan = recipes.Plan(copy.deepcopy(start.model), plan.objective, plan.trainer, plan.preset)
+    plan = (
+        recipes.plan(wanted, rows.train, progress=progress) if start is None else _onward(wanted, rows, start, progress)
+    )
     engine.resolve_device(wanted.device)
     with naming_cells(rows.whole, is_whole=True):
         seen = View.of(plan.model, rows.train, where="train", weight=rows.train.weights)
@@ -162,6 +162,16 @@ def prepare(
     artifact.check(plan.model, metadata)
     calibration = views[1] if calibrate_on is None else seen.beside(calibrate_on, weight=_some(calibrate_on.weights))
     return Job(plan, views, remembered, metadata, about, calibration)
+
+
+def _onward(wanted: Settings, rows: Divided, start: Run, progress: bool) -> recipes.Plan:
+    """A plan that goes on with the model of a run, by the run's own objective."""
+    described = start.config.metadata.get("objective")
+    if not isinstance(described, dict):  # a run of an older version
+        objective = recipes.plan(wanted, rows.train, progress=progress).objective
+    else:
+        objective = spec.build(described)
+    return recipes.onward(wanted, rows.train, copy.deepcopy(start.model), objective, progress=progress)
 
 
 def fit_rows(
