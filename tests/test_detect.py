@@ -87,21 +87,24 @@ def test_a_rate_and_formats_are_chosen(folder, capsys):
 
 
 def test_cells_that_the_fit_never_met_are_odd_and_not_refused(folder, capsys):
-    """The rest of the row is scored as if the cell were a hole, and the cell counts as log(1 / (N + 1))."""
+    """A new level is a hole to the model and counts as log(1 / (N + 1)); a number out of bounds has no density."""
     table = rows_of(6, 3)
     table.loc[1, "town"] = "Zug"
     table.loc[2, "income"] = -5.0
     table.to_csv(folder / "odd.csv", index=False)
     words = [str(folder / "run"), str(folder / "odd.csv"), "-o", str(folder / "f.csv"), "--rate", "0.9"]
     assert cli.run(["detect", *words]) == 0
-    assert "2 cells of 2 rows are levels that the fit never met, or numbers out of bounds" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 cells of 1 rows are levels that the fit never met: each counts as a hole and as a mass of 1/601" in said
+    assert "1 of 6 rows have no number: 1, as a number is out of the bounds of its column (id p2)" in said
     rows = list(csv.DictReader(io.StringIO((folder / "f.csv").read_text())))
     assert rows[1]["reason"].startswith("town = Zug: a level that the fit never met")
-    assert rows[2]["reason"].startswith("income = -5.0: expected above 0")
+    assert rows[2]["reason"] == "income = -5.0: expected above 0"
+    assert float(rows[2]["p_value"]) == pytest.approx(1 / 61)
     run = runs.open(folder / "run")
     table.loc[1, "town"], table.loc[2, "income"] = None, np.nan
     holes = run.score(table, num_samples=100).values[:, 0]
-    expected = holes + np.array([0, 1, 1, 0, 0, 0]) * np.log(1 / 601)
+    expected = holes + np.array([0, -np.log(601), -np.inf, 0, 0, 0])
     np.testing.assert_allclose([float(row["log_p"]) for row in rows], expected, rtol=1e-6)
     assert cli.run(["score", str(folder / "run"), str(folder / "odd.csv"), "-o", "-"]) == 1
     assert "has no level 'Zug'" in capsys.readouterr().err

@@ -38,15 +38,17 @@ def reasons(model: object, rows: Dataset, names: Sequence[str], *, num_samples: 
     found = score_elements(model, rows, num_samples, generator=noise)
     columns = rows.schema.modelled if rows.schema is not None else [None] * len(names)
     odd = np.stack([_oddness(column, found, rows.x, j) for j, column in enumerate(columns)], axis=1)
-    said = [_in_words(i, odd[i], found, rows.x, columns, names) for i in range(len(rows))]
+    return [_in_words(i, odd[i], found, rows.x, columns, names) for i in range(len(rows))]
+
+
+def new_cells(rows: Dataset, i: int) -> list[str]:
+    """The cells of a row that the schema does not have, in words, and what it has."""
     if rows.excluded is None or rows.frame is None:
-        return said
-    new = [[_new_cell(rows, i, int(j)) for j in np.flatnonzero(rows.excluded[i])] for i in range(len(rows))]
-    return ["; ".join([*cells, *([text] if text else [])]) for cells, text in zip(new, said, strict=True)]
+        return []
+    return [_new_cell(rows, i, int(j)) for j in np.flatnonzero(rows.excluded[i])]
 
 
 def _new_cell(rows: Dataset, i: int, j: int) -> str:
-    """A cell that the schema does not have, and what it has."""
     assert rows.schema is not None
     column = rows.schema.modelled[j]
     cell = rows.frame[column.name][i]

@@ -13,6 +13,7 @@ import torch
 from vaekit import data
 from vaekit.data import Dataset, Reading
 from vaekit.data.by_schema import is_table_file, load_by_schema
+from vaekit.data.column import WITH_LEVELS
 from vaekit.data.kinds import IMAGES
 from vaekit.data.readers import options_of
 from vaekit.data.sources import Part, set_and_part
@@ -113,20 +114,28 @@ def _names_columns(source: Any) -> bool:
     return is_table_file(source) or (not isinstance(source, Dataset) and is_frame(source))
 
 
-def of_new_cells(rows: Dataset, num_fitted: int) -> tuple[np.ndarray | float, str | None]:
+OUT_OF_BOUNDS = "a number is out of the bounds of its column"
+
+
+def of_new_cells(rows: Dataset, num_fitted: int) -> tuple[np.ndarray, str | None]:
     r"""What cells that the fit could not have met add to log p of their rows, nats, shape (N,), and a note of it.
 
-    Each is a hole to the model, and has the probability \( 1 / (N + 1) \) that the rule of succession gives to
-    something new after N rows of the fit.
+    All are holes to the model. A level that is new has the probability \( 1 / (N + 1) \) that the rule of succession
+    gives to something new after N rows of the fit; a number out of bounds has none.
     """
-    if rows.excluded is None:
-        return 0.0, None
-    counts = rows.excluded.sum(axis=1)
-    note = (
-        f"{int(counts.sum()):,} cells of {int((counts > 0).sum()):,} rows are levels that the fit never met, or "
-        f"numbers out of bounds: each counts as a hole and as a mass of 1/{num_fitted + 1:,}"
-    )
-    return -math.log(num_fitted + 1) * counts, note
+    if rows.excluded is None or rows.schema is None:
+        return np.zeros(len(rows)), None
+    is_level = np.array([column.kind in WITH_LEVELS for column in rows.schema.modelled])
+    levels, numbers = (rows.excluded[:, which].sum(axis=1) for which in (is_level, ~is_level))
+    said = [
+        f"{int(counts.sum()):,} cells of {int((counts > 0).sum()):,} rows are {what}"
+        for counts, what in (
+            (levels, f"levels that the fit never met: each counts as a hole and as a mass of 1/{num_fitted + 1:,}"),
+            (numbers, "numbers out of the bounds of their column: log_p is -inf"),
+        )
+        if counts.any()
+    ]
+    return np.where(numbers > 0, -np.inf, -math.log(num_fitted + 1) * levels), "; ".join(said)
 
 
 def _channels_first(about: DataAbout, x: np.ndarray) -> np.ndarray:

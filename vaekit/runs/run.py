@@ -22,7 +22,7 @@ from vaekit.runs.division import CHANGED, Parts, Split, again, is_fitted_to, num
 from vaekit.runs.fitted import Fitted
 from vaekit.runs.folder import DENSITIES
 from vaekit.runs.questions import TableQuestions
-from vaekit.runs.rows import of_new_cells, rows_like
+from vaekit.runs.rows import OUT_OF_BOUNDS, of_new_cells, rows_like
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.saving import artifact
 from vaekit.traits import Data
@@ -285,6 +285,7 @@ class Run(Fitted, TableQuestions):
         new, said = of_new_cells(rows, self.data.num_rows or 0)
         values[:, 0] += new
         reasons = {text: bad.numpy() for text, bad in found.reasons.items()}
+        reasons |= {OUT_OF_BOUNDS: np.isinf(new)} if np.isinf(new).any() else {}
         notes = _notes(f"log_p is {with_article(found.quantity)}, in nats", found.transform_noise, said)
         return Table(values, columns, rows.key, rows.row_keys, reasons, notes, found.quantity)
 
