@@ -99,7 +99,7 @@ def sample_given(
     if method == "hmc":
         found = _from_chains(some, n, seed, keys, progress)
     else:
-        found = _weighed(cells, some, latents(some, num_draws, seed, keys, progress), n, holed, names)
+        found = _weighed(cells, some, latents(some, num_draws, seed, keys, progress=progress), n, holed, names)
     for part in found:
         at = holed[part.rows]
         with engine.evaluating(cells.model):
