@@ -13,7 +13,7 @@ from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.progress import track
 from vaekit.queries.cells import Cells, Statistic, parts_of
-from vaekit.queries.latents import enough, keys_of, latents, takes_holes, view_of
+from vaekit.queries.latents import doubtful, enough, keys_of, latents, takes_holes, view_of
 from vaekit.queries.weighted import effective_size, normalized, or_equal
 from vaekit.shapes import check_count
 from vaekit.traits import Data
@@ -148,7 +148,7 @@ class _Table:
     @property
     def open(self) -> Tensor:
         """Cells that have no number yet, or one that rests on few draws, shape (N, D), bool."""
-        return self.observed & ~(self.numbers[..., 4] >= enough(self.num_samples))
+        return self.observed & ~(self.numbers[..., 4] >= doubtful(self.num_samples))
 
     def fill_masked(self, progress: bool, search: bool = False) -> None:
         """Each cell that is open from draws of z given the other cells of its row, in D passes."""

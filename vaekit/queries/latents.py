@@ -175,8 +175,7 @@ def _searched(view: View, rows: slice, found: Latents, seed: int) -> Latents:
     An encoder that has seen no holes while it was trained points anywhere where cells are masked.
     """
     num_samples = len(found.z)
-    # A q that is narrow and off shows more effective draws than it has.
-    failed = (found.ess < min(num_samples / 5, _DOUBTFUL)).nonzero().flatten()
+    failed = (found.ess < doubtful(num_samples)).nonzero().flatten()
     if not len(failed):
         return found
     keys = found.keys[failed]
@@ -190,6 +189,11 @@ def _searched(view: View, rows: slice, found: Latents, seed: int) -> Latents:
     z[:, failed[better]] = other.z[:, better].to(z.dtype)
     old[:, failed[better]] = weights[:, better]
     return Latents(found.rows, z, old, found.keys)
+
+
+def doubtful(num_samples: int) -> float:
+    """Effective draws of K, below which another way is tried: a q that is narrow and off shows more than it has."""
+    return min(_DOUBTFUL, num_samples / 5)
 
 
 def enough(num_samples: int) -> float:

@@ -12,9 +12,10 @@ import torch
 from vaekit import data
 from vaekit.data import Dataset, Reading
 from vaekit.data.by_schema import is_table_file, load_by_schema
+from vaekit.data.kinds import IMAGES, TABLES
 from vaekit.data.readers import options_of
 from vaekit.data.sources import Part, set_and_part
-from vaekit.errors import ColumnError, DataError
+from vaekit.errors import ColumnError, DataError, WordsError
 from vaekit.frames import as_frame
 from vaekit.models.rows import as_tensor
 from vaekit.runs.folder import DataAbout
@@ -41,7 +42,10 @@ def rows_like(
     named = {"label": label or about.label, "key": key or about.key}
     remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
     how = _reading(about, source, reading)
-    dataset = _leniently(partial(_read, about, source, part, data_dir, how), named, remembered)
+    try:
+        dataset = _leniently(partial(_read, about, source, part, data_dir, how), named, remembered)
+    except WordsError as error:
+        raise (_no_image(about, "what was given holds words") if about.kind == IMAGES.name else error) from error
     _check(about, dataset)
     return dataset
 
@@ -123,7 +127,15 @@ def _leniently(read: Callable[..., Dataset], named: dict[str, str | None], remem
             named, remembered = {**named, error.option: None}, remembered - {error.option}
 
 
+def _no_image(about: DataAbout, what: str) -> DataError:
+    """What to say of a table that is given to a model of images."""
+    shape = "" if about.event_shape is None else f" of shape {about.event_shape}"
+    return DataError(f"the run was fitted to images{shape}, and {what}: a table. Give it images, or fit a model to it.")
+
+
 def _check(about: DataAbout, dataset: Dataset) -> None:
+    if about.kind == IMAGES.name and dataset.kind == TABLES.name:
+        raise _no_image(about, f"{dataset.name!r} has the shape {(len(dataset), *dataset.event_shape)}")
     if about.value_range and not _is_whole(dataset):
         low, high = about.value_range
         raise DataError(f"the run was fitted to integers in {low:g}..{high:g}; got {dataset.dtype} that are not whole.")
