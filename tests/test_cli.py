@@ -223,7 +223,7 @@ def error(capsys):
         (["fit", "digits", "-o", "{run}"], 2, "use --resume to go on, --overwrite"),
         (["fit", "digits", "-o", "{run}", "--resume", "seed=7"], 2, "was started with seed=0, now it is 7"),
         (["fit", "digits", "-o", "{run}", "--resume", "--overwrite"], 2, "exclude each other"),
-        (["score", "{run}", "digits", "-o", "s.txt"], 2, "one of .npy, .csv, .parquet; got .txt"),
+        (["score", "{run}", "digits", "-o", "s.txt"], 2, "of .npy, .csv, .parquet, .feather, .json, .jsonl; got .txt"),
         (["score", "{run}", "digits", "-o", "{new}/s.npy"], 2, "does not exist"),
         (["evaluate", "{new}"], 1, "no saved model"),
         (["plot", "{run}", "pie", "-o", "p.png"], 2, "no picture 'pie'"),

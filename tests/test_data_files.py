@@ -11,9 +11,9 @@ from vaekit.errors import DataError
 
 
 def test_unknown_suffixes_and_missing_files(tmp_path):
-    (tmp_path / "data.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"unknown suffix '\.xlsx'. Known: \.npy, \.npz, \.csv.*a folder of images"):
-        load(tmp_path / "data.xlsx")
+    (tmp_path / "data.xls").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"unknown suffix '\.xls'. Known: \.npy, \.npz, \.csv.*a folder of images"):
+        load(tmp_path / "data.xls")
     for name in ("none.npy", "none.csv", "none"):
         with pytest.raises(DataError, match=r"No such file or folder: .*none.*relative to"):
             load(tmp_path / name)

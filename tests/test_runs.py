@@ -407,7 +407,7 @@ def test_a_table_is_written_as_its_suffix_says(tmp_path):
     table = Table(np.array([[1.5, 2.0]]), ("u", "v"), "id", np.array(["a,b"]))
     table.write(tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == '"id","u","v"\n"a,b",1.5,2\n'
-    with pytest.raises(ConfigError, match=r"one of .npy, .csv, .parquet; got .txt"):
+    with pytest.raises(ConfigError, match=r"one of .npy, .csv, .parquet, .feather, .json, .jsonl; got .txt"):
         table.write(tmp_path / "t.txt")
     with pytest.raises(ConfigError, match="identifiers is called log_p, as a column of the result is; rename it"):
         Table(np.zeros((1, 1)), ("log_p",), "log_p", np.array(["a"]))

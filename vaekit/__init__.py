@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vaekit import docstrings as docstrings
     from vaekit import engine as engine
     from vaekit import errors as errors
+    from vaekit import estimators as estimators
     from vaekit import evaluation as evaluation
     from vaekit import kl as kl
     from vaekit import likelihoods as likelihoods
@@ -76,6 +77,7 @@ _MODULES = frozenset(
         "docstrings",
         "engine",
         "errors",
+        "estimators",
         "evaluation",
         "kl",
         "likelihoods",

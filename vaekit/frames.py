@@ -1,5 +1,7 @@
 """Named columns as a data frame of the reader's own library, and data frames of any library as columns of numbers."""
 
+import json
+import math
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -48,6 +50,34 @@ def _arrow(values: np.ndarray) -> Any:
     return text.cast(pa.string()) if ends[-1] < 2**31 else text
 
 
+def as_json(table: Any, *, lines: bool = False) -> bytes:
+    r"""A table of pyarrow as JSON: a list of records, or one in each line; null for empty cells and NaN, ISO dates.
+
+    Example:
+        >>> as_json(to_arrow({"key": np.array(["u"]), "log_p": np.array([np.nan])}))
+        b'[\n{"key": "u", "log_p": null}\n]\n'
+    """
+    columns = [_json_cells(column) for column in table.columns]
+    rows = [dict(zip(table.column_names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    records = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
+    text = "\n".join(records) if lines else "[\n" + ",\n".join(records) + "\n]"
+    return f"{text}\n".encode()
+
+
+def _json_cells(column: Any) -> list[Any]:
+    """The cells of a column of pyarrow as JSON has them: no NaN, no infinity, dates as ISO text."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":  # beyond what Python's datetimes hold
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    cells: list[Any] = column.to_pylist()
+    if pa.types.is_floating(column.type):
+        return [cell if cell is not None and math.isfinite(cell) else None for cell in cells]
+    if pa.types.is_temporal(column.type):
+        return [None if cell is None else cell.isoformat() for cell in cells]
+    return cells
+
+
 def as_frame(x: object) -> Any:
     """A narwhals frame (or series) of a data frame (or series) of any library, read where it is lazy; else None."""
     import narwhals as nw
@@ -56,6 +86,16 @@ def as_frame(x: object) -> Any:
     if isinstance(wrapped, nw.LazyFrame):
         wrapped = wrapped.collect()
     return wrapped if isinstance(wrapped, nw.DataFrame | nw.Series) else None
+
+
+def is_frame(x: object) -> bool:
+    """Whether x is a data frame of any library, or a series, even one that cannot be read."""
+    import narwhals as nw
+
+    try:
+        return as_frame(x) is not None
+    except nw.exceptions.NarwhalsError:  # two columns of one name
+        return True
 
 
 def text_columns(columns: Iterable[Any]) -> list[Any]:

@@ -77,6 +77,10 @@ def fit(
         Path | None,
         typer.Option(metavar="FILE", help="What the columns of a table are, as `vaekit schema` writes it."),
     ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Go on from a fitted model: its settings and weights, new rows."),
+    ] = None,
     *,
     reads: Reads,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -105,6 +109,7 @@ def fit(
             resume=resume,
             size=sides,
             schema=columns,
+            start=from_,
             **reads,
             called=data,
             progress=not quiet,

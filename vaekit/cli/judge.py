@@ -22,12 +22,21 @@ from vaekit.cli.app import (
     generator,
     open_run,
 )
-from vaekit.cli.output import print_json, print_table, report_missing, write_numbers
+from vaekit.cli.output import (
+    print_json,
+    print_table,
+    report_missing,
+    report_trained,
+    say_notes,
+    write_numbers,
+    write_table,
+)
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
 if TYPE_CHECKING:
     from vaekit.evaluation.results import Results
+    from vaekit.runs import Table
 
 _QUICK_ROWS = 2000
 
@@ -89,6 +98,56 @@ def _print_results(results: "Results", name: str, document: Mapping[str, object]
     for finding in results.findings:
         print(f"{title(finding)}: {finding.label}")
     print(f"{results.judged} of {name}; log p is {with_article(results.quantity)}.")
+
+
+@command("vaekit detect runs/people new.csv -o flags.csv --rate 0.01 --top 10", writes=(".csv", ".parquet"))
+def detect(
+    run: Run,
+    data: Data,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write a line for each row: .csv, .parquet; - is stdout."),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", help="Share of rows like those of the fit that may be flagged; default .05."),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=0, metavar="N", help="Print the N oddest rows.")] = 0,
+    num_samples: Annotated[
+        int | None, typer.Option("--num-samples", min=1, help="Draws of z per row, K; default 100, of many rows 10.")
+    ] = None,
+    seed: Seed = 0,
+    transform_seed: TransformSeed = 0,
+) -> None:
+    """Flag rows unlike those of the fit: key, log_p, p_value, outlier (True or False), and the cells that are odd."""
+    if output is None and not top:
+        raise ConfigError("say where the flags go (-o FILE, or -o - for stdout), or how many rows to print (--top N)")
+    fitted = open_run(run)
+    rows = data.of(fitted)
+    noise = {"seed": seed, "transform_seed": transform_seed}
+    flags = fitted.detect(rows, rate=rate, num_samples=num_samples, progress=True, **noise)
+    if output is not None:
+        write_table(output, flags, fitted)
+    else:
+        say_notes(flags)
+    report_trained(fitted, rows)
+    report_missing(flags)
+    if top:
+        _print_oddest(flags, top)
+
+
+def _print_oddest(flags: "Table", num: int) -> None:
+    """The rows of least log p, with the reasons of those that are outliers."""
+    import numpy as np
+
+    columns = flags.to_dict()
+    log_p = np.nan_to_num(columns["log_p"], nan=-np.inf)
+    oddest = np.argsort(log_p, kind="stable")[:num]
+    cells = [
+        (str(columns[flags.key or "row"][i]), f"{log_p[i]:.4g}", f"{columns['p_value'][i]:.3g}", columns["reason"][i])
+        for i in oddest
+    ]
+    print_table(cells, (flags.key or "row", "log_p", "p_value", "reason"))
 
 
 Arguments = Annotated[

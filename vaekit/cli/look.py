@@ -72,16 +72,20 @@ def schema(
     json_: Json = False,
 ) -> None:
     """Print what each column of a table is, and why; write it as JSON that can be edited."""
+    from vaekit.data.column import holds_numbers
     from vaekit.data.readers.frames import frame_and_reading, place_in
+    from vaekit.data.readers.typed import Told
     from vaekit.data.schema import Schema
 
     if data.name is None:
         raise ConfigError("vaekit schema needs DATA, a file that holds a table, or - for CSV on stdin.")
-    options = {name: data.options[name] for name in ("label", "key")}
-    table, reading = frame_and_reading(data.name, data.options["reading"], **options)
-    table = table.drop_columns([name for name in options.values() if name is not None])
+    options, kinds = {name: data.options[name] for name in ("label", "key")}, _kinds(kind or [])
+    told: Told = {name: "number" for name, kind in kinds.items() if holds_numbers(kind)}
+    table, reading = frame_and_reading(data.name, data.options["reading"], **options, told=told)
+    beside = [*options.values(), reading.weight]
+    table = table.drop_columns([name for name in beside if name is not None])
     path = Path(data.name)
-    found = Schema.found(table, kinds=_kinds(kind or []), name=as_text(path.name), place=place_in(path, reading))
+    found = Schema.found(table, kinds=kinds, name=as_text(path.name), place=place_in(path, reading))
     if json_:
         print_json(found.model_dump(mode="json", exclude_defaults=True))
     else:

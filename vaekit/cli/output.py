@@ -98,7 +98,14 @@ def write_table(path: Path, table: "Table", run: "FittedRun") -> None:
         write_to_stdout(table.to_csv())
     else:
         table.write(path)
-    for line in [*([] if path == STDOUT else [f"wrote {as_text(path)}"]), *table.notes]:
+    if path != STDOUT:
+        print(f"wrote {as_text(path)}", file=sys.stderr)
+    say_notes(table)
+
+
+def say_notes(table: "Table") -> None:
+    """Say on stderr what is to be said of a table's numbers."""
+    for line in table.notes:
         print(line, file=sys.stderr)
 
 

@@ -19,6 +19,10 @@ _OF_FILES: dict[str, Any] = {
         _Words, typer.Option("--columns", metavar="A,B", help="Columns of a table that are data; default: all others.")
     ],
     "drop": Annotated[_Words, typer.Option("--drop", metavar="C", help="Columns of a table that are no data.")],
+    "weight": Annotated[
+        str | None,
+        typer.Option("--weight", metavar="COLUMN", help="Column of a table with what its rows count; no data."),
+    ],
     "missing": Annotated[
         _Words, typer.Option("--missing", metavar="MARK", help="Cells of a table that mean 'not observed'; repeatable.")
     ],
@@ -29,11 +33,14 @@ _OF_FILES: dict[str, Any] = {
         str | None, typer.Option("--decimal", metavar="CHAR", help="Decimal mark of a CSV file: . or ,")
     ],
     "encoding": Annotated[
-        str | None, typer.Option("--encoding", metavar="NAME", help="Of a CSV file: utf-8, latin-1, utf-16, ...")
+        str | None, typer.Option("--encoding", metavar="NAME", help="Of a CSV or JSON file: utf-8, latin-1, ...")
     ],
     "header": Annotated[
         bool | None,
         typer.Option("--header/--no-header", help="Whether the first line of a CSV file names the columns."),
+    ],
+    "sheet": Annotated[
+        str | None, typer.Option("--sheet", metavar="NAME", help="Of a workbook of Excel; default: the first.")
     ],
     "alpha": Annotated[
         str | None,

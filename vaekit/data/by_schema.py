@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
-from vaekit.data.readers.tables import annotations, without
-from vaekit.data.reading import Reading
-from vaekit.data.schema import Schema
+from vaekit.data.readers.tables import annotations, weights_in, without
+from vaekit.data.readers.typed import table_of_records
+from vaekit.data.reading import Reading, notice
+from vaekit.data.schema import Schema, table_in
 from vaekit.errors import DataError
-from vaekit.frames import as_frame
+from vaekit.frames import as_frame, is_frame
 from vaekit.paths import as_text
 
 
@@ -32,7 +35,7 @@ def load_by_schema(
     """A table as numbers, codes of levels and holes, with the schema that says which.
 
     Args:
-        source: path of a table (.csv, .tsv, each also .gz, .parquet, .feather), a data frame, or a list of records.
+        source: path of a table (see `readers.frames.FRAMES`), a data frame, or a list of records.
         schema: what its columns are; None finds it out.
         label: column with labels, which is no part of x.
         key: column with the identifiers of the rows, likewise.
@@ -48,39 +51,76 @@ def load_by_schema(
     how = reading or Reading()
     if isinstance(source, str | Path):
         path = Path(source)
-        frame, how = frame_and_reading(path, how, label=label, key=key)
+        frame, how = frame_and_reading(path, how, label=label, key=key, told=schema.told if schema else None)
         name, place = as_text(path.name.split(".")[0]), place_in(path, how)
     else:
         frame, name, place = _frame(source, label, key, how), "frame", "row {}".format
     table = as_frame(frame)
-    beside = [column for column in (label, key) if column is not None]
+    weight = how.weight if how.weight in table.columns else None
+    beside = list(dict.fromkeys(column for column in (label, key, weight) if column is not None))
     labels, keys = annotations(table.select(beside), label, key, name)
     rest = table.drop(beside)
     if not rest.columns:
         raise DataError(f"{name!r} has no columns beside {' and '.join(map(repr, beside))}.")
+    if schema is not None and weight is not None:
+        schema = schema.without(weight)
     if schema is None:
         schema = Schema.found(rest, name=name, place=place)
     else:
         known = [column.name for column in schema.columns]
         if not set(known) & set(rest.columns):
             raise DataError(f"{name!r} has none of the columns of the schema: {', '.join(map(repr, known[:5]))}.")
+    schema.require_columns(f"{name!r} ({len(rest):,} row(s))")
     x = schema.encode(rest, name=name, place=place)
     about: dict[str, Any] = {"source": str(source) if isinstance(source, str | Path) else "memory", "reading": how}
     about |= {"keys": keys, "key": key or "row", "schema": schema}
+    about["weights"] = weights_in(table, how, name, place)
     about["frame"] = table if keep_frame else None
     return Dataset(x, labels, name, tuple(column.name for column in schema.modelled), kind=TABLES.name, **about)
+
+
+def refuse_contradictions(schema: Schema, rows: Dataset) -> None:
+    """Refuse to fit a model to rows that a schema, which somebody wrote or edited, says other things of.
+
+    Raises:
+        DataError: A column has no cell at all, or none with one of its levels.
+
+    Warns:
+        ReadingWarning: No row has one of the levels or one of the point masses of a column.
+    """
+    seen: list[set[float]] = [set() for _ in schema.modelled]
+    for block in rows.blocks():
+        for values, cells, column in zip(seen, block.T, schema.modelled, strict=True):
+            there = cells[~np.isnan(cells)]
+            values.update(np.unique(there if column.levels or column.spikes else there[:1]).tolist())
+    for values, column in zip(seen, schema.modelled, strict=True):
+        if not values:
+            raise DataError(
+                f"Column {column.name!r} is {column.kind} in the schema, and all its cells are empty in {rows.name!r}. "
+                "Make it constant in the schema, or drop it (--drop)."
+            )
+        absent = [level for code, level in enumerate(column.levels) if code not in values]
+        if column.levels and len(absent) == len(column.levels):
+            raise DataError(
+                f"Column {column.name!r} of {rows.name!r} has none of the levels of the schema: {_some(absent)}."
+            )
+        absent += [spike for spike in column.spikes if spike not in values]
+        if absent:
+            what = "level" if column.levels else "point mass"
+            notice(f"{rows.name!r}: no row has the {what} {_some(absent)} of column {column.name!r}.")
+
+
+def _some(cells: Sequence[Any]) -> str:
+    return ", ".join(map(repr, cells[:5])) + (", ..." if len(cells) > 5 else "")
 
 
 def _frame(source: Any, label: str | None, key: str | None, how: Reading) -> Any:
     """The data frame that was handed over, without the columns that are no data."""
     if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
-        import pyarrow as pa
-
-        names = list(dict.fromkeys(name for record in source for name in record))
-        source = pa.table({name: [record.get(name) for record in source] for name in names})
-    table = as_frame(source)
-    if table is None:
+        source = table_of_records(source, "the records", missing=how.missing)
+    if not is_frame(source):
         raise DataError(f"a schema is one of data frames, records and files of tables; got {type(source).__name__}.")
+    table = table_in(source, "frame")
     kept, chosen = without(list(table.columns), label, key, "frame", how)
     places = [*kept, *chosen]
     return table[[table.columns[i] for i in (sorted(places) if how.columns is None else places)]].to_native()

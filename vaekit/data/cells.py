@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.readers.csv_files import line_of
+from vaekit.data.readers.frames import line_of
 from vaekit.errors import DataError, NonFiniteError
 
 

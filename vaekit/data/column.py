@@ -25,6 +25,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 WITH_LEVELS: tuple[Kind, ...] = ("binary", "categorical", "ordinal")
 COUNTS: tuple[Kind, ...] = ("count", "zero-inflated count")
 DROPPED: tuple[Kind, ...] = ("constant", "identifier", "text")
+_NUMBERS = ("Int", "Float", "Decimal")
 MOST_EXACT = 2**53  # whole numbers up to here are told apart in float64
 
 Cell = str | int | float | bool
@@ -91,6 +92,11 @@ class Column(BaseModel):
             raise ValueError(f"low must be below high; got {self.low:g} and {self.high:g}")
         if self.kind == "datetime" and not self.dtype.startswith("Date"):
             raise ValueError(f"a datetime column holds dates or datetimes, not {self.dtype}")
+        if holds_numbers(self.kind) and not self.dtype.lstrip("U").startswith(_NUMBERS):
+            raise ValueError(f"a {self.kind} column holds numbers, not {self.dtype}")
+        wrong = [level for level in self.levels if not _suits(level, self.dtype)]
+        if wrong:
+            raise ValueError(f"the level {wrong[0]!r} is none of a column of {self.dtype}")
         if self.kind in COUNTS and not self.whole:
             raise ValueError(f"a {self.kind} column needs whole: true")
         if self.decimals is not None and not 0 <= self.decimals <= 15:
@@ -108,3 +114,25 @@ class Column(BaseModel):
     def is_modelled(self) -> bool:
         """Whether the column is an element of x."""
         return self.kind not in DROPPED
+
+    @property
+    def cells(self) -> Literal["text", "number"] | None:
+        """What its cells are in a file of text, where its dtype says so: text, whatever it looks like, or numbers."""
+        listed = bool(self.levels) and all(isinstance(level, str) for level in self.levels)
+        if self.dtype == "String" or (self.dtype in ("Categorical", "Enum") and listed):
+            return "text"
+        return "number" if self.dtype.lstrip("U").startswith(_NUMBERS) else None
+
+
+def _suits(level: Cell, dtype: str) -> bool:
+    """Whether a column of that dtype can hold a level."""
+    if dtype == "Boolean":
+        return isinstance(level, bool)
+    if dtype == "String":
+        return isinstance(level, str)
+    return not isinstance(level, str | bool) if dtype.lstrip("U").startswith(_NUMBERS) else True
+
+
+def holds_numbers(kind: Kind) -> bool:
+    """Whether a column of that kind holds numbers, also where its cells are digits with leading zeros."""
+    return kind not in (*WITH_LEVELS, *DROPPED, "datetime")

@@ -1,5 +1,6 @@
 """The cells of one column as float64, by way of pyarrow."""
 
+import datetime as dt
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from vaekit.frames import from_arrow
 Place = Callable[[int], str]  # where a row stands, for messages
 DAY = 86400.0
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # per second
+_LIKE_A_DATE = r"^\s*\d{4}-\d{2}-\d{2}([T ][\d:.]+)?(Z|[+-]\d{2}:?\d{2})?\s*$"
 DATETIME = re.compile(r"Datetime\[(\w+)(?:, (.+))?\]")
 
 
@@ -93,7 +95,9 @@ def coded(column: Column, array: Any, place: Place = "row {}".format) -> np.ndar
 
 
 def _numbers(column: Column, array: Any, place: Place) -> np.ndarray:
-    values = floats(array)
+    import pyarrow as pa
+
+    values = None if pa.types.is_boolean(array.type) and array.null_count < len(array) else floats(array)
     if values is None:
         row, cell = first_cell(array)
         raise DataError(
@@ -201,9 +205,10 @@ def _seconds_of(column: Column, array: Any, place: Place) -> np.ndarray:
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         if array.null_count == len(array):
             return np.full(len(array), np.nan)
-        row, cell = first_cell(array)
+        row, cell = odd_date(array) or first_cell(array)
         raise DataError(
-            f"Column {column.name!r} holds {column.dtype}; {place(row)} holds {cell!r}. Convert it to datetimes."
+            f"Column {column.name!r} holds {column.dtype}; {place(row)} holds {cell!r}. Convert it to datetimes: in a "
+            "file, dates that there are, such as 2026-01-31 or 2026-01-31T10:00:00."
         )
     if pa.types.is_timestamp(kind) and (kind.tz is None) != (zone is None):
         raise DataError(
@@ -211,6 +216,31 @@ def _seconds_of(column: Column, array: Any, place: Place) -> np.ndarray:
             f"{f'that of {kind.tz}' if kind.tz else 'none'}: which instants are meant cannot be told. Convert it."
         )
     return seconds(array)
+
+
+def odd_date(array: Any) -> tuple[int, Any] | None:
+    """The row and the text of the first cell that is no date, in a column of text of which half are like dates.
+
+    None in any other column.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        return None
+    num_alike = pc.sum(pc.match_substring_regex(array, _LIKE_A_DATE)).as_py() or 0
+    if not num_alike or 2 * num_alike < len(array) - array.null_count:
+        return None
+    cells = enumerate(array.to_pylist())
+    return next(((row, cell) for row, cell in cells if cell is not None and not _is_date(cell)), None)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        return False
+    return True
 
 
 def seconds(array: Any) -> np.ndarray:

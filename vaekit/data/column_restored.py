@@ -10,7 +10,7 @@ from vaekit.errors import DataError
 
 OTHER = "other"  # what the shared code of rare and unseen levels is called on the way back
 _MICRO = 1_000_000
-_YEARS = -62_135_596_800, 253_402_214_400  # seconds of the first and last day of the years that Python's datetimes hold
+_YEARS = -62_135_596_800, 253_402_300_800  # seconds of the years that Python's datetimes hold, and of the next one
 _NANO = -9_223_372_036, 9_223_372_036  # seconds that 64 bits of nanoseconds hold
 
 
@@ -149,8 +149,8 @@ def _times(column: Column, values: np.ndarray, empty: np.ndarray) -> Any:
 
     kind = arrow_type(column)
     unit = "s" if column.dtype == "Date" else kind.unit
-    values = np.clip(values, *(_NANO if unit == "ns" else _YEARS))
     step = DAY if column.dtype == "Date" else column.step or 0.0
+    values = np.clip(values, *(_NANO if unit == "ns" else (_YEARS[0], _YEARS[1] - max(step, 1.0))))
     if step >= 1:
         values = np.rint(values / step) * step
     whole = np.floor(values)

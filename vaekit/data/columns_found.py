@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.column import MOST_EXACT, WITH_LEVELS, Cell, Column, Kind
-from vaekit.data.column_cells import DAY, Place, as_arrow, dtype_text, encoded_levels, floats, native_text, seconds
+from vaekit.data.column_cells import (
+    DAY,
+    Place,
+    as_arrow,
+    dtype_text,
+    encoded_levels,
+    floats,
+    native_text,
+    odd_date,
+    seconds,
+)
 from vaekit.data.column_shapes import as_count, as_density
 from vaekit.errors import DataError
 
@@ -24,6 +34,7 @@ ID_SHARE = 0.9  # distinct cells of a column that is called an identifier: peopl
 ID_TEXT_SHARE = 0.95  # distinct cells of a column of single words that are identifiers whatever its name
 MOST_DECIMALS = 8  # numbers with more are taken for unrounded
 _ID = re.compile(r"(^|[\W_])(id|key|index|idx|uuid|guid|row|nr|no|number|rownames)$", re.IGNORECASE)
+_DIGITS = re.compile(r"[0-9]+")
 _ID_CAMEL = re.compile(r"[a-z](ID|Id|Key|No|Nr)$")
 _STEPS = (DAY, 3600.0, 60.0, 1.0, 1e-3, 1e-6)
 
@@ -59,7 +70,18 @@ def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: P
         _refuse_infinite(numbers, series.name, place)
         column = _numbers(numbers[~np.isnan(numbers)], about, told, order)
     elif pa.types.is_dictionary(kind) or pa.types.is_boolean(kind) or _is_text(kind):
+        odd = odd_date(array) if told is None and order is None else None
+        if odd is not None:
+            row, cell = odd
+            raise DataError(
+                f"Column {series.name!r} holds dates, but {cell!r} in {place(row)}, which is none. Mend the cell, say "
+                f"that it was not observed (--missing), or say what the column is (--kind {series.name}=categorical)."
+            )
         column = _levels(array, about, told, order)
+        code = _padded(column.levels or (column.value,)) if _is_text(kind) else None
+        if code is not None:
+            why = f"{column.why}; digits, as leading zeros ({code}) would be lost in numbers"
+            column = column.model_copy(update={"why": why})
     else:
         return Column(kind="text", why=f"{kind} is none of numbers, text, bools, levels and datetimes", **about)
     if told is not None and column.kind != told:
@@ -178,6 +200,13 @@ def _with_levels(
     return Column(kind=kind, why=why, levels=kept, other=bool(rare.any()), categories=categories, **about)
 
 
+def _padded(cells: Sequence[Any]) -> str | None:
+    """The first of some cells of text that has leading zeros, where all are digits."""
+    if not all(isinstance(cell, str) and _DIGITS.fullmatch(cell) for cell in cells):
+        return None
+    return next((cell for cell in cells if len(cell) > 1 and cell[0] == "0"), None)
+
+
 def _rare(num: np.ndarray) -> np.ndarray:
     """Which levels share one code: those seldom seen, and those beyond the number of levels that a head has."""
     rare: np.ndarray = (num < MIN_COUNT) & (num < MIN_SHARE * num.sum())
@@ -195,7 +224,8 @@ def _dropped(seen: list[str], num: np.ndarray, about: dict[str, Any]) -> Column 
     facts = f"{len(seen)} different texts in {total} cells, such as {_short(seen[0])!r}"
     words = float(np.mean([len(cell.split()) for cell in seen[:1000]]))
     is_single = words <= 1.1
-    if (share >= ID_TEXT_SHARE and is_single) or (share >= ID_SHARE and is_named_identifier(about["name"])):
+    named = share >= ID_SHARE and is_named_identifier(about["name"])
+    if (share >= ID_TEXT_SHARE and is_single) or named or _padded(seen) is not None:
         return Column(kind="identifier", why=facts, **about)
     if share > MOST_DISTINCT:
         return Column(kind="text", why=facts, **about)

@@ -38,11 +38,12 @@ class Dataset:
         key: What the keys are: "row", "file", or the name of the column with identifiers.
         reading: How the file was read that the rows come from, guesses included.
         schema: What the columns of x are, where they are codes of levels or numbers of several kinds.
+        weights: What each row counts in a fit, shape (N,), finite, not negative, some above 0; None counts all alike.
         frame: The table that x was encoded from, with all its columns, as a frame of narwhals, where it was kept.
 
     Raises:
-        DataError: x is not a numeric array of at least one row and two dimensions, or labels, keys or columns do not
-            fit.
+        DataError: x is not a numeric array of at least one row and two dimensions, or labels, keys, columns or weights
+            do not fit.
 
     Example:
         >>> data = Dataset(np.arange(6.0).reshape(3, 2), labels=np.array([0, 1, 1]))
@@ -61,6 +62,7 @@ class Dataset:
     key: str = "row"
     reading: Reading = PLAIN
     schema: "Schema | None" = None
+    weights: np.ndarray | None = None
     frame: Any = None
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class Dataset:
             values = getattr(self, what)
             if values is not None:
                 object.__setattr__(self, what, _checked_labels(values, len(self), self.name, what))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", _checked_weights(self.weights, len(self), self.name))
         if self.kind not in KINDS:
             *most, last = map(repr, KINDS)
             raise DataError(f"kind of {self.name!r} must be {', '.join(most)} or {last}; got {self.kind!r}.")
@@ -116,7 +120,7 @@ class Dataset:
             indices: Integers or a mask of shape (N,).
 
         Returns:
-            A data set of the chosen rows with their labels and keys; the rest is as here.
+            A data set of the chosen rows with their labels, keys and weights; the rest is as here.
 
         Raises:
             DataError: No row is chosen, or an index lies outside 0 ... N - 1.
@@ -127,6 +131,7 @@ class Dataset:
             part._keep_rows(indices)
             object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
             object.__setattr__(part, "keys", self.row_keys[indices])
+            object.__setattr__(part, "weights", None if self.weights is None else self.weights[indices])
             if self.frame is not None:
                 object.__setattr__(part, "frame", self.frame[np.arange(len(self))[indices].tolist()])
         except IndexError as error:
@@ -242,6 +247,26 @@ def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndar
             f"{what} of {name!r} must be integers or strings, without missing ones; got dtype {labels.dtype}."
         )
     return _as_unicode(labels) if labels.dtype.kind == "U" else labels
+
+
+def _checked_weights(values: Any, num_rows: int, name: str) -> np.ndarray:
+    try:
+        weights: np.ndarray = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"weights of {name!r} must be numbers: {error}.") from error
+    if weights.shape != (num_rows,):
+        raise DataError(
+            f"weights of {name!r} must have shape ({num_rows},), one for each row of x; got {weights.shape}."
+        )
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        raise DataError(
+            f"weights of {name!r} must be finite and not negative; row {bad[0]} has {weights[bad[0]]:g}. Mend or drop "
+            "such rows."
+        )
+    if not weights.any():
+        raise DataError(f"weights of {name!r} are all 0: no row would count. Give some rows a weight above 0.")
+    return weights
 
 
 def _as_unicode(words: np.ndarray) -> np.ndarray:

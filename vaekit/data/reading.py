@@ -24,11 +24,13 @@ class Reading:
     Args:
         delimiter: What stands between the cells of a CSV file, one character.
         decimal: The decimal mark of a CSV file: "." or ",".
-        encoding: Of a CSV file, such as "utf-8", "latin-1" or "utf-16".
-        header: Whether the first line of a CSV file names the columns.
+        encoding: Of a CSV or JSON file, such as "utf-8", "latin-1" or "utf-16".
+        header: Whether the first line of a CSV file, or the first row of a sheet, names the columns.
+        sheet: Name of a sheet of a workbook of Excel; None takes the first.
         missing: Cells of a table that mean "not observed", beside empty ones, such as "?" or "-999".
         columns: The columns of a table that are data, in this order; None takes all.
         drop: Columns of a table that are no data.
+        weight: Column of a table that says how much each of its rows counts in a fit, and is no data either.
         alpha: What becomes of transparent pixels: composed over "white" (the default) or "black", kept as one more
             channel ("keep"), or dropped together with what they hide ("drop").
         channels_last: Whether an array of images has shape (N, H, W, C).
@@ -46,9 +48,11 @@ class Reading:
     decimal: str | None = None
     encoding: str | None = None
     header: bool | None = None
+    sheet: str | None = None
     missing: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
+    weight: str | None = None
     alpha: str | None = None
     channels_last: bool | None = None
     guessed: tuple[str, ...] = ()

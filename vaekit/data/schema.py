@@ -84,7 +84,7 @@ class Schema(BaseModel):
         Warns:
             ReadingWarning: A column of free text is dropped.
         """
-        table = _table(frame, name)
+        table = table_in(frame, name)
         if len(table) == 0 or not table.columns:
             raise DataError(f"{name!r} must have a row and a column at least; got shape {table.shape}.")
         orders = orders or {}
@@ -114,6 +114,23 @@ class Schema(BaseModel):
         """The columns that are elements of x, in order: all but constants, identifiers and free text."""
         return tuple(column for column in self.columns if column.is_modelled)
 
+    def without(self, name: str) -> "Schema":
+        """The schema of the other columns."""
+        return Schema(columns=tuple(column for column in self.columns if column.name != name), backend=self.backend)
+
+    def require_columns(self, name: str) -> None:
+        """Raise a `DataError` if no column is an element of x; `name` is what to call the table."""
+        if not self.modelled:
+            kinds = ", ".join(f"{column.name!r} is {column.kind}" for column in self.columns[:5])
+            raise DataError(
+                f"no column of {name} is left to model: {kinds}. Name other kinds in a schema (vaekit schema)."
+            )
+
+    @cached_property
+    def told(self) -> dict[str, Literal["text", "number"]]:
+        """What the cells of columns are in a file that leaves it open: text with leading zeros, or numbers."""
+        return {column.name: column.cells for column in self.columns if column.cells is not None}
+
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:
             if column.name == name:
@@ -141,7 +158,7 @@ class Schema(BaseModel):
         Warns:
             ReadingWarning: A column is not in the schema and is left out, or a constant has another value.
         """
-        table = _table(frame, name)
+        table = table_in(frame, name)
         missing = [column.name for column in self.modelled if column.name not in table.columns]
         if missing:
             others = f" (nor {', '.join(map(repr, missing[1:6]))})" if len(missing) > 1 else ""
@@ -201,7 +218,7 @@ class Schema(BaseModel):
         x = np.asarray(x, np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.modelled):
             raise DataError(f"x must have shape (N, {len(self.modelled)}), as `modelled` says; got {x.shape}.")
-        kept = None if rows is None else _table(rows, "rows")
+        kept = None if rows is None else table_in(rows, "rows")
         if kept is not None and len(kept) != len(x):
             raise DataError(f"rows must be as many as those of x, {len(x)}; got {len(kept)}.")
         arrays, place = {}, {column.name: i for i, column in enumerate(self.modelled)}
@@ -236,7 +253,7 @@ class Schema(BaseModel):
         """
         import pyarrow as pa
 
-        table = _table(rows, "rows")
+        table = table_in(rows, "rows")
         x = np.asarray(x, np.float64)
         if x.shape != (len(table), len(self.modelled)):
             raise DataError(f"x must have shape {(len(table), len(self.modelled))}; got {x.shape}.")
@@ -304,8 +321,8 @@ def _near(name: str, names: Sequence[str]) -> str:
     return f"Nearest: {', '.join(map(repr, near))}."
 
 
-def _table(frame: Any, name: str) -> Any:
-    """An eager narwhals frame of any data frame."""
+def table_in(frame: Any, name: str) -> Any:
+    """An eager narwhals frame of any data frame; a `DataError` where it is none, or the name of a column is no text."""
     import narwhals as nw
 
     try:

@@ -82,12 +82,21 @@ def beside(values: Data, num_rows: int, name: str) -> Tensor:
     return tensor
 
 
-def check_weight(weight: Tensor) -> None:
-    """Raise a `DataError` unless weights are finite, not negative, and not all zero."""
+def weights_of(values: Data, num_rows: int) -> Tensor | None:
+    """Weights of rows as a tensor of shape (N,); None where there are none.
+
+    Raises:
+        ShapeError: if there is not one number for each row.
+        DataError: unless they are finite, not negative, and not all zero.
+    """
+    if values is None:
+        return None
+    weight = beside(values, num_rows, "weight")
     if weight.ndim != 1:
         raise ShapeError(f"weight has shape (N,), one number for each row; got {tuple(weight.shape)}")
     if not bool((torch.isfinite(weight) & (weight >= 0)).all()) or not bool((weight > 0).any()):
         raise DataError("weight holds numbers that are finite and not negative, some of them positive")
+    return weight
 
 
 def refuse_context(context: Tensor | None, what: str) -> None:

@@ -100,9 +100,7 @@ class View:
             if weight is not None or context is not None:
                 raise ConfigError("weights and contexts belong to rows; hand the rows over as well")
             return cls(model, None, requires, None, None)
-        weights = None if weight is None else checks.beside(weight, len(found), "weight")
-        if weights is not None:
-            checks.check_weight(weights)
+        weights = checks.weights_of(weight, len(found))
         contexts = None if context is None else checks.beside(context, len(found), "context")
         view = cls(model, found, requires, weights, contexts).some(max_rows).under(seed)
         checks.check_rows(view, where)
@@ -213,11 +211,12 @@ class View:
         """How evaluation draws the transform's noise, in words, for means over T draws; None where nothing is drawn."""
         return noise_in_words(self.transform, self.transform_seed, num_draws, errors)
 
-    def beside(self, rows: Data, where: str = "x") -> "View":
+    def beside(self, rows: Data, where: str = "x", weight: Data = None) -> "View":
         """Other rows that the same model meets, checked like the first ones, without another dry run."""
         if isinstance(rows, View):
-            return View.of(self.model, rows, where=where, requires=self.requires)
-        view = self._with(as_rows(rows), None, None)
+            return View.of(self.model, rows, where=where, requires=self.requires, weight=weight)
+        found = as_rows(rows)
+        view = self._with(found, checks.weights_of(weight, len(found)), None)
         checks.check_rows(view, where)
         return view
 

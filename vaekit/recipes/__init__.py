@@ -1,6 +1,6 @@
 """From settings in words to a model, an objective and a trainer that suit the data at hand."""
 
-from vaekit.recipes.plan import Plan, plan
-from vaekit.recipes.settings import Settings, settings
+from vaekit.recipes.plan import Plan, onward, plan
+from vaekit.recipes.settings import STRUCTURE, Settings, settings
 
-__all__ = ["Plan", "Settings", "plan", "settings"]
+__all__ = ["STRUCTURE", "Plan", "Settings", "onward", "plan", "settings"]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from vaekit import likelihoods, transforms
 from vaekit.conditional import ConditionalDistribution
 from vaekit.data.schema import Column, Schema
-from vaekit.errors import DataError
 from vaekit.transforms import Transform
 
 MIN_SCALE = 0.03
@@ -110,9 +109,7 @@ def columns_likelihood(schema: Schema) -> likelihoods.Columns:
     Raises:
         DataError: if no column is left to model.
     """
-    if not schema.modelled:
-        kinds = ", ".join(f"{column.name!r} is {column.kind}" for column in schema.columns[:5])
-        raise DataError(f"no column is left to model: {kinds}. Name other kinds in a schema (vaekit schema).")
+    schema.require_columns("the table")
     groups = _grouped(schema, lambda column: FAMILIES[column.kind].head)
     heads = [FAMILIES[columns[0].kind].head(columns) for _, columns in groups]
     return likelihoods.Columns(len(schema.modelled), heads, [places for places, _ in groups])

@@ -1,35 +1,28 @@
 """Fitting a model to data and saving it as a run."""
 
-import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vaekit import data, engine, recipes
-from vaekit.columns import RowsAbout
+from vaekit import data, recipes
 from vaekit.data import Dataset
-from vaekit.data.by_schema import is_table_file, load_by_schema
-from vaekit.data.cells import naming_cells, refuse_infinite
+from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
-from vaekit.errors import ConfigError, DataError, TrainingError, WordsError
-from vaekit.evaluation.results import with_article
-from vaekit.models.view import View
+from vaekit.errors import ConfigError, WordsError
 from vaekit.paths import as_text, from_place
 from vaekit.runs.changes import column_checksums, in_words, row_digests
-from vaekit.runs.division import again, held_out_rule
+from vaekit.runs.division import again
 from vaekit.runs.folder import (
     SETTINGS,
     DataAbout,
-    HeldOut,
     Local,
-    Stored,
     claim,
     clear,
     create,
@@ -44,16 +37,14 @@ from vaekit.runs.folder import (
     settle,
     stored_json,
 )
-from vaekit.runs.places import as_source, find, locate, travelling
-from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_rows, with_log_p
-from vaekit.saving import artifact, spec
+from vaekit.runs.onward import origin, reader_from, settings_from, start_of
+from vaekit.runs.places import as_source, find, locate
+from vaekit.runs.training import Divided, divided, prepare
+from vaekit.saving import artifact
 from vaekit.saving.files import check_place, write_atomically
 from vaekit.training import History
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 from vaekit.training.checkpoint import remove_checkpoint
-from vaekit.traits import ModelTraits, told
-from vaekit.transforms import Binarize
-from vaekit.transforms.base import steps_of
 
 
 @one_writer
@@ -69,6 +60,8 @@ def fit(
     key: str | None = None,
     size: tuple[int, int] | int | None = None,
     reading: data.Reading | None = None,
+    weight: str | None = None,
+    start: str | Path | None = None,
     schema: Schema | None = None,
     data_dir: str | Path | None = None,
     called: str | None = None,
@@ -91,6 +84,11 @@ def fit(
         size: height and width to which the images of a folder are resized, or one number for both.
         reading: how the file is read; see `data.Reading`. What it leaves open is found out from the file; the run
             remembers both, and reads other files so.
+        weight: column of a table that says how much each row counts in the loss, and in the bound that chooses the
+            epoch: a row of weight 2 as one that stands twice. The run leaves such a column out of other files. What the
+            transform learns, and what the run says of its training rows, counts all rows alike.
+        start: folder of a run to go on from: its model, transform, schema and settings, its weights as the first ones,
+            and the new rows read as it reads rows. Settings that make the model what it is cannot be changed.
         schema: what the columns of a table are; None finds it out where the table holds words, dates or holes, and
             leaves tables of nothing but numbers as they are.
         data_dir: where named sets are looked for first.
@@ -118,57 +116,58 @@ def fit(
         create(folder)
         check_place(folder / CHECKPOINT)  # the longest name
     known = stored.data if stored else DataAbout()
-    asked: dict[str, Any] = {"label": label or known.label, "key": key or known.key, "size": size or known.size}
+    parent = start_of(start, known, folder)
+    if parent is not None:
+        if schema is not None or size is not None:
+            raise ConfigError(f"schema and size are those of {parent.called}; drop --schema and --size")
+        wanted = wanted if stored else settings_from(parent, wanted)
+        if announce is not None:
+            announce(f"going on from {parent.called}: its settings, schema and transform, and its weights")
+    like = known if stored or parent is None else parent.data
+    asked: dict[str, Any] = {"label": label or like.label, "key": key or like.key, "size": size or like.size}
     data_dir = data_dir or _data_dir(known)
-    how = (reading or data.Reading()).over(known.reading)
+    how = reading or data.Reading()
+    how = (how if weight is None else replace(how, weight=weight)).over(known.reading)
     may_code = wanted.likelihood in (None, "columns")
-    read = partial(_load, data_dir=data_dir, may_code=may_code, **asked)
+    read: Callable[..., Dataset] = partial(_load, data_dir=data_dir, may_code=may_code, **asked)
+    if parent is not None:
+        named = {"label": label, "key": key, "data_dir": data_dir, "reading": how}
+        read = _ignoring(reader_from(parent, named))
     valid_path = _valid_again(valid, known, folder)
     rows = _read(source, valid_path, partial(read, reading=how, schema=schema or known.columns_schema), read, announce)
+    if schema is not None and rows.whole.schema is not None:
+        refuse_contradictions(rows.whole.schema, rows.whole)
     at = locate(called or source, valid_path, folder, data_dir)
     described = _described(rows, called or source, valid or known.valid, at, asked)
+    if parent is not None:
+        described = described.model_copy(update={"start": origin(parent)})
     if stored:
         _refuse_other_data(folder, known, described, rows.whole)
         wanted = merge(folder, stored, wanted)
     if is_done:
         return None
-    data.warn_constant_columns(rows.whole)
-    plan = recipes.plan(wanted, rows.train, progress=progress)
-    engine.resolve_device(wanted.device)
-    with naming_cells(rows.whole, is_whole=True):
-        seen = View.of(plan.model, rows.train, where="train")
-    with naming_cells(rows.whole if rows.rule else rows.held_out, is_whole=True):
-        views = seen, seen.beside(rows.held_out, "valid")
-    if announce is not None:
-        announce(_choices(plan, seen, wanted.preset))
-    about = describe_rows(rows.train)
-    unbounded = about_density(about, seen)
-    if unbounded is not None:
-        (announce or partial(warnings.warn, stacklevel=2))(unbounded)
-    chosen = {"preset": plan.preset} | wanted.model_dump(exclude_none=True)
-    remembered = Stored(settings=chosen, data=described)
-    metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
-    artifact.check(plan.model, metadata)
+    job = prepare(wanted, rows, described, start=parent, progress=progress, announce=announce)
     clear(folder)
     try:
         if overwrite:
             set_aside(folder)
-        write_atomically(folder / SETTINGS, stored_json(remembered))
-        history = _trained(plan, views, folder, resume, metadata, about)
+        write_atomically(folder / SETTINGS, stored_json(job.remembered))
+        history, _ = job.train(
+            folder, resume, lambda metadata: artifact.save(job.plan.model, folder, metadata=metadata)
+        )
     finally:
         settle(folder)
     remove_checkpoint(folder)
     return history
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """What a model is fitted to: rows to train on, rows to validate on, and the rule that divided the whole, if any."""
+def _ignoring(read: Callable[..., Dataset]) -> Callable[..., Dataset]:
+    """A reader that knows by itself how rows are read."""
 
-    whole: Dataset
-    train: Dataset
-    held_out: Dataset
-    rule: HeldOut | None
+    def ignoring(source: str, *, part: Any, **told: Any) -> Dataset:
+        return read(source, part)
+
+    return ignoring
 
 
 def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | None:
@@ -181,7 +180,9 @@ def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | Non
 def _refuse_other_data(folder: Path, known: DataAbout, described: DataAbout, rows: Dataset) -> None:
     """Refuse to go on with other rows than those that the run began with."""
     differs = in_words(known, rows, again(known, rows))
-    keys = [key for key in ("event_shape", "valid_crc32") if getattr(known, key) != getattr(described, key)]
+    keys = [
+        key for key in ("event_shape", "valid_crc32", "weights_crc32") if getattr(known, key) != getattr(described, key)
+    ]
     if differs is None and not keys:
         return
     how = differs[0] if differs else f"{', '.join(keys)} differs"
@@ -202,7 +203,7 @@ def _read(
     read: Callable[..., Dataset],
     read_valid: Callable[..., Dataset],
     announce: Callable[[str], object] | None,
-) -> _Rows:
+) -> Divided:
     whole = read(source, part="train")
     if announce is not None and whole.reading.header is False and "header" in whole.reading.guessed:
         announce(
@@ -210,17 +211,11 @@ def _read(
         )
     if announce is not None and whole.schema is not None:
         announce(_of_schema(source, whole, whole.schema))
-    refuse_infinite(whole)
-    if valid is not None:
-        held_out = read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
-        refuse_infinite(held_out)
-        return _Rows(whole, whole, held_out, None)
-    if len(whole) < 2:
-        raise DataError(
-            f"Fitting needs at least two rows, one of them to validate on; {as_text(source)} has {len(whole)}."
-        )
-    rule = held_out_rule(len(whole))
-    return _Rows(whole, *data.holdout(whole, rule.fraction, rule.seed), rule)
+    if announce is not None and whole.weights is not None:
+        total = f"{whole.weights.sum():,.6g} in all for {len(whole):,} rows"
+        announce(f"rows count by column {whole.reading.weight!r}, {total}")
+    held_out = None if valid is None else read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
+    return divided(whole, held_out)
 
 
 def _of_schema(source: str, rows: Dataset, schema: Schema) -> str:
@@ -249,7 +244,7 @@ def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any)
     return by_schema() if has_holes else rows
 
 
-def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:
+def _described(rows: Divided, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:
     """What the run remembers of its data."""
     sums: dict[str, Any] = {"column_crc32": column_checksums(rows.whole)}
     sums["row_digests"] = None if set_and_part(source) else row_digests(rows.whole)
@@ -257,53 +252,3 @@ def _described(rows: _Rows, source: str, valid: str | None, at: Local, asked: di
     if rows.rule is None and valid is not None:
         parts = {"valid": as_text(valid), "valid_crc32": digest(rows.held_out)}
     return describe_data(rows.whole, source=as_text(source), local=at.model_copy(update=sums), **parts, **asked)
-
-
-def _of_bits(step: Binarize) -> str:
-    if step.mode == "threshold":
-        return f"say which values are above {step.threshold:g}"
-    return "are drawn from the values"
-
-
-def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
-    """A line: the preset where the data chose it, likelihood, transform, and what log p will be."""
-    steps = steps_of(view.transform)
-    names = ", then ".join(type(step).__name__ for step in steps) or "none"
-    head = type(told(ModelTraits, plan.model).decoder.head).__name__
-    preset = "" if asked is not None or plan.preset == "vae" else f"preset {plan.preset}; "
-    words = f"{preset}likelihood {head}; transform of the data: {names}"
-    bits = "".join(f"; bits {_of_bits(step)}" for step in steps if isinstance(step, Binarize))
-    return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
-
-
-def _metadata(plan: recipes.Plan, remembered: Stored, rows: RowsAbout) -> dict[str, Any]:
-    """What `config.json` holds besides the model: nothing of where on this machine the data lie."""
-    about: dict[str, Any] = {"settings": remembered.settings, "data": travelling(remembered.data)}
-    about |= {"finished": False, "max_epochs": plan.trainer.max_epochs}
-    about |= {"objective": spec.describe(plan.objective, "objective")}
-    return about | {TRAINING_ROWS: asdict(rows)}
-
-
-def _trained(
-    plan: recipes.Plan,
-    views: tuple[View, View],
-    folder: Path,
-    resume: bool,
-    about: dict[str, Any],
-    rows: RowsAbout,
-) -> History:
-    """Train and save the model; also where training ended early, as long as there is something to save."""
-    model, objective, trainer = plan.model, plan.objective, plan.trainer
-    try:
-        history = trainer.fit(model, objective, *views, run=folder, resume=resume)
-    except (KeyboardInterrupt, SystemExit, TrainingError):
-        artifact.save(model, folder, metadata=about)
-        raise
-    about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
-    about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
-    about |= {"computed": history.engine}
-    try:
-        about |= {TRAINING_ROWS: asdict(with_log_p(rows, views[0]))}
-    finally:  # an interrupt costs no model
-        artifact.save(model, folder, metadata=about)
-    return history

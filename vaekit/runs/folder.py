@@ -4,7 +4,7 @@ import inspect
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -19,7 +19,9 @@ from vaekit.data.reading import PLAIN, Reading
 from vaekit.data.schema import Schema
 from vaekit.errors import ArtifactError, BusyError, ConfigError
 from vaekit.recipes import Settings
+from vaekit.runs.origin import Origin
 from vaekit.saving import artifact
+from vaekit.saving.files import write_atomically
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 
 try:
@@ -99,6 +101,8 @@ class DataAbout(BaseModel):
         size: side, or height and width, to which the images of a folder were resized.
         reading: how the file was read, guesses included.
         columns_schema: what the columns are, of a table that holds more than numbers; None otherwise.
+        weights_crc32: checksum of what the rows count, by the column `reading.weight`; None where all count alike.
+        start: the run that this one went on from; None where it began with new weights.
         valid: name or path of the validation data, or None.
         valid_crc32: checksum of those.
         held_out: how the validation rows were chosen from the rows; None where all rows were trained on, and in runs of
@@ -123,6 +127,8 @@ class DataAbout(BaseModel):
     size: int | tuple[int, int] | None = None
     reading: Reading = PLAIN
     columns_schema: Schema | None = None
+    weights_crc32: int | None = None
+    start: Origin | None = None
     valid: str | None = None
     valid_crc32: int | None = None
     held_out: HeldOut | None = None
@@ -135,8 +141,8 @@ class DataAbout(BaseModel):
         return np.where(where, np.round(values) + 0.0, values)  # + 0.0: no -0
 
     @classmethod
-    def of(cls, metadata: dict[str, Any], folder: Path) -> "DataAbout":
-        """What the metadata of a saved model say of its data, and `settings.json`, if it is there, of their place.
+    def of(cls, metadata: dict[str, Any], folder: Path | None) -> "DataAbout":
+        """What the metadata of a model say of its data, and `settings.json`, if it is in the folder, of their place.
 
         Raises:
             ArtifactError: if that part of the metadata is damaged.
@@ -144,8 +150,10 @@ class DataAbout(BaseModel):
         try:
             about = cls.model_validate(metadata.get("data", {}))
         except ValidationError as error:
-            where = folder / artifact.CONFIG
+            where = artifact.CONFIG if folder is None else folder / artifact.CONFIG
             raise ArtifactError(f"the description of the data in {where} is damaged") from error
+        if folder is None:
+            return about
         try:
             stored = Stored.model_validate_json((folder / SETTINGS).read_bytes()).data
         except (OSError, ValueError):
@@ -203,6 +211,7 @@ def describe_data(dataset: Dataset, **options: Any) -> DataAbout:
         whole=whole_elements(dataset),
         reading=dataset.reading,
         columns_schema=dataset.schema,
+        weights_crc32=None if dataset.weights is None else zlib.crc32(dataset.weights.tobytes()),
         **options,
     )
 
@@ -349,6 +358,28 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
         with suppress(OSError):  # it holds something, or is gone
             folder.rmdir()
+
+
+def save_run(
+    folder: Path,
+    config: artifact.Config,
+    weights: bytes,
+    stored: Stored,
+    records: Sequence[dict[str, float]],
+    overwrite: bool,
+) -> None:
+    """Write a finished run into a folder.
+
+    Raises:
+        ConfigError: if it holds something else, or a run that is not to be overwritten.
+    """
+    with alone(folder):
+        claim(folder, overwrite=overwrite, resume=False)
+        for path in _own_files(folder):
+            path.unlink()
+        write_atomically(folder / SETTINGS, stored_json(stored))
+        write_atomically(folder / METRICS, "".join(json.dumps(record) + "\n" for record in records).encode())
+        artifact.write(config, weights, folder)
 
 
 _Options = ParamSpec("_Options")

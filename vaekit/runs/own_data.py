@@ -13,6 +13,8 @@ from vaekit.runs.division import again
 from vaekit.runs.folder import DataAbout, digest
 from vaekit.runs.places import find, is_own, is_same
 
+IN_MEMORY = "the run in memory"
+"""What a run without a folder is called in messages."""
 Read = Callable[[str], Dataset]
 
 
@@ -21,7 +23,7 @@ class OwnData:
 
     Args:
         about: what the run remembers of them.
-        folder: the folder of the run.
+        folder: the folder of the run; None for a run in memory, which knows no place of its data.
 
     Attributes:
         about: what the run remembers of them.
@@ -29,7 +31,8 @@ class OwnData:
         data_dir: where named sets were looked for first, or None.
     """
 
-    def __init__(self, about: DataAbout, folder: Path) -> None:
+    def __init__(self, about: DataAbout, folder: Path | None) -> None:
+        folder = folder or Path(IN_MEMORY)
         self.about, self.place = about, Path(os.path.abspath(folder))
         here = about.local and about.local.data_dir
         self.data_dir = from_place(here) if here else None

@@ -1,12 +1,14 @@
 """What a run holds, and how data are read with what it remembers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vaekit import engine
 from vaekit.errors import ArtifactError
 from vaekit.paths import as_text
+from vaekit.runs.calibration import CALIBRATION
 from vaekit.runs.folder import METRICS
 from vaekit.runs.training_rows import TRAINING_ROWS
 from vaekit.saving import artifact, spec
@@ -38,9 +40,14 @@ def outcome(run: str | Path) -> dict[str, Any]:
     return {"run": as_text(run), **found, **{key: about.get(key) for key in noted}}
 
 
-def describe(run: str | Path, config: artifact.Config) -> dict[str, Any]:
-    """Everything worth knowing of a run, as plain values."""
-    model = artifact.restore(run, config) if not spec.customs(config.model) else None
+def describe(config: artifact.Config, restored: Callable[[], Any]) -> dict[str, Any]:
+    """Everything worth knowing of a run, as plain values.
+
+    Args:
+        config: what its `config.json` holds.
+        restored: gives its model; not called where that has modules of others.
+    """
+    model = restored() if not spec.customs(config.model) else None
     arguments, wrappers = _innermost(config.model)
     parts = {name: spec.in_words(arguments.get(name)) for name in ("prior", "transform")}
     for name, part in (("posterior", "encoder"), ("likelihood", "decoder")):
@@ -56,7 +63,9 @@ def describe(run: str | Path, config: artifact.Config) -> dict[str, Any]:
     }
     objective = config.metadata.get("objective")  # text in runs of older versions
     worded = {} if objective is None else {"objective": spec.in_words(objective)}
-    known = {key: value for key, value in config.metadata.items() if key != TRAINING_ROWS}  # a page for each column
+    known = {
+        key: value for key, value in config.metadata.items() if key not in (TRAINING_ROWS, CALIBRATION)
+    }  # a page for each column
     schema = known.get("data", {}).get("columns_schema")
     if schema is not None:
         kinds = {column["name"]: column["kind"] for column in schema["columns"]}

@@ -12,12 +12,13 @@ import torch
 from vaekit import data
 from vaekit.data import Dataset, Reading
 from vaekit.data.by_schema import is_table_file, load_by_schema
-from vaekit.data.kinds import IMAGES, TABLES
+from vaekit.data.kinds import IMAGES
 from vaekit.data.readers import options_of
 from vaekit.data.sources import Part, set_and_part
-from vaekit.errors import ColumnError, DataError, WordsError
-from vaekit.frames import as_frame
+from vaekit.errors import ColumnError, DataError
+from vaekit.frames import as_frame, is_frame
 from vaekit.models.rows import as_tensor
+from vaekit.paths import as_text
 from vaekit.runs.folder import DataAbout
 
 
@@ -42,10 +43,7 @@ def rows_like(
     named = {"label": label or about.label, "key": key or about.key}
     remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
     how = _reading(about, source, reading)
-    try:
-        dataset = _leniently(partial(_read, about, source, part, data_dir, how), named, remembered)
-    except WordsError as error:
-        raise (_no_image(about, "what was given holds words") if about.kind == IMAGES.name else error) from error
+    dataset = _leniently(partial(_read, about, source, part, data_dir, how), named, remembered)
     _check(about, dataset)
     return dataset
 
@@ -53,17 +51,18 @@ def rows_like(
 def _reading(about: DataAbout, source: Any, asked: Reading | None) -> Reading:
     """How to read other rows: as the training data were, as far as it has a meaning for them.
 
-    What was found out of the training data is tried first. Columns to drop need not be there.
+    What was found out of the training data is tried first. Columns to drop need not be there, nor that of the
+    weights, which count for nothing here.
     """
     asked_for = asked.given if asked else {}
     how = (asked or Reading()).over(about.reading).only({*_options_of(source), *asked_for})
-    return replace(how, guessed=tuple({*how.guessed, *({"drop"} - set(asked_for))}))
+    return replace(how, guessed=tuple({*how.guessed, *({"drop", "weight"} - set(asked_for))}))
 
 
 def _options_of(source: Any) -> tuple[str, ...]:
     """What can be said of the reading of a source: nothing of a named set."""
     if not isinstance(source, str | Path):
-        return ("missing", "columns", "drop")
+        return ("missing", "columns", "drop", "weight")
     return () if isinstance(source, str) and set_and_part(source) else options_of(source)
 
 
@@ -79,6 +78,9 @@ def _read(
     empty: tuple[str, ...] = (),
 ) -> Dataset:
     how = replace(how, drop=(*how.drop, *empty))
+    if about.kind == IMAGES.name and _names_columns(source):
+        called = as_text(source) if isinstance(source, str | Path) else f"a {type(source).__name__}"
+        raise DataError(f"the run was fitted to images of shape {about.event_shape}, and {called} is a table.")
     if about.columns_schema is not None and not isinstance(source, Dataset) and _is_table(source):
         return load_by_schema(source, about.columns_schema, label=label, key=key, reading=how, keep_frame=True)
     if isinstance(source, str | Path):
@@ -96,12 +98,15 @@ def _read(
 
 
 def _is_table(source: Any) -> bool:
+    """Whether a source is to be read as one of named columns: a file of a table, a data frame or a list."""
+    return _names_columns(source) or (isinstance(source, Sequence) and not isinstance(source, str))
+
+
+def _names_columns(source: Any) -> bool:
     """Whether a source holds named columns: a file of a table, a data frame or records."""
-    return (
-        is_table_file(source)
-        or (isinstance(source, Sequence) and not isinstance(source, str))
-        or as_frame(source) is not None
-    )
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        return len(source) > 0 and all(isinstance(record, Mapping) for record in source)
+    return is_table_file(source) or (not isinstance(source, Dataset) and is_frame(source))
 
 
 def _channels_first(about: DataAbout, x: np.ndarray) -> np.ndarray:
@@ -127,15 +132,12 @@ def _leniently(read: Callable[..., Dataset], named: dict[str, str | None], remem
             named, remembered = {**named, error.option: None}, remembered - {error.option}
 
 
-def _no_image(about: DataAbout, what: str) -> DataError:
-    """What to say of a table that is given to a model of images."""
-    shape = "" if about.event_shape is None else f" of shape {about.event_shape}"
-    return DataError(f"the run was fitted to images{shape}, and {what}: a table. Give it images, or fit a model to it.")
-
-
 def _check(about: DataAbout, dataset: Dataset) -> None:
-    if about.kind == IMAGES.name and dataset.kind == TABLES.name:
-        raise _no_image(about, f"{dataset.name!r} has the shape {(len(dataset), *dataset.event_shape)}")
+    if about.columns_schema is not None and dataset.event_shape != about.event_shape:
+        raise DataError(
+            f"the run was fitted to a table of {len(about.columns_schema.columns)} named columns; rows of "
+            f"{dataset.name!r} have shape {dataset.event_shape}. Hand over a table with these columns."
+        )
     if about.value_range and not _is_whole(dataset):
         low, high = about.value_range
         raise DataError(f"the run was fitted to integers in {low:g}..{high:g}; got {dataset.dtype} that are not whole.")

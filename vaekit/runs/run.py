@@ -1,7 +1,7 @@
 """A run as an object: the fitted model, its settings, what its data were, and its answers for other rows."""
 
 import math
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from vaekit import data, evaluation
-from vaekit.columns import RowsAbout
 from vaekit.data import Dataset, Reading
 from vaekit.data.cells import naming_cells
 from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.health.verdict import held_back
 from vaekit.evaluation.results import TRAINING, Results, in_sample, with_article
+from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
-from vaekit.recipes import Settings, settings
+from vaekit.runs.detection import detect
 from vaekit.runs.division import (
     CHANGED,
     Parts,
@@ -28,75 +28,35 @@ from vaekit.runs.division import (
     own_set,
     split_of,
 )
-from vaekit.runs.folder import DENSITIES, DataAbout
-from vaekit.runs.own_data import OwnData
+from vaekit.runs.fitted import Fitted
+from vaekit.runs.folder import DENSITIES
 from vaekit.runs.questions import TableQuestions
-from vaekit.runs.reading import describe, records
 from vaekit.runs.rows import rows_like
 from vaekit.runs.table import Table, check_key, element_names
-from vaekit.runs.training_rows import stored_rows
 from vaekit.saving import artifact
 from vaekit.traits import Data
 
 _COMPARED = 2**24  # numbers of a file that is read again to see whether other rows are equal to rows of it
 
 
-class Run(TableQuestions):
-    """A fitted model with its data's description; `vk.runs.open` makes one.
+class Run(Fitted, TableQuestions):
+    """A fitted model with its data's description; `vk.runs.open` and `vk.runs.fit_rows` make one.
 
     Its questions (`score`, `encode`, `reconstruct`, `sample`) answer with a `Table`, under the seed alone: the same
     question has the same answer each time. The command line and a service ask them as a notebook does.
 
     Args:
-        folder: the folder of the run.
+        folder: the folder of the run; None for one in memory.
         config: what its `config.json` holds.
+        weights: of a run in memory, what its `model.safetensors` would hold.
+        epochs: of a run in memory, the records of the epochs.
 
     Attributes:
-        folder: the folder of the run.
+        folder: the folder of the run; None for one in memory.
         config: what its `config.json` holds.
         data: what its data were; empty where the model was only saved.
+        called: its folder in words, for messages.
     """
-
-    def __init__(self, folder: Path, config: artifact.Config) -> None:
-        self.folder, self.config = folder, config
-        self.data = DataAbout.of(config.metadata, folder)
-        self._own = OwnData(self.data, folder)
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
-
-    @cached_property
-    def model(self) -> Any:
-        """The model in eval mode, on the CPU; read when it is first asked for.
-
-        Raises:
-            ArtifactError: if the weights are missing or altered.
-        """
-        return artifact.restore(self._own.place, self.config)
-
-    @property
-    def settings(self) -> Settings | None:
-        """The settings of the fit; None where the model was only saved."""
-        stored = self.config.metadata.get("settings")
-        return None if stored is None else settings(stored)
-
-    @cached_property
-    def training_rows(self) -> RowsAbout | None:
-        """What the training rows were like, column by column; None where the run does not say.
-
-        Raises:
-            ArtifactError: if that part of its `config.json` is damaged.
-        """
-        return stored_rows(self.config.metadata, self.folder)
-
-    @property
-    def records(self) -> list[dict[str, float]]:
-        """The epochs of the fit; empty where there are none."""
-        return records(self._own.place)
-
-    def describe(self) -> dict[str, Any]:
-        """Everything worth knowing of the run, as plain values."""
-        return describe(self._own.place, self.config)
 
     # --- Rows --------------------------------------------------------------------------------------------------------
 
@@ -331,6 +291,29 @@ class Run(TableQuestions):
         notes = _notes(f"log_p is {with_article(found.quantity)}, in nats", found.transform_noise)
         return Table(values, columns, rows.key, rows.row_keys, reasons, notes, found.quantity)
 
+    def detect(
+        self,
+        rows: Data,
+        *,
+        rate: float | None = None,
+        num_samples: int | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        transform_seed: int = 0,
+    ) -> Table:
+        """Which rows are odd, held against rows that were not trained on, and why; see `runs.detection.detect`.
+
+        Columns `log_p`, `p_value` (conformal), `outlier` and `reason`.
+
+        Args:
+            rows: see `score`.
+            rate: share of rows like those of the fit that may be called outliers; None takes 5%.
+            num_samples: K, draws of z per row; None takes 100 up to 100,000 rows, and 10 beyond.
+            seed: see `score`, as for `progress` and `transform_seed`.
+        """
+        rows, how = self._asked(rows), {"seed": seed, "progress": progress, "transform_seed": transform_seed}
+        return detect(self, rows, rate=rate, num_samples=num_samples, **how)
+
     def encode(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ...; `transform_seed` as in `score`."""
         rows, columns = self._asked(rows), element_names(View.of(self.model).latent_shape, "z")
@@ -351,6 +334,13 @@ class Run(TableQuestions):
         x = self._in_units(view.wide().reconstruct(mean, _generator(seed)))
         notes, schema = _notes(view.transform_noise(errors=False)), self.data.columns_schema
         return Table(x, columns, rows.key, rows.row_keys, notes=notes, schema=schema)
+
+    def decode(self, z: Data, *, mean: bool = True, seed: int = 0) -> Table:
+        """E[x|z], or a draw from p(x|z), of each latent z of shape (N, *Z), as in `reconstruct`, and without keys."""
+        view = View.of(self.model).wide()
+        latents = as_tensor(z).to(view.dtype)
+        x = self._in_units(view.decode(latents, mean, _generator(seed)))
+        return Table(x, self._columns(x.shape[1:]), schema=self.data.columns_schema)
 
     def sample(self, n: int, *, mean: bool = False, seed: int = 0, given: Any = None, **how: Any) -> Table:
         """Draws from p(x), or means of p(x|z), in the units of the data, as in `reconstruct`, and without keys.

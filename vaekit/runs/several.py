@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from vaekit.data import Dataset
-from vaekit.paths import as_text
 from vaekit.runs.division import HELD_OUT, ROWS
 from vaekit.runs.run import Run
 
@@ -30,5 +29,5 @@ def held_out_by_all(runs: Sequence[Run], rows: Dataset) -> tuple[Dataset, str]:
         len(split.train) * bool(left_out.all()) if split.is_known else run.num_alike(left)
         for run, split in zip(runs, splits, strict=True)
     ]
-    said = [f"{as_text(run.folder)} was trained on {n:,}" for run, n in zip(runs, counts, strict=True) if n]
+    said = [f"{run.called} was trained on {n:,}" for run, n in zip(runs, counts, strict=True) if n]
     return left, f"{part} ({', '.join(said)})" if said else part

@@ -11,7 +11,7 @@ import numpy as np
 
 from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError
-from vaekit.frames import to_arrow, to_frame
+from vaekit.frames import as_json, to_arrow, to_frame
 from vaekit.saving.files import ARRAY_SUFFIXES, check_suffix, write_atomically
 
 
@@ -30,7 +30,7 @@ class Table:
         notes: sentences about the numbers, for people. Files do not hold them either.
         quantity: what a column `log_p` holds: "density", "mass", "bound on a mass" or "no density"; None where there is
             no such column. A parquet file says it in the metadata of its schema, under "log_p".
-
+        beside: columns behind the numbers that hold bools or text, each of shape (N,); `.npy` files leave them out.
         schema: of rows of a table that holds more than numbers: frames and files of it hold its cells, `values` and
             `.npy` files its codes.
         frame: the rows as they were read, whose empty cells the values fill: frames and files hold all their columns.
@@ -53,11 +53,12 @@ class Table:
     notes: tuple[str, ...] = ()
     quantity: str | None = None
     schema: Schema | None = None
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
     frame: Any = None
     front: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_key(self.key, self.columns)
+        check_key(self.key, (*self.columns, *self.beside))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -69,7 +70,7 @@ class Table:
     def to_dict(self) -> dict[str, np.ndarray]:
         """Name to column, each of shape (N,), the key first."""
         flat = self.values.reshape(len(self), -1)
-        numbers = {name: flat[:, i] for i, name in enumerate(self.columns)}
+        numbers = {name: flat[:, i] for i, name in enumerate(self.columns)} | dict(self.beside)
         key = {} if self.key is None or self.keys is None else {self.key: self.keys}
         return {**self.front, **key, **numbers}
 
@@ -114,7 +115,8 @@ class Table:
     def write(self, path: str | Path) -> None:
         """Write the table as a whole, in the format of the suffix.
 
-        `.csv` and `.parquet` have the columns of `to_dict`; `.npy` holds what `to_numpy` gives.
+        `.csv`, `.parquet` and `.feather` have the columns of `to_dict`, `.json` a list of records with these names and
+        `.jsonl` a record in each line, null where there is no number; `.npy` holds what `to_numpy` gives.
 
         Raises:
             ConfigError: for another suffix.
@@ -132,15 +134,26 @@ class Table:
             np.save(buffer, self.values, allow_pickle=False)
             return buffer.getvalue()
         table = to_arrow(self.to_dict()) if self.schema is None else self.to_frame("pyarrow")
+        if suffix in (".json", ".jsonl"):
+            return as_json(table, lines=suffix == ".jsonl")
         if suffix == ".csv":
+            for i, name in enumerate(table.column_names):
+                if name in self.beside and self.beside[name].dtype.kind == "b":  # True, as Python writes it
+                    table = table.set_column(i, name, to_arrow({name: self.beside[name].astype(np.str_)})[name])
             from pyarrow.csv import write_csv
 
             write_csv(table, buffer)
+            return buffer.getvalue()
+        known = {} if self.quantity is None else {"log_p": f"{self.quantity}, in nats"}
+        table = table.replace_schema_metadata(known)
+        if suffix == ".feather":
+            from pyarrow.feather import write_feather
+
+            write_feather(table, buffer)
         else:
             from pyarrow.parquet import write_table
 
-            known = {} if self.quantity is None else {"log_p": f"{self.quantity}, in nats"}
-            write_table(table.replace_schema_metadata(known), buffer)
+            write_table(table, buffer)
         return buffer.getvalue()
 
 

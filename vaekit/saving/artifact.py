@@ -50,16 +50,29 @@ def save(model: nn.Module, path: str | Path, *, metadata: dict[str, Any] | None 
         ArtifactError: if the folder cannot be written.
         ConfigError: if the model cannot be described.
     """
-    folder = Path(path)
+    write(*taken_apart(model, metadata), path)
+
+
+def write(config: Config, weights: bytes, path: str | Path) -> None:
+    """Write what `taken_apart` gives to a folder; see `save`."""
+    folder, content = Path(path), _in_json(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"cannot create the folder {folder}: {error.strerror or error}") from error
+    write_atomically(folder / WEIGHTS, weights)
+    write_atomically(folder / CONFIG, content)
+
+
+def taken_apart(model: nn.Module, metadata: dict[str, Any] | None = None) -> tuple[Config, bytes]:
+    """What `save` writes of a model, in memory: its description, and its weights as the bytes of a safetensors file.
+
+    Raises:
+        ConfigError: if the model cannot be described.
+    """
     tensors, shared = unshare(model.state_dict())
     weights = to_bytes(tensors)
-    config = _in_json(model, sha256(weights), shared, metadata)
-    write_atomically(folder / WEIGHTS, weights)
-    write_atomically(folder / CONFIG, config)
+    return _described(model, sha256(weights), shared, metadata), weights
 
 
 def check(model: nn.Module, metadata: dict[str, Any] | None = None) -> None:
@@ -68,13 +81,12 @@ def check(model: nn.Module, metadata: dict[str, Any] | None = None) -> None:
     Raises:
         ConfigError: if it cannot.
     """
-    _in_json(model, "", {}, metadata)
+    _in_json(_described(model, "", {}, metadata))
 
 
-def _in_json(model: nn.Module, digest: str, shared: dict[str, str], metadata: dict[str, Any] | None) -> bytes:
-    """The content of `config.json`."""
+def _described(model: nn.Module, digest: str, shared: dict[str, str], metadata: dict[str, Any] | None) -> Config:
     parameter = next(model.parameters(), None)
-    config = Config(
+    return Config(
         format_version=FORMAT_VERSION,
         vaekit_version=__version__,
         model=spec.describe(model),
@@ -83,6 +95,10 @@ def _in_json(model: nn.Module, digest: str, shared: dict[str, str], metadata: di
         shared=shared,
         metadata=metadata or {},
     )
+
+
+def _in_json(config: Config) -> bytes:
+    """The content of `config.json`."""
     try:
         return (config.model_dump_json(indent=2) + "\n").encode()
     except ValueError as error:  # half of a pair of Unicode, an object of no kind that JSON has
@@ -133,11 +149,16 @@ def check_weights(path: str | Path) -> Config:
     Raises:
         ArtifactError: if either file is missing, damaged or altered.
     """
-    _read_weights(Path(path), config := read_config(path))
+    read_weights(Path(path), config := read_config(path))
     return config
 
 
-def _read_weights(folder: Path, config: Config) -> bytes:
+def read_weights(folder: Path, config: Config) -> bytes:
+    """The bytes of the weights of a saved model.
+
+    Raises:
+        ArtifactError: if they are missing or altered.
+    """
     weights = _read(folder / WEIGHTS)
     if sha256(weights) != config.weights_sha256:
         raise ArtifactError(f"{folder / WEIGHTS} is truncated or altered: its digest is not the one in {CONFIG}")
@@ -167,7 +188,19 @@ def restore(
 ) -> Any:
     """`load` for a configuration that was read already."""
     folder = Path(path)
-    tensors = from_bytes(_read_weights(folder, config), str(folder / WEIGHTS))
+    return put_together(config, read_weights(folder, config), modules=modules, device=device, where=str(folder))
+
+
+def put_together(
+    config: Config,
+    weights: bytes,
+    *,
+    modules: dict[str, nn.Module] | None = None,
+    device: str = "cpu",
+    where: str = "memory",
+) -> Any:
+    """The model that `taken_apart` took apart, in eval mode; see `load`, `where` is the place for messages."""
+    tensors = from_bytes(weights, f"{where}/{WEIGHTS}")
     try:
         tensors |= {name: tensors[kept] for name, kept in config.shared.items()}
         model = spec.build(config.model, modules).to(getattr(torch, config.dtype))
@@ -175,5 +208,5 @@ def restore(
     except ArtifactError:
         raise
     except (VaekitError, RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ArtifactError(f"the description and the weights in {folder} do not fit: {error}") from error
+        raise ArtifactError(f"the description and the weights in {where} do not fit: {error}") from error
     return model.to(device).eval()

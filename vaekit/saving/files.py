@@ -10,7 +10,7 @@ from pathlib import Path
 from vaekit.errors import ArtifactError, ConfigError
 
 _LONGEST = 240  # bytes of a name that can still grow by eight letters: file systems take 255
-ARRAY_SUFFIXES = (".npy", ".csv", ".parquet")
+ARRAY_SUFFIXES = (".npy", ".csv", ".parquet", ".feather", ".json", ".jsonl")
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

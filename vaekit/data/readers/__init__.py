@@ -9,8 +9,10 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.readers.arrays import member_of, npy_dataset, npz_dataset
 from vaekit.data.readers.csv_files import csv_dataset
 from vaekit.data.readers.frames import frame as frame
+from vaekit.data.readers.frames import frame_dataset
 from vaekit.data.readers.idx import idx_dataset, with_suffix
 from vaekit.data.readers.images import folder_dataset
+from vaekit.data.readers.json_files import LINES
 from vaekit.data.readers.parquet import parquet_dataset
 from vaekit.data.readers.safe_reading import reading as safely
 from vaekit.data.reading import Reading
@@ -30,8 +32,9 @@ class Reader:
     options: tuple[str, ...] = ()
 
 
-_TABLE = ("label", "key", "missing", "columns", "drop")
+_TABLE = ("label", "key", "missing", "columns", "drop", "weight")
 _CSV = Reader(csv_dataset, (*_TABLE, "delimiter", "decimal", "encoding", "header"))
+_JSON = Reader(frame_dataset, (*_TABLE, "encoding"))
 _IDX = Reader(idx_dataset)
 READERS = {
     ".npy": Reader(npy_dataset, ("channels_last",)),
@@ -41,6 +44,11 @@ READERS = {
     ".tsv": _CSV,
     ".tsv.gz": _CSV,
     ".parquet": Reader(parquet_dataset, (*_TABLE, "in_memory")),
+    ".feather": Reader(frame_dataset, _TABLE),
+    ".xlsx": Reader(frame_dataset, (*_TABLE, "header", "sheet")),
+    ".json": _JSON,
+    ".json.gz": _JSON,
+    **dict.fromkeys(LINES, _JSON),
     ".idx": _IDX,
     ".idx.gz": _IDX,
     "-ubyte": _IDX,

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.readers.dialect import DELIMITERS, Dialect, look, single_byte_encoding, stands_apart
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.data.readers.tables import table_of
+from vaekit.data.readers.typed import Told, is_padded
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import DataError
 from vaekit.paths import as_text
@@ -47,18 +48,20 @@ def csv_dataset(path: Path, label: str | None = None, key: str | None = None, ho
     return table_of(frame, label, key, **about, place=lambda row: f"row {row}{line_of(path, found, row)}")
 
 
-def csv_table(path: Path, how: Reading, *, words: bool = False) -> tuple[Any, Reading]:
+def csv_table(path: Path, how: Reading, *, words: bool = False, told: Told | None = None) -> tuple[Any, Reading]:
     """A CSV file, gzipped or not, as a table of pyarrow, and how it was read.
 
     What `how` leaves open is found out from the first lines: UTF-8, UTF-16 or Latin-1; commas, semicolons (with decimal
     points or commas), tabs or bars; whether they name the columns. A first line of numbers is a header where it is
     0, 1, 2, ... (pandas writes that for unnamed columns), or strictly monotone and outside the ranges of its columns;
     else it is data, and the columns are called f0, f1, ... An empty column behind a trailing delimiter is left out.
+    Whole numbers of which one has leading zeros ("007") stay text.
 
     Args:
         path: The file.
         how: How to read it.
         words: Whether a cell is empty for the same marks in columns of text as in those of numbers.
+        told: Columns that stay text whatever they hold, and those that are numbers even with leading zeros.
 
     Raises:
         DataError: The file cannot be read, or is a decompression bomb.
@@ -73,7 +76,8 @@ def csv_table(path: Path, how: Reading, *, words: bool = False) -> tuple[Any, Re
     except UnicodeError as error:
         raise DataError(f"{path} is not {how.encoding}: {error}. Name another --encoding.") from error
     _refuse_other_delimiter(path, first_look)
-    frame, dialect = _frame(path, sample, first_look, how, words)
+    told = told or {}
+    frame, dialect = _frame(path, sample, first_look, how, words, told)
     found = how.found(
         encoding=dialect.encoding, delimiter=dialect.delimiter, decimal=dialect.decimal, header=dialect.header
     )
@@ -109,18 +113,21 @@ def _sample(path: Path) -> tuple[bytes, bool]:
     return sample, False
 
 
-def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading, words: bool) -> tuple[Any, Dialect]:
+def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading, words: bool, told: Told) -> tuple[Any, Dialect]:
     """The whole file as a table, and the dialect with what only the whole file can tell."""
     import pyarrow as pa
 
     is_guess = dialect.header is None
-    frame = _parsed(path, dialect, how, words)
+    texts = [name for name, cells in told.items() if cells == "text"]
+    frame = _parsed(path, dialect, how, words, texts)
     if "encoding" not in how.given and any(map(pa.types.is_binary, frame.schema.types)):  # far down it is not UTF-8
         dialect = replace(dialect, encoding=single_byte_encoding(sample, how))
-        frame = _parsed(path, dialect, how, words)
+        frame = _parsed(path, dialect, how, words, texts)
     if is_guess:
         dialect = replace(dialect, header=_is_header(frame))
-        frame = _parsed(path, dialect, how, words) if dialect.header else frame
+        frame = _parsed(path, dialect, how, words, texts) if dialect.header else frame
+    padded = _padded(path, frame, dialect, how, told)
+    frame = _parsed(path, dialect, how, words, [*texts, *padded]) if padded else frame
     if dialect.has_trailing:
         extra = frame.column(frame.num_columns - 1)
         if extra.null_count < len(extra):
@@ -131,7 +138,40 @@ def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading, words: boo
     return frame, dialect
 
 
-def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool) -> Any:
+def _padded(path: Path, frame: Any, dialect: Dialect, how: Reading, told: Told) -> list[str]:
+    """Columns of whole numbers of which one has leading zeros."""
+    import pyarrow as pa
+
+    names = [
+        name
+        for name, kind in zip(frame.column_names, frame.schema.types, strict=True)
+        if pa.types.is_integer(kind) and told.get(name) != "number"
+    ]
+    if not names or not _may_hold_padded(path, dialect):
+        return []
+    text = _parsed(path, dialect, how, False, names)
+    return [name for name in names if any(is_padded(text.column(i)) for i in text.schema.get_all_field_indices(name))]
+
+
+def _may_hold_padded(path: Path, dialect: Dialect) -> bool:
+    """Whether a cell may begin with a zero and another digit: a look at the bytes, which takes less than parsing."""
+    if dialect.encoding.lower().startswith("utf-16"):
+        return True
+    is_edge, is_digit = np.zeros(256, bool), np.zeros(256, bool)
+    is_edge[list(b'\r\n\t "' + dialect.delimiter.encode("utf-8"))] = True
+    is_digit[list(b"0123456789")] = True
+    with _opened(path) as stream:
+        before = b"\n"
+        while part := stream.read(_SAMPLE):
+            codes = np.frombuffer(before + part, np.uint8)
+            at = np.flatnonzero(codes[1:-1] == ord("0"))
+            if (is_edge[codes[at]] & is_digit[codes[at + 2]]).any():
+                return True
+            before = (before + part)[-2:]
+    return False
+
+
+def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool, texts: Sequence[str] = ()) -> Any:
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
@@ -147,6 +187,7 @@ def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool) -> Any:
         options.autogenerate_column_names = False
     convert = pa_csv.ConvertOptions(decimal_point=dialect.decimal, strings_can_be_null=words)
     convert.null_values = [*convert.null_values, *how.missing]
+    convert.column_types = {mark + name: pa.string() for name in texts for mark in ("", "\ufeff")}
     try:
         with _opened(path) as stream:
             frame = pa_csv.read_csv(stream, options, pa_csv.ParseOptions(delimiter=dialect.delimiter), convert)

@@ -58,7 +58,7 @@ def look(sample: bytes, is_whole: bool, reading: Reading, usual: str) -> Dialect
     if has_trailing and first[-1] == "":
         first = first[:-1]
     decimal = reading.given.get("decimal") or _decimal(records[1:] or records, reading)
-    header = reading.header if "header" in reading.given else _header(first, decimal, reading)
+    header = reading.header if "header" in reading.given else header_of(first, reading, decimal)
     longest = max(map(len, lines), default=0)
     return Dialect(encoding, delimiter, decimal, header, tuple(first), has_trailing, longest)
 
@@ -154,8 +154,11 @@ def _decimal(records: list[list[str]], reading: Reading) -> str:
     return "," if has_comma else "."
 
 
-def _header(first: list[str], decimal: str, reading: Reading) -> bool | None:
-    """A line with a word in it is a header; 0 ... D - 1 and 1 ... D are what pandas writes for unnamed columns."""
+def header_of(first: Sequence[str], reading: Reading, decimal: str = ".") -> bool | None:
+    """Whether the first line names the columns; None where only the whole table can tell.
+
+    A line with a word in it does; 0 ... D - 1 and 1 ... D are what pandas writes for unnamed columns.
+    """
     values = [number(cell, decimal) for cell in first]
     if not values or None in values:
         return True

@@ -5,25 +5,70 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vaekit.data.readers.csv_files import csv_table, line_of
+from vaekit.data.dataset import Dataset
+from vaekit.data.readers import csv_files, excel, json_files
+from vaekit.data.readers.csv_files import csv_table
+from vaekit.data.readers.excel import excel_table
+from vaekit.data.readers.json_files import json_table
 from vaekit.data.readers.parquet import INDEX, parquet_table
 from vaekit.data.readers.safe_reading import reading as safely
-from vaekit.data.readers.tables import without
-from vaekit.data.reading import PLAIN, Reading, notice
+from vaekit.data.readers.tables import table_of, without
+from vaekit.data.readers.typed import HOLES_AMONG_NUMBERS as HOLES_AMONG_NUMBERS
+from vaekit.data.readers.typed import Told, as_numbers, is_text, say_holes, with_dates
+from vaekit.data.reading import PLAIN, Reading
 from vaekit.errors import DataError
+from vaekit.paths import as_text
 
-HOLES_AMONG_NUMBERS = ("?", "-")  # holes in a column that otherwise holds numbers
-FRAMES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".feather")
+
+def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+    table, found = csv_table(path, how, words=True, told=told)
+    for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if is_text(column.type) and told.get(name) != "text":  # such as datetimes of far years with fractions
+            table = table.set_column(i, name, with_dates(column))
+    return table, found
+
+
+def _parquet(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+    return parquet_table(path), how
+
+
+def _feather(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+    import pyarrow as pa
+    from pyarrow import feather
+
+    try:
+        with safely(path):
+            table = feather.read_table(path)
+        return table.select([name for name in table.column_names if not INDEX.fullmatch(name)]), how
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is not a readable feather file: {error}. Write it again.") from error
+
+
+_READ: dict[str, Callable[[Path, Reading, Told], tuple[Any, Reading]]] = {
+    ".csv": _csv,
+    ".csv.gz": _csv,
+    ".tsv": _csv,
+    ".tsv.gz": _csv,
+    ".parquet": _parquet,
+    ".feather": _feather,
+    ".xlsx": excel_table,
+    ".json": json_table,
+    ".json.gz": json_table,
+    **dict.fromkeys(json_files.LINES, json_table),
+}
+FRAMES = tuple(_READ)
+"""Suffixes of files that hold a table with its words."""
 
 
 def frame(path: str | Path, reading: Reading = PLAIN, *, label: str | None = None, key: str | None = None) -> Any:
     """Read a table with its words.
 
     Cells that are empty or hold NA, NaN, NULL or the like, or one of `reading.missing`, are nulls; "?" and "-" are
-    where all other cells of the column are numbers. "None" is a word as any other.
+    where all other cells of the column are numbers. "None" is a word as any other. Whole numbers are words where one
+    of a column has leading zeros ("007").
 
     Args:
-        path: A file .csv, .csv.gz, .tsv, .tsv.gz, .parquet or .feather.
+        path: A file with one of the suffixes in `FRAMES`.
         reading: How it is read, and which of its columns are data.
         label: A column that is kept, whatever columns are data.
         key: Another one.
@@ -41,27 +86,46 @@ def frame(path: str | Path, reading: Reading = PLAIN, *, label: str | None = Non
 
 
 def frame_and_reading(
-    path: str | Path, reading: Reading = PLAIN, *, label: str | None = None, key: str | None = None
+    path: str | Path,
+    reading: Reading = PLAIN,
+    *,
+    label: str | None = None,
+    key: str | None = None,
+    told: Told | None = None,
 ) -> tuple[Any, Reading]:
-    """As `frame`, with how the file was read, for the next file like it."""
+    """As `frame`, with how the file was read, for the next file like it; a schema may tell what its columns hold."""
     path = Path(path).expanduser()
+    table, reading = _table(path, reading, told or {})
+    indices, chosen = without(table.column_names, label, key, path.stem, reading)
+    kept = indices + chosen
+    table = table.select(kept if reading.columns is not None else sorted(kept))
+    for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        table = table.set_column(i, name, _with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
+    return table, reading
+
+
+def frame_dataset(path: Path, label: str | None = None, key: str | None = None, how: Reading = PLAIN) -> Dataset:
+    """Read a file of a table of numbers, as `from_frame` makes it of what `frame` reads.
+
+    Raises:
+        DataError: The file cannot be read, or does not hold numbers.
+    """
+    table, found = _table(path, how, {})
+    about: dict[str, Any] = {"name": as_text(path.name.split(".")[0]), "source": str(path), "reading": found}
+    return table_of(table, label, key, **about, place=place_in(path, found))
+
+
+def _table(path: Path, reading: Reading, told: Told) -> tuple[Any, Reading]:
+    """All columns of a file, each with a name of its own."""
     with safely(path):
         is_folder = path.is_dir() if path.exists() else path.stat() is None
     suffix = next((suffix for suffix in FRAMES if path.name.lower().endswith(suffix)), None)
     if is_folder or suffix is None:
         raise DataError(f"{path} is no table. Known: {', '.join(FRAMES)}.")
-    if "csv" in suffix or "tsv" in suffix:
-        table, reading = csv_table(path, reading, words=True)
-    else:
-        table = parquet_table(path) if suffix == ".parquet" else _feather_table(path)
+    table, reading = _READ[suffix](path, reading, told)
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
         raise DataError(f"{path} has several columns {twice[0]!r}. Rename them.")
-    indices, chosen = without(table.column_names, label, key, path.stem, reading)
-    kept = indices + chosen
-    table = table.select(kept if reading.columns is not None else sorted(kept))
-    for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        table = table.set_column(i, name, _with_holes(name, column, path, reading))
     return table, reading
 
 
@@ -70,19 +134,15 @@ def place_in(path: str | Path, reading: Reading) -> Callable[[int], str]:
     return lambda row: f"row {row}{line_of(Path(path).expanduser(), reading, row)}"
 
 
-def _feather_table(path: Path) -> Any:
-    import pyarrow as pa
-    from pyarrow import feather
-
-    try:
-        with safely(path):
-            table = feather.read_table(path)
-        return table.select([name for name in table.column_names if not INDEX.fullmatch(name)])
-    except pa.ArrowException as error:
-        raise DataError(f"{path} is not a readable feather file: {error}. Write it again.") from error
+def line_of(path: Path, reading: Reading, row: int) -> str:
+    """Where a row stands in its file, for a message: " (line 59)"; nothing where files of its format have no lines."""
+    name = path.name.lower()
+    if name.endswith(json_files.LINES):
+        return json_files.line_of(path, reading, row)
+    return excel.line_of(path, reading, row) if name.endswith(".xlsx") else csv_files.line_of(path, reading, row)
 
 
-def _with_holes(name: str, column: Any, path: Path, reading: Reading) -> Any:
+def _with_holes(name: str, column: Any, path: Path, reading: Reading, stays: bool) -> Any:
     """The column with nulls for the marks of what was not observed, as numbers where no other words are left."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -94,29 +154,23 @@ def _with_holes(name: str, column: Any, path: Path, reading: Reading) -> Any:
         if not marks:
             return column
         return pc.if_else(pc.is_in(column, pa.array(marks).cast(kind)), pa.scalar(None, kind), column)
-    if pa.types.is_dictionary(kind) and reading.missing and _is_text(kind.value_type):
+    if pa.types.is_dictionary(kind) and reading.missing and is_text(kind.value_type):
         return _without(column.cast(kind.value_type), reading.missing).dictionary_encode()
-    if not _is_text(kind):
+    if not is_text(kind):
         return column
     if reading.missing:
         column = _without(column, reading.missing)
+    if stays:
+        return column
     doubtful = [mark for mark in HOLES_AMONG_NUMBERS if pc.any(pc.equal(column, mark)).as_py()]
     if not (doubtful or reading.missing):
         return column
-    numbers = _as_numbers(_without(column, HOLES_AMONG_NUMBERS), reading.decimal or ".")
+    numbers = as_numbers(_without(column, HOLES_AMONG_NUMBERS), reading.decimal or ".")
     if numbers is None:
         return column
     if doubtful:
-        count = numbers.null_count - column.null_count
-        marks_said = " and ".join(map(repr, doubtful))
-        notice(f"{path}: column {name!r} holds numbers, so its {count} cell(s) {marks_said} are taken for empty ones.")
+        say_holes(str(path), name, numbers.null_count - column.null_count, doubtful)
     return numbers
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _without(column: Any, marks: tuple[str, ...]) -> Any:
@@ -125,23 +179,6 @@ def _without(column: Any, marks: tuple[str, ...]) -> Any:
 
     is_mark = pc.is_in(column, pa.array(list(marks), column.type))
     return pc.if_else(is_mark, pa.scalar(None, column.type), column)
-
-
-def _as_numbers(column: Any, decimal: str) -> Any:
-    """A column of text as int64 or float64; None where a cell is no number, or none is left."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if column.null_count == len(column):
-        return None
-    column = pc.utf8_trim_whitespace(column)
-    column = column if decimal == "." else pc.replace_substring(column, decimal, ".")
-    for kind in (pa.int64(), pa.float64()):
-        try:
-            return column.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    return None
 
 
 def _number(text: str) -> float | None:

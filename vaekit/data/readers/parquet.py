@@ -13,7 +13,7 @@ from vaekit.data.dataset import Dataset, StoredDataset
 from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
-from vaekit.data.readers.tables import annotations, from_frame, numbers, without
+from vaekit.data.readers.tables import annotations, from_frame, numbers, weights_in, without
 from vaekit.data.reading import Reading
 from vaekit.errors import DataError, ReadingWarning
 from vaekit.paths import as_text
@@ -101,7 +101,7 @@ def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str
         warnings.simplefilter("ignore", ReadingWarning)
         indices, chosen = without(names, label, key, name, how)
     about = nw.from_native(file.read(columns=[names[i] for i in chosen]), eager_only=True)
-    labels, keys = annotations(about, label, key, name)
+    labels, keys, weights = *annotations(about, label, key, name), weights_in(about, how, name)
     names = [names[i] for i in indices]
     shape = (file.metadata.num_rows, *like.event_shape)
     num_bytes = 8 * shape[0] * shape[1]
@@ -110,6 +110,7 @@ def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str
     dtype = _common_dtype(file, names, name, how)
     rows = StoredRows(DecodedRows(shape, dtype, _pieces(file, names, name, how)), name=name)
     about_keys: dict[str, Any] = {"keys": keys, "key": key or "row", "reading": how}
+    about_keys["weights"] = weights
     about_rows: dict[str, Any] = {"name": name, "columns": like.columns, "source": str(path)}
     return StoredDataset(rows, labels=labels, kind=TABLES.name, **about_rows, **about_keys)
 

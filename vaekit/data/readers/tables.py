@@ -10,6 +10,7 @@ import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
+from vaekit.data.readers.typed import PADDED
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError, WordsError
 from vaekit.frames import cells, text_columns
@@ -84,18 +85,21 @@ def table_of(
     if not indices:
         raise DataError(f"{name!r} has no columns of numbers{' beside the label' if label else ''}.")
     labels, keys = annotations(table.select([columns[i] for i in chosen]), label, key, name)
+    weights = weights_in(table, reading, name, place)
     series = list(table.iter_columns())
     x = numbers([series[i] for i in indices], name, reading, place)
     names = spread([columns[i] for i in indices], widths([series[i] for i in indices]))
     about: dict[str, Any] = {"source": source, "keys": keys, "key": key or "row", "reading": reading}
+    about["weights"] = weights
     return Dataset(x, labels, name, names, kind=TABLES.name, **about)
 
 
 def without(
     columns: list[str], label: str | None, key: str | None, name: str, reading: Reading
 ) -> tuple[list[int], list[int]]:
-    """Where the columns of numbers stand, in the order of x, and where that of the labels and that of the keys do."""
-    named = {"label": label, "key": key}
+    """Where the columns of numbers stand, in the order of x, and where those of the labels, keys and weights do."""
+    weight = reading.weight if "weight" in reading.given or reading.weight in columns else None
+    named = {"label": label, "key": key, "weight": weight}
     chosen = [_position_of(columns, column, name, option) for option, column in named.items() if column is not None]
     if reading.columns is not None:
         indices = [_position_of(columns, column, name, "columns") for column in reading.columns]
@@ -132,6 +136,31 @@ def annotations(
     """Labels and keys of a narwhals frame that holds their columns, each as `Dataset` takes them."""
     labels = None if label is None else _label_values(table[label], name)
     return labels, None if key is None else _key_values(table[key], name)
+
+
+def weights_in(table: Any, reading: Reading, name: str, place: Place = "row {}".format) -> np.ndarray | None:
+    """What each row counts, shape (N,), float64, by the column that is asked for; None without one, or a guessed one.
+
+    Raises:
+        DataError: A cell is empty, no number, infinite or negative; with its row. All are 0.
+    """
+    if reading.weight is None or "weight" in reading.guessed:
+        return None
+    column = table[reading.weight]
+    if text_columns([column]) or _is_vectors(column):
+        raise DataError(f"Column {column.name!r} of {name!r} holds {column.dtype}, and weights are numbers.")
+    weights: np.ndarray = cells(column, name).astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        cell = "is empty" if np.isnan(weights[bad[0]]) else f"is {weights[bad[0]]:g}"
+        more = f" ({len(bad) - 1} more are like it)" if len(bad) > 1 else ""
+        raise DataError(
+            f"Column {column.name!r} of {name!r} {cell} in {place(int(bad[0]))}{more}; weights are finite and not "
+            "negative. Mend the cell, or drop the row."
+        )
+    if not weights.any():
+        raise DataError(f"Column {column.name!r} of {name!r} is 0 in each row: none would count.")
+    return weights
 
 
 def numbers(columns: list[Any], name: str, reading: Reading, place: Place = "row {}".format) -> np.ndarray:
@@ -177,7 +206,7 @@ def _position_of(columns: list[str], column: str, name: str, option: str) -> int
         return columns.index(column)
     near = difflib.get_close_matches(column, columns, n=3, cutoff=0.5) or columns[:5]
     nearest = ", ".join(map(repr, near))
-    purpose = f" for the {option}s" if option in ("label", "key") else f" (--{option})"
+    purpose = f" for the {option}s" if option in ("label", "key", "weight") else f" (--{option})"
     raise ColumnError(f"{name!r} has no column {column!r}{purpose}. Nearest: {nearest}.", option)
 
 
@@ -201,13 +230,24 @@ def _odd_cell(column: Any, place: Place) -> str:
     """Which cells of a column of text are no numbers, where most of them are."""
     mark = _odd_mark(column)
     if mark is None:
-        return ""
+        return _padding(column)
     odd = _no_numbers(column.to_list())
     more = f" (and {len(odd) - 1} more that are no numbers)" if len(odd) > 1 else ""
     return (
         f" If {mark!r} in {place(odd[0])}{more} means that nothing was observed, say so (--missing "
         f"{shlex.quote(mark)}); if it is a number, look at --decimal and --delimiter."
     )
+
+
+def _padding(column: Any) -> str:
+    """Why a column of nothing but numbers is one of text, where leading zeros are the reason."""
+    import narwhals as nw
+
+    cells = [] if column.dtype != nw.String else [cell for cell in column.to_list() if cell is not None]
+    if not cells or not all(map(_is_float, cells)):
+        return ""
+    padded = next((cell for cell in cells if re.fullmatch(PADDED, cell)), cells[0])
+    return f" Its cells are digits, and leading zeros as in {padded!r} would be lost in numbers."
 
 
 def _odd_mark(column: Any) -> str | None:

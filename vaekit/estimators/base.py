@@ -1,0 +1,238 @@
+"""What all estimators are: a fitted run with the manners of scikit-learn."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self, Unpack
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from vaekit import runs
+from vaekit.data import Dataset
+from vaekit.data.schema import Schema
+from vaekit.errors import ConfigError
+from vaekit.estimators.shared import DEFAULTS, KEYS, Shared, spelled_out
+from vaekit.estimators.tables import Layout, as_dataset, as_table, columns_of, found_schema
+from vaekit.runs import Run
+from vaekit.runs.detection import draws_for
+from vaekit.runs.folder import HeldOut
+
+_LEAST_HELD_OUT = 20
+
+
+class VAEEstimator(BaseEstimator):  # type: ignore[misc]
+    """The base of the estimators. Each is a thin face over `run_`, and `from_fitted` makes one of another.
+
+    Parameters have the names and the meaning of the keys of `vaekit fit`; None leaves a choice to the data.
+
+    Args:
+        preset: named model; see `vaekit list`.
+        max_epochs: passes over the data.
+        batch_size: rows per update.
+        learning_rate: of Adam.
+        latent_dim: dimensions of z.
+        hidden: widths of the hidden layers; one number is one layer.
+        likelihood: p(x|z), such as "normal:scale=network"; None has a head for each kind of column.
+        posterior: q(z|x), such as "diagonal-normal".
+        prior: p(z), such as "standard-normal".
+        objective: what is minimised, such as "iwae".
+        beta: weight of the KL.
+        num_samples: draws of z per row while training.
+        data_transform: data to model space, such as "standardize"; the key `transform`.
+        precision: "auto", "float32" or "bf16".
+        compile: "auto", "on" or "off".
+        device: "auto", "cpu", "cuda", ...
+        patience: epochs without a better bound on the held-out rows.
+        em_steps: updates of the encoder alone and of the rest, in turn.
+        keep: "best" or "last" weights.
+        schema: what the columns are: a `Schema`, the file of one, or kinds by column ({"age": "count"}) that go before
+            what is found; None finds all out.
+        validation_fraction: share of the rows that are held out to choose the epoch and to calibrate log p; None is a
+            tenth, but 20 rows where there are as few as that, and a third at most.
+        num_importance_samples: K, draws of z per row behind log p(x) and fills; None is 100 up to 100,000 rows, and 10
+            beyond.
+        warm_start: whether another `fit` goes on from the weights of the one before, by its schema.
+        verbose: whether to report the epochs on stderr.
+        random_state: source of all noise of the fit, an int for fits that repeat bit for bit (the same as `seed=` of
+            `vaekit fit`); global streams are left alone.
+
+    Attributes:
+        run_: the fitted `vaekit.runs.Run`.
+        n_features_in_: number of columns of X.
+        feature_names_in_: their names, where X had any.
+    """
+
+    run_: Run
+    layout_: Layout
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    _own: ClassVar[tuple[str, ...]] = ()
+
+    @spelled_out
+    def __init__(self, **shared: Unpack[Shared]) -> None:
+        unknown = sorted(set(shared) - set(DEFAULTS))
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no parameter {', '.join(unknown)}")
+        for name, default in DEFAULTS.items():
+            setattr(self, name, shared.get(name, default))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    # --- Fitting -----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit a model to the rows of X.
+
+        Args:
+            X: array of shape (N, D), list of rows, or data frame of any library that narwhals knows, N >= 3; words,
+                dates and bools are columns too, NaN and null are holes.
+            y: ignored.
+            sample_weight: weight of each row in the loss, shape (N,), not negative.
+        """
+        rows = self._rows_to_fit(X, sample_weight)
+        self.run_ = self._fitted(rows)
+        self._settle(rows)
+        return self
+
+    def _rows_to_fit(self, X: Any, sample_weight: Any) -> Dataset:
+        start = self._start
+        frame, self.layout_ = as_table(self, self._prepared(X), None if start is None else columns_of(start))
+        schema = self._schema(frame) if start is None else start.data.columns_schema
+        if schema is None:
+            raise ConfigError(f"{start} was fitted without a schema, and cannot go on from there; warm_start=False")
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, np.empty((len(frame), 1)), ensure_non_negative=True)
+        return as_dataset(frame, schema, weights)
+
+    def _schema(self, frame: Any) -> Schema:
+        if isinstance(self.schema, Schema):
+            return self.schema
+        if isinstance(self.schema, str | Path):
+            return Schema.load(self.schema)
+        if self.schema is not None and not isinstance(self.schema, Mapping):
+            raise ConfigError(
+                f"schema is a Schema, the path of one, or kinds by column; got {type(self.schema).__name__}"
+            )
+        return found_schema(frame, self.layout_, dict(self.schema or {}))
+
+    @property
+    def _start(self) -> Run | None:
+        return self.run_ if self.warm_start and hasattr(self, "run_") else None
+
+    def _fitted(self, rows: Dataset) -> Run:
+        """The run of a fit; estimators that fit more than once override it."""
+        return self._fit_once(rows, self._seed(), rule=self._rule(len(rows)))
+
+    def _fit_once(self, rows: Dataset, seed: int, **options: Any) -> Run:
+        given = {key: getattr(self, name) for name, key in KEYS.items() if getattr(self, name) is not None}
+        if isinstance(given.get("hidden"), int | np.integer):
+            given["hidden"] = (int(given["hidden"]),)
+        return runs.fit_rows(rows, {**given, "seed": seed}, start=self._start, progress=self.verbose, **options)
+
+    def _seed(self, random_state: Any = None) -> int:
+        """A seed: an int as it is, one drawn from a stream otherwise."""
+        state = self.random_state if random_state is None else random_state
+        return int(state) if isinstance(state, int | np.integer) else int(check_random_state(state).randint(2**31 - 1))
+
+    def _rule(self, num_rows: int) -> HeldOut:
+        if self.validation_fraction is not None:
+            return HeldOut(fraction=self.validation_fraction)
+        return HeldOut(fraction=min(max(0.1, _LEAST_HELD_OUT / num_rows), 1 / 3))
+
+    def _settle(self, rows: Dataset | None) -> None:
+        """Set what follows from a run; `rows` are those of the fit, None where the run came from elsewhere."""
+
+    # --- Runs --------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_fitted(cls, other: "VAEEstimator | Run | str | Path", **params: Any) -> Self:
+        """An estimator of this kind over a model that is fitted already.
+
+        Args:
+            other: an estimator, a run, or the folder of one.
+            **params: parameters; the shared ones are those of `other` where they are not given.
+
+        Raises:
+            ConfigError: if the run is one of something else than tables.
+            sklearn.exceptions.NotFittedError: if `other` is an estimator that was not fitted.
+        """
+        if isinstance(other, VAEEstimator):
+            check_is_fitted(other, "run_")
+            made = cls(**{name: getattr(other, name) for name in DEFAULTS} | params)
+            made.run_, made.layout_, made.n_features_in_ = other.run_, other.layout_, other.n_features_in_
+            if hasattr(other, "feature_names_in_"):
+                made.feature_names_in_ = other.feature_names_in_
+        else:
+            run = other if isinstance(other, Run) else runs.open(other).in_memory()
+            if len(run.data.event_shape or ()) != 1:
+                raise ConfigError(f"estimators take tables; {run.called} was fitted to rows of another shape")
+            made = cls(**_params_of(run) | params)
+            names = columns_of(run)
+            made.run_, made.layout_, made.n_features_in_ = run, Layout(run.data.columns is not None), len(names)
+            if run.data.columns is not None:
+                made.feature_names_in_ = np.array(names, dtype=object)
+        made._settle(None)
+        return made
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the fitted run to a folder, as `vaekit fit` does; `from_fitted(folder)` reads it.
+
+        Raises:
+            ConfigError: if the folder holds something else, or a run that is not to be replaced.
+        """
+        check_is_fitted(self, "run_")
+        self.run_.save(folder, overwrite=overwrite)
+
+    # --- Answers -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _run(self) -> Run:
+        """The run that answers: in float64, so that a row's answer does not depend on the rows beside it."""
+        check_is_fitted(self, "run_")
+        return self.run_.in_float64
+
+    def _read(self, X: Any) -> tuple[Dataset, Layout]:
+        """Rows of X as the fit read them, and how X came."""
+        check_is_fitted(self, "run_")
+        frame, layout = as_table(self, self._prepared(X), columns_of(self.run_))
+        return self.run_.rows(frame), layout
+
+    def _rows(self, X: Any) -> Dataset:
+        return self._read(X)[0]
+
+    def _prepared(self, X: Any) -> Any:
+        """X before it is read; an estimator with marks of its own for holes overrides it."""
+        return X
+
+    def _num_draws(self, num_rows: int) -> int:
+        return self.num_importance_samples or draws_for(num_rows)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(x) of each row in nats, in the units of X: shape (N,), float64; -inf where a row has no number.
+
+        The noise of a row is a function of its content: a row has the same score alone and among others, always.
+        """
+        return self._score(self._rows(X))
+
+    def _score(self, rows: Dataset) -> np.ndarray:
+        scores = self._run.score(rows, num_samples=self._num_draws(len(rows))).values[:, 0]
+        return np.where(np.isnan(scores), -np.inf, scores)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`: what a grid search makes as large as it can."""
+        return float(self.score_samples(X).mean())
+
+
+def _params_of(run: Run) -> dict[str, Any]:
+    """The parameters of an estimator whose fit would be that of the run."""
+    settings = run.settings
+    if settings is None:
+        return {}
+    given = settings.model_dump(exclude_defaults=True)
+    return {name: given[key] for name, key in KEYS.items() if key in given} | {"random_state": settings.seed}

@@ -1,0 +1,257 @@
+"""From rows and settings to a fitted run, in memory: what `vaekit fit` does between reading data and writing files."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaekit import data, engine, recipes
+from vaekit.columns import RowsAbout
+from vaekit.data import Dataset
+from vaekit.data.cells import naming_cells, refuse_infinite
+from vaekit.errors import DataError, TrainingError
+from vaekit.evaluation.results import with_article
+from vaekit.models.view import View
+from vaekit.paths import as_text
+from vaekit.recipes import Settings
+from vaekit.runs.calibration import CALIBRATION, calibrated
+from vaekit.runs.division import held_out_rule
+from vaekit.runs.folder import DataAbout, HeldOut, Stored, describe_data
+from vaekit.runs.places import travelling
+from vaekit.runs.run import Run
+from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_rows, with_log_p
+from vaekit.saving import artifact, spec
+from vaekit.training import History
+from vaekit.traits import ModelTraits, told
+from vaekit.transforms import Binarize
+from vaekit.transforms.base import steps_of
+
+Announce = Callable[[str], object] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Divided:
+    """What a model is fitted to: rows to train on, rows to validate on, and the rule that divided the whole, if any.
+
+    Attributes:
+        whole: the rows that were handed over.
+        train: rows to train on.
+        held_out: rows that choose the epoch, and on which log p is calibrated.
+        rule: how the held-out rows were chosen from the whole; None where they are others.
+    """
+
+    whole: Dataset
+    train: Dataset
+    held_out: Dataset
+    rule: HeldOut | None
+
+
+def divided(rows: Dataset, valid: Dataset | None = None, rule: HeldOut | None = None) -> Divided:
+    """Rows to train on and rows to validate on: others, or a fixed part of the rows.
+
+    Raises:
+        DataError: if one of the rows is infinite, or there are too few to hold one out.
+    """
+    refuse_infinite(rows)
+    if valid is not None:
+        refuse_infinite(valid)
+        return Divided(rows, rows, valid, None)
+    if len(rows) < 2:
+        raise DataError(
+            f"Fitting needs at least two rows, one of them to validate on; {as_text(rows.source)} has {len(rows)}."
+        )
+    rule = held_out_rule(len(rows), rule)
+    return Divided(rows, *data.holdout(rows, rule.fraction, rule.seed), rule)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A model that has met its rows, before the first epoch.
+
+    Attributes:
+        plan: model, objective and trainer.
+        views: of the rows to train on and of the held-out rows.
+        remembered: settings and data, as `settings.json` holds them.
+        metadata: what `config.json` will hold besides the model.
+        about: what the training rows are like.
+        calibration: a view of the rows on which log p is calibrated.
+    """
+
+    plan: recipes.Plan
+    views: tuple[View, View]
+    remembered: Stored
+    metadata: dict[str, Any]
+    about: RowsAbout
+    calibration: View
+
+    def train(
+        self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, Any]], None] | None = None
+    ) -> tuple[History, dict[str, Any]]:
+        """Train; the history, and the metadata with what became of it.
+
+        Args:
+            folder: where the trainer writes its epochs and checkpoints, if anywhere.
+            resume: whether to go on from the checkpoint there.
+            keep: called with the metadata when the model is to be kept: at the end, and also where training ended
+                early, before the exception goes on.
+        """
+        keep = keep or (lambda metadata: None)
+        about = dict(self.metadata)
+        try:
+            history = self.plan.trainer.fit(
+                self.plan.model, self.plan.objective, *self.views, run=folder, resume=resume
+            )
+        except (KeyboardInterrupt, SystemExit, TrainingError):
+            keep(about)
+            raise
+        about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
+        about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
+        about |= {"computed": history.engine}
+        try:
+            about |= {TRAINING_ROWS: asdict(with_log_p(self.about, self.views[0]))}
+            about |= {CALIBRATION: calibrated(self.calibration)}
+        finally:  # an interrupt costs no model
+            keep(about)
+        return history, about
+
+
+def prepare(
+    wanted: Settings,
+    rows: Divided,
+    described: DataAbout,
+    *,
+    calibrate_on: Dataset | None = None,
+    start: Run | None = None,
+    progress: bool = True,
+    announce: Announce = None,
+) -> Job:
+    """Let settings and rows make a model, and let it meet the rows.
+
+    Args:
+        wanted: the settings.
+        rows: the rows; their weights, if they have any, are those of the loss and of the bound that chooses the epoch.
+        described: what the run will remember of them.
+        calibrate_on: rows on which log p is calibrated; None takes the held-out rows.
+        start: a run whose weights and transform training goes on from; None starts afresh.
+        progress: whether the trainer reports on stderr.
+        announce: see `fitting.fit`.
+    """
+    data.warn_constant_columns(rows.whole)
+    plan = (
+        recipes.plan(wanted, rows.train, progress=progress) if start is None else _onward(wanted, rows, start, progress)
+    )
+    engine.resolve_device(wanted.device)
+    with naming_cells(rows.whole, is_whole=True):
+        seen = View.of(plan.model, rows.train, where="train", weight=rows.train.weights)
+    with naming_cells(rows.whole if rows.rule else rows.held_out, is_whole=True):
+        views = seen, seen.beside(rows.held_out, "valid", _some(rows.held_out.weights))
+    if announce is not None:
+        announce(_choices(plan, seen, wanted.preset))
+    about = describe_rows(rows.train)
+    unbounded = about_density(about, seen)
+    if unbounded is not None:
+        (announce or _warn)(unbounded)
+    trainer = {name: getattr(plan.trainer, name) for name in ("batch_size", "learning_rate")}
+    chosen = {"preset": plan.preset} | trainer | wanted.model_dump(exclude_none=True)
+    remembered = Stored(settings=chosen, data=described)
+    metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
+    artifact.check(plan.model, metadata)
+    calibration = views[1] if calibrate_on is None else seen.beside(calibrate_on, weight=_some(calibrate_on.weights))
+    return Job(plan, views, remembered, metadata, about, calibration)
+
+
+def _onward(wanted: Settings, rows: Divided, start: Run, progress: bool) -> recipes.Plan:
+    """A plan that goes on with the model of a run, by the run's own objective."""
+    described = start.config.metadata.get("objective")
+    if not isinstance(described, dict):  # a run of an older version
+        objective = recipes.plan(wanted, rows.train, progress=progress).objective
+    else:
+        objective = spec.build(described)
+    return recipes.onward(wanted, rows.train, copy.deepcopy(start.model), objective, progress=progress)
+
+
+def fit_rows(
+    rows: Dataset,
+    given: dict[str, Any] | None = None,
+    *,
+    valid: Dataset | None = None,
+    rule: HeldOut | None = None,
+    calibrate_on: Dataset | None = None,
+    start: Run | None = None,
+    progress: bool = False,
+    announce: Announce = None,
+) -> Run:
+    """Fit a model to rows in memory, by the settings of `vaekit fit`; nothing is written.
+
+    The weights are those that `fit` would save of the same rows, and `Run.save` writes what it would write.
+
+    Args:
+        rows: the rows, with their schema where they are a table of more than numbers, and their weights where they do
+            not all count alike.
+        given: settings by key; see `recipes.Settings`.
+        valid: validation rows; None holds out a fixed part of `rows`.
+        rule: which part; None is a tenth.
+        calibrate_on: rows that were not trained on, on which log p is calibrated; None takes the held-out rows.
+        start: a run whose weights training goes on from; its schema has to be that of the rows.
+        progress: whether to report on stderr.
+        announce: see `fit`.
+
+    Returns:
+        The run, without a folder.
+
+    Raises:
+        ConfigError: for settings that do not exist.
+        DataError, SupportError, ShapeError, TrainingError: as the parts raise them.
+
+    Example:
+        >>> rows = Dataset(np.random.default_rng(0).normal(size=(60, 3)), columns=("a", "b", "c"), kind="table")
+        >>> run = fit_rows(rows, {"max_epochs": 2, "hidden": (8,), "latent_dim": 1, "compile": "off"})
+        >>> run.score(rows).values.shape
+        (60, 3)
+    """
+    parts = divided(rows, valid, rule)
+    described = describe_data(parts.whole, held_out=parts.rule)
+    wanted = recipes.settings(given or {})
+    how: dict[str, Any] = {"calibrate_on": calibrate_on, "start": start, "progress": progress, "announce": announce}
+    job = prepare(wanted, parts, described, **how)
+    history, metadata = job.train()
+    config, weights = artifact.taken_apart(job.plan.model, metadata)
+    return Run(None, config, weights=weights, epochs=history.records)
+
+
+def _some(weights: np.ndarray | None) -> np.ndarray | None:
+    """Weights of held-out rows; None where all are 0: a bound is the mean over rows then."""
+    return None if weights is None or not weights.any() else weights
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
+
+
+def _of_bits(step: Binarize) -> str:
+    if step.mode == "threshold":
+        return f"say which values are above {step.threshold:g}"
+    return "are drawn from the values"
+
+
+def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
+    """A line: the preset where the data chose it, likelihood, transform, and what log p will be."""
+    steps = steps_of(view.transform)
+    names = ", then ".join(type(step).__name__ for step in steps) or "none"
+    head = type(told(ModelTraits, plan.model).decoder.head).__name__
+    preset = "" if asked is not None or plan.preset == "vae" else f"preset {plan.preset}; "
+    words = f"{preset}likelihood {head}; transform of the data: {names}"
+    bits = "".join(f"; bits {_of_bits(step)}" for step in steps if isinstance(step, Binarize))
+    return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
+
+
+def _metadata(plan: recipes.Plan, remembered: Stored, rows: RowsAbout) -> dict[str, Any]:
+    """What `config.json` holds besides the model: nothing of where on this machine the data lie."""
+    about: dict[str, Any] = {"settings": remembered.settings, "data": travelling(remembered.data)}
+    about |= {"finished": False, "max_epochs": plan.trainer.max_epochs}
+    about |= {"objective": spec.describe(plan.objective, "objective")}
+    return about | {TRAINING_ROWS: asdict(rows)}
