@@ -11,6 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder beside the library is no installed package
 
+import benchmarks.tables as suite
+from benchmarks.common import Options
 from benchmarks.tables import imputation, page, rare, synthesis
 from benchmarks.tables.sets import LABELLED, Tables, stratified
 
@@ -124,3 +126,42 @@ def test_labelled_sets_have_anomalous_rows():
         frame, is_anomalous = tables.labelled(which)
         assert 0 < is_anomalous.mean() < 0.5, which
         assert len(frame) == len(is_anomalous)
+
+
+def small_tables(folder):
+    """Sets of the names and columns that the quick jobs look for, made up."""
+    random = np.random.default_rng(0)
+    n = 160
+    z = random.normal(size=(n, 2))
+    numbers = {f"V{i}": z @ random.normal(size=2) + 0.3 * random.normal(size=n) for i in range(4)}
+    label = np.where(z[:, 0] > 1, "bad", "good")
+    sets = {
+        "ionosphere": pd.DataFrame(numbers | {"Class": label}),
+        "housevotes84": pd.DataFrame(
+            {f"V{i}": np.where(z[:, i % 2] > 0, "y", "n") for i in range(5)} | {"Class": label}
+        ),
+        "credit_data": pd.DataFrame(numbers | {"Home": random.choice(["own", "rent"], n), "Status": label}),
+    }
+    sets["credit_data"].loc[:9, "V0"] = np.nan
+    about = {}
+    for name, frame in sets.items():
+        frame.to_csv(folder / f"{name}.csv.gz", index=False)
+        types = {c: {"type": "continuous" if frame[c].dtype.kind == "f" else "categorical"} for c in frame}
+        about[name] = {"label": list(frame)[-1], "schema": types}
+    (folder / "tables.json").write_text(json.dumps(about))
+
+
+def test_every_job_runs(tmp_path):
+    (tmp_path / "tables").mkdir()
+    small_tables(tmp_path / "tables")
+    options = Options(data_dir=tmp_path, quick=True, peers=False)
+    found = {name: work() for name, work in suite.jobs(Tables(tmp_path / "tables"), options)}
+    kinds = ("rare-levels", "time-credit_data", "imputation-", "levels-", "detection-", "synthesis-")
+    assert all(any(name.startswith(kind) for name in found) for kind in kinds)
+    records = {name: {"contestants": contestants} for name, contestants in found.items()}
+    text = page.written(records)
+    assert "Not measured yet." not in text
+    for name, contestants in found.items():
+        numbers = [v for m in contestants["vaekit"].values() for v in m.values()]
+        assert np.isfinite(numbers).all(), name
+    assert {row.contestant for row in page.rows(records)} >= {"vaekit", "kNN", "isolation forest"}

@@ -86,6 +86,15 @@ TransformDraws = Annotated[
     ),
 ]
 NumSamples = Annotated[int, typer.Option("--num-samples", min=1, help="Draws of z per row, K.")]
+NumDraws = Annotated[
+    int | None,
+    typer.Option(
+        "--num-samples",
+        min=1,
+        help="Draws of z per row, K; default: 100 up to 100,000 rows, and 10 beyond.",
+        show_default=False,
+    ),
+]
 STDIN = "-"  # as data
 _DATA = typer.Argument(
     metavar="[DATA]",

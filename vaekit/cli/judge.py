@@ -11,6 +11,7 @@ from vaekit.cli.app import (
     STDIN,
     Data,
     Json,
+    NumDraws,
     NumSamples,
     Reads,
     Run,
@@ -113,9 +114,7 @@ def detect(
         typer.Option("--rate", help="Share of rows like those of the fit that may be flagged; default .05."),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=0, metavar="N", help="Print the N oddest rows.")] = 0,
-    num_samples: Annotated[
-        int | None, typer.Option("--num-samples", min=1, help="Draws of z per row, K; default 100, of many rows 10.")
-    ] = None,
+    num_samples: NumDraws = None,
     seed: Seed = 0,
     transform_seed: TransformSeed = 0,
 ) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from vaekit.cli.app import (
     Data,
+    NumDraws,
     NumSamples,
     Output,
     Run,
@@ -36,7 +37,7 @@ def score(
     run: Run,
     data: Data,
     output: Output,
-    num_samples: NumSamples = 100,
+    num_samples: NumDraws = None,
     seed: Seed = 0,
     transform_draws: TransformDraws = 1,
     transform_seed: TransformSeed = 0,
@@ -53,7 +54,7 @@ def score(
     rows, noise = data.of(fitted), {"transform_draws": transform_draws, "transform_seed": transform_seed}
     scores = fitted.score(rows, num_samples=num_samples, seed=seed, progress=True, **noise)
     if shares:
-        scores = scores.joined(fitted.score_elements(rows, num_samples, seed, progress=True))
+        scores = scores.joined(fitted.score_elements(rows, num_samples or 100, seed, progress=True))
     write_table(output, scores, fitted)
     report_trained(fitted, rows)
     report_missing(scores)

@@ -93,6 +93,19 @@ class VAEImputer(TransformerMixin, VAEEstimator):  # type: ignore[misc]
         tables = [replace(table, values=part, front={}, reasons={}, frame=rows.frame) for part in parts]
         return [self._given_back(each, layout, rows) for each in tables]
 
+    def intervals(self, X: Any, level: float = 0.95, *, random_state: Any = None) -> tuple[Any, Any]:
+        """Lower and upper ends of intervals of the hidden cells, in the form of X; empty where a cell was observed.
+
+        Args:
+            X: rows with holes.
+            level: the probability with which a hidden cell lies in its interval, as far as the model is right.
+            random_state: source of the noise; None is that of the estimator.
+        """
+        rows, layout = self._read(X)
+        ends = self._run.intervals(rows, level, self._num_draws(len(rows)), self._seed(random_state))
+        lower, upper = (given_back(table, layout) for table in ends)
+        return lower, upper
+
     def _imputed(self, rows: Dataset, num_draws: int | None, seed: int) -> Table:
         return self._run.impute(rows, self._num_draws(len(rows)), num_draws, self.statistic, seed)
 

@@ -99,6 +99,27 @@ class TableQuestions(ABC):
             about |= {"key": rows.key, "keys": np.tile(rows.keys, num)}
         return Table(values, columns, schema=self.data.columns_schema, **about)
 
+    def intervals(self, rows: Data, level: float = 0.95, num_samples: int = 100, seed: int = 0) -> tuple[Table, Table]:
+        """Lower and upper ends of intervals that hold each empty cell with a probability; see `queries.impute`.
+
+        Args:
+            rows: as in `impute`.
+            level: the probability, of which as much is left out on either side.
+            num_samples: K, draws of z per row.
+            seed: source of all noise.
+
+        Returns:
+            Two tables of N rows: cells in holes, and nothing where a cell was observed.
+        """
+        rows = self._asked(rows)
+        with naming_cells(rows):
+            noise = torch.Generator().manual_seed(seed)
+            view = self._view_with_holes(rows)
+            found = queries.impute(self.model, view, num_samples, level=level, generator=noise)
+        columns, schema = rows.columns or element_names(rows.event_shape, "x"), self.data.columns_schema
+        about: dict[str, Any] = {"key": rows.key, "keys": rows.row_keys, "schema": schema}
+        return Table(found.lower.numpy(), columns, **about), Table(found.upper.numpy(), columns, **about)
+
     def score_elements(self, rows: Data, num_samples: int = 100, seed: int = 0, *, progress: bool = False) -> Table:
         """-log p(x_j | the other cells of its row) of each cell in nats: columns `share_NAME`; NaN in holes.
 

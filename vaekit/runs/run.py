@@ -17,7 +17,7 @@ from vaekit.evaluation.health.verdict import held_back
 from vaekit.evaluation.results import TRAINING, Results, in_sample, with_article
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
-from vaekit.runs.detection import detect
+from vaekit.runs.detection import detect, draws_for
 from vaekit.runs.division import CHANGED, Parts, Split, again, is_fitted_to, num_alike, own_set, split_of
 from vaekit.runs.drift import say_drift
 from vaekit.runs.fitted import Fitted
@@ -248,7 +248,7 @@ class Run(Fitted, TableQuestions):
         self,
         rows: Data,
         *,
-        num_samples: int = 100,
+        num_samples: int | None = None,
         seed: int = 0,
         progress: bool = False,
         transform_draws: int = 1,
@@ -263,7 +263,7 @@ class Run(Fitted, TableQuestions):
 
         Args:
             rows: a data set, as `rows` gives it, or what `rows` makes one of.
-            num_samples: K, draws of z per row.
+            num_samples: K, draws of z per row; None takes 100 up to 100,000 rows, and 10 beyond.
             seed: source of all noise but that of a random transform.
             progress: whether to report on stderr.
             transform_draws: T, draws of a random transform's noise for each row: `log_p` is the mean over them, and
@@ -275,6 +275,7 @@ class Run(Fitted, TableQuestions):
         """
         rows, columns = self._asked(rows), ("log_p", "stderr", "ess")
         check_key(rows.key, columns)
+        num_samples = num_samples or draws_for(len(rows))
         found = evaluation.log_marginal(
             self.model,
             self._view(rows),
@@ -290,7 +291,8 @@ class Run(Fitted, TableQuestions):
         values[:, 0] += new
         reasons = {text: bad.numpy() for text, bad in found.reasons.items()}
         reasons |= {OUT_OF_BOUNDS: np.isinf(new)} if np.isinf(new).any() else {}
-        notes = _notes(f"log_p is {with_article(found.quantity)}, in nats", found.transform_noise, said)
+        what = f"log_p is {with_article(found.quantity)}, in nats", f"K = {num_samples} draws of z per row"
+        notes = _notes(*what, found.transform_noise, said)
         return Table(values, columns, rows.key, rows.row_keys, reasons, notes, found.quantity)
 
     def detect(
