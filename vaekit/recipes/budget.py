@@ -12,7 +12,7 @@ from vaekit import engine
 from vaekit.models.base import GenerativeModel
 from vaekit.recipes.after import KeepStart
 from vaekit.recipes.settings import Settings
-from vaekit.training import CollapseWarning, Trainer
+from vaekit.training import Trainer
 
 LEARNING_RATE = 2e-3
 _SLOW = 0.3  # of the learning rate: what factor analysis has found already
@@ -86,6 +86,7 @@ def slow_start(model: Any) -> Callable[..., torch.optim.Optimizer]:
 def table_trainer(settings: Settings, num_rows: int, model: GenerativeModel) -> Trainer:
     """A trainer of the model of a table with the settings' values; what they leave open follows from the rows.
 
+    Nothing is said of codes that carry nothing: `latent_dim` is what held-out rows bear, and columns may be independent.
     The loss is compiled where that is asked for: the updates are few, and compiling takes as long as all of them.
     """
     kept = settings.of_trainer()
