@@ -86,7 +86,7 @@ def slow_start(model: Any) -> Callable[..., torch.optim.Optimizer]:
 def table_trainer(settings: Settings, num_rows: int, model: GenerativeModel) -> Trainer:
     """A trainer of the model of a table with the settings' values; what they leave open follows from the rows.
 
-    Nothing is said of codes that carry nothing: `latent_dim` is what held-out rows bear, and columns may be independent.
+    Nothing is said of codes that carry nothing: held-out rows chose `latent_dim`, and columns may be independent.
     The loss is compiled where that is asked for: the updates are few, and compiling takes as long as all of them.
     """
     kept = settings.of_trainer()
@@ -102,6 +102,6 @@ def table_trainer(settings: Settings, num_rows: int, model: GenerativeModel) -> 
         scheduler=warm_cosine(plan.num_steps),
         scheduler_moves="step",
         max_grad_norm=MAX_GRAD_NORM,
-        callbacks=[CollapseWarning(), KeepStart(model)],
+        callbacks=[KeepStart(model)],
         **kept,
     )
