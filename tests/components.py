@@ -221,6 +221,7 @@ OBJECTIVES = {
         lambda: objectives.ELBO(free_bits=1e-4),
     ],
     "FactorVAE": [lambda: objectives.FactorVAE(hidden=(16, 16))],
+    "HideCells": [objectives.HideCells, lambda: objectives.HideCells(objectives.ELBO(), rows=0.5, most=0.2)],
     "IWAE": [objectives.IWAE, lambda: objectives.IWAE(num_samples=1)],
     "InfoVAE": [objectives.InfoVAE, lambda: objectives.InfoVAE(alpha=1.0, weight=50.0, bandwidth=1.0)],
     "MIWAE": [objectives.MIWAE],

@@ -122,12 +122,14 @@ def test_answers_in_float64_do_not_depend_on_place_or_neighbours(run):
     for i in (0, 17):
         alone = run.in_float64.score(new.take([i]), num_samples=20).values
         np.testing.assert_allclose(alone, together[[i]], rtol=1e-9)
-    difference = run.score(new, num_samples=20).values[:, 0] - together[:, 0]
-    assert np.median(np.abs(difference)) < 1e-5  # rows that get draws of their own may get others
+    in_float32 = run.score(new, num_samples=20).values  # rows that get draws of their own may get others
+    assert (np.abs(in_float32 - together)[:, 0] < 4 * np.maximum(in_float32, together)[:, 1]).all()
 
 
-def test_a_fit_goes_on_from_another_run(rows, run):
-    further = runs.fit_rows(rows, SETTINGS, start=run)
+def test_a_fit_goes_on_from_another_run(rows):
+    plain = SETTINGS | {"preset": "vae"}  # starts at random
+    run = runs.fit_rows(rows, plain)
+    further = runs.fit_rows(rows, plain, start=run)
     bounds = [r.records[0]["valid_elbo"] for r in (run, further)]
     assert bounds[1] > bounds[0] + 0.5
     assert further.model.transform.state_dict().keys() == run.model.transform.state_dict().keys()

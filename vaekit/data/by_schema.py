@@ -31,6 +31,7 @@ def load_by_schema(
     key: str | None = None,
     reading: Reading | None = None,
     keep_frame: bool = False,
+    lenient: bool = False,
 ) -> Dataset:
     """A table as numbers, codes of levels and holes, with the schema that says which.
 
@@ -41,6 +42,8 @@ def load_by_schema(
         key: column with the identifiers of the rows, likewise.
         reading: how a file is read.
         keep_frame: keep the table beside the rows, for answers that hold its other cells.
+        lenient: take levels that the schema does not know, and numbers out of its bounds, for holes, and say which
+            cells these are (`Dataset.excluded`), instead of refusing them.
 
     Returns:
         A data set of kind "table" with `schema`; its columns are those that the schema models, NaN is a hole.
@@ -71,10 +74,12 @@ def load_by_schema(
         if not set(known) & set(rest.columns):
             raise DataError(f"{name!r} has none of the columns of the schema: {', '.join(map(repr, known[:5]))}.")
     schema.require_columns(f"{name!r} ({len(rest):,} row(s))")
-    x = schema.encode(rest, name=name, place=place)
+    excluded = np.zeros((len(rest), len(schema.modelled)), dtype=bool) if lenient else None
+    x = schema.encode(rest, name=name, place=place, excluded=excluded)
     about: dict[str, Any] = {"source": str(source) if isinstance(source, str | Path) else "memory", "reading": how}
     about |= {"keys": keys, "key": key or "row", "schema": schema}
     about["weights"] = weights_in(table, how, name, place)
+    about["excluded"] = excluded if excluded is not None and excluded.any() else None
     about["frame"] = table if keep_frame else None
     return Dataset(x, labels, name, tuple(column.name for column in schema.modelled), kind=TABLES.name, **about)
 

@@ -178,7 +178,7 @@ def _multi_modal(values: np.ndarray, distinct: np.ndarray) -> Shape | None:
 def _peaks(density: np.ndarray, num: np.ndarray) -> list[int]:
     """Modes that a valley parts from the next, each with its share of the rows."""
     inner = np.r_[-np.inf, density, -np.inf]
-    tops = [i for i in range(len(density)) if inner[i] < density[i] >= inner[i + 2]]
+    tops = [i for i in range(len(density)) if inner[i] < density[i] >= inner[i + 2] and density[i] > 0]
     while len(tops) > 1:
         cuts = [a + int(np.argmin(density[a : b + 1])) for a, b in pairwise(tops)]
         ends = [0, *cuts, len(density)]

@@ -139,13 +139,17 @@ class Schema(BaseModel):
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
-    def encode(self, frame: Any, *, name: str = "frame", place: Place = "row {}".format) -> np.ndarray:
+    def encode(
+        self, frame: Any, *, name: str = "frame", place: Place = "row {}".format, excluded: np.ndarray | None = None
+    ) -> np.ndarray:
         """The rows of a data frame as x, shape (N, D), float64, whatever the order of its columns.
 
         Args:
             frame: A table with all columns of `modelled`; the others may be missing.
             name: What to call the table in messages.
             place: What to call a row in messages.
+            excluded: Shape (N, D), bool: where it is handed in, unknown levels and numbers out of bounds are marked in
+                it and become NaN, instead of being refused.
 
         Returns:
             Numbers, codes of levels (level i of a column is i, any other level the code `len(levels)` where the column
@@ -169,7 +173,7 @@ class Schema(BaseModel):
             notice(f"{name!r}: left out {', '.join(new)}, which the schema does not have.")
         x = np.empty((len(table), len(self.modelled)))
         for i, column in enumerate(self.modelled):
-            x[:, i] = coded(column, as_arrow(table[column.name]), place)
+            x[:, i] = coded(column, as_arrow(table[column.name]), place, None if excluded is None else excluded[:, i])
         self._compare_constants(table, name, place)
         return x
 

@@ -1,4 +1,4 @@
-"""From raw numbers to what distributions take: positive numbers, scales, Cholesky factors, a diagonal Gaussian."""
+"""From raw numbers to what distributions take: scales, positive parameters, a diagonal Gaussian."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,31 +11,14 @@ from torch import Tensor, nn
 from vaekit.distributions.normal import Normal
 from vaekit.distributions.product import Product
 from vaekit.errors import ConfigError
+from vaekit.raw import positive_of, softplus_from_one
 
-_SHIFT = math.log(math.e - 1)  # softplus of it is 1
-_SMALLEST = 1e-6
 BELOW_ONE = 1 - 1e-6  # keeps what must stay above -1 away from it, where rounding would make a determinant 0
-
-
-def softplus_from_one(raw: Tensor) -> Tensor:
-    """softplus, shifted so that 0 becomes 1: raw parameters of 0 then stand for a scale of 1."""
-    return F.softplus(raw + _SHIFT)
-
-
-def positive_of(raw: Tensor) -> Tensor:
-    """`softplus_from_one`, kept off 0."""
-    return softplus_from_one(raw).clamp(min=_SMALLEST)
 
 
 def above_minus_one(raw: Tensor) -> Tensor:
     """Any numbers to numbers above -1, with 0 at 0."""
     return BELOW_ONE * (softplus_from_one(raw) - 1)
-
-
-def raw_of(positive: Tensor) -> Tensor:
-    """The inverse of `positive_of`."""
-    positive = positive.clamp(min=_SMALLEST)
-    return positive + torch.log(-torch.expm1(-positive)) - _SHIFT
 
 
 def normal_of(params: Tensor) -> Product:
@@ -48,35 +31,6 @@ def normal_of_maps(params: Tensor) -> Product:
     """The flat N(mean, diag scale^2) from maps (mean, raw scale) side by side, shape (..., 2 C, H, W)."""
     loc, raw = (part.flatten(-3) for part in params.chunk(2, -3))
     return Product(Normal(loc, positive_of(raw), validate_args=False), 1)
-
-
-def num_entries(size: int) -> int:
-    """Entries of a lower triangle of `size` rows."""
-    return size * (size + 1) // 2
-
-
-def tril_of(entries: Tensor, size: int) -> Tensor:
-    """A lower triangular L from its rows: the entries below the diagonal as they are, those on it made positive.
-
-    Args:
-        entries: shape (..., D (D + 1) / 2); zeros give the identity.
-        size: D.
-
-    Returns:
-        Shape (..., D, D).
-    """
-    rows, columns = torch.tril_indices(size, size, device=entries.device)
-    lower = entries.new_zeros(*entries.shape[:-1], size, size)
-    lower[..., rows, columns] = entries
-    return lower.tril(-1) + torch.diag_embed(positive_of(lower.diagonal(dim1=-2, dim2=-1)))
-
-
-def entries_of(tril: Tensor) -> Tensor:
-    """The entries that `tril_of` makes a given L of, shape (..., D (D + 1) / 2)."""
-    size = tril.shape[-1]
-    rows, columns = torch.tril_indices(size, size, device=tril.device)
-    diagonal = torch.diag_embed(raw_of(tril.diagonal(dim1=-2, dim2=-1)))
-    return (tril.tril(-1) + diagonal)[..., rows, columns]
 
 
 def check_scale(family: str, scale: str, kinds: Sequence[str]) -> None:

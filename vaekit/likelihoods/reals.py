@@ -13,9 +13,10 @@ from vaekit.distributions import LogNormal as LogNormalDistribution
 from vaekit.distributions import Normal as NormalDistribution
 from vaekit.distributions import NormalMixture as NormalMixtureDistribution
 from vaekit.distributions import StudentT as StudentTDistribution
-from vaekit.distributions.links import PositiveKind, PositiveParameter, softplus_from_one
+from vaekit.distributions.links import PositiveKind, PositiveParameter
 from vaekit.distributions.product import Missing, Product
 from vaekit.errors import ConfigError
+from vaekit.raw import softplus_from_one
 from vaekit.shapes import Shape
 
 ScaleKind = PositiveKind

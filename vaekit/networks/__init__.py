@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from vaekit.networks.autoregressive import MaskedMLP
     from vaekit.networks.columns import ColumnsInput
     from vaekit.networks.conv import ConvDecoder, ConvEncoder
+    from vaekit.networks.factors import FactorEncoder
     from vaekit.networks.inputs import LogInput, Parts, RescaleInput
-    from vaekit.networks.mlp import MLP
+    from vaekit.networks.mlp import MLP, LinearPlus
     from vaekit.networks.residual import ConvPyramid, ConvTopDown
     from vaekit.networks.sequence import GRUEncoder
 
@@ -19,7 +20,9 @@ __all__ = [
     "ConvEncoder",
     "ConvPyramid",
     "ConvTopDown",
+    "FactorEncoder",
     "GRUEncoder",
+    "LinearPlus",
     "LogInput",
     "MLP",
     "MaskedMLP",
@@ -31,8 +34,9 @@ _FILES = {
     "autoregressive": ["MaskedMLP"],
     "columns": ["ColumnsInput"],
     "conv": ["ConvDecoder", "ConvEncoder"],
+    "factors": ["FactorEncoder"],
     "inputs": ["LogInput", "Parts", "RescaleInput"],
-    "mlp": ["MLP"],
+    "mlp": ["LinearPlus", "MLP"],
     "residual": ["ConvPyramid", "ConvTopDown"],
     "sequence": ["GRUEncoder"],
 }

@@ -78,8 +78,26 @@ class ColumnsInput(nn.Module):
         sizes = [1 if size == 0 else size if size <= MOST_ONE_HOT else _embedding_size(size) for size in levels]
         return sum(sizes) + len(holes)
 
+    def places(self, column: int) -> tuple[range, int | None]:
+        """Where the network finds a column: the places of its inputs, and the one that says whether it was observed.
+
+        The inputs of a column of levels are one for each level, those of many levels the embedding; None stands for a
+        column that has no holes.
+        """
+        sizes = dict.fromkeys(self._numbers.tolist(), 1) | {d: self.levels[d] for d in self._few.tolist()}
+        sizes |= {d: _embedding_size(self.levels[d]) for d in self._many}
+        order = list(sizes)
+        first = sum(sizes[d] for d in order[: order.index(column)])
+        mask = sum(sizes.values()) + self.holes.index(column) if column in self.holes else None
+        return range(first, first + sizes[column]), mask
+
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for rows of shape (B, D)."""
+        result: Tensor = self.network(self.inputs(x))
+        return result
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the network sees of rows of shape (B, D): shape (B, `width`)."""
         numbers = x[:, self._numbers].nan_to_num(nan=0.0)
         if self.logarithms:
             logarithms = torch.log1p(numbers.clamp(min=0))
@@ -92,8 +110,7 @@ class ColumnsInput(nn.Module):
             parts.append(embedding(x[:, d].nan_to_num(nan=float(size)).long().clamp(0, size)).to(x.dtype))
         if self.holes:
             parts.append((~x[:, self._holes].isnan()).to(x.dtype))
-        result: Tensor = self.network(torch.cat(parts, 1))
-        return result
+        return torch.cat(parts, 1)
 
     def _one_hot(self, codes: Tensor) -> Tensor:
         """The codes of all columns of few levels side by side, shape (B, sum of levels); zeros where there is none."""

@@ -76,6 +76,51 @@ class MLP(nn.Module):
         return result
 
 
+class LinearPlus(nn.Module):
+    r"""A linear map, and hidden layers that bend it.
+
+    \( f(x) = W x + b + V h(x) \) with an `MLP` h and V = 0 at the start: few weights fit what is linear in x, as in
+    factor analysis, and the hidden layers learn what is left.
+
+    Use it in front of a head with few rows, or where W and b are known beforehand; its output are the raw parameters
+    themselves, so that a `Conditional` adds no layer of its own. With `hidden=()` it is the linear map alone.
+
+    References:
+        He et al., "Identity mappings in deep residual networks", 2016, https://arxiv.org/abs/1603.05027 (a path that
+        changes nothing, beside one that starts at 0).
+
+    Args:
+        in_shape: event shape of the input.
+        out_shape: event shape of the output, the `param_shape` of a head.
+        hidden: widths of the hidden layers.
+        activation: see `MLP`.
+
+    Example:
+        >>> import torch
+        >>> network = LinearPlus(2, (3,), hidden=(8,))
+        >>> x = torch.ones(1, 2)
+        >>> bool(torch.equal(network(x), network.linear(x)))
+        True
+    """
+
+    def __init__(
+        self, in_shape: Shape, out_shape: Shape, hidden: Sequence[int] = (128, 128), activation: str = "silu"
+    ) -> None:
+        super().__init__()
+        self.in_shape, self.out_shape = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
+        self.hidden, self.activation = as_shape(tuple(hidden), "hidden"), activation
+        self.linear = nn.Linear(prod(self.in_shape), prod(self.out_shape))
+        self.bend = ZeroDense(prod(self.in_shape), self.hidden, prod(self.out_shape), activation) if hidden else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *in_shape) to (B, *out_shape)."""
+        x = x.flatten(1)
+        result: Tensor = self.linear(x)
+        if self.bend is not None:
+            result = result + self.bend(x)
+        return result.reshape(-1, *self.out_shape)
+
+
 class Dense(nn.Module):
     """(..., in_size) to (..., out_size): hidden layers, and one linear layer more.
 
@@ -95,3 +140,19 @@ class Dense(nn.Module):
         """x of shape (..., in_size)."""
         result: Tensor = self.linear(self.mlp(x.reshape(-1, x.shape[-1]))).reshape(*x.shape[:-1], -1)
         return result
+
+
+class ZeroDense(Dense):
+    """`Dense` whose last layer is 0 at the start: what it is added to stays as it is until it has learned something.
+
+    Args:
+        in_size: width of the input.
+        hidden: widths of the hidden layers.
+        out_size: width of the output.
+        activation: see `MLP`.
+    """
+
+    def __init__(self, in_size: int, hidden: Sequence[int], out_size: int, activation: str = "silu") -> None:
+        super().__init__(in_size, hidden, out_size, activation)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)

@@ -3,6 +3,7 @@
 from vaekit.objectives.aggregate import DIPVAE, InfoVAE
 from vaekit.objectives.base import Loss, Objective
 from vaekit.objectives.elbo import ELBO, Capacity, Denoising
+from vaekit.objectives.hiding import HideCells
 from vaekit.objectives.importance import CIWAE, IWAE, MIWAE, PIWAE, TVO, Renyi
 from vaekit.objectives.pathwise import STL, DReG
 from vaekit.objectives.total_correlation import BetaTC, FactorVAE
@@ -16,6 +17,7 @@ __all__ = [
     "Denoising",
     "ELBO",
     "FactorVAE",
+    "HideCells",
     "IWAE",
     "InfoVAE",
     "Loss",

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Flow, Normal, Product, UnitNormal, maps
-from vaekit.distributions.links import BELOW_ONE, above_minus_one, positive_of, to_scale
+from vaekit.distributions.links import BELOW_ONE, above_minus_one, to_scale
 from vaekit.distributions.maps.elementwise import spline_network
 from vaekit.errors import ConfigError
 from vaekit.networks import MaskedMLP
+from vaekit.raw import positive_of
 from vaekit.shapes import Shape, as_shape, num_dimensions
 
 

@@ -11,8 +11,9 @@ from torch.distributions import MultivariateNormal
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import LowRankNormal as LowRankNormalDistribution
 from vaekit.distributions import Normal, Product
-from vaekit.distributions.links import check_scale, num_entries, to_scale, tril_of
+from vaekit.distributions.links import check_scale, to_scale
 from vaekit.errors import ConfigError
+from vaekit.raw import num_entries, tril_of
 from vaekit.shapes import Shape, as_shape, as_vector
 
 

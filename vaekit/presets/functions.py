@@ -27,12 +27,12 @@ Part = str | nn.Module
 _WARM_UP = 5_000  # updates until the KL of a ladder has its full weight
 
 
-def _component(axis: str, part: Any, *arguments: Any) -> Any:
+def component(axis: str, part: Any, *arguments: Any) -> Any:
     """A part by its name, or the part itself."""
     return spec.resolve(axis, part)(*arguments) if isinstance(part, str) else part
 
 
-def _rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
+def rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
     """Levels reach the encoder as values in [0, 1], counts and positive numbers as logarithms.
 
     The likelihood still describes x as it is.
@@ -47,7 +47,7 @@ def _rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
     return LogInput(network, offset=0.0) if support is constraints.positive else network
 
 
-def _columns_seen(head: Columns) -> dict[str, Any]:
+def columns_seen(head: Columns) -> dict[str, Any]:
     """How the columns of a row reach the encoder: levels one-hot, counts as logarithms, and which are missing."""
     levels = [0] * head.event_shape[0]
     logarithms: list[int] = []
@@ -74,15 +74,15 @@ def _assemble(
     prior: Part,
     transform: Transform | None,
 ) -> VAE:
-    head = _component("likelihoods", likelihood, event_shape)
-    q = _component("posteriors", posterior, latent_dim)
-    columns = _columns_seen(head) if isinstance(head, Columns) else None
+    head = component("likelihoods", likelihood, event_shape)
+    q = component("posteriors", posterior, latent_dim)
+    columns = columns_seen(head) if isinstance(head, Columns) else None
     shape = head.event_shape if columns is None else (ColumnsInput.width(columns["levels"], columns["holes"]),)
     encoder, decoder = networks(shape, q.event_shape)
     return VAE(
-        encoder=Conditional(_rescaled(encoder, head) if columns is None else ColumnsInput(encoder, **columns), q),
+        encoder=Conditional(rescaled(encoder, head) if columns is None else ColumnsInput(encoder, **columns), q),
         decoder=Conditional(decoder, head),
-        prior=_component("priors", prior, latent_dim),
+        prior=component("priors", prior, latent_dim),
         transform=transform,
     )
 

@@ -28,12 +28,14 @@ class Preset:
         takes: the settings that change what it makes; `beta` and `num_samples` where its objective has them.
         likelihood: the family that it is about; None follows the data.
         latent_dim: its own default, where few latents are the point (pictures, a curved space); None follows the data.
+        starts_linear: whether its model starts from a factor analysis of the rows, and is trained as long as that asks.
     """
 
     make: Make
     takes: frozenset[str] = SETTINGS
     likelihood: str | None = None
     latent_dim: int | None = None
+    starts_linear: bool = False
 
     @property
     def name(self) -> str:
@@ -45,12 +47,16 @@ _PRESETS: list[Preset] = []
 
 
 def preset(
-    *, takes: frozenset[str] = SETTINGS, likelihood: str | None = None, latent_dim: int | None = None
+    *,
+    takes: frozenset[str] = SETTINGS,
+    likelihood: str | None = None,
+    latent_dim: int | None = None,
+    starts_linear: bool = False,
 ) -> Callable[[_Make], _Make]:
     """A decorator that makes a function a preset; its arguments are the attributes of `Preset`."""
 
     def add(make: _Make) -> _Make:
-        _PRESETS.append(Preset(make, takes, likelihood, latent_dim))
+        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear))
         return make
 
     return add

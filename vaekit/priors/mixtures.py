@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal, constraints
 
 from vaekit.distributions import Ancestral, Mixture, Normal, Product, element_support
-from vaekit.distributions.links import entries_of, to_scale, tril_of
+from vaekit.distributions.links import to_scale
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.printing import Printed
+from vaekit.raw import entries_of, tril_of
 from vaekit.shapes import Shape, as_shape
 from vaekit.traits import Data
 

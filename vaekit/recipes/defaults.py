@@ -21,11 +21,14 @@ _COLUMNS = "columns"
 
 
 def default_preset(settings: Settings, data: Dataset) -> str:
-    """The preset that is asked for; else the one that suits the data, or `vae` where a part of the model is named."""
-    named = (settings.posterior, settings.prior, settings.objective, settings.likelihood, settings.transform)
+    """The preset that is asked for; else the one that suits the data and the parts of the model that are named."""
     if settings.preset is not None:
         return settings.preset
-    return kinds.of(data).default_preset(data) if all(part is None for part in named) else "vae"
+    parts = ("posterior", "prior", "objective", "likelihood", "transform")
+    named = {part for part in parts if getattr(settings, part) is not None}
+    if settings.likelihood is not None and spec.normalized(settings.likelihood) == _COLUMNS:
+        named.remove("likelihood")  # it would have been the default
+    return kinds.of(data).default_preset(data, frozenset(named))
 
 
 def default_likelihood(data: Dataset) -> str:

@@ -1,5 +1,6 @@
 """From settings and data to what is trained: model, objective and trainer."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,9 @@ from vaekit import engine, presets
 from vaekit.data import Dataset, kinds
 from vaekit.errors import ConfigError, ShapeError, SupportError
 from vaekit.models.base import GenerativeModel
-from vaekit.objectives import Objective
+from vaekit.objectives import HideCells, Objective
 from vaekit.presets import Preset
+from vaekit.recipes.budget import table_trainer
 from vaekit.recipes.defaults import (
     default_latent_dim,
     default_likelihood,
@@ -20,9 +22,11 @@ from vaekit.recipes.defaults import (
     make_transform,
 )
 from vaekit.recipes.settings import Settings
+from vaekit.recipes.start import Start, find_start, start_from
 from vaekit.saving import spec
 from vaekit.training import CollapseWarning, Trainer
 
+_BATCH_SIZE, _LEARNING_RATE = 128, 1e-3
 _UPDATES = 30_000  # default length of a run; enough for MNIST, patience ends small sets earlier
 
 
@@ -50,13 +54,21 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
     preset = presets.find(default_preset(settings, data))
     _refuse_unsuitable(settings, preset)
     with engine.seeded(engine.block_seed(settings.seed, 0)):
-        parts = _parts(settings, preset, data)
+        parts, start = _parts(settings, preset, data)
         try:
             model, objective = preset.make(data.event_shape, **parts)
         except (ShapeError, SupportError) as error:
             raise ConfigError(f"the parts of the preset {preset.name} do not go together: {error}") from error
+        if start is not None:
+            start_from(model, start)
         objective = _objective(objective, settings)
-    return Plan(model, objective, _trainer(settings, data, progress), preset.name)
+    return Plan(model, objective, _suited(settings, preset, data, model, progress), preset.name)
+
+
+def _suited(settings: Settings, preset: Preset, data: Dataset, model: GenerativeModel, progress: bool) -> Trainer:
+    """The trainer of a preset."""
+    trainer = table_trainer(settings, len(data), model) if preset.starts_linear else _trainer(settings, data)
+    return dataclasses.replace(trainer, progress=progress)
 
 
 def onward(
@@ -71,8 +83,9 @@ def onward(
         objective: the one that it was trained by, which `settings` may change.
         progress: whether the trainer reports on stderr.
     """
-    preset = settings.preset or default_preset(settings, data)
-    return Plan(model, _objective(objective, settings), _trainer(settings, data, progress), preset)
+    preset = presets.find(default_preset(settings, data))
+    trainer = _suited(settings, preset, data, model, progress)
+    return Plan(model, _objective(objective, settings), trainer, preset.name)
 
 
 def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:
@@ -85,11 +98,14 @@ def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:
         )
 
 
-def _parts(settings: Settings, preset: Preset, data: Dataset) -> dict[str, Any]:
-    """The arguments of a preset."""
+def _parts(settings: Settings, preset: Preset, data: Dataset) -> tuple[dict[str, Any], Start | None]:
+    """The arguments of a preset, and where its model is to start."""
     head = make_likelihood(data, settings.likelihood or preset.likelihood or default_likelihood(data))
-    latent_dim = settings.latent_dim or preset.latent_dim or default_latent_dim(data)
-    parts = {"likelihood": head, "latent_dim": latent_dim, "transform": make_transform(data, head, settings.transform)}
+    transform = make_transform(data, head, settings.transform)
+    asked = settings.latent_dim or preset.latent_dim
+    start = find_start(data, head, transform, asked, settings.seed) if preset.starts_linear else None
+    latent_dim = asked or (default_latent_dim(data) if start is None else start.factors.latent_dim)
+    parts = {"likelihood": head, "latent_dim": latent_dim, "transform": transform}
     if settings.hidden is not None:
         parts["hidden"] = settings.hidden
     shape = {"event_shape": latent_dim, "code_shape": latent_dim}  # codes have classes as one more dimension
@@ -97,11 +113,16 @@ def _parts(settings: Settings, preset: Preset, data: Dataset) -> dict[str, Any]:
         parts["posterior"] = spec.from_words("posteriors", settings.posterior, **shape)
     if settings.prior is not None:
         parts["prior"] = spec.from_words("priors", settings.prior, **shape)
-    return parts
+    return parts, start
 
 
 def _objective(default: Objective, settings: Settings) -> Objective:
-    """The preset's objective, or the one asked for, with the arguments asked for."""
+    """The preset's objective, or the one asked for, with the arguments asked for.
+
+    What hides cells goes on hiding them from the objective that is asked for.
+    """
+    if isinstance(default, HideCells) and spec.normalized((settings.objective or "").partition(":")[0]) != "hidecells":
+        return HideCells(_objective(default.objective, settings), default.rows, default.most)
     asked = {"beta": settings.beta, "num_samples": settings.num_samples}
     given = {key: value for key, value in asked.items() if value is not None}
     if settings.objective is None and not given:
@@ -121,9 +142,10 @@ def _objective(default: Objective, settings: Settings) -> Objective:
     return objective
 
 
-def _trainer(settings: Settings, data: Dataset, progress: bool) -> Trainer:
+def _trainer(settings: Settings, data: Dataset) -> Trainer:
     """A trainer with the settings' values; the defaults that depend on the training rows are filled in."""
-    updates_per_epoch = math.ceil(len(data) / settings.batch_size)
+    batch_size = settings.batch_size or _BATCH_SIZE
+    updates_per_epoch = math.ceil(len(data) / batch_size)
     max_epochs = settings.max_epochs or min(kinds.of(data).max_epochs, math.ceil(_UPDATES / updates_per_epoch))
 
     def cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
@@ -132,16 +154,9 @@ def _trainer(settings: Settings, data: Dataset, progress: bool) -> Trainer:
     return Trainer(
         max_epochs=max_epochs,
         patience=settings.patience or (None if settings.keep == "last" else max(10, max_epochs // 5)),
-        keep=settings.keep,
-        em_steps=settings.em_steps,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        precision=settings.precision,
-        compile=settings.compile,
-        device=settings.device,
-        seed=settings.seed,
-        checkpoint_every=settings.checkpoint_every,
+        batch_size=batch_size,
+        learning_rate=settings.learning_rate or _LEARNING_RATE,
         scheduler=cosine,
         callbacks=[CollapseWarning()],
-        progress=progress,
+        **settings.of_trainer(),
     )

@@ -17,14 +17,25 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     preset: str | None = Field(
-        None, description="named model; default: vae; vamp for grey images of few levels unless a part of it is named"
+        None,
+        description="named model; default: vae; table for tables with a schema; vamp for grey images of few levels, "
+        "unless a part of it is named",
     )
     max_epochs: int | None = Field(
-        None, ge=1, description="passes over the data; default: 30,000 updates, at most 2000 passes, 300 of images"
+        None,
+        ge=1,
+        description="passes over the data; default: 30,000 updates, at most 2000 passes, 300 of images; of tables what "
+        "600 to 3,000 updates take",
     )
-    batch_size: int = Field(128, ge=1, description="rows per update")
-    learning_rate: float = Field(1e-3, gt=0, description="of Adam, decayed to 0 along a cosine")
-    latent_dim: int | None = Field(None, ge=1, description="dimensions of z; default: a quarter of those of x, 2 to 40")
+    batch_size: int | None = Field(None, ge=1, description="rows per update; default: 128, more for large tables")
+    learning_rate: float | None = Field(
+        None, gt=0, description="of Adam, decayed to 0 along a cosine; default: 0.001, of tables 0.002"
+    )
+    latent_dim: int | None = Field(
+        None,
+        ge=1,
+        description="dimensions of z; default: a quarter of those of x, 2 to 40; of tables by held-out log p",
+    )
     hidden: tuple[PositiveInt, ...] | None = Field(None, description="widths of the hidden layers, such as 400,400")
     likelihood: str | None = Field(None, description="p(x|z), such as bernoulli or normal:scale=network")
     posterior: str | None = Field(None, description="q(z|x), such as diagonal-normal")
@@ -45,6 +56,11 @@ class Settings(BaseModel):
     )
     keep: Literal["best", "last"] = Field("best", description="weights of the best validation bound, or the last ones")
     checkpoint_every: int | None = Field(None, ge=1, description="epochs between checkpoints; default: ten seconds")
+
+    def of_trainer(self) -> dict[str, Any]:
+        """The settings that a trainer takes as they are."""
+        names = ("keep", "em_steps", "precision", "compile", "device", "seed", "checkpoint_every")
+        return {name: getattr(self, name) for name in names}
 
     @field_validator("em_steps", mode="before")
     @classmethod

@@ -38,7 +38,25 @@ def reasons(model: object, rows: Dataset, names: Sequence[str], *, num_samples: 
     found = score_elements(model, rows, num_samples, generator=noise)
     columns = rows.schema.modelled if rows.schema is not None else [None] * len(names)
     odd = np.stack([_oddness(column, found, rows.x, j) for j, column in enumerate(columns)], axis=1)
-    return [_in_words(i, odd[i], found, rows.x, columns, names) for i in range(len(rows))]
+    said = [_in_words(i, odd[i], found, rows.x, columns, names) for i in range(len(rows))]
+    if rows.excluded is None or rows.frame is None:
+        return said
+    new = [[_new_cell(rows, i, int(j)) for j in np.flatnonzero(rows.excluded[i])] for i in range(len(rows))]
+    return ["; ".join([*cells, *([text] if text else [])]) for cells, text in zip(new, said, strict=True)]
+
+
+def _new_cell(rows: Dataset, i: int, j: int) -> str:
+    """A cell that the schema does not have, and what it has."""
+    assert rows.schema is not None
+    column = rows.schema.modelled[j]
+    cell = rows.frame[column.name][i]
+    if has_levels(column):
+        return f"{column.name} = {cell}: a level that the fit never met"
+    low = None if column.low is None else f"{in_words(column, column.low)} or more"
+    low = "above 0" if column.kind == "positive" else low
+    high = None if column.high is None else f"{in_words(column, column.high)} or less"
+    bounds = " and ".join(end for end in (low, high) if end) or "whole, 0 or more"
+    return f"{column.name} = {cell}: expected {bounds}"
 
 
 def has_levels(column: Column | None) -> bool:
@@ -92,7 +110,13 @@ def _cell(i: int, j: int, found: ElementScores, x: np.ndarray, column: Column | 
     cell = f"{name} = {in_words(column, float(x[i, j]))}"
     if has_levels(column):
         share = math.exp(-float(found.surprisal[i, j]))
-        how = f"1 in {1 / share:,.0f}" if share < _RARE else f"{100 * share:.0f}%"
+        how = (
+            f"{100 * share:.0f}%"
+            if share >= _RARE
+            else f"1 in {1 / share:,.0f}"
+            if share > 1e-9
+            else "1 in 1e9 or less"
+        )
         return f"{cell} ({how}): expected {in_words(column, expected)}"
     ends = [in_words(column, end) for end in (lower, upper)]
     return f"{cell}: expected {ends[0]}" if ends[0] == ends[1] else f"{cell}: expected {ends[0]} to {ends[1]}"

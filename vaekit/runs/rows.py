@@ -1,5 +1,6 @@
 """Rows that are read and checked as those were that a run was fitted to."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,7 @@ def rows_like(
     label: str | None,
     key: str | None,
     reading: Reading | None,
+    lenient: bool = False,
 ) -> Dataset:
     """Other rows, read and checked as the training data of a run were; see `Run.rows` for the arguments.
 
@@ -43,7 +45,7 @@ def rows_like(
     named = {"label": label or about.label, "key": key or about.key}
     remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
     how = _reading(about, source, reading)
-    dataset = _leniently(partial(_read, about, source, part, data_dir, how), named, remembered)
+    dataset = _leniently(partial(_read, about, source, part, data_dir, how, lenient=lenient), named, remembered)
     _check(about, dataset)
     return dataset
 
@@ -76,13 +78,15 @@ def _read(
     label: str | None,
     key: str | None,
     empty: tuple[str, ...] = (),
+    lenient: bool = False,
 ) -> Dataset:
     how = replace(how, drop=(*how.drop, *empty))
     if about.kind == IMAGES.name and _names_columns(source):
         called = as_text(source) if isinstance(source, str | Path) else f"a {type(source).__name__}"
         raise DataError(f"the run was fitted to images of shape {about.event_shape}, and {called} is a table.")
     if about.columns_schema is not None and not isinstance(source, Dataset) and _is_table(source):
-        return load_by_schema(source, about.columns_schema, label=label, key=key, reading=how, keep_frame=True)
+        by_schema: dict[str, Any] = {"label": label, "key": key, "reading": how, "keep_frame": True}
+        return load_by_schema(source, about.columns_schema, lenient=lenient, **by_schema)
     if isinstance(source, str | Path):
         options: dict[str, Any] = {"label": label, "key": key, "reading": how}
         return data.load(source, part=part, data_dir=data_dir, size=about.size, **options)
@@ -107,6 +111,22 @@ def _names_columns(source: Any) -> bool:
     if isinstance(source, Sequence) and not isinstance(source, str):
         return len(source) > 0 and all(isinstance(record, Mapping) for record in source)
     return is_table_file(source) or (not isinstance(source, Dataset) and is_frame(source))
+
+
+def of_new_cells(rows: Dataset, num_fitted: int) -> tuple[np.ndarray | float, str | None]:
+    r"""What cells that the fit could not have met add to log p of their rows, nats, shape (N,), and a note of it.
+
+    Each is a hole to the model, and has the probability \( 1 / (N + 1) \) that the rule of succession gives to
+    something new after N rows of the fit.
+    """
+    if rows.excluded is None:
+        return 0.0, None
+    counts = rows.excluded.sum(axis=1)
+    note = (
+        f"{int(counts.sum()):,} cells of {int((counts > 0).sum()):,} rows are levels that the fit never met, or "
+        f"numbers out of bounds: each counts as a hole and as a mass of 1/{num_fitted + 1:,}"
+    )
+    return -math.log(num_fitted + 1) * counts, note
 
 
 def _channels_first(about: DataAbout, x: np.ndarray) -> np.ndarray:

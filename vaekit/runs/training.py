@@ -155,7 +155,8 @@ def prepare(
     unbounded = about_density(about, seen)
     if unbounded is not None:
         (announce or _warn)(unbounded)
-    chosen = {"preset": plan.preset} | wanted.model_dump(exclude_none=True)
+    trainer = {name: getattr(plan.trainer, name) for name in ("batch_size", "learning_rate")}
+    chosen = {"preset": plan.preset} | trainer | wanted.model_dump(exclude_none=True)
     remembered = Stored(settings=chosen, data=described)
     metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
     artifact.check(plan.model, metadata)

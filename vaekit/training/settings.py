@@ -15,6 +15,7 @@ from vaekit.training.callbacks import Callback
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 Keep = Literal["best", "last"]
+Moves = Literal["epoch", "step"]
 SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
 
 ORDER, NOISE, VALID, INITIAL = 1, 2, 3, 4
@@ -34,6 +35,7 @@ class TrainerSettings:
     learning_rate: float = 1e-3
     optimizer: OptimizerFactory | None = None
     scheduler: SchedulerFactory | None = None
+    scheduler_moves: Moves = "epoch"
     precision: engine.Precision = "auto"
     compile: engine.Compile = "auto"
     device: str | torch.device = "auto"
@@ -66,6 +68,7 @@ class TrainerSettings:
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"patience is at least 1, or None; got {self.patience}")
         engine.check_choice("keep", self.keep, get_args(Keep))
+        engine.check_choice("scheduler_moves", self.scheduler_moves, get_args(Moves))
         engine.check_precision(self.precision)
         engine.check_compile(self.compile)
 

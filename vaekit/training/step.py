@@ -48,6 +48,7 @@ class Step:
             raise ConfigError("the model has no parameters that could be trained")
         self.optimizer = settings.make_optimizer(self.parameters)
         self.scheduler = settings.scheduler(self.optimizer) if settings.scheduler else None
+        self.moves_each_step = settings.scheduler_moves == "step"
         self.phases = _phases(model, settings.em_steps)
         self.count = 0
         constants = set() if view.transform is None else {id(b) for b in view.transform.buffers()}
@@ -113,6 +114,8 @@ class Step:
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
         self.optimizer.step()
+        if self.scheduler is not None and self.moves_each_step:
+            self.scheduler.step()
         self.objective.advance()
         if self.adversary is not None:
             loss = loss._replace(terms={**loss.terms, **self.adversary(batch)})
@@ -150,7 +153,9 @@ class Step:
         return start + "The gradient overflowed. Lower the learning rate or set max_grad_norm."
 
     def end_epoch(self, selected: float | None) -> None:
-        """Move the learning-rate schedule."""
+        """Move the learning-rate schedule, unless each step does."""
+        if self.moves_each_step:
+            return
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             if selected is None:
                 raise ConfigError("ReduceLROnPlateau needs validation data")

@@ -30,7 +30,8 @@ class Trainer(TrainerSettings):
         batch_size: rows per step.
         learning_rate: handed to the optimiser as `lr`.
         optimizer: any factory `optimizer(parameters, lr=learning_rate)`; None is Adam.
-        scheduler: any factory `scheduler(optimizer)` of a learning-rate schedule, moved once per epoch.
+        scheduler: any factory `scheduler(optimizer)` of a learning-rate schedule.
+        scheduler_moves: whether the schedule moves once per "epoch" or once per "step".
         precision: "float32", "bf16" (matrix products inside networks only), or "auto": bf16 where the hardware is fast
             at it and the networks are large enough to gain.
         compile: "on" compiles the loss with torch.compile; "auto" starts without, and compiles it where the steps

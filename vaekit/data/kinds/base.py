@@ -38,6 +38,11 @@ class Described(Protocol):
         """Names of the columns of a table."""
         ...
 
+    @property
+    def schema(self) -> object | None:
+        """What the columns of a table are, where that is known."""
+        ...
+
     def blocks(self) -> Iterator[np.ndarray]:
         """All rows in their order, each block of shape (B, *X)."""
         ...
@@ -67,8 +72,8 @@ class Kind(ABC):
     picture: Picture = "columns"
     max_epochs: int = 2000
 
-    def default_preset(self, data: Described) -> str:
-        """Name of the preset of a model of which no part is named."""
+    def default_preset(self, data: Described, named: frozenset[str] = frozenset()) -> str:
+        """Name of the preset of a model of which the parts `named`, such as "prior", are chosen already."""
         return "vae"
 
     def reads(self, x: np.ndarray) -> bool:

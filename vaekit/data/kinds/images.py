@@ -38,9 +38,9 @@ class Images(Kind):
             return event_shape[0] in (1, 3)
         return len(event_shape) == 2 and min(event_shape) >= 4
 
-    def default_preset(self, data: Described) -> str:
-        """That of grey ones of few levels: a learned prior, whose draws look like the data."""
-        return "vamp" if self._is_grey(data) and self._has_few_levels(data) else "vae"
+    def default_preset(self, data: Described, named: frozenset[str] = frozenset()) -> str:
+        """That of grey ones of few levels: a learned prior, whose draws look like the data, where no part is named."""
+        return "vamp" if not named and self._is_grey(data) and self._has_few_levels(data) else "vae"
 
     def default_likelihood(self, data: Described) -> str:
         """What log p of such images usually is.

@@ -17,6 +17,10 @@ class Tables(Kind):
         """Whether the reader found a table."""
         return data.kind == self.name
 
+    def default_preset(self, data: Described, named: frozenset[str] = frozenset()) -> str:
+        """That of tables with a schema, whose columns have a head for each kind, unless other heads are named."""
+        return "vae" if data.schema is None or named & {"likelihood", "transform"} else "table"
+
     def shows(self, event_shape: Sequence[int]) -> bool:
         """Vectors."""
         return len(event_shape) == 1

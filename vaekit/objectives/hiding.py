@@ -1,0 +1,106 @@
+"""An objective on rows of which some cells are hidden: for models that will meet holes."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.bounds import LatentVariableModel
+from vaekit.distributions.base import hooks
+from vaekit.errors import ConfigError
+from vaekit.objectives.base import Loss, Objective
+from vaekit.objectives.importance import IWAE
+
+
+class HideCells(Objective):
+    r"""Another objective, on rows of which some elements are hidden.
+
+    In a share of the rows of each batch, each element becomes a hole with a probability u of its own row, uniform on
+    [0, `most`]: neither q(z|x) nor p(x|z) sees it. The bound is then one on log p of what is left, as it is for rows
+    that come with holes.
+
+    The encoder learns to tell z from few columns, and the decoder to say of each column what the others let expect. Use
+    it for tables in whose rows cells are missing or will be filled in; it also keeps small tables from being learned by
+    heart. Terms while training are those of the rows with their holes; validation hides nothing. Where the likelihood
+    does not leave out what was not observed (missing="observed-only"), nothing can be hidden, and nothing is.
+
+    References:
+        Mattei & Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data sets", 2019,
+        https://arxiv.org/abs/1812.02633 (the bound).
+        Collier, Nazabal & Williams, "VAEs in the presence of missing data", 2020, https://arxiv.org/abs/2006.05301
+        (encoders that see masks).
+
+    Args:
+        objective: what is minimised; None is `IWAE`.
+        rows: share of the rows in which elements are hidden.
+        most: upper end of the probabilities u.
+
+    Raises:
+        ConfigError: if `rows` or `most` is no probability.
+
+    Example:
+        >>> HideCells(rows=0.5).objective
+        IWAE(num_samples=5)
+    """
+
+    def __init__(self, objective: Objective | None = None, rows: float = 0.7, most: float = 0.5) -> None:
+        super().__init__()
+        for name, value in {"rows": rows, "most": most}.items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is a probability, from 0 to 1; got {value}")
+        self.objective, self.rows, self.most = IWAE() if objective is None else objective, rows, most
+        self.selects, self.log_densities = self.objective.selects, self.objective.log_densities
+        self.requires, self.num_samples = self.objective.requires, self.objective.num_samples
+        self.adversary_learning_rate = self.objective.adversary_learning_rate
+        self._leaves_out: bool | None = None  # whether the model's likelihood does, once that is known
+
+    def build(self, model: LatentVariableModel) -> None:
+        """Find out whether the likelihood has holes, and make the parameters of the objective."""
+        self._leaves_out = _leaves_out(model)
+        self.objective.build(model)
+
+    def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
+        """The objective on x of shape (B, *X) with holes."""
+        loss: Loss = self.objective(model, self._seen(model, x), weight)
+        return loss
+
+    def _seen(self, model: LatentVariableModel, x: Tensor) -> Tensor:
+        """What the objective gets to see."""
+        known = self._leaves_out
+        return self.hidden(x) if (_leaves_out(model) if known is None else known) else x
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """x, shape (B, *X), with further holes (NaN)."""
+        shape = (len(x), *[1] * (x.ndim - 1))
+        share = self.most * torch.rand(shape, dtype=x.dtype, device=x.device)
+        share = share * (torch.rand(shape, dtype=x.dtype, device=x.device) < self.rows)
+        return x.masked_fill(torch.rand_like(x) < share, torch.nan)
+
+    def prepare(self, num_data: float) -> None:
+        """Called once before training."""
+        super().prepare(num_data)
+        self.objective.prepare(num_data)
+
+    def advance(self) -> None:
+        """Called after each update of the parameters."""
+        super().advance()
+        self.objective.advance()
+
+    def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
+        """Those of the objective, on the rows as they are."""
+        return self.objective.validation_terms(model, x)
+
+    def adversary_parameters(self) -> Iterable[nn.Parameter]:
+        """Those of the objective."""
+        return self.objective.adversary_parameters()
+
+    def adversary(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
+        """That of the objective, on rows with holes."""
+        return self.objective.adversary(model, self._seen(model, x), weight)
+
+
+@torch.no_grad()
+def _leaves_out(model: LatentVariableModel) -> bool:
+    """Whether the likelihood of a model leaves out elements that were not observed."""
+    likelihood = model.likelihood(model.prior().sample(torch.Size((1,))))
+    return hooks(likelihood).missing == "observed-only"
