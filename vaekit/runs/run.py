@@ -81,8 +81,7 @@ class Run(Fitted, TableQuestions):
             DataError: if the data cannot be read, or have other columns.
 
         Warns:
-            DataChangedWarning: The data of the run are elsewhere, or have changed since the fit.
-            DriftWarning: Other rows of a table have other distributions than those of the fit.
+            DataChangedWarning, DriftWarning: The data of the run are elsewhere or have changed; others have drifted.
         """
         if source is None and (own := own_set(self.data)) is not None:  # of the set, what is wanted now is `part`
             source = own[0]
