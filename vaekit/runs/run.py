@@ -95,7 +95,7 @@ class Run(Fitted, TableQuestions):
         rows = rows_like(self.data, source, part, **how)
         if isinstance(source, str | Path) and self._own.lie_at(source):
             self._own.compare(source, rows)
-        else:
+        elif self.folder is not None:  # estimators are silent, as scikit-learn's are
             say_drift(self.training_rows, rows, source, self.called)
         return rows
 
