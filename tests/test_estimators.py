@@ -395,7 +395,9 @@ def test_imputation_is_a_step_of_a_pipeline():
 
 @pytest.fixture(scope="module")
 def synthesizer():
-    return VAESynthesizer(**SMALL | {"max_epochs": 10, "latent_dim": None, "num_importance_samples": 50}).fit(people(1000))
+    return VAESynthesizer(**SMALL | {"max_epochs": 10, "latent_dim": None, "num_importance_samples": 50}).fit(
+        people(1000)
+    )
 
 
 def test_synthetic_rows_have_the_frequencies_of_the_data(synthesizer):

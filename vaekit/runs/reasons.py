@@ -92,7 +92,13 @@ def _cell(i: int, j: int, found: ElementScores, x: np.ndarray, column: Column | 
     cell = f"{name} = {in_words(column, float(x[i, j]))}"
     if has_levels(column):
         share = math.exp(-float(found.surprisal[i, j]))
-        how = f"{100 * share:.0f}%" if share >= _RARE else f"1 in {1 / share:,.0f}" if share > 1e-9 else "1 in 1e9 or less"
+        how = (
+            f"{100 * share:.0f}%"
+            if share >= _RARE
+            else f"1 in {1 / share:,.0f}"
+            if share > 1e-9
+            else "1 in 1e9 or less"
+        )
         return f"{cell} ({how}): expected {in_words(column, expected)}"
     ends = [in_words(column, end) for end in (lower, upper)]
     return f"{cell}: expected {ends[0]}" if ends[0] == ends[1] else f"{cell}: expected {ends[0]} to {ends[1]}"
