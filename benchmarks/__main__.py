@@ -15,8 +15,8 @@ from benchmarks.race import Unavailable
 from benchmarks.report import Result, machine, table, to_record, write_record
 
 NAMES = (
-    *("machine", "training", "conv", "evaluation", "wall", "tables", "scaling", "memory", "startup", "anomalies"),
-    "scoring",
+    *("machine", "training", "conv", "evaluation", "wall", "small", "scaling", "memory", "startup", "anomalies"),
+    *("scoring", "tables"),
 )
 
 

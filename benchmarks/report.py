@@ -120,15 +120,16 @@ def to_record(name: str, result: Result, quick: bool = False) -> dict[str, Any]:
     """Everything in plain numbers, rounded to four digits."""
     rows = [{k: v for k, v in asdict(row).items() if v not in (None, "", {})} for row in result.rows]
     record = {"name": name, "part": result.part, "quick": quick, "machine": machine(), "settings": result.settings}
-    return _rounded({**record, "rows": rows})
+    return rounded({**record, "rows": rows})
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Each number of a document to four digits."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def write_record(name: str, record: dict[str, Any], folder: Path = RECORDS) -> Path:

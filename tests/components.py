@@ -67,6 +67,11 @@ LIKELIHOODS = {
         lambda shape: likelihoods.PixelCNN(shape, num_levels=3, channels=3, num_layers=1, kernel_size=3),
     ],
     "Poisson": [likelihoods.Poisson],
+    "RoundedLogNormal": [
+        likelihoods.RoundedLogNormal,
+        lambda shape: likelihoods.RoundedLogNormal(shape, scale=1.5),
+        lambda shape: likelihoods.RoundedLogNormal(shape, scale="per-dimension"),
+    ],
     "SequenceCategorical": [
         lambda shape: likelihoods.SequenceCategorical(shape, num_tokens=3, hidden_size=5, embedding_size=3),
         lambda shape: likelihoods.SequenceCategorical(shape, 4, hidden_size=5, embedding_size=3, end_token=1),

@@ -26,8 +26,8 @@ from benchmarks import (  # noqa: E402
     memory,
     scaling,
     scoring,
+    small,
     startup,
-    tables,
     training,
     venv,
     wall,
@@ -312,10 +312,10 @@ def test_wall_counts_from_the_start_of_the_process(quick, tmp_path):
         assert -1e4 < turn["elbo"] < 0
 
 
-def test_tables(quick):
-    result = _check(tables.run(quick), "e", EAGER)
+def test_small_models_on_tables(quick):
+    result = _check(small.run(quick), "e", EAGER)
     assert len({row.case for row in result.rows}) == 3
-    assert tables.encoded_rows(7).shape == (7, 95)
+    assert small.encoded_rows(7).shape == (7, 95)
 
 
 def test_scaling(quick):

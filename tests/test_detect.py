@@ -21,7 +21,7 @@ TABLES = Path(os.environ.get("VAEKIT_DATA", "none"), "tables")
 def rows_of(n, seed, town="Bern"):
     rng = np.random.default_rng(seed)
     towns = rng.choice(["Bern", "Basel"], n, p=[0.7, 0.3])
-    income = np.round(np.exp(rng.normal(8, 0.2, n) + 1.0 * (towns == "Basel")), 2)
+    income = np.round(np.exp(rng.normal(8, 0.5, n) + 0.5 * (towns == "Basel")), 2)
     since = pd.Timestamp("2024-03-01") + pd.to_timedelta(rng.integers(0, 90, n), unit="D")
     return pd.DataFrame({"id": [f"p{i}" for i in range(n)], "town": towns, "income": income, "since": since})
 
@@ -86,6 +86,30 @@ def test_a_rate_and_formats_are_chosen(folder, capsys):
     assert "rate is a share" in capsys.readouterr().err
 
 
+def test_cells_that_the_fit_never_met_are_odd_and_not_refused(folder, capsys):
+    """A new level is a hole to the model and counts as log(1 / (N + 1)); a number out of bounds has no density."""
+    table = rows_of(6, 3)
+    table.loc[1, "town"] = "Zug"
+    table.loc[2, "income"] = -5.0
+    table.to_csv(folder / "odd.csv", index=False)
+    words = [str(folder / "run"), str(folder / "odd.csv"), "-o", str(folder / "f.csv"), "--rate", "0.9"]
+    assert cli.run(["detect", *words]) == 0
+    said = capsys.readouterr().err
+    assert "1 cells of 1 rows are levels that the fit never met: each counts as a hole and as a mass of 1/601" in said
+    assert "1 of 6 rows have no number: 1, as a number is out of the bounds of its column (id p2)" in said
+    rows = list(csv.DictReader(io.StringIO((folder / "f.csv").read_text())))
+    assert rows[1]["reason"].startswith("town = Zug: a level that the fit never met")
+    assert rows[2]["reason"] == "income = -5.0: expected above 0"
+    assert float(rows[2]["p_value"]) == pytest.approx(1 / 61)
+    run = runs.open(folder / "run")
+    table.loc[1, "town"], table.loc[2, "income"] = None, np.nan
+    holes = run.score(table, num_samples=100).values[:, 0]
+    expected = holes + np.array([0, -np.log(601), -np.inf, 0, 0, 0])
+    np.testing.assert_allclose([float(row["log_p"]) for row in rows], expected, rtol=1e-6)
+    assert cli.run(["score", str(folder / "run"), str(folder / "odd.csv"), "-o", "-"]) == 1
+    assert "has no level 'Zug'" in capsys.readouterr().err
+
+
 def test_images_have_no_calibration_and_say_so(tmp_path, capsys):
     words = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
     assert cli.run(["fit", "digits", "-o", str(tmp_path / "run"), *words]) == 0
@@ -111,7 +135,7 @@ def test_cells_are_said_in_the_words_of_their_columns():
 def test_p_values_are_valid_on_rows_of_a_labelled_table():
     """Normal rows of the breast cancer table that neither trained nor calibrated: the share with p <= a is about a."""
     table = pd.read_csv(TABLES / "breastcancer.csv.gz")
-    label = [name for name in table.columns if name.lower() in ("class", "label", "diagnosis", "target")][0]
+    label = next(name for name in table.columns if name.lower() in ("class", "label"))
     counts = table[label].value_counts()
     normal = table[table[label] == counts.index[0]].drop(columns=label)
     order = np.random.default_rng(0).permutation(len(normal))

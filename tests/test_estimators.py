@@ -340,6 +340,19 @@ def test_trimmed_training_leaves_out_the_oddest_rows():
     assert len(twice.calibration_) == 40  # those that were trimmed too
 
 
+def test_cells_that_the_fit_never_met_are_said_and_count_as_holes(detector):
+    new = people(5, seed=9)
+    new.loc[3, "town"], new.loc[4, "income"] = "Zug", -1.0
+    with pytest.warns(vk.errors.ReadingWarning, match="2 cells of X .* first is 'Zug' in row 3, column 'town'"):
+        scores = detector.score_samples(new)
+    hidden = new.assign(town=new["town"].replace("Zug", None), income=new["income"].replace(-1.0, np.nan))
+    expected = detector.score_samples(hidden) + np.array([0, 0, 0, -np.log(301), -np.inf])
+    np.testing.assert_allclose(scores, expected, rtol=1e-9)
+    with pytest.warns(vk.errors.ReadingWarning, match="Zug"):
+        filled = VAEImputer.from_fitted(detector).transform(new)
+    assert filled["town"].tolist() == new["town"].tolist()  # what was observed stays
+
+
 # --- Imputer ----------------------------------------------------------------------------------------------------------
 
 

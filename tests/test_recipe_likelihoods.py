@@ -31,6 +31,7 @@ CHAINS = [  # likelihood, and the transforms of a table, of bits and of 8-bit im
     ("poisson", "", "", ""),
     ("negative-binomial", "", "", ""),
     ("zero-inflated-negative-binomial", "", "", ""),
+    ("rounded-log-normal", "", "", ""),
     ("categorical", "", "", ""),
     ("ordinal", "", "", ""),
     ("discretized-logistic", "", "", ""),

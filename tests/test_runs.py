@@ -23,7 +23,7 @@ from vaekit.runs import Table
 from vaekit.runs.folder import alone, set_aside
 from vaekit.saving import artifact
 
-FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
+FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "likelihood=normal", "compile=off", "--quiet"]
 NAMES = [f"s{i}" for i in range(60)]
 X = np.random.default_rng(0).normal(size=(60, 3)) * [1, 10, 100]
 FRAME = pa.table({"id": NAMES, "a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "kind": ["u", "v"] * 30})

@@ -11,7 +11,7 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit import cli, runs
-from vaekit.errors import ConfigError, DataChangedWarning, DataError
+from vaekit.errors import ConfigError, DataChangedWarning, DataError, ReadingWarning
 
 FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
 SETTINGS = {"max_epochs": 1, "hidden": "4", "latent_dim": 2, "compile": "off"}
@@ -222,9 +222,23 @@ def test_one_column_that_changed_throughout_is_named(project):
     ],
 )
 def test_other_columns_are_refused_with_the_cure(project, columns, header, message):
+    """Of a run without a schema, which knows its columns by their order."""
+    assert vaekit("fit", project / "data.csv", "-o", project / "plain", "likelihood=normal", *FAST) == 0
     write(project / "data.csv", X[:, columns], header)
     with pytest.raises(DataError, match=message):
-        runs.open(project / "run").rows()
+        runs.open(project / "plain").rows()
+
+
+def test_by_a_schema_columns_are_found_by_their_names(project):
+    run = runs.open(project / "run")
+    write(project / "turned.csv", X[:, [2, 1, 0]], "c,b,a")
+    np.testing.assert_array_equal(run.rows(project / "turned.csv").x, run.rows().x)
+    write(project / "more.csv", X[:, [0, 1, 2, 2]], "a,b,c,d")
+    with pytest.warns(ReadingWarning, match="left out 'd', which the schema does not have"):
+        np.testing.assert_array_equal(run.rows(project / "more.csv").x, run.rows().x)
+    write(project / "fewer.csv", X[:, :2], "a,b")
+    with pytest.raises(DataError, match="no column 'c'. Nearest: 'a', 'b'"):
+        run.rows(project / "fewer.csv")
 
 
 def test_the_cures_for_columns_work(project):

@@ -12,7 +12,7 @@ from vaekit.data import Reading, load
 from vaekit.errors import DataError
 
 RNG = np.random.default_rng(0)
-FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
+FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "likelihood=normal", "compile=off", "--quiet"]
 
 
 def vaekit(*arguments) -> int:

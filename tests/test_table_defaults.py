@@ -372,6 +372,22 @@ def test_the_learning_rate_moves_with_each_update():
     np.testing.assert_allclose(fast[-1], 0, atol=1e-12)
 
 
+def test_weights_that_gain_nothing_beyond_chance_are_put_back():
+    """On rows of the factor model itself there is nothing to gain; on bent ones there is."""
+    straight = table(200, size=5)
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(600, 1))
+    bent = np.concatenate([z, z**2, np.sin(2 * z)], 1) + 0.1 * rng.normal(size=(600, 3))
+    for data, is_kept in ((straight, False), (as_data(pd.DataFrame(bent, columns=list("abc"))), True)):
+        train, valid = data.take(range(len(data) // 2)), data.take(range(len(data) // 2, len(data)))
+        plan = recipes.plan(recipes.settings({"max_epochs": 60, "learning_rate": 0.01}), train, progress=False)
+        before = copy.deepcopy(plan.model.state_dict())
+        history = plan.trainer.fit(plan.model, plan.objective, train, valid)
+        assert len(history) == 60
+        after = plan.model.state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before) is not is_kept
+
+
 # --- From the command line -------------------------------------------------------------------------------------------
 
 

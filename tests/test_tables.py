@@ -196,7 +196,7 @@ def test_each_kind_has_a_head_and_a_way_into_its_support():
         by_column |= {schema.modelled[place].name: type(part) for place in places}
     assert by_column["town"] is likelihoods.Categorical
     assert by_column["member"] is likelihoods.Bernoulli
-    assert by_column["visits"] in (likelihoods.NegativeBinomial, likelihoods.ZeroInflatedNegativeBinomial)
+    assert by_column["visits"] in (likelihoods.RoundedLogNormal, likelihoods.ZeroInflatedNegativeBinomial)
     assert by_column["debt"] is likelihoods.Spiked
     assert isinstance(transform, transforms.Columns)
     led = {place for places in transform.places for place in places}

@@ -277,11 +277,13 @@ def test_a_fit_names_columns_without_bound_and_a_run_remembers_its_rows(table, t
     rng = np.random.default_rng(0)
     reals = rng.normal(size=(200, 3))
     bits = np.column_stack([reals[:, :2], rng.integers(0, 2, 200)])
-    assert vaekit("fit", table("bits.csv", bits), "-o", tmp_path / "bits", "max_epochs=1", "--quiet") == 0
+    plain = ["max_epochs=1", "likelihood=normal"]
+    assert vaekit("fit", table("bits.csv", bits), "-o", tmp_path / "bits", *plain, "--quiet") == 0
     said = capsys.readouterr().err
     assert "c has 2 values" in said
+    given = {"max_epochs": 1, "likelihood": "normal"}
     with pytest.warns(UserWarning, match="c has 2 values"):
-        vk.runs.fit(str(tmp_path / "bits.csv"), tmp_path / "again", {"max_epochs": 1}, progress=False)
+        vk.runs.fit(str(tmp_path / "bits.csv"), tmp_path / "again", given, progress=False)
     assert "up to 6.9 nats a column at the floor of 0.001" in said
     assert "Drop them, dequantise whole numbers" in said
     for name, x, option in (("reals", reals, "max_epochs=1"), ("fixed", bits, "likelihood=normal:scale=0.5")):

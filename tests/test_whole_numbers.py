@@ -48,7 +48,7 @@ def test_whole_columns_are_written_whole(folder, command, suffix):
     if "--mean" not in command:
         steps = np.diff(np.unique(time))
         assert steps.min() == 1
-        assert len(steps) > 200  # float32 gave 49 distinct seconds
+        assert len(steps) > 150  # float32 gave 49 distinct seconds
     assert abs(time.mean() - TIME.mean()) < 500
 
 
@@ -58,8 +58,9 @@ def test_a_run_says_which_columns_are_whole(folder):
     table = run.sample(5)
     wide = View.of(run.model).wide().sample(5, generator=torch.Generator().manual_seed(0))
     assert wide.dtype == torch.float64
-    assert np.array_equal(table.values[:, 1], wide[:, 1].numpy())
-    assert np.array_equal(table.values[:, 0], wide[:, 0].round().numpy())
+    numbers = table.to_numpy()
+    assert np.array_equal(numbers[:, 1], wide[:, 1].numpy())
+    assert np.array_equal(numbers[:, 0], wide[:, 0].round().numpy())
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def detect(
     if output is None and not top:
         raise ConfigError("say where the flags go (-o FILE, or -o - for stdout), or how many rows to print (--top N)")
     fitted = open_run(run)
-    rows = data.of(fitted)
+    rows = fitted.rows(data.name, lenient=True, **data.options)
     noise = {"seed": seed, "transform_seed": transform_seed}
     flags = fitted.detect(rows, rate=rate, num_samples=num_samples, progress=True, **noise)
     if output is not None:

@@ -23,8 +23,12 @@ from vaekit.paths import as_text
 from vaekit.saving.files import ARRAY_SUFFIXES
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vaekit.data import Dataset
     from vaekit.runs import Run as FittedRun
+
+_MOST_LEARNED = 20_000
 
 
 @command("vaekit score runs/digits digits:test -o scores.csv", writes=ARRAY_SUFFIXES)
@@ -194,6 +198,14 @@ def report(
         generator=generator(seed),
         columns=rows.columns,
         value_range=rows.value_range,
+        learned=_learned(parts.train),
+        keys=rows.row_keys.tolist(),
+        schema=rows.schema,
     )
     reports.write(output, page)
     print(f"wrote {as_text(output)}", file=sys.stderr)
+
+
+def _learned(rows: "Dataset | None") -> "np.ndarray | None":
+    """Rows that simple tools learn from: a few thousand of those that were trained on."""
+    return None if rows is None else rows[:_MOST_LEARNED].astype("float64")

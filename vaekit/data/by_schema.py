@@ -8,6 +8,7 @@ import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
+from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
 from vaekit.data.readers.tables import annotations, weights_in, without
 from vaekit.data.readers.typed import table_of_records
@@ -31,6 +32,7 @@ def load_by_schema(
     key: str | None = None,
     reading: Reading | None = None,
     keep_frame: bool = False,
+    lenient: bool = False,
 ) -> Dataset:
     """A table as numbers, codes of levels and holes, with the schema that says which.
 
@@ -41,6 +43,8 @@ def load_by_schema(
         key: column with the identifiers of the rows, likewise.
         reading: how a file is read.
         keep_frame: keep the table beside the rows, for answers that hold its other cells.
+        lenient: take levels that the schema does not know, and numbers out of its bounds, for holes, and say which
+            cells these are (`Dataset.excluded`), instead of refusing them.
 
     Returns:
         A data set of kind "table" with `schema`; its columns are those that the schema models, NaN is a hole.
@@ -51,6 +55,8 @@ def load_by_schema(
     how = reading or Reading()
     if isinstance(source, str | Path):
         path = Path(source)
+        for option in sorted(set(how.given) - set(options_of(path))):
+            refuse_option(option, how.given[option], str(path))
         frame, how = frame_and_reading(path, how, label=label, key=key, told=schema.told if schema else None)
         name, place = as_text(path.name.split(".")[0]), place_in(path, how)
     else:
@@ -71,10 +77,12 @@ def load_by_schema(
         if not set(known) & set(rest.columns):
             raise DataError(f"{name!r} has none of the columns of the schema: {', '.join(map(repr, known[:5]))}.")
     schema.require_columns(f"{name!r} ({len(rest):,} row(s))")
-    x = schema.encode(rest, name=name, place=place)
+    excluded = np.zeros((len(rest), len(schema.modelled)), dtype=bool) if lenient else None
+    x = schema.encode(rest, name=name, place=place, excluded=excluded)
     about: dict[str, Any] = {"source": str(source) if isinstance(source, str | Path) else "memory", "reading": how}
     about |= {"keys": keys, "key": key or "row", "schema": schema}
     about["weights"] = weights_in(table, how, name, place)
+    about["excluded"] = excluded if excluded is not None and excluded.any() else None
     about["frame"] = table if keep_frame else None
     return Dataset(x, labels, name, tuple(column.name for column in schema.modelled), kind=TABLES.name, **about)
 

@@ -77,8 +77,15 @@ def _kinds_of(cells: list[Any]) -> str:
     return f"holds values of several kinds: {parts}. Give it values of one kind."
 
 
-def coded(column: Column, array: Any, place: Place = "row {}".format) -> np.ndarray:
+def coded(column: Column, array: Any, place: Place = "row {}".format, excluded: np.ndarray | None = None) -> np.ndarray:
     """The cells of a column as float64, shape (N,): numbers, codes of levels, seconds since 1970; NaN for empty ones.
+
+    Args:
+        column: The column.
+        array: Its cells, an array of pyarrow.
+        place: What to call a row in messages.
+        excluded: Shape (N,), bool: where it is handed in, unknown levels and numbers out of bounds are marked in it and
+            become NaN, instead of being refused.
 
     Raises:
         DataError: A cell is none that the column can hold; the message names row, column and cell.
@@ -88,10 +95,10 @@ def coded(column: Column, array: Any, place: Place = "row {}".format) -> np.ndar
     if pa.types.is_null(array.type):
         return np.full(len(array), np.nan)
     if column.kind in WITH_LEVELS:
-        return _codes(column, array, place)
+        return _codes(column, array, place, excluded)
     if column.kind == "datetime":
-        return _checked(column, _seconds_of(column, array, place), place)
-    return _checked(column, _numbers(column, array, place), place)
+        return _checked(column, _seconds_of(column, array, place), place, excluded)
+    return _checked(column, _numbers(column, array, place), place, excluded)
 
 
 def _numbers(column: Column, array: Any, place: Place) -> np.ndarray:
@@ -128,12 +135,13 @@ def first_cell(array: Any) -> tuple[int, Any]:
     return row, array[row].as_py()
 
 
-def _checked(column: Column, values: np.ndarray, place: Place) -> np.ndarray:
+def _checked(column: Column, values: np.ndarray, place: Place, excluded: np.ndarray | None) -> np.ndarray:
     """The values, where each is one that the column can have."""
     low = 0.0 if column.kind in COUNTS and column.low is None else column.low
     refused = [(np.isinf(values), "a finite number; infinity is never one")]
     if not column.dtype.startswith("Float"):
         refused.append((np.abs(values) > MOST_EXACT, "no number beyond 2**53, which float64 does not tell from others"))
+    num_unreadable = len(refused)
     if column.kind == "positive":
         refused.append((values <= 0, "above 0"))
     if column.kind in COUNTS:
@@ -143,6 +151,10 @@ def _checked(column: Column, values: np.ndarray, place: Place) -> np.ndarray:
         refused.append((values < low, f"{low:g} or more"))
     if column.high is not None:
         refused.append((values > column.high, f"{column.high:g} or less"))
+    if excluded is not None:
+        for bad, _ in refused[num_unreadable:]:
+            excluded |= bad
+        values, refused = np.where(excluded, np.nan, values), refused[:num_unreadable]
     for bad, expected in refused:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
@@ -154,7 +166,7 @@ def _checked(column: Column, values: np.ndarray, place: Place) -> np.ndarray:
     return values
 
 
-def _codes(column: Column, array: Any, place: Place) -> np.ndarray:
+def _codes(column: Column, array: Any, place: Place, excluded: np.ndarray | None) -> np.ndarray:
     """Codes of levels, each looked up once."""
     indices, cells = encoded_levels(array)
     is_text = any(isinstance(level, str) for level in column.levels)
@@ -162,6 +174,9 @@ def _codes(column: Column, array: Any, place: Place) -> np.ndarray:
     unknown = float(len(column.levels)) if column.other else -1.0
     found = np.array([_code(cell, codes, is_text, unknown) for cell in cells] + [np.nan])
     values: np.ndarray = found[np.where(np.isnan(indices), len(cells), indices).astype(np.int64)]
+    if excluded is not None:
+        excluded |= values < 0
+        return np.where(excluded, np.nan, values)
     if (values < 0).any():
         row = int(np.flatnonzero(values < 0)[0])
         known = ", ".join(map(repr, column.levels[:5])) + (", ..." if len(column.levels) > 5 else "")

@@ -39,6 +39,7 @@ class Dataset:
         reading: How the file was read that the rows come from, guesses included.
         schema: What the columns of x are, where they are codes of levels or numbers of several kinds.
         weights: What each row counts in a fit, shape (N,), finite, not negative, some above 0; None counts all alike.
+        excluded: Which cells are holes because the schema does not have such levels or numbers, shape (N, D), bool.
         frame: The table that x was encoded from, with all its columns, as a frame of narwhals, where it was kept.
 
     Raises:
@@ -63,6 +64,7 @@ class Dataset:
     reading: Reading = PLAIN
     schema: "Schema | None" = None
     weights: np.ndarray | None = None
+    excluded: np.ndarray | None = None
     frame: Any = None
 
     def __post_init__(self) -> None:
@@ -131,7 +133,9 @@ class Dataset:
             part._keep_rows(indices)
             object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
             object.__setattr__(part, "keys", self.row_keys[indices])
-            object.__setattr__(part, "weights", None if self.weights is None else self.weights[indices])
+            for name in ("weights", "excluded"):
+                values = getattr(self, name)
+                object.__setattr__(part, name, None if values is None else values[indices])
             if self.frame is not None:
                 object.__setattr__(part, "frame", self.frame[np.arange(len(self))[indices].tolist()])
         except IndexError as error:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vaekit.data import columns_found
 from vaekit.data.column import Cell, Column, Kind
-from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, seconds
+from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, floats, seconds
 from vaekit.data.column_restored import arrow_type, beside, restored, with_filled
 from vaekit.data.native_frames import native_frame
 from vaekit.data.reading import notice
@@ -139,13 +139,17 @@ class Schema(BaseModel):
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
-    def encode(self, frame: Any, *, name: str = "frame", place: Place = "row {}".format) -> np.ndarray:
+    def encode(
+        self, frame: Any, *, name: str = "frame", place: Place = "row {}".format, excluded: np.ndarray | None = None
+    ) -> np.ndarray:
         """The rows of a data frame as x, shape (N, D), float64, whatever the order of its columns.
 
         Args:
             frame: A table with all columns of `modelled`; the others may be missing.
             name: What to call the table in messages.
             place: What to call a row in messages.
+            excluded: Shape (N, D), bool: where it is handed in, unknown levels and numbers out of bounds are marked in
+                it and become NaN, instead of being refused.
 
         Returns:
             Numbers, codes of levels (level i of a column is i, any other level the code `len(levels)` where the column
@@ -169,7 +173,7 @@ class Schema(BaseModel):
             notice(f"{name!r}: left out {', '.join(new)}, which the schema does not have.")
         x = np.empty((len(table), len(self.modelled)))
         for i, column in enumerate(self.modelled):
-            x[:, i] = coded(column, as_arrow(table[column.name]), place)
+            x[:, i] = coded(column, as_arrow(table[column.name]), place, None if excluded is None else excluded[:, i])
         self._compare_constants(table, name, place)
         return x
 
@@ -270,6 +274,20 @@ class Schema(BaseModel):
             columns.append(known.get(name, Column(name=name, kind="text", dtype=str(table[name].dtype))))
         chosen = backend or table.implementation.value
         return native_frame(pa.table(arrays), tuple(columns), chosen, chosen == self.backend)
+
+    def numbers(self, x: np.ndarray) -> np.ndarray:
+        """The cells of rows x as far as they are numbers, shape (N, D), float64; codes of levels that are words.
+
+        Numbers are rounded and clipped as in `decode`; datetimes are seconds since 1970; NaN is an empty cell.
+
+        Raises:
+            DataError: As `decode`.
+        """
+        columns = []
+        for column, values in zip(self.modelled, np.asarray(x, np.float64).T, strict=True):
+            cells = floats(restored(column, values))
+            columns.append(values if cells is None else cells)
+        return np.column_stack(columns)
 
     # --- Words and files ----------------------------------------------------------------------------------------------
 

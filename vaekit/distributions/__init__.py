@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vaekit.distributions.product import Product
     from vaekit.distributions.reals import StudentT
     from vaekit.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
+    from vaekit.distributions.rounded import RoundedLogNormal
     from vaekit.distributions.sphere import UniformSphere, VonMisesFisher
     from vaekit.distributions.spikes import Spiked
     from vaekit.distributions.stacked import Stacked
@@ -57,6 +58,7 @@ _FAMILIES = {
     "product": ["Product"],
     "reals": ["StudentT"],
     "relaxed": ["RelaxedBernoulli", "RelaxedOneHotCategorical"],
+    "rounded": ["RoundedLogNormal"],
     "sphere": ["UniformSphere", "VonMisesFisher"],
     "spikes": ["Spiked"],
     "stacked": ["Stacked"],
@@ -89,6 +91,7 @@ __all__ = [
     "RaggedCategorical",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "RoundedLogNormal",
     "Spiked",
     "Stacked",
     "StudentT",

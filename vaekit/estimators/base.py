@@ -1,5 +1,6 @@
 """What all estimators are: a fitted run with the manners of scikit-learn."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
@@ -12,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from vaekit import runs
 from vaekit.data import Dataset
 from vaekit.data.schema import Schema
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, ReadingWarning
 from vaekit.estimators.shared import DEFAULTS, KEYS, Shared, spelled_out
 from vaekit.estimators.tables import Layout, as_dataset, as_table, columns_of, found_schema
 from vaekit.runs import Run
@@ -201,7 +202,10 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         """Rows of X as the fit read them, and how X came."""
         check_is_fitted(self, "run_")
         frame, layout = as_table(self, self._prepared(X), columns_of(self.run_))
-        return self.run_.rows(frame), layout
+        rows = self.run_.rows(frame, lenient=True)
+        if rows.excluded is not None:
+            warnings.warn(_of_new_cells(rows), ReadingWarning, stacklevel=4)
+        return rows, layout
 
     def _rows(self, X: Any) -> Dataset:
         return self._read(X)[0]
@@ -227,6 +231,16 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`: what a grid search makes as large as it can."""
         return float(self.score_samples(X).mean())
+
+
+def _of_new_cells(rows: Dataset) -> str:
+    assert rows.excluded is not None
+    i, j = (int(place[0]) for place in np.nonzero(rows.excluded))
+    name = (rows.columns or ())[j]
+    return (
+        f"{int(rows.excluded.sum())} cells of X are levels that the fit never met, or numbers out of bounds, and count "
+        f"as holes: the first is {rows.frame[name][i]!r} in row {i}, column {name!r}"
+    )
 
 
 def _params_of(run: Run) -> dict[str, Any]:

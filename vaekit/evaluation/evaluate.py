@@ -227,10 +227,12 @@ def _bounds_of(view: View, how: How) -> tuple[list[Result], Tensor]:
     k = how.num_samples
     t = how.transform_draws
     lower, tighter = elbo_and_iwae(view.model, view, num_samples=k, transform_draws=t, **how.options)
+    # The means of both parts are over the rows of the ELBO, of which they are the difference.
+    parts = {name: torch.where(lower.value.isfinite(), term, torch.nan) for name, term in lower.terms.items()}
     rows = [
         of_estimate("elbo", f"ELBO ({view.quantity})", lower),
-        of_values("log_likelihood", "log-likelihood, E[log p(x|z)]", lower.terms["log_likelihood"]),
-        of_values("kl", "KL(q(z|x), p(z))", lower.terms["kl"]),
+        of_values("log_likelihood", "log-likelihood, E[log p(x|z)]", parts["log_likelihood"]),
+        of_values("kl", "KL(q(z|x), p(z))", parts["kl"]),
         of_estimate("iwae", f"IWAE, K = {k:,} ({view.quantity})", tighter),
     ]
     numbered = tighter.numbered()

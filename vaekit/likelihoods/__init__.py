@@ -2,7 +2,7 @@
 
 from vaekit.likelihoods.bits import Bernoulli
 from vaekit.likelihoods.columns import Columns
-from vaekit.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from vaekit.likelihoods.counts import NegativeBinomial, Poisson, RoundedLogNormal, ZeroInflatedNegativeBinomial
 from vaekit.likelihoods.intervals import Beta, ContinuousBernoulli
 from vaekit.likelihoods.levels import Categorical, DiscretizedLogistic, DiscretizedLogisticMixture, Ordinal
 from vaekit.likelihoods.pixels import PixelCNN
@@ -26,6 +26,7 @@ __all__ = [
     "Ordinal",
     "PixelCNN",
     "Poisson",
+    "RoundedLogNormal",
     "SequenceCategorical",
     "Spiked",
     "StudentT",

@@ -15,7 +15,7 @@ class Columns(ConditionalDistribution):
     r"""Likelihood of rows whose columns differ in kind.
 
     \( p(x|z) = \prod_g p_g(x_{S_g}|z) \): the columns S_g of each group have a head of their own, as a `Normal` for
-    numbers, `Categorical` for levels and `NegativeBinomial` for counts. One head serves all columns of a family, so
+    numbers, `Categorical` for levels and `RoundedLogNormal` for counts. One head serves all columns of a family, so
     that hundreds of columns cost a handful of operations.
 
     Use it for tables that are not all of one kind; `vaekit fit` composes it from the kinds that it finds. The value is

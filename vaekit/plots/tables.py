@@ -28,18 +28,23 @@ def histograms(
     """One histogram per column of the samples, over that of the data where there are any."""
     made, axes = style.panels(min(samples.shape[1], MAX_COLUMNS), height=2.4 if page is None else 1.7, page=page)
     for i, panel in enumerate(axes):
-        bins = _bins(samples[:, i], None if data is None else data[:, i])
-        if data is not None:
-            panel.hist(data[:, i], bins=bins, density=True, color="#c9ced6", label="data")
-        kind: Any = "step" if data is not None else "stepfilled"
-        panel.hist(samples[:, i], bins=bins, density=True, histtype=kind, color=style.BLUE, lw=1.6, label="samples")
+        histogram(panel, samples[:, i], None if data is None else data[:, i])
         panel.set_title(style.shortened(names[i]))
-        panel.set_yticks([])
-        panel.spines["left"].set_visible(False)
     if data is not None:
         made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     _title(made, title + _suffix(samples.shape[1]))
     return made
+
+
+def histogram(panel: Axes, samples: np.ndarray, data: np.ndarray | None) -> None:
+    """One column of the samples, over that of the data where there are any."""
+    bins = _bins(samples, data)
+    if data is not None:
+        panel.hist(data, bins=bins, density=True, color="#c9ced6", label="data")
+    kind: Any = "step" if data is not None else "stepfilled"
+    panel.hist(samples, bins=bins, density=True, histtype=kind, color=style.BLUE, lw=1.6, label="samples")
+    panel.set_yticks([])
+    panel.spines["left"].set_visible(False)
 
 
 def _bins(samples: np.ndarray, data: np.ndarray | None) -> list[float]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from vaekit import engine
 from vaekit.models.base import GenerativeModel
+from vaekit.recipes.after import KeepStart
 from vaekit.recipes.settings import Settings
 from vaekit.training import CollapseWarning, Trainer
 
@@ -100,6 +101,6 @@ def table_trainer(settings: Settings, num_rows: int, model: GenerativeModel) -> 
         scheduler=warm_cosine(plan.num_steps),
         scheduler_moves="step",
         max_grad_norm=MAX_GRAD_NORM,
-        callbacks=[CollapseWarning()],
+        callbacks=[CollapseWarning(), KeepStart(model)],
         **kept,
     )

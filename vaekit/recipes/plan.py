@@ -62,9 +62,13 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
         if start is not None:
             start_from(model, start)
         objective = _objective(objective, settings)
-    is_short = start is not None
-    trainer = table_trainer(settings, len(data), model) if is_short else _trainer(settings, data)
-    return Plan(model, objective, dataclasses.replace(trainer, progress=progress), preset.name)
+    return Plan(model, objective, _suited(settings, preset, data, model, progress), preset.name)
+
+
+def _suited(settings: Settings, preset: Preset, data: Dataset, model: GenerativeModel, progress: bool) -> Trainer:
+    """The trainer of a preset."""
+    trainer = table_trainer(settings, len(data), model) if preset.starts_linear else _trainer(settings, data)
+    return dataclasses.replace(trainer, progress=progress)
 
 
 def onward(
@@ -79,8 +83,9 @@ def onward(
         objective: the one that it was trained by, which `settings` may change.
         progress: whether the trainer reports on stderr.
     """
-    preset = settings.preset or default_preset(settings, data)
-    return Plan(model, _objective(objective, settings), _trainer(settings, data, progress), preset)
+    preset = presets.find(default_preset(settings, data))
+    trainer = _suited(settings, preset, data, model, progress)
+    return Plan(model, _objective(objective, settings), trainer, preset.name)
 
 
 def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:

@@ -20,11 +20,12 @@ from vaekit.raw import raw_of
 from vaekit.recipes.factors import Factors, best_factors, fit_factors
 from vaekit.transforms import Transform
 
-_MOST_ROWS, _LEAST_ROWS, _MOST_CELLS = 1500, 500, 100_000  # of those that the factors are fitted to
+_MOST_ROWS, _LEAST_ROWS, _MOST_CELLS = 1000, 500, 100_000  # of those that the factors are fitted to
 _HELD_OUT = 5  # one row in so many judges the number of factors
 _LEAST_VARIANCE = 0.01  # of standardised levels and counts, whose likelihoods are not normal
 _DRAWS = 2  # of z for each row, to which heads of other families are fitted
-_STEPS = 60
+_STEPS = 60  # of L-BFGS
+_EM_STEPS, _TOLERANCE = 60, 1e-3  # of the factors on all rows; training goes on from there
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def find_start(
 ) -> Start | None:
     """A factor analysis of the rows, of as many factors as asked for, or as held-out rows are best explained by.
 
-    It sees 1,500 rows at most, a choice that the seed makes. None where there is nothing that factors could explain.
+    It sees 1,000 rows at most, a choice that the seed makes. None where there is nothing that factors could explain.
     """
     if not isinstance(head, Columns):
         return None
@@ -82,11 +83,12 @@ def find_start(
     least = _least_variance(head, scale)
     order = rng.permutation(num_rows)
     held_out = max(1, num_rows // _HELD_OUT)
+    best = None
     if latent_dim is None:
         best = best_factors(standard[order[held_out:]], standard[order[:held_out]], size - 1, least=least)
-    else:
-        best = fit_factors(standard, min(latent_dim, s.shape[1]), least=least)
-    factors = fit_factors(standard, best.latent_dim, least=least, start=best).in_units(loc, scale)
+    size = min(latent_dim or 1, s.shape[1]) if best is None else best.latent_dim
+    options: dict[str, Any] = {"least": least, "num_steps": _EM_STEPS, "tolerance": _TOLERANCE, "start": best}
+    factors = fit_factors(standard, size, **options).in_units(loc, scale)
     return Start(_widened(factors, latent_dim or 0), y, s, seed)
 
 

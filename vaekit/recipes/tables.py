@@ -51,7 +51,7 @@ def _grades(columns: Sequence[Column]) -> ConditionalDistribution:
 
 
 def _counts(columns: Sequence[Column]) -> ConditionalDistribution:
-    return likelihoods.NegativeBinomial(len(columns), dispersion="network", missing="observed-only")
+    return likelihoods.RoundedLogNormal(len(columns), missing="observed-only")
 
 
 def _zero_inflated(columns: Sequence[Column]) -> ConditionalDistribution:

@@ -11,11 +11,13 @@ import torch
 from vaekit import __version__, engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.columns import RowsAbout
+from vaekit.data.schema import Schema
 from vaekit.evaluation.results import Results
 from vaekit.models.rows import chosen
 from vaekit.plots import access
 from vaekit.report import numbers, words
 from vaekit.report.figures import Gallery
+from vaekit.report.tables import OfTable, of_table
 from vaekit.saving.files import write_atomically
 from vaekit.traits import Data, RowTraits, told
 
@@ -46,6 +48,9 @@ def build(
     columns: Sequence[str] | None = None,
     value_range: tuple[float, float] | None = None,
     described: RowsAbout | None = None,
+    learned: np.ndarray | None = None,
+    keys: Sequence[Any] | None = None,
+    schema: Schema | None = None,
 ) -> str:
     """A self-contained page about a fitted model: no link, no script, pictures inside.
 
@@ -62,6 +67,10 @@ def build(
         columns: names of the columns of a table; None takes those of x.
         value_range: what is black and white in images; None takes that of x, or reads it off the values.
         described: the training rows, as `Run.training_rows` has them, where the evaluation is computed here.
+        learned: of a table: the rows that the model was fitted to, shape (N', D). Simple tools learn from them too, and
+            the page says where one of these is better.
+        keys: of a table: what its rows are called, where the oddest are named; None numbers them.
+        schema: of a table: how its rows are written as cells.
 
     Returns:
         HTML.
@@ -82,6 +91,10 @@ def build(
     options = {"columns": columns, "value_range": value_range}
     gallery = Gallery(view.take(keep), labels, options, engine.draw_seed(generator))
     bars, sentence = gallery.divergence(evaluation)
+    own = OfTable([], [], [], [])
+    if columns is not None and len(view.event_shape) == 1:
+        seed = engine.draw_seed(generator)
+        own = of_table(view, columns, learned=learned, keys=keys, schema=schema, seed=seed)
     health = [row for row in evaluation.table if "diagnostics." in row.name]
     table = [row for row in evaluation.table if "diagnostics." not in row.name]
     result: str = _template().render(
@@ -101,6 +114,10 @@ def build(
         reasons=[f"{row.label}: {row.reason}" for row in evaluation.reasons],
         bars=bars,
         bars_sentence=sentence,
+        contests=own.contests,
+        margins=own.margins,
+        pairs=own.pairs,
+        odd=own.odd,
         two_dimensional=access.num_latents(view) == 2,
         **gallery.all(records),
     )

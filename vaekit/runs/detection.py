@@ -9,7 +9,7 @@ from vaekit.data import Dataset
 from vaekit.errors import ConfigError
 from vaekit.models.view import View
 from vaekit.runs.calibration import DRAWS, Calibration, calibrated, nearest, without_nan
-from vaekit.runs.reasons import MOST_ROWS, reasons
+from vaekit.runs.reasons import MOST_ROWS, new_cells, reasons
 from vaekit.runs.table import Table, check_key, element_names
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ def detect(
     reason = _reasons(run, rows, np.where(outlier, log_p, np.inf), num_samples, how.get("seed", 0))
     for text, bad in scores.reasons.items():
         reason[bad & outlier & scores.without_number] = text
+    for i in np.flatnonzero(outlier & (False if rows.excluded is None else rows.excluded.any(axis=1))):
+        own = [reason[i]] if reason[i] and np.isfinite(log_p[i]) else []
+        reason[i] = "; ".join([*new_cells(rows, int(i)), *own])
     notes = (*scores.notes, *_in_words(calibration, rate, outlier))
     if calibration.num_samples != num_samples:
         notes += (

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from vaekit import data, recipes
-from vaekit.data import Dataset
+from vaekit.data import Dataset, StoredDataset
 from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
+from vaekit.data.reading import once
 from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
 from vaekit.errors import ConfigError, WordsError
@@ -84,13 +85,13 @@ def fit(
         size: height and width to which the images of a folder are resized, or one number for both.
         reading: how the file is read; see `data.Reading`. What it leaves open is found out from the file; the run
             remembers both, and reads other files so.
+        schema: what the columns of a table are; None finds it out for the file of a table, unless it holds nothing but
+            numbers and a transform or another likelihood than `columns` is asked for.
         weight: column of a table that says how much each row counts in the loss, and in the bound that chooses the
             epoch: a row of weight 2 as one that stands twice. The run leaves such a column out of other files. What the
             transform learns, and what the run says of its training rows, counts all rows alike.
         start: folder of a run to go on from: its model, transform, schema and settings, its weights as the first ones,
             and the new rows read as it reads rows. Settings that make the model what it is cannot be changed.
-        schema: what the columns of a table are; None finds it out where the table holds words, dates or holes, and
-            leaves tables of nothing but numbers as they are.
         data_dir: where named sets are looked for first.
         called: what the run remembers of the source instead of it, where that is a copy: "-" is stdin.
         progress: whether to report on stderr.
@@ -129,7 +130,8 @@ def fit(
     how = reading or data.Reading()
     how = (how if weight is None else replace(how, weight=weight)).over(known.reading)
     may_code = wanted.likelihood in (None, "columns")
-    read: Callable[..., Dataset] = partial(_load, data_dir=data_dir, may_code=may_code, **asked)
+    is_plain = wanted.transform is not None
+    read: Callable[..., Dataset] = partial(_load, data_dir=data_dir, may_code=may_code, may_be_plain=is_plain, **asked)
     if parent is not None:
         named = {"label": label, "key": key, "data_dir": data_dir, "reading": how}
         read = _ignoring(reader_from(parent, named))
@@ -204,7 +206,8 @@ def _read(
     read_valid: Callable[..., Dataset],
     announce: Callable[[str], object] | None,
 ) -> Divided:
-    whole = read(source, part="train")
+    with once():
+        whole = read(source, part="train")
     if announce is not None and whole.reading.header is False and "header" in whole.reading.guessed:
         announce(
             f"{as_text(source)} has no header: its columns are called f0, f1, ... (--header: its first line is one)"
@@ -227,8 +230,8 @@ def _of_schema(source: str, rows: Dataset, schema: Schema) -> str:
     return f"columns of {as_text(source)}: {kinds} (vaekit schema shows which, and why){observed}"
 
 
-def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any) -> Dataset:
-    """The rows of a source; those of a table with words, dates or holes as codes and numbers, by a schema."""
+def _load(source: str, *, schema: Schema | None, may_code: bool, may_be_plain: bool, **options: Any) -> Dataset:
+    """The rows of a source; those of a file of a table by a schema, unless its numbers are to stay as they are."""
     by_schema = partial(load_by_schema, source, schema, **{name: options[name] for name in ("label", "key", "reading")})
     if schema is not None:
         return by_schema()
@@ -240,8 +243,14 @@ def _load(source: str, *, schema: Schema | None, may_code: bool, **options: Any)
         if not may_code or error.mark not in (None, *HOLES_AMONG_NUMBERS):
             raise
         return by_schema()
-    has_holes = may_code and rows.dtype.kind == "f" and any(np.isnan(block).any() for block in rows.blocks())
-    return by_schema() if has_holes else rows
+    if not may_code or isinstance(rows, StoredDataset) or len(rows) < 2:
+        return rows
+    if may_be_plain and not any(np.isnan(block).any() for block in rows.blocks()):
+        return rows
+    coded = by_schema()
+    assert coded.schema is not None
+    # Columns of vectors have no kind; all else that was read as numbers has one.
+    return rows if any(column.kind == "text" for column in coded.schema.columns) else coded
 
 
 def _described(rows: Divided, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:

@@ -41,6 +41,26 @@ def reasons(model: object, rows: Dataset, names: Sequence[str], *, num_samples: 
     return [_in_words(i, odd[i], found, rows.x, columns, names) for i in range(len(rows))]
 
 
+def new_cells(rows: Dataset, i: int) -> list[str]:
+    """The cells of a row that the schema does not have, in words, and what it has."""
+    if rows.excluded is None or rows.frame is None:
+        return []
+    return [_new_cell(rows, i, int(j)) for j in np.flatnonzero(rows.excluded[i])]
+
+
+def _new_cell(rows: Dataset, i: int, j: int) -> str:
+    assert rows.schema is not None
+    column = rows.schema.modelled[j]
+    cell = rows.frame[column.name][i]
+    if has_levels(column):
+        return f"{column.name} = {cell}: a level that the fit never met"
+    low = None if column.low is None else f"{in_words(column, column.low)} or more"
+    low = "above 0" if column.kind == "positive" else low
+    high = None if column.high is None else f"{in_words(column, column.high)} or less"
+    bounds = " and ".join(end for end in (low, high) if end) or "whole, 0 or more"
+    return f"{column.name} = {cell}: expected {bounds}"
+
+
 def has_levels(column: Column | None) -> bool:
     """Whether the cells of a column are codes of levels."""
     return column is not None and column.kind in WITH_LEVELS

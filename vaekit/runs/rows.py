@@ -1,5 +1,6 @@
 """Rows that are read and checked as those were that a run was fitted to."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from vaekit import data
 from vaekit.data import Dataset, Reading
 from vaekit.data.by_schema import is_table_file, load_by_schema
+from vaekit.data.column import WITH_LEVELS
 from vaekit.data.kinds import IMAGES
 from vaekit.data.readers import options_of
 from vaekit.data.sources import Part, set_and_part
@@ -31,6 +33,7 @@ def rows_like(
     label: str | None,
     key: str | None,
     reading: Reading | None,
+    lenient: bool = False,
 ) -> Dataset:
     """Other rows, read and checked as the training data of a run were; see `Run.rows` for the arguments.
 
@@ -43,7 +46,7 @@ def rows_like(
     named = {"label": label or about.label, "key": key or about.key}
     remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
     how = _reading(about, source, reading)
-    dataset = _leniently(partial(_read, about, source, part, data_dir, how), named, remembered)
+    dataset = _leniently(partial(_read, about, source, part, data_dir, how, lenient=lenient), named, remembered)
     _check(about, dataset)
     return dataset
 
@@ -76,13 +79,15 @@ def _read(
     label: str | None,
     key: str | None,
     empty: tuple[str, ...] = (),
+    lenient: bool = False,
 ) -> Dataset:
     how = replace(how, drop=(*how.drop, *empty))
     if about.kind == IMAGES.name and _names_columns(source):
         called = as_text(source) if isinstance(source, str | Path) else f"a {type(source).__name__}"
         raise DataError(f"the run was fitted to images of shape {about.event_shape}, and {called} is a table.")
     if about.columns_schema is not None and not isinstance(source, Dataset) and _is_table(source):
-        return load_by_schema(source, about.columns_schema, label=label, key=key, reading=how, keep_frame=True)
+        by_schema: dict[str, Any] = {"label": label, "key": key, "reading": how, "keep_frame": True}
+        return load_by_schema(source, about.columns_schema, lenient=lenient, **by_schema)
     if isinstance(source, str | Path):
         options: dict[str, Any] = {"label": label, "key": key, "reading": how}
         return data.load(source, part=part, data_dir=data_dir, size=about.size, **options)
@@ -107,6 +112,30 @@ def _names_columns(source: Any) -> bool:
     if isinstance(source, Sequence) and not isinstance(source, str):
         return len(source) > 0 and all(isinstance(record, Mapping) for record in source)
     return is_table_file(source) or (not isinstance(source, Dataset) and is_frame(source))
+
+
+OUT_OF_BOUNDS = "a number is out of the bounds of its column"
+
+
+def of_new_cells(rows: Dataset, num_fitted: int) -> tuple[np.ndarray, str | None]:
+    r"""What cells that the fit could not have met add to log p of their rows, nats, shape (N,), and a note of it.
+
+    All are holes to the model. A level that is new has the probability \( 1 / (N + 1) \) that the rule of succession
+    gives to something new after N rows of the fit; a number out of bounds has none.
+    """
+    if rows.excluded is None or rows.schema is None:
+        return np.zeros(len(rows)), None
+    is_level = np.array([column.kind in WITH_LEVELS for column in rows.schema.modelled])
+    levels, numbers = (rows.excluded[:, which].sum(axis=1) for which in (is_level, ~is_level))
+    said = [
+        f"{int(counts.sum()):,} cells of {int((counts > 0).sum()):,} rows are {what}"
+        for counts, what in (
+            (levels, f"levels that the fit never met: each counts as a hole and as a mass of 1/{num_fitted + 1:,}"),
+            (numbers, "numbers out of the bounds of their column: log_p is -inf"),
+        )
+        if counts.any()
+    ]
+    return np.where(numbers > 0, -np.inf, -math.log(num_fitted + 1) * levels), "; ".join(said)
 
 
 def _channels_first(about: DataAbout, x: np.ndarray) -> np.ndarray:

@@ -18,20 +18,12 @@ from vaekit.evaluation.results import TRAINING, Results, in_sample, with_article
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.runs.detection import detect
-from vaekit.runs.division import (
-    CHANGED,
-    Parts,
-    Split,
-    again,
-    is_fitted_to,
-    num_alike,
-    own_set,
-    split_of,
-)
+from vaekit.runs.division import CHANGED, Parts, Split, again, is_fitted_to, num_alike, own_set, split_of
+from vaekit.runs.drift import say_drift
 from vaekit.runs.fitted import Fitted
 from vaekit.runs.folder import DENSITIES
 from vaekit.runs.questions import TableQuestions
-from vaekit.runs.rows import rows_like
+from vaekit.runs.rows import OUT_OF_BOUNDS, of_new_cells, rows_like
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.saving import artifact
 from vaekit.traits import Data
@@ -69,6 +61,7 @@ class Run(Fitted, TableQuestions):
         label: str | None = None,
         key: str | None = None,
         reading: Reading | None = None,
+        lenient: bool = False,
     ) -> Dataset:
         """Rows read and checked as the training data were; one row is enough.
 
@@ -80,6 +73,8 @@ class Run(Fitted, TableQuestions):
             label: column of a table with labels, if it has another name than in the training data.
             key: column of a table with the identifiers of the rows, likewise.
             reading: how the file is read, where it is another way than the training data were.
+            lenient: take levels that the fit never met, and numbers out of bounds, for holes instead of refusing them;
+                `Dataset.excluded` says which. A log p counts each as something new.
 
         Raises:
             ConfigError: if no source is given and the run does not know one.
@@ -87,10 +82,12 @@ class Run(Fitted, TableQuestions):
 
         Warns:
             DataChangedWarning: The data of the run are elsewhere, or have changed since the fit.
+            DriftWarning: Other rows of a table have other distributions than those of the fit.
         """
         if source is None and (own := own_set(self.data)) is not None:  # of the set, what is wanted now is `part`
             source = own[0]
         how: dict[str, Any] = {"data_dir": data_dir, "label": label, "key": key, "reading": reading}
+        how["lenient"] = lenient
         if isinstance(source, str) and set_and_part(source) is not None:
             how["data_dir"] = data_dir or self._own.data_dir
         if source is None:
@@ -99,6 +96,8 @@ class Run(Fitted, TableQuestions):
         rows = rows_like(self.data, source, part, **how)
         if isinstance(source, str | Path) and self._own.lie_at(source):
             self._own.compare(source, rows)
+        else:
+            say_drift(self.training_rows, rows, source, self.called)
         return rows
 
     def compare_with_fit(self, rows: Dataset) -> None:
@@ -287,8 +286,11 @@ class Run(Fitted, TableQuestions):
             transform_seed=transform_seed,
         )
         values = torch.stack([found.value, found.stderr, found.ess], dim=1).numpy()
+        new, said = of_new_cells(rows, self.data.num_rows or 0)
+        values[:, 0] += new
         reasons = {text: bad.numpy() for text, bad in found.reasons.items()}
-        notes = _notes(f"log_p is {with_article(found.quantity)}, in nats", found.transform_noise)
+        reasons |= {OUT_OF_BOUNDS: np.isinf(new)} if np.isinf(new).any() else {}
+        notes = _notes(f"log_p is {with_article(found.quantity)}, in nats", found.transform_noise, said)
         return Table(values, columns, rows.key, rows.row_keys, reasons, notes, found.quantity)
 
     def detect(
@@ -301,18 +303,19 @@ class Run(Fitted, TableQuestions):
         progress: bool = False,
         transform_seed: int = 0,
     ) -> Table:
-        """Which rows are odd, held against rows that were not trained on, and why; see `runs.detection.detect`.
+        """Which rows are odd beside rows that were not trained on, and why; see `runs.detection.detect`.
 
         Columns `log_p`, `p_value` (conformal), `outlier` and `reason`.
 
         Args:
-            rows: see `score`.
+            rows: a data set, as `rows(..., lenient=True)` gives it, or what that makes one of.
             rate: share of rows like those of the fit that may be called outliers; None takes 5%.
             num_samples: K, draws of z per row; None takes 100 up to 100,000 rows, and 10 beyond.
-            seed: see `score`, as for `progress` and `transform_seed`.
+            seed: see `Run.score`, as for `progress` and `transform_seed`.
         """
-        rows, how = self._asked(rows), {"seed": seed, "progress": progress, "transform_seed": transform_seed}
-        return detect(self, rows, rate=rate, num_samples=num_samples, **how)
+        rows = rows if isinstance(rows, Dataset) else self.rows(rows, lenient=True)
+        noise: dict[str, Any] = {"seed": seed, "progress": progress, "transform_seed": transform_seed}
+        return detect(self, rows, rate=rate, num_samples=num_samples, **noise)
 
     def encode(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ...; `transform_seed` as in `score`."""

@@ -31,8 +31,8 @@ class Table:
         quantity: what a column `log_p` holds: "density", "mass", "bound on a mass" or "no density"; None where there is
             no such column. A parquet file says it in the metadata of its schema, under "log_p".
         beside: columns behind the numbers that hold bools or text, each of shape (N,); `.npy` files leave them out.
-        schema: of rows of a table that holds more than numbers: frames and files of it hold its cells, `values` and
-            `.npy` files its codes.
+        schema: of rows of a table that holds more than numbers: frames and files of it hold its cells, `values`
+            its codes, `.npy` files numbers where cells are numbers and else the codes.
         frame: the rows as they were read, whose empty cells the values fill: frames and files hold all their columns.
         front: columns in front of the key.
 
@@ -64,8 +64,8 @@ class Table:
         return len(self.values)
 
     def to_numpy(self) -> np.ndarray:
-        """The numbers without the keys, shape (N, ...)."""
-        return self.values
+        """The numbers without the keys, shape (N, ...); of a schema, its cells as far as they are numbers."""
+        return self.values if self.schema is None else self.schema.numbers(self.values)
 
     def to_dict(self) -> dict[str, np.ndarray]:
         """Name to column, each of shape (N,), the key first."""
@@ -131,7 +131,7 @@ class Table:
     def _bytes(self, suffix: str) -> bytes:
         buffer = io.BytesIO()
         if suffix == ".npy":
-            np.save(buffer, self.values, allow_pickle=False)
+            np.save(buffer, self.to_numpy(), allow_pickle=False)
             return buffer.getvalue()
         table = to_arrow(self.to_dict()) if self.schema is None else self.to_frame("pyarrow")
         if suffix in (".json", ".jsonl"):

@@ -80,6 +80,9 @@ class Callback:
     def on_fit_end(self, loop: Run) -> None:
         """After the last step, also when training was interrupted or failed."""
 
+    def on_weights_chosen(self, loop: Run) -> None:
+        """Once the model has the weights that it keeps, unless training failed; they may still be changed here."""
+
 
 class MetricsFile(Callback):
     """Writes `metrics.jsonl`: one line of JSON per epoch with every term.

@@ -190,6 +190,10 @@ class Loop:
         if self.settings.keep == "best" and self.best_weights is not None and self.history.best_epoch is not None:
             self.model.load_state_dict(self.best_weights)
 
+    def tell_choice(self) -> None:
+        """Tell callbacks that the model has the weights that it keeps."""
+        self._notify(lambda callback: callback.on_weights_chosen(self))
+
     # --- Checkpoints -------------------------------------------------------------------------------------------------
 
     def _notify(self, tell: Callable[[Callback], None]) -> None:

@@ -131,6 +131,7 @@ class Trainer(TrainerSettings):
             finally:
                 loop.restore_best()
                 model.eval()
+            loop.tell_choice()
         return self._finish(loop)
 
     @staticmethod

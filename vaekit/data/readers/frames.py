@@ -1,5 +1,6 @@
 """A file that holds a table, with its words, as a table of pyarrow."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -162,7 +163,8 @@ def _with_holes(name: str, column: Any, path: Path, reading: Reading, stays: boo
         column = _without(column, reading.missing)
     if stays:
         return column
-    doubtful = [mark for mark in HOLES_AMONG_NUMBERS if pc.any(pc.equal(column, mark)).as_py()]
+    # By a pattern: pyarrow imports pandas to make a scalar.
+    doubtful = [m for m in HOLES_AMONG_NUMBERS if pc.any(pc.match_substring_regex(column, f"^{re.escape(m)}$")).as_py()]
     if not (doubtful or reading.missing):
         return column
     numbers = as_numbers(_without(column, HOLES_AMONG_NUMBERS), reading.decimal or ".")

@@ -1,0 +1,126 @@
+"""The comparison on tables: its baselines against closed forms, its words on differences, its page."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder beside the library is no installed package
+
+from benchmarks.tables import imputation, page, rare, synthesis
+from benchmarks.tables.sets import LABELLED, Tables, stratified
+
+TABLES = Path(os.environ.get("VAEKIT_DATA", "none"), "tables")
+
+
+def test_em_fills_by_the_conditional_mean_of_the_normal_that_made_the_rows():
+    random = np.random.default_rng(0)
+    loadings = random.normal(size=(5, 2))
+    covariance = loadings @ loadings.T + 0.3 * np.eye(5)
+    x = random.multivariate_normal(np.zeros(5), covariance, 4000)
+    where = imputation.hidden(x.shape, 0.3, 0)
+    filled = imputation.em_normal(np.where(where, np.nan, x), ridge=0.0)
+    best = x.copy()
+    for i in range(len(x)):
+        m, o = np.flatnonzero(where[i]), np.flatnonzero(~where[i])
+        best[i, m] = covariance[np.ix_(m, o)] @ np.linalg.solve(covariance[np.ix_(o, o)], x[i, o])
+    assert np.sqrt(np.mean((filled - best)[where] ** 2)) < 0.06
+    assert imputation.error(filled, x, where) == pytest.approx(imputation.error(best, x, where), abs=0.005)
+
+
+def test_hidden_cells_leave_something_in_each_row():
+    where = imputation.hidden((500, 3), 0.9, 0)
+    assert not where.all(1).any()
+    assert imputation.hidden((4000, 9), 0.3, 1).mean() == pytest.approx(0.3, abs=0.01)
+
+
+def test_rows_are_divided_by_class():
+    is_anomalous = np.arange(1000) < 100
+    train, test = stratified(is_anomalous, 10_000, 0)
+    assert (len(train), len(test)) == (700, 300)
+    assert (is_anomalous[train].sum(), is_anomalous[test].sum()) == (70, 30)
+    assert not set(train) & set(test)
+
+
+def test_the_nearest_rows_vote_for_a_level():
+    frame = pd.DataFrame({"a": ["u"] * 6 + ["v"] * 6, "b": ["x"] * 6 + ["y"] * 6})
+    holed = frame.copy()
+    holed.loc[3, "b"] = None
+    assert imputation._voted(holed, 3).loc[3, "b"] == "x"
+
+
+def test_what_can_be_learned_from_rows():
+    random = np.random.default_rng(0)
+    x = random.normal(size=2000)
+    frame = pd.DataFrame({"x": x, "y": np.where(x + 0.1 * random.normal(size=2000) > 0, "high", "low"), "z": 2 * x})
+    shuffled = synthesis.independent(frame, 0)
+    assert synthesis.learned(frame[:1000], frame[1000:], "y")["learned"] > 0.98
+    assert synthesis.learned(shuffled[:1000], frame[1000:], "y")["learned"] < 0.85
+    assert synthesis.learned(frame[:1000], frame[1000:], "z")["learned"] > 0.98
+    assert synthesis.copied(frame[:500], frame)["copied"] == 1
+    assert synthesis.copied(shuffled, frame)["copied"] < 0.01
+
+
+def test_rare_rows_have_the_levels_that_they_say():
+    frame = rare.rows(200_000, 0)
+    for name, share in rare.LEVELS.items():
+        assert (frame["level"] == name).mean() == pytest.approx(share, abs=0.003)
+    assert rare.largest_difference(frame, frame) == 0
+
+
+def of_seeds(*values):
+    return {str(seed): {"m": value} for seed, value in enumerate(values)}
+
+
+def test_a_difference_is_one_beyond_two_standard_errors_of_the_pairs():
+    ours, theirs = of_seeds(0.9, 0.8, 0.7), of_seeds(0.8, 0.7, 0.61)
+    assert page.verdict(ours, theirs, "m") == "better"
+    assert page.verdict(ours, theirs, "m", lower_is_better=True) == "worse"
+    assert page.verdict(theirs, ours, "m") == "worse"
+    assert page.verdict(ours, of_seeds(0.8, 0.9, 0.7), "m") == "equal"
+    assert page.verdict(ours, of_seeds(0.5), "m") == "better"  # one seed beside the spread of ours
+    assert page.verdict(of_seeds(0.9), of_seeds(0.5), "m") == "?"
+
+
+def test_the_page_lists_losses_and_says_what_is_not_measured():
+    records = {
+        "imputation-a": {
+            "contestants": {
+                "mean": {"0.1/0": {"error": 1.0}, "0.1/1": {"error": 1.01}},
+                "kNN": {"0.1/0": {"error": 0.5}, "0.1/1": {"error": 0.51}},
+                "vaekit": {
+                    "0.1/0": {"error": 0.7, "covered": 95, "cells": 100},
+                    "0.1/1": {"error": 0.7, "covered": 93, "cells": 100},
+                },
+            },
+            "machine": {"cpu": "some", "cores": 2, "versions": {"torch": "2"}},
+        }
+    }
+    text = page.written(records)
+    assert "| a | 1.005 | 0.505 | - | - | 0.700 | better (mean), worse (kNN) |" in text
+    assert "| pooled | 0.940 | 200 |" in text
+    assert "Not measured yet." in text
+
+
+@pytest.mark.skipif(not (Path(__file__).parents[1] / "benchmarks" / "tables.md").exists(), reason="no page yet")
+def test_the_page_is_that_of_the_records():
+    root = Path(__file__).parents[1] / "benchmarks"
+    text = (root / "tables.md").read_text(encoding="utf-8")
+    pages = []
+    for folder in sorted((root / "records").glob("*/tables")):
+        records = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))}
+        pages.append(page.written(records))
+    assert text in pages
+
+
+@pytest.mark.skipif(not TABLES.is_dir(), reason="needs the tables ($VAEKIT_DATA)")
+def test_labelled_sets_have_anomalous_rows():
+    tables = Tables(TABLES)
+    for which in LABELLED:
+        frame, is_anomalous = tables.labelled(which)
+        assert 0 < is_anomalous.mean() < 0.5, which
+        assert len(frame) == len(is_anomalous)
