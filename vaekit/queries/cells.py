@@ -233,7 +233,7 @@ class Cells:
         chosen = resampled(or_equal(found.weights).cpu(), torch.stack(noise, 1)).to(found.z.device)
         event = found.z.shape[2:]
         z = found.z.gather(0, chosen.reshape(*chosen.shape, *[1] * len(event)).expand(*chosen.shape, *event))
-        once = Latents(found.rows, z, torch.full(z.shape[:2], 1 / num), found.keys)
+        once = Latents(found.rows, z, torch.full(z.shape[:2], 1 / num), found.keys, found.is_narrow)
         columns = wanted.any(0).nonzero().flatten()
         result = torch.zeros(num, *wanted.shape, dtype=torch.float64)
         for rows in self.passes(once, len(columns)):

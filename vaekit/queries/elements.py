@@ -239,7 +239,7 @@ def _left_out(table: _Table, rows: Tensor) -> Answers:
                 summary = cells.summary(part, torch.ones(y.flatten(1).shape, dtype=torch.bool), weights)
             log_det = torch.stack([_log_det(cells, table.rows, at, j) for j in range(cells.size)], 1)
             surprisal = torch.logsumexp(log_w, 0) - log_det
-            yield at, torch.stack([surprisal, *summary, effective_size(weights)], -1)
+            yield at, torch.stack([surprisal, *summary, part.believed(effective_size(weights))], -1)
 
 
 def _is_mass(view: View) -> Tensor:

@@ -132,7 +132,7 @@ def _from_chains(view: View, n: int, seed: int, keys: Tensor, progress: bool) ->
     weights = torch.full(z.shape[:2], 1 / len(z), dtype=torch.float64)
     for rows in slices(len(keys), BLOCK_ROWS):
         numbers = torch.arange(rows.start, rows.stop)
-        yield Latents(numbers, z[:, rows].to(view.device), weights[:, rows], keys[rows])
+        yield Latents(numbers, z[:, rows].to(view.device), weights[:, rows], keys[rows], ~(r_hat[rows] < torch.inf))
 
 
 def _weighed(

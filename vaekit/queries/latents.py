@@ -13,6 +13,7 @@ from vaekit.bounds import Draw
 from vaekit.distributions.base import hooks
 from vaekit.errors import DataError
 from vaekit.evaluation.likelihood.far import is_searchable, redrawn
+from vaekit.evaluation.likelihood.narrow import is_narrow
 from vaekit.models.base import OfWrapped
 from vaekit.models.checks import refuse_context
 from vaekit.models.draws import Sampling, content_keys, row_seed
@@ -23,7 +24,7 @@ from vaekit.traits import Data, ModelTraits, told
 
 FEWEST = 10
 """Effective draws, below which an answer rests on a handful of z and is not to be believed."""
-_DOUBTFUL = 200  # effective draws of many, below which draws that do not rest on q are tried
+_DOUBTFUL = 200
 _SEARCH = 7  # place in the hash that makes seeds of the base seed and a key
 
 
@@ -36,21 +37,28 @@ class Latents:
         z: draws, shape (K, B, *Z).
         weights: shape (K, B), float64; they sum to 1, and are all 0 where no draw gives the row any mass.
         keys: what the noise of the rows depends on, shape (B,), int64.
+        is_narrow: rows whose q is so narrow that its draws agree with each other, and the ess says nothing, shape (B,).
     """
 
     rows: Tensor
     z: Tensor
     weights: Tensor
     keys: Tensor
+    is_narrow: Tensor
 
     @property
     def ess(self) -> Tensor:
-        """Effective number of the draws, shape (B,)."""
-        return effective_size(self.weights)
+        """Effective number of the draws, shape (B,); 0 where it is not known."""
+        return self.believed(effective_size(self.weights))
+
+    def believed(self, ess: Tensor) -> Tensor:
+        """An ess of shape (B, ...), 0 for rows whose q is too narrow to tell."""
+        return torch.where(self.is_narrow.reshape(-1, *[1] * (ess.ndim - 1)), 0.0, ess.cpu())
 
     def part(self, index: slice) -> "Latents":
         """Some of the rows."""
-        return Latents(self.rows[index], self.z[:, index], self.weights[:, index], self.keys[index])
+        own = (values[index] for values in (self.keys, self.is_narrow))
+        return Latents(self.rows[index], self.z[:, index], self.weights[:, index], *own)
 
 
 class FromPrior(OfWrapped, nn.Module):
@@ -164,8 +172,8 @@ def latents(
         how = Sampling(num_samples, noise, key=keys[numbers], progress=progress)
         part = part if model is view.model else View.of(model, part)
         can_search = search and model is view.model and is_searchable(model)
-        for rows, z, log_weights in _drawn(part, how):
-            found = Latents(numbers[rows], z, normalized(log_weights), keys[numbers[rows]])
+        for rows, z, log_weights, narrow in _drawn(part, how):
+            found = Latents(numbers[rows], z, normalized(log_weights), keys[numbers[rows]], narrow)
             yield _searched(part, rows, found, seed) if can_search else found
 
 
@@ -184,16 +192,17 @@ def _searched(view: View, rows: slice, found: Latents, seed: int) -> Latents:
         seeds = [row_seed(seed, key, _SEARCH) for key in keys.tolist()]
         other = redrawn(view, batch, num_samples, seeds, keep_z=True)
     weights = normalized(other.log_weights)
-    better = effective_size(weights) > found.ess[failed]
-    z, old = found.z.clone(), found.weights.clone()
+    better = effective_size(weights).cpu() > found.ess[failed]
+    z, old, narrow = found.z.clone(), found.weights.clone(), found.is_narrow.clone()
+    narrow[failed[better]] = False
     z[:, failed[better]] = other.z[:, better].to(z.dtype)
     old[:, failed[better]] = weights[:, better]
-    return Latents(found.rows, z, old, found.keys)
+    return Latents(found.rows, z, old, found.keys, narrow)
 
 
 def doubtful(num_samples: int) -> float:
-    """Effective draws of K, below which another way is tried: a q that is narrow and off shows more than it has."""
-    return min(_DOUBTFUL, num_samples / 5)
+    """Effective draws of K, below which another way is tried: a q that is off shows more of them than it has."""
+    return min(_DOUBTFUL, num_samples / 10)
 
 
 def enough(num_samples: int) -> float:
@@ -201,17 +210,20 @@ def enough(num_samples: int) -> float:
     return min(FEWEST, num_samples / 2)
 
 
-def _drawn(view: View, how: Sampling) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """All K draws of some rows together: their places, z, and log w."""
+def _drawn(view: View, how: Sampling) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """All K draws of some rows together: their places, z, log w, and where q is too narrow."""
     found, parts = view.blocks(how, keep_z=True), list[Draw]()
+    narrow = torch.empty(0)
     while True:
         with engine.evaluating(view.model):  # not around the yield: what is done with the draws is the caller's
             block = next(found, None)
         if block is None:
             return
+        narrow = narrow if parts else is_narrow(block.posterior, block.draws)
         parts.append(block.draws)
         if sum(len(part.log_prior) for part in parts) == how.num_samples:
-            yield block.rows, torch.cat([part.z for part in parts]), torch.cat([part.log_weights for part in parts])
+            z, log_weights = (torch.cat(values) for values in zip(*((p.z, p.log_weights) for p in parts), strict=True))
+            yield block.rows, z, log_weights, narrow
             parts.clear()
 
 
