@@ -66,7 +66,9 @@ def fit(folder):
     from vaekit.presets import available
 
     for name, preset in available().items():
-        if name in SMALL:
+        if name == "table":  # the name of the run of a table
+            must("fit", "digits", "-o", folder / "table-preset", "--preset", name, "--quiet", *TINY, "hidden=6")
+        elif name in SMALL:
             fit_by_hand(folder / name, preset, SMALL[name])
         else:
             must("fit", "digits", "-o", folder / name, "--preset", name, "--quiet", *TINY, "hidden=6")

@@ -22,7 +22,8 @@ from vaekit.transforms import Transform
 
 _MOST_ROWS, _LEAST_ROWS, _MOST_CELLS = 1000, 500, 100_000  # of those that the factors are fitted to
 _HELD_OUT = 5  # one row in so many judges the number of factors
-_LEAST_VARIANCE = 0.01  # of standardised levels and counts, whose likelihoods are not normal
+_LEAST_VARIANCE = 0.01  # of standardised grades and counts
+_LEAST_OF_LEVELS = 0.5  # of standardised levels without an order, which tell of z less than a number does
 _DRAWS = 2  # of z for each row, to which heads of other families are fitted
 _STEPS = 60  # of L-BFGS
 _EM_STEPS, _TOLERANCE = 60, 1e-3  # of the factors on all rows; training goes on from there
@@ -103,14 +104,16 @@ def _moments(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _least_variance(head: Columns, scale: np.ndarray) -> np.ndarray:
     """Floors of the variances of the standardised numbers: those that the heads can express."""
-    floors = {}
-    for part, columns in zip(head.heads, head.places, strict=True):
-        for column in columns:
-            floors[column] = part.min_scale if isinstance(part, likelihoods.Normal) else None
+    part_of = {column: part for part, columns in zip(head.heads, head.places, strict=True) for column in columns}
     found: list[float] = []
     for row, surrogate in enumerate(surrogates(head)):
-        floor = floors[surrogate.column]
-        found.append(_LEAST_VARIANCE if floor is None else (1.02 * floor / scale[row]) ** 2)
+        part = part_of[surrogate.column]
+        if isinstance(part, likelihoods.Normal):
+            found.append((1.02 * part.scale_parameter.floor / scale[row]) ** 2)
+        elif isinstance(part, likelihoods.Categorical | likelihoods.Bernoulli):
+            found.append(_LEAST_OF_LEVELS)
+        else:
+            found.append(_LEAST_VARIANCE)
     return np.array(found)
 
 
