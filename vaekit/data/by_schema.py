@@ -127,4 +127,5 @@ def _frame(source: Any, label: str | None, key: str | None, how: Reading) -> Any
         raise DataError(f"a schema is one of data frames, records and files of tables; got {type(source).__name__}.")
     table = table_in(source, "frame")
     kept, chosen = without(list(table.columns), label, key, "frame", how)
-    return table[[table.columns[i] for i in [*kept, *chosen]]].to_native()
+    places = [*kept, *chosen]
+    return table[[table.columns[i] for i in (sorted(places) if how.columns is None else places)]].to_native()

@@ -84,17 +84,16 @@ class Part(NamedTuple):
         what = hooks(self.whole).quantity or ("mass" if self.base.support.is_discrete else "density")  # type: ignore[union-attr]
         return torch.full(y.shape, what == "mass")
 
-    def of_uniform(self, noise: Tensor) -> Tensor:
-        """Draws made of uniform noise of shape (R, *batch, d), of parts with levels or normal noise."""
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Draws of parts with levels made of uniform noise, of others of normal noise, shape (R, *batch, d)."""
         if self.has_levels:
             masses = self.level_masses()
             reached = masses.cumsum(-1)
             level = torch.searchsorted(reached / reached[..., -1:], noise.movedim(0, -1).contiguous(), right=True)
             last = masses.shape[-1] - 1 - (masses.flip(-1) > 0).to(torch.uint8).argmax(-1)
             return torch.minimum(level, last.unsqueeze(-1)).movedim(-1, 0).double()
-        normal = torch.special.ndtri(noise.clamp(min=torch.finfo(noise.dtype).tiny))
         shape = (len(noise), *self.base.batch_shape)
-        return self.flat(from_noise(self.base, normal.reshape(shape))).double()
+        return self.flat(from_noise(self.base, noise.reshape(shape))).double()
 
 
 def parts_of(p: Distribution) -> list[Part]:
@@ -196,26 +195,34 @@ class Cells:
         """
         z, keys, columns = found.z, found.keys.tolist(), wanted.any(0).nonzero().flatten()
         result = torch.zeros(num_each, *z.shape[:2], len(columns), dtype=torch.float64, device=z.device)
-        strata = torch.arange(num_each, dtype=torch.float64).reshape(-1, 1, 1, 1)
         for number, part in enumerate(parts):
             inside = torch.isin(part.columns, columns).nonzero().flatten()
             if not len(inside):
                 continue
             to = torch.searchsorted(columns, part.columns[inside])
+            asked = wanted[:, part.columns]
             if part.is_normal or part.has_levels:
-                shape = (num_each, len(z), len(part.columns))
-                noise = [_uniform(row_seed(self.seed, key, _DRAWS, place, number), shape) for key in keys]
-                uniform = (strata + torch.stack(noise, 2)) / num_each
-                result[..., to] = part.of_uniform(uniform.to(z.device))[..., inside]
+                noise = torch.zeros((num_each, *z.shape[:2], len(part.columns)), dtype=torch.float64)
+                for i, d in asked.nonzero().tolist():
+                    uniform = self._noise(keys[i], int(part.columns[d]), place, num_each, len(z))
+                    noise[:, :, i, d] = uniform if part.has_levels else torch.special.ndtri(uniform)
+                result[..., to] = part.from_noise(noise.to(z.device))[..., inside]
                 continue
             # Families without a map of their own from noise to draws: row by row, under the seed of the row.
-            for i in wanted[:, part.columns].any(1).nonzero().flatten().tolist():
+            for i in asked.any(1).nonzero().flatten().tolist():
                 alone = row_of(part.base, i)
                 alone = self.parts(z[:, i : i + 1])[number].base if alone is None else alone
                 with engine.seeded(row_seed(self.seed, keys[i], _ALONE, place, number)):
                     drawn = part.flat(alone.sample(Size((num_each,)))).double()
                 result[:, :, i : i + 1, to] = drawn[..., inside]
         return result
+
+    def _noise(self, key: int, column: int, place: int, num_each: int, num_samples: int) -> Tensor:
+        """Uniform noise of a cell on (0, 1), stratified over the first dimension, shape (R, K)."""
+        stream = np.random.Philox(key=[self.seed % 2**64, key % 2**64], counter=[0, column, place, _DRAWS])
+        noise = torch.from_numpy(np.random.Generator(stream).random((num_each, num_samples)))
+        strata = torch.arange(num_each, dtype=noise.dtype).unsqueeze(1)
+        return (strata + noise.clamp(min=torch.finfo(noise.dtype).tiny)) / num_each
 
     def rows(self, found: Latents, wanted: Tensor, num: int) -> Tensor:
         """Draws from p(wanted cells | observed cells) in the units of the data, shape (num, B, D); 0 elsewhere.
@@ -265,6 +272,8 @@ class Cells:
             at[..., columns] = quantiles(y.flatten(0, 1), each, self.shares)
         point = at[0].clone()
         for part in parts:
+            if not bool(wanted[:, part.columns].any()):
+                continue
             if part.has_levels:
                 self._fill_levels(part, weights[..., part.columns], point, at)
             elif self.statistic == "mean":

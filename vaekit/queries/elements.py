@@ -12,8 +12,8 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.progress import track
-from vaekit.queries.cells import Cells, Statistic, Summary, parts_of
-from vaekit.queries.latents import FEWEST, keys_of, latents, takes_holes, view_of
+from vaekit.queries.cells import Cells, Statistic, parts_of
+from vaekit.queries.latents import doubtful, enough, keys_of, latents, takes_holes, view_of
 from vaekit.queries.weighted import effective_size, normalized, or_equal
 from vaekit.shapes import check_count
 from vaekit.traits import Data
@@ -34,8 +34,9 @@ class ElementScores:
         ess: effective number of draws of z behind each cell, likewise.
         is_mass: where the surprisal is that of a mass, as of levels and counts, and not of a density, shape (N, *X),
             bool. Densities have units: those of two columns say little beside each other.
+        is_masked: where z was inferred from the other cells, and not from the whole row with weights that leave the
+            cell out, shape (N, *X), bool.
         num_samples: K, draws of z per cell.
-        method: "masked", where z was inferred from the other cells, or "leave-one-out", from weights of the whole row.
     """
 
     surprisal: Tensor
@@ -44,17 +45,17 @@ class ElementScores:
     upper: Tensor
     ess: Tensor
     is_mass: Tensor
+    is_masked: Tensor
     num_samples: int
-    method: str
 
     @property
     def unreliable(self) -> Tensor:
         """Cells whose numbers rest on fewer than 10 effective draws of z, shape (N, *X), bool."""
-        return self.ess < min(FEWEST, self.num_samples / 2)
+        return self.ess < enough(self.num_samples)
 
     def __repr__(self) -> str:
         shape, bad = tuple(self.surprisal.shape), int(self.unreliable.sum())
-        return f"ElementScores({shape}, K={self.num_samples}, method={self.method!r}, {bad} cells unreliable)"
+        return f"ElementScores({shape}, K={self.num_samples}, {bad} cells unreliable)"
 
 
 def score_elements(
@@ -72,10 +73,12 @@ def score_elements(
 
     Where the likelihood leaves out NaN and the encoder bears it, cell j is masked and z inferred from the others:
     \( p(x_j|x_{-j}) = \sum_k w_k p(x_j|z_k) \) with weights \( w_k \propto p(x_{-j}|z_k) p(z_k) / q(z_k|x_{-j}) \) that
-    sum to 1. That takes D passes of K draws over the rows. Elsewhere one pass serves all cells: draws from the
-    posterior of the whole row, weighed by \( w_k / p(x_j|z_k) \), with
-    \( p(x_j|x_{-j}) = 1 / \sum_k w_k / p(x_j|z_k) \).
-    Where x_j alone decides on z those weights are spread widely; `ess` shows it, and `unreliable`.
+    sum to 1. That takes D passes of K draws over the rows.
+
+    Elsewhere, and for cells whose weights rest on few draws as the encoder has seen no masks, one more pass serves all
+    cells: draws from the posterior of the whole row, weighed by \( w_k / p(x_j|z_k) \), with
+    \( p(x_j|x_{-j}) = 1 / \sum_k w_k / p(x_j|z_k) \). Where x_j alone decides on z those weights are spread widely, as
+    `ess` shows. Cells that rest on few draws either way get draws of z that are searched for.
 
     Use it to say which columns made a row odd. A cell is judged by itself: two cells that are odd together but explain
     each other both look ordinary.
@@ -84,7 +87,7 @@ def score_elements(
         model: any object with `posterior`, `prior` and `likelihood`; its `transform` is applied where it has one.
         x: rows in the units of the data, shape (N, *X); NaN in holes, where the likelihood leaves them out.
         num_samples: K, draws of z per cell.
-        method: "masked" or "leave-one-out"; None takes the former where the model bears it.
+        method: "masked" or "leave-one-out" alone; None takes what serves each cell.
         statistic: "mean" or "median" as the expected value of numbers.
         level: mass of an interval, which leaves out as much on either side.
         generator: source of the noise; None is torch's own stream.
@@ -103,34 +106,78 @@ def score_elements(
         >>> with vk.engine.seeded(0):
         ...     model, _ = vk.presets.vae((3,), latent_dim=2, hidden=(8,), likelihood="normal")
         >>> score_elements(model, torch.zeros(2, 3), generator=torch.Generator().manual_seed(0))
-        ElementScores((2, 3), K=100, method='leave-one-out', 0 cells unreliable)
+        ElementScores((2, 3), K=100, 0 cells unreliable)
     """
     check_count(num_samples, "num_samples")
     view = view_of(model, x, "score_elements")
     seed = engine.draw_seed(generator)
     cells = Cells(view, seed, statistic, level)
     rows = as_tensor(view.rows).cpu()
-    numbers = torch.full((len(rows), cells.size, 5), torch.nan, dtype=torch.float64)
     bears_masks = method != "leave-one-out" and _bears_masks(view, rows)
     if method not in (None, "masked", "leave-one-out") or (method == "masked" and not bears_masks):
         raise ConfigError(
             'method is "leave-one-out", or "masked" for a model whose likelihood and encoder leave NaN out; got '
             f"{method!r}"
         )
-    columns = range(cells.size if bears_masks else 1)
-    for j in track(list(columns), "scoring") if progress else columns:
-        found = _masked(cells, rows, j, num_samples, seed) if bears_masks else _left_out(cells, rows, num_samples, seed)
-        for at, place, values in found:
-            numbers[at.unsqueeze(1), place] = values
-    numbers[rows.flatten(1).isnan()] = torch.nan
-    surprisal, expected, lower, upper, ess = (part.reshape(rows.shape) for part in numbers.unbind(-1))
-    method = "masked" if bears_masks else "leave-one-out"
-    is_mass = _is_mass(view).reshape(rows.shape)
-    return ElementScores(surprisal, expected, lower, upper, ess, is_mass, num_samples, method)
+    table = _Table(cells, rows, num_samples, seed)
+    if bears_masks:
+        table.fill_masked(progress)
+    if method != "masked":
+        table.fill_left_out()
+    if bears_masks:
+        table.fill_masked(progress, search=True)
+    return table.scores()
 
 
-Answers = Iterator[tuple[Tensor, Tensor, Tensor]]
-"""Numbers of rows, shape (B,), of columns, shape (c,), and what is said of these cells, shape (B, c, 5)."""
+class _Table:
+    """What is known of all cells so far; a cell is asked again, in another way, where it rests on few draws.
+
+    Args:
+        cells: those of the model.
+        rows: as they were handed in, shape (N, *X).
+        num_samples: K.
+        seed: of all noise.
+    """
+
+    def __init__(self, cells: Cells, rows: Tensor, num_samples: int, seed: int) -> None:
+        self.cells, self.rows, self.num_samples, self.seed = cells, rows, num_samples, seed
+        self.observed = ~rows.flatten(1).isnan()
+        self.numbers = torch.full((*self.observed.shape, 5), torch.nan, dtype=torch.float64)
+        self.is_masked = torch.zeros_like(self.observed)
+
+    @property
+    def open(self) -> Tensor:
+        """Cells that have no number yet, or one that rests on few draws, shape (N, D), bool."""
+        return self.observed & ~(self.numbers[..., 4] >= doubtful(self.num_samples))
+
+    def fill_masked(self, progress: bool, search: bool = False) -> None:
+        """Each cell that is open from draws of z given the other cells of its row, in D passes."""
+        wanted = self.open
+        columns = wanted.any(0).nonzero().flatten().tolist()
+        for j in track(columns, "scoring") if progress else columns:
+            for at, values in _masked(self, wanted[:, j].nonzero().flatten(), j, search):
+                better = ~(values[:, 4] <= self.numbers[at, j, 4])
+                self.numbers[at[better], j] = values[better]
+                self.is_masked[at[better], j] = True
+
+    def fill_left_out(self) -> None:
+        """Each cell that is open from draws of z given the whole row, in one pass."""
+        wanted = self.open
+        for at, values in _left_out(self, wanted.any(1).nonzero().flatten()):
+            better = wanted[at] & ~(values[..., 4] <= self.numbers[at, :, 4])
+            self.numbers[at] = torch.where(better.unsqueeze(-1), values, self.numbers[at])
+            self.is_masked[at] &= ~better
+
+    def scores(self) -> ElementScores:
+        """The answer."""
+        shape = self.rows.shape
+        surprisal, expected, lower, upper, ess = (part.reshape(shape) for part in self.numbers.unbind(-1))
+        is_mass, is_masked = _is_mass(self.cells.view).reshape(shape), self.is_masked.reshape(shape)
+        return ElementScores(surprisal, expected, lower, upper, ess, is_mass, is_masked, self.num_samples)
+
+
+Answers = Iterator[tuple[Tensor, Tensor]]
+"""Numbers of rows, shape (B,), and what is said of one of their cells, shape (B, 5), or all, shape (B, D, 5)."""
 
 
 def _bears_masks(view: View, rows: Tensor) -> bool:
@@ -159,44 +206,40 @@ def _log_det(cells: Cells, rows: Tensor, at: Tensor, j: int) -> Tensor:
     return (both[0] - both[1]).cpu()
 
 
-def _masked(cells: Cells, rows: Tensor, j: int, num_samples: int, seed: int) -> Answers:
-    """Element j from draws of z given the other cells."""
-    observed = (~rows.flatten(1)[:, j].isnan()).nonzero().flatten()
-    if not len(observed):
-        return
-    hidden, column = _without(rows[observed], j), torch.tensor([j])
+def _masked(table: _Table, rows: Tensor, j: int, search: bool) -> Answers:
+    """Element j of some rows from draws of z given the other cells."""
+    cells, hidden = table.cells, _without(table.rows[rows], j)
     wanted = torch.zeros(1, cells.size, dtype=torch.bool)
     wanted[0, j] = True
-    for part in latents(cells.view.beside(hidden), num_samples, seed, keys_of(hidden)):
-        at = observed[part.rows]
+    view = cells.view.beside(hidden)
+    for part in latents(view, table.num_samples, table.seed, keys_of(hidden), search=search):
+        at = rows[part.rows]
         with engine.evaluating(cells.model):
             y = cells.view.batch(at, by_row=True).x
-            log_p = cells.log_prob(part.z, y, column)[..., j].cpu()
+            log_p = cells.log_prob(part.z, y, torch.tensor([j]))[..., j].cpu()
             log_p = torch.logsumexp(or_equal(part.weights).cpu().log() + log_p, 0)
             summary = cells.summary(part, wanted.expand(len(at), -1))
-        surprisal = -(log_p + _log_det(cells, rows, at, j))
-        yield at, column, _joined(surprisal.unsqueeze(1), summary, part.ess.cpu().unsqueeze(1), column)
+        surprisal = -(log_p + _log_det(cells, table.rows, at, j))
+        yield at, torch.stack([surprisal, *(values[:, j] for values in summary), part.ess.cpu()], -1)
 
 
-def _left_out(cells: Cells, rows: Tensor, num_samples: int, seed: int) -> Answers:
-    """All elements from draws of z given the whole row."""
-    everything = torch.arange(cells.size)
-    for whole in latents(cells.view, num_samples, seed, keys_of(rows)):
+def _left_out(table: _Table, rows: Tensor) -> Answers:
+    """All elements of some rows from draws of z given the whole row."""
+    cells = table.cells
+    if not len(rows):
+        return
+    for whole in latents(cells.view.take(rows), table.num_samples, table.seed, keys_of(table.rows[rows])):
         for place in cells.passes(whole, cells.size):
             part = whole.part(place)
+            at = rows[part.rows]
             with engine.evaluating(cells.model):
-                y = cells.view.batch(part.rows, by_row=True).x
-                log_p = cells.log_prob(part.z, y).cpu()
-                log_w = or_equal(part.weights).cpu().log().unsqueeze(-1) - log_p
+                y = cells.view.batch(at, by_row=True).x
+                log_w = or_equal(part.weights).cpu().log().unsqueeze(-1) - cells.log_prob(part.z, y).cpu()
                 weights = normalized(log_w)
                 summary = cells.summary(part, torch.ones(y.flatten(1).shape, dtype=torch.bool), weights)
-            surprisal = torch.logsumexp(log_w, 0)
-            log_det = torch.stack([_log_det(cells, rows, part.rows, j) for j in range(cells.size)], 1)
-            yield part.rows, everything, _joined(surprisal - log_det, summary, effective_size(weights), everything)
-
-
-def _joined(surprisal: Tensor, summary: Summary, ess: Tensor, columns: Tensor) -> Tensor:
-    return torch.stack([surprisal, *(part[:, columns] for part in summary), ess], -1)
+            log_det = torch.stack([_log_det(cells, table.rows, at, j) for j in range(cells.size)], 1)
+            surprisal = torch.logsumexp(log_w, 0) - log_det
+            yield at, torch.stack([surprisal, *summary, effective_size(weights)], -1)
 
 
 def _is_mass(view: View) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from vaekit import engine
 from vaekit.models.rows import as_tensor
 from vaekit.queries.cells import Cells, Statistic
-from vaekit.queries.latents import FEWEST, keys_of, latents, view_of
+from vaekit.queries.latents import enough, keys_of, latents, view_of
 from vaekit.shapes import check_count
 from vaekit.traits import Data
 
@@ -44,7 +44,7 @@ class Imputation:
     @property
     def unreliable(self) -> Tensor:
         """Rows whose fills rest on fewer than 10 effective draws of z, shape (N,), bool."""
-        return self.ess < min(FEWEST, self.num_samples / 2)
+        return self.ess < enough(self.num_samples)
 
     def __repr__(self) -> str:
         num_draws = 0 if self.draws is None else len(self.draws)
@@ -132,7 +132,7 @@ def impute(
     if not len(holed):
         return result
     some = view.take(holed)
-    for part in latents(some, num_samples, seed, keys_of(rows[holed]), progress):
+    for part in latents(some, num_samples, seed, keys_of(rows[holed]), progress=progress):
         at = holed[part.rows]
         wanted = hole[at].flatten(1)
         with engine.evaluating(cells.model):
@@ -142,7 +142,7 @@ def impute(
             ends[at] = torch.where(hole[at], values.reshape(hole[at].shape), torch.nan)
         result.ess[at] = part.ess.cpu()
     if result.draws is not None:
-        for part in latents(some, num_samples, seed, keys_of(rows[holed], apart=True), progress):
+        for part in latents(some, num_samples, seed, keys_of(rows[holed], apart=True), progress=progress):
             at = holed[part.rows]
             with engine.evaluating(cells.model):
                 values = cells.rows(part, hole[at].flatten(1), len(result.draws))

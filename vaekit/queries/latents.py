@@ -12,9 +12,10 @@ from vaekit import engine
 from vaekit.bounds import Draw
 from vaekit.distributions.base import hooks
 from vaekit.errors import DataError
+from vaekit.evaluation.likelihood.far import is_searchable, redrawn
 from vaekit.models.base import OfWrapped
 from vaekit.models.checks import refuse_context
-from vaekit.models.draws import Sampling, content_keys
+from vaekit.models.draws import Sampling, content_keys, row_seed
 from vaekit.models.rows import as_tensor, taken
 from vaekit.models.view import View
 from vaekit.queries.weighted import effective_size, normalized
@@ -22,6 +23,8 @@ from vaekit.traits import Data, ModelTraits, told
 
 FEWEST = 10
 """Effective draws, below which an answer rests on a handful of z and is not to be believed."""
+_DOUBTFUL = 200  # effective draws of many, below which draws that do not rest on q are tried
+_SEARCH = 7  # place in the hash that makes seeds of the base seed and a key
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,9 @@ def keys_of(x: Tensor, apart: bool = False) -> Tensor:
     return keys + torch.tensor(numbers, dtype=torch.int64) * 0x5851F42D4C957F2D
 
 
-def latents(view: View, num_samples: int, seed: int, keys: Tensor, progress: bool = False) -> Iterator[Latents]:
+def latents(
+    view: View, num_samples: int, seed: int, keys: Tensor, *, search: bool = True, progress: bool = False
+) -> Iterator[Latents]:
     """Weighted draws of z for all rows, at most 64 rows at a time.
 
     Rows of which nothing was observed get draws from p(z), all others from q(z | observed cells).
@@ -146,6 +151,7 @@ def latents(view: View, num_samples: int, seed: int, keys: Tensor, progress: boo
         num_samples: K.
         seed: of the noise.
         keys: what the noise of each row depends on beside the seed, shape (N,).
+        search: let draws that do not rest on q stand for those of rows whose weights rest on few draws.
         progress: show a bar on stderr where that is a terminal.
     """
     is_empty = torch.cat([x.isnan().flatten(1).all(1) for x in as_tensor(view.rows).split(2**16)])
@@ -157,8 +163,42 @@ def latents(view: View, num_samples: int, seed: int, keys: Tensor, progress: boo
         noise = torch.Generator().manual_seed(seed)
         how = Sampling(num_samples, noise, key=keys[numbers], progress=progress)
         part = part if model is view.model else View.of(model, part)
+        can_search = search and model is view.model and is_searchable(model)
         for rows, z, log_weights in _drawn(part, how):
-            yield Latents(numbers[rows], z, normalized(log_weights), keys[numbers[rows]])
+            found = Latents(numbers[rows], z, normalized(log_weights), keys[numbers[rows]])
+            yield _searched(part, rows, found, seed) if can_search else found
+
+
+def _searched(view: View, rows: slice, found: Latents, seed: int) -> Latents:
+    """The draws, but those that do not rest on the encoder where its own have too little weight.
+
+    An encoder that has seen no holes while it was trained points anywhere where cells are masked.
+    """
+    num_samples = len(found.z)
+    failed = (found.ess < doubtful(num_samples)).nonzero().flatten()
+    if not len(failed):
+        return found
+    keys = found.keys[failed]
+    with engine.evaluating(view.model):
+        batch = view.batch(torch.arange(rows.start, rows.stop)[failed.cpu()], by_row=True)
+        seeds = [row_seed(seed, key, _SEARCH) for key in keys.tolist()]
+        other = redrawn(view, batch, num_samples, seeds, keep_z=True)
+    weights = normalized(other.log_weights)
+    better = effective_size(weights) > found.ess[failed]
+    z, old = found.z.clone(), found.weights.clone()
+    z[:, failed[better]] = other.z[:, better].to(z.dtype)
+    old[:, failed[better]] = weights[:, better]
+    return Latents(found.rows, z, old, found.keys)
+
+
+def doubtful(num_samples: int) -> float:
+    """Effective draws of K, below which another way is tried: a q that is narrow and off shows more than it has."""
+    return min(_DOUBTFUL, num_samples / 5)
+
+
+def enough(num_samples: int) -> float:
+    """Effective draws of K, from which on an answer is to be believed."""
+    return min(FEWEST, num_samples / 2)
 
 
 def _drawn(view: View, how: Sampling) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -214,12 +214,16 @@ class Redrawn:
         log_weight: mean of log w under the better of the two t distributions, shape (N,): the ELBO of those.
         log_det: log|det| of the transform, shape (N,).
         is_number: where log p(x, z) is a number at ordinary z, shape (N,), bool.
+        z: the draws, shape (K, N, *Z); empty unless they were asked for.
+        log_weights: log w of each, shape (K, N), likewise.
     """
 
     weights: Weights
     log_weight: Tensor
     log_det: Tensor
     is_number: Tensor
+    z: Tensor
+    log_weights: Tensor
 
 
 def is_searchable(model: LatentVariableModel) -> bool:
@@ -229,7 +233,7 @@ def is_searchable(model: LatentVariableModel) -> bool:
     return is_real(prior) and not prior.batch_shape
 
 
-def redrawn(view: View, batch: Batch, num_samples: int, seeds: Sequence[int]) -> Redrawn:
+def redrawn(view: View, batch: Batch, num_samples: int, seeds: Sequence[int], keep_z: bool = False) -> Redrawn:
     """Search z for each of some far rows, and draw from what was found; the model is to be in eval mode.
 
     Args:
@@ -237,6 +241,7 @@ def redrawn(view: View, batch: Batch, num_samples: int, seeds: Sequence[int]) ->
         batch: the rows.
         num_samples: K.
         seeds: a seed for each row.
+        keep_z: hand the draws over, too.
     """
     joint = Joint(view, batch.x)
     with engine.seeded(0):
@@ -250,17 +255,19 @@ def redrawn(view: View, batch: Batch, num_samples: int, seeds: Sequence[int]) ->
     weights, elbos = Weights(len(batch), num_samples), torch.zeros(2, len(batch), dtype=torch.float64)
     kinds = torch.tensor([_PATTERN[k % len(_PATTERN)] for k in range(num_samples)])
     shares = (kinds.bincount(minlength=3).double() / num_samples).log()
-    noise = _Noise(joint.prior, seeds, batch.x)
+    noise, kept = _Noise(joint.prior, seeds, batch.x), [(batch.x.new_empty(0), batch.x.new_empty(0))]
     for part in slices(num_samples, BLOCK):
         z, kind = noise.draws(proposals, kinds[part]), kinds[part]
         value = joint.or_nothing(z)
         densities = torch.stack([p.log_prob(z).double() for p in (*proposals, joint.prior)])
         log_weights = value - torch.logsumexp(densities + shares.to(value).reshape(3, 1, 1), 0)
         weights.add(slice(0, len(batch)), log_weights)
+        kept += [(z, log_weights)] if keep_z else []
         for i in range(2):
             elbos[i] += (value - densities[i])[kind == i].sum(0).cpu()
     means = elbos / kinds.bincount(minlength=3)[:2].clamp(min=1).unsqueeze(1)
-    return Redrawn(weights, means.nan_to_num(nan=-math.inf).amax(0), batch.log_det.cpu(), is_number)
+    draws = (torch.cat(part) for part in zip(*(kept[1:] or kept), strict=True))
+    return Redrawn(weights, means.nan_to_num(nan=-math.inf).amax(0), batch.log_det.cpu(), is_number, *draws)
 
 
 def _pointed(q: Distribution) -> Tensor:
