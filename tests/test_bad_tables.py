@@ -1,6 +1,7 @@
 """What can be wrong with a table or its schema: an error that names the place, or the handling that is documented."""
 
 import json
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -157,6 +158,20 @@ def test_a_table_of_single_values_has_nothing_to_model(tmp_path, capsys):
     assert "no column of 't' (20 row(s)) is left to model: 'a' is constant, 'b' is constant" in said
     assert fit(tmp_path, people(1)) == 1
     assert "(1 row(s)) is left to model: 'size' is constant" in capsys.readouterr().err
+
+
+def test_records_may_hold_scalars_of_other_libraries():
+    when = pd.Timestamp("2024-01-01 10:00:00.5")
+    records = [
+        {"a": np.float32(1.5), "b": np.bool_(True), "t": when, "w": np.str_("x"), "d": Decimal("1.25")},
+        {"a": pd.NA, "b": False, "t": pd.NaT, "w": "y", "d": np.int64(2)},
+        {"a": np.nan, "b": None, "t": np.datetime64("2024-01-01T10:00:01.5", "ns"), "w": None, "d": 3},
+    ]
+    rows = load_by_schema(records)
+    seconds = when.timestamp()
+    expected = [[1, seconds, 0, 1.25], [0, np.nan, 1, 2], [np.nan, seconds + 1, np.nan, 3]]
+    assert rows.columns == ("b", "t", "w", "d")  # one number is a constant
+    np.testing.assert_array_equal(rows.x, expected)
 
 
 def test_records_of_several_kinds_are_named():

@@ -226,6 +226,8 @@ def test_a_sheet_is_chosen_and_remembered(tmp_path, capsys):
     assert frame(path, Reading(sheet="data")).num_rows == 40
     with pytest.raises(DataError, match="no sheet 'dat'; its sheets are 'notes', 'data'"):
         frame(path, Reading(sheet="dat"))
+    assert cli.run(["fit", str(path), "-o", str(tmp_path / "n"), *FAST]) == 1
+    assert capsys.readouterr().err.count("--sheet NAME picks another") == 1
     assert cli.run(["fit", str(path), "--sheet", "data", "-o", str(tmp_path / "r"), *FAST]) == 0
     run = runs.open(tmp_path / "r")
     assert len(run.rows(path)) == 40

@@ -5,7 +5,7 @@ per row instead, as if they were columns: the least element, the greatest, their
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +35,8 @@ class Column:
         whole: whether each value is a whole number.
         missing: share of holes.
         copy_of: the first column before it of which this one is a + b times the other, to rounding; None without one.
+        values: the distinct values of a column of few, or of codes of levels; empty of others.
+        shares: how many of the chosen rows, holes aside, have each of them.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Column:
     whole: bool
     missing: float
     copy_of: str | None = None
+    values: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
 
     @property
     def is_constant(self) -> bool:
@@ -115,6 +119,7 @@ def described(
     event_shape: Sequence[int],
     *,
     names: Sequence[str] | None = None,
+    levels: Collection[str] = (),
     is_image: bool = False,
 ) -> RowsAbout:
     """Describe rows in one pass and bounded memory.
@@ -124,6 +129,7 @@ def described(
         num_rows: N.
         event_shape: X.
         names: names of the elements; None calls them x0, x1, ...
+        levels: names of those that are codes of levels.
         is_image: whether rows are pictures, whose elements are not told apart.
 
     Example:
@@ -137,22 +143,37 @@ def described(
     if per_element:
         names = names or [f"x{i}" for i in range(num_elements)]
     names = tuple(names) if per_element and names else _SUMMARIES
-    num_chosen = min(num_rows, MAX_ROWS, max(100, _MAX_VALUES // len(names)))
-    keep = np.unique(np.linspace(0, num_rows - 1, num_chosen).astype(int))  # evenly spread: the same ones each time
-    chosen, low, high, start = [], np.full(len(names), np.inf), np.full(len(names), -np.inf), 0
-    for block in _pieces(blocks, num_elements):
-        values = columns_of(block, per_element=per_element)
+    low, high, chosen = np.full(len(names), np.inf), np.full(len(names), -np.inf), []
+    for values, some in _chosen(blocks, num_rows, num_elements, len(names), per_element):
         low, high = np.fmin(low, np.fmin.reduce(values)), np.fmax(high, np.fmax.reduce(values))
-        inside = keep[(keep >= start) & (keep < start + len(values))]
-        chosen.append(values[inside - start])
-        start += len(values)
+        chosen.append(some)
     sample = np.concatenate(chosen)
     copies = _copies(sample) if per_element else {}
     columns = tuple(
-        _column(name, sample[:, i], low[i], high[i], names[copies[i]] if i in copies else None)
+        _column(name, sample[:, i], low[i], high[i], names[copies[i]] if i in copies else None, name in levels)
         for i, name in enumerate(names)
     )
     return RowsAbout(num_rows, len(sample), per_element, columns, *_exceptions(sample))
+
+
+def chosen_rows(about: RowsAbout, blocks: Iterable[np.ndarray], num_rows: int, num_elements: int) -> np.ndarray:
+    """A fixed choice of other rows, as many as a description rests on, as the columns that it speaks of: (B, D)."""
+    parts = _chosen(blocks, num_rows, num_elements, len(about.columns), about.per_element)
+    return np.concatenate([some for _, some in parts])
+
+
+def _chosen(
+    blocks: Iterable[np.ndarray], num_rows: int, num_elements: int, num_columns: int, per_element: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All rows as columns, a piece at a time, and those of each piece that are chosen."""
+    num_chosen = min(num_rows, MAX_ROWS, max(100, _MAX_VALUES // num_columns))
+    keep = np.unique(np.linspace(0, num_rows - 1, num_chosen).astype(int))  # evenly spread: the same ones each time
+    start = 0
+    for block in _pieces(blocks, num_elements):
+        values = columns_of(block, per_element=per_element)
+        inside = keep[(keep >= start) & (keep < start + len(values))]
+        yield values, values[inside - start]
+        start += len(values)
 
 
 def _pieces(blocks: Iterable[np.ndarray], num_elements: int) -> Iterator[np.ndarray]:
@@ -182,12 +203,13 @@ def _norm(x: np.ndarray, axis: int) -> np.ndarray:
     return result
 
 
-def _column(name: str, values: np.ndarray, low: float, high: float, copy_of: str | None) -> Column:
+def _column(name: str, values: np.ndarray, low: float, high: float, copy_of: str | None, has_levels: bool) -> Column:
     there = values[~np.isnan(values)]
     missing = 1 - len(there) / len(values)
     if not len(there):
         return Column(name, (), 0, 0.0, False, missing)
-    _, counts = np.unique(there, return_counts=True)
+    distinct, counts = np.unique(there, return_counts=True)
+    are_few = has_levels or len(counts) <= _FEW
     middle = np.quantile(there, LEVELS[1:-1])
     return Column(
         name,
@@ -197,6 +219,8 @@ def _column(name: str, values: np.ndarray, low: float, high: float, copy_of: str
         bool(np.array_equal(there, np.round(there))),
         missing,
         copy_of,
+        tuple(distinct.tolist()) if are_few else (),
+        tuple((counts / len(there)).tolist()) if are_few else (),
     )
 
 

@@ -82,6 +82,10 @@ class DataChangedWarning(ReadingWarning):
     """The data of a run were read again, and are elsewhere or others than at the time of the fit."""
 
 
+class DriftWarning(ReadingWarning):
+    """Rows differ, as a whole, from those that a run was fitted to: their columns have other distributions."""
+
+
 class UnreliableEstimateWarning(UserWarning):
     """An estimate came with a standard error that is not to be believed."""
 

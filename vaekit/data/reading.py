@@ -3,7 +3,9 @@
 import csv
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -126,8 +128,26 @@ def words(values: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for row in csv.reader(values or (), skipinitialspace=True) for name in row)
 
 
+_SAID: ContextVar[set[str] | None] = ContextVar("_SAID", default=None)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Say each notice once within the block, which may read a file more than once."""
+    token = _SAID.set(set())
+    try:
+        yield
+    finally:
+        _SAID.reset(token)
+
+
 def notice(text: str, category: type[ReadingWarning] = ReadingWarning) -> None:
     """Tell whoever called vaekit how a file was read: by a guess, in part, or changed since it was read last."""
+    said = _SAID.get()
+    if said is not None:
+        if text in said:
+            return
+        said.add(text)
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("vaekit."):
         frame, depth = frame.f_back, depth + 1

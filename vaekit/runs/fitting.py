@@ -13,6 +13,7 @@ from vaekit import data, recipes
 from vaekit.data import Dataset
 from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
+from vaekit.data.reading import once
 from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
 from vaekit.errors import ConfigError, WordsError
@@ -204,7 +205,8 @@ def _read(
     read_valid: Callable[..., Dataset],
     announce: Callable[[str], object] | None,
 ) -> Divided:
-    whole = read(source, part="train")
+    with once():
+        whole = read(source, part="train")
     if announce is not None and whole.reading.header is False and "header" in whole.reading.guessed:
         announce(
             f"{as_text(source)} has no header: its columns are called f0, f1, ... (--header: its first line is one)"

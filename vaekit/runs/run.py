@@ -19,6 +19,7 @@ from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.runs.detection import detect
 from vaekit.runs.division import CHANGED, Parts, Split, again, is_fitted_to, num_alike, own_set, split_of
+from vaekit.runs.drift import say_drift
 from vaekit.runs.fitted import Fitted
 from vaekit.runs.folder import DENSITIES
 from vaekit.runs.questions import TableQuestions
@@ -81,6 +82,7 @@ class Run(Fitted, TableQuestions):
 
         Warns:
             DataChangedWarning: The data of the run are elsewhere, or have changed since the fit.
+            DriftWarning: Other rows of a table have other distributions than those of the fit.
         """
         if source is None and (own := own_set(self.data)) is not None:  # of the set, what is wanted now is `part`
             source = own[0]
@@ -94,6 +96,8 @@ class Run(Fitted, TableQuestions):
         rows = rows_like(self.data, source, part, **how)
         if isinstance(source, str | Path) and self._own.lie_at(source):
             self._own.compare(source, rows)
+        else:
+            say_drift(self.training_rows, rows, source, self.called)
         return rows
 
     def compare_with_fit(self, rows: Dataset) -> None:

@@ -26,8 +26,16 @@ _LOG_P_ROWS, _LOG_P_DRAWS, _NAMED = 256, 16, 5
 def describe_rows(dataset: Dataset) -> RowsAbout:
     """Describe the rows of a data set, in memory or on disk."""
     is_image = dataset.kind == IMAGES.name
-    names = dataset.columns
-    return columns.described(dataset.blocks(), len(dataset), dataset.event_shape, names=names, is_image=is_image)
+    schema = dataset.schema
+    levels = [column.name for column in schema.modelled if column.levels] if schema is not None else []
+    return columns.described(
+        dataset.blocks(),
+        len(dataset),
+        dataset.event_shape,
+        names=dataset.columns,
+        levels=levels,
+        is_image=is_image,
+    )
 
 
 def with_log_p(about: RowsAbout, view: View) -> RowsAbout:

@@ -6,7 +6,10 @@ everywhere, ISO dates are dates, and text that holds nothing but numbers is numb
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Literal
+
+import numpy as np
 
 from vaekit.data.reading import notice
 from vaekit.errors import DataError
@@ -86,7 +89,7 @@ def typed(
 
     Args:
         column: Its name.
-        cells: None, NaN, bools, numbers, text, dates, datetimes, times or durations.
+        cells: None, NaN, bools, numbers, text, dates, datetimes, times or durations, of Python, numpy or pandas.
         name: What to call the table in messages.
         place: What to call a row in messages.
         told: Whether text stays text even where it holds numbers, or is numbers even with leading zeros.
@@ -107,7 +110,7 @@ def typed(
     import pyarrow as pa
 
     empty = _empty_words(missing)
-    cells = [None if cell is None or cell != cell or (type(cell) is str and cell in empty) else cell for cell in cells]
+    cells = [_plain(cell, empty) for cell in cells]
     first: dict[str, int] = {}
     for row, cell in enumerate(cells):
         kind = _WORDS.get(type(cell), "nested")
@@ -140,6 +143,26 @@ def _empty_words(missing: Sequence[str]) -> set[str]:
     from pyarrow.csv import ConvertOptions
 
     return {*ConvertOptions().null_values, *missing}
+
+
+def _plain(cell: Any, empty: set[str]) -> Any:
+    """A cell as an object of Python alone: None for all that is empty, numpy's and pandas' scalars as Python's."""
+    kind = type(cell)
+    if kind is str:
+        return None if cell in empty else cell
+    if kind is float:
+        return None if cell != cell else cell
+    if kind in _WORDS:
+        return cell
+    if isinstance(cell, np.datetime64):
+        cell = cell.astype("datetime64[us]")
+    if isinstance(cell, np.generic):
+        return _plain(cell.item(), empty)
+    if kind.__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(cell, dt.datetime):  # such as pandas' own
+        return cell.to_pydatetime(warn=False) if hasattr(cell, "to_pydatetime") else cell
+    return float(cell) if isinstance(cell, Decimal) else cell
 
 
 def _short(cell: Any) -> str:
