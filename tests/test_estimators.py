@@ -306,7 +306,7 @@ def test_outliers_are_found_and_explained(detector):
     np.testing.assert_array_equal(np.isnan(shares[:, 3]), new["age"].isna())
     assert shares[:, 2].argmax() == 5
     flags = detector.run_.detect(new, num_samples=20).to_frame("pandas")
-    assert flags["reason"][5].startswith("income = 9e6: expected")
+    assert flags["reason"][5].startswith("income = 9,000,000: expected")
     assert (flags["reason"][~flags["outlier"]] == "").all()
 
 
