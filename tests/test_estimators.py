@@ -328,6 +328,7 @@ def test_a_threshold_is_changed_without_a_fit():
         model.set_threshold(2.0)
 
 
+@pytest.mark.slow
 def test_trimmed_training_leaves_out_the_oddest_rows():
     """A tenth of the rows is scattered: the second fit has no use for it, and log p of such rows falls."""
     rng = np.random.default_rng(0)
