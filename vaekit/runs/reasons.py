@@ -1,6 +1,5 @@
 """Why rows are odd, in words: the cells that the others of their row do not lead one to expect."""
 
-import datetime
 import math
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ import torch
 from vaekit.data import Dataset
 from vaekit.data.column import WITH_LEVELS, Column
 from vaekit.queries import ElementScores, score_elements
+from vaekit.runs.drift import cell_text, number
 
 MOST_ROWS = 1000
 """Rows that are explained at most, the oddest: each takes a pass of the model for each column."""
@@ -53,7 +53,7 @@ def _new_cell(rows: Dataset, i: int, j: int) -> str:
     column = rows.schema.modelled[j]
     cell = rows.frame[column.name][i]
     if has_levels(column):
-        return f"{column.name} = {cell}: a level that the fit never met"
+        return f"{column.name} = {cell!r}: a level that the fit never met"
     low = None if column.low is None else f"{in_words(column, column.low)} or more"
     low = "above 0" if column.kind == "positive" else low
     high = None if column.high is None else f"{in_words(column, column.high)} or less"
@@ -129,27 +129,8 @@ def in_words(column: Column | None, value: float) -> str:
 
     Example:
         >>> in_words(None, 1234567.0), in_words(None, 4016.4), in_words(None, 0.00012345)
-        ('1.235e6', '4,016', '1.234e-4')
+        ('1,234,567', '4016', '0.0001234')
     """
-    if column is not None and has_levels(column):
-        code = int(value)
-        return str(column.levels[code]) if code < len(column.levels) else "another level"
-    if column is not None and column.kind == "datetime":
-        return _instant(value, column)
-    if column is not None and column.whole:
-        value = round(value)
-    if value != 0 and not 1e-3 <= abs(value) < 1e6:
-        mantissa, exponent = f"{value:.3e}".split("e")
-        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _instant(seconds: float, column: Column) -> str:
-    try:
-        instant = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
-    except OverflowError:
-        return f"{seconds:.3g} seconds from 1970"
-    is_day = column.dtype == "Date" or (column.step or 0) >= 86400
-    return instant.date().isoformat() if is_day else instant.isoformat(" ", "seconds")
+    if column is None:
+        return number(value)
+    return cell_text(column, float(round(value)) if column.whole else value)

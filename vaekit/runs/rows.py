@@ -27,12 +27,12 @@ from vaekit.runs.folder import DataAbout
 def rows_like(
     about: DataAbout,
     source: Any,
-    part: Part,
+    part: Part = "test",
     *,
-    data_dir: str | Path | None,
-    label: str | None,
-    key: str | None,
-    reading: Reading | None,
+    data_dir: str | Path | None = None,
+    label: str | None = None,
+    key: str | None = None,
+    reading: Reading | None = None,
     lenient: bool = False,
 ) -> Dataset:
     """Other rows, read and checked as the training data of a run were; see `Run.rows` for the arguments.
