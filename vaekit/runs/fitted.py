@@ -6,12 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from torch import Tensor
+
 from vaekit import engine
 from vaekit.columns import RowsAbout
+from vaekit.models.view import View
 from vaekit.paths import as_text
 from vaekit.recipes import Settings, settings
 from vaekit.runs.calibration import Calibration, stored_calibrations
-from vaekit.runs.folder import DataAbout, Stored, save_run
+from vaekit.runs.folder import DENSITIES, DataAbout, Stored, save_run
 from vaekit.runs.own_data import IN_MEMORY, OwnData
 from vaekit.runs.reading import describe, records
 from vaekit.runs.training_rows import stored_rows
@@ -111,3 +115,8 @@ class Fitted:
     def describe(self) -> dict[str, Any]:
         """Everything worth knowing of the run, as plain values."""
         return describe(self.config, lambda: self.model)
+
+    def _in_units(self, x: Tensor) -> np.ndarray:
+        """Values of shape (N, *X) as an answer has them: whole where the data were, if p(x|z) is a density."""
+        is_density = View.of(self.model).quantity in DENSITIES
+        return self.data.rounded(x.cpu().numpy()) if is_density else x.cpu().numpy()

@@ -21,7 +21,6 @@ from vaekit.runs.detection import detect, draws_for
 from vaekit.runs.division import CHANGED, Parts, Split, again, is_fitted_to, num_alike, own_set, split_of
 from vaekit.runs.drift import say_drift
 from vaekit.runs.fitted import Fitted
-from vaekit.runs.folder import DENSITIES
 from vaekit.runs.questions import TableQuestions
 from vaekit.runs.rows import OUT_OF_BOUNDS, of_new_cells, rows_like
 from vaekit.runs.table import Table, check_key, element_names
@@ -367,10 +366,6 @@ class Run(Fitted, TableQuestions):
             return self._sample_given(n, given, seed, **how)
         x = self._in_units(View.of(self.model).wide().sample(n, mean, _generator(seed)))
         return Table(x, self._columns(x.shape[1:]), schema=self.data.columns_schema)
-
-    def _in_units(self, x: torch.Tensor) -> np.ndarray:
-        is_density = View.of(self.model).quantity in DENSITIES
-        return self.data.rounded(x.cpu().numpy()) if is_density else x.cpu().numpy()
 
     def _columns(self, event_shape: tuple[int, ...]) -> tuple[str, ...]:
         return self.data.columns or element_names(event_shape, "x")
