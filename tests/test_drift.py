@@ -203,6 +203,10 @@ def test_runs_that_remember_no_levels_read_as_before(run, tmp_path):
     runs.open(tmp_path / "old").rows(people(200, 5, income=12))
 
 
+def test_runs_in_memory_say_nothing(run):
+    assert len(run.in_memory().rows(people(100, 6, income=12))) == 100
+
+
 def test_rows_of_other_kinds_are_left_alone(run):
     x = run.data.columns_schema.encode(people(100, 6, income=12))
     rows = run.rows(Dataset(x))

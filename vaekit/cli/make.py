@@ -44,7 +44,10 @@ def score(
         ),
     ] = False,
 ) -> None:
-    """Write log p(x) of every row with its standard error and effective sample size, in nats (.npy, .csv, .parquet)."""
+    """Write log p(x) of every row with its standard error and effective sample size, in nats.
+
+    (.npy, .csv, .parquet, .feather, .json, .jsonl)
+    """
     fitted = open_run(run)
     rows, noise = data.of(fitted), {"transform_draws": transform_draws, "transform_seed": transform_seed}
     scores = fitted.score(rows, num_samples=num_samples, seed=seed, progress=True, **noise)
@@ -71,7 +74,10 @@ def sample(
         bool, typer.Option("--hmc", help="With --given: draw z by Hamiltonian Monte Carlo, for rare conditions.")
     ] = False,
 ) -> None:
-    """Draw from p(x), or from p(x | some cells), in the units of the data (.png grid, .npy, .csv, .parquet)."""
+    """Draw from p(x), or from p(x | some cells), in the units of the data.
+
+    (.png grid, .npy, .csv, .parquet, .feather, .json, .jsonl)
+    """
     fitted = open_run(run)
     check_picture(output, fitted)
     how: dict[str, Any] = {"mean": mean, "seed": seed}
@@ -91,7 +97,10 @@ def reconstruct(
     seed: Seed = 0,
     transform_seed: TransformSeed = 0,
 ) -> None:
-    """Write the reconstruction of every row, in the units of the data (.png grid, .npy, .csv, .parquet)."""
+    """Write the reconstruction of every row, in the units of the data.
+
+    (.png grid, .npy, .csv, .parquet, .feather, .json, .jsonl)
+    """
     fitted = open_run(run)
     check_picture(output, fitted)
     noise = {"seed": seed, "transform_seed": transform_seed}
@@ -107,7 +116,7 @@ def encode(
     seed: Seed = 0,
     transform_seed: TransformSeed = 0,
 ) -> None:
-    """Write E[z|x] of every row (.npy, .csv, .parquet)."""
+    """Write E[z|x] of every row (.npy, .csv, .parquet, .feather, .json, .jsonl)."""
     fitted = open_run(run)
     noise = {"seed": seed, "transform_seed": transform_seed}
     write_table(output, fitted.encode(data.of(fitted, "train"), mean=not draw, **noise), fitted)

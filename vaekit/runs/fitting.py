@@ -23,7 +23,6 @@ from vaekit.runs.division import again
 from vaekit.runs.folder import (
     SETTINGS,
     DataAbout,
-    Local,
     claim,
     clear,
     create,
@@ -39,6 +38,7 @@ from vaekit.runs.folder import (
     stored_json,
 )
 from vaekit.runs.onward import origin, reader_from, settings_from, start_of
+from vaekit.runs.origin import Local
 from vaekit.runs.places import as_source, find, locate
 from vaekit.runs.training import Divided, divided, prepare
 from vaekit.saving import artifact

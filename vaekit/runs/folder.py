@@ -19,7 +19,7 @@ from vaekit.data.reading import PLAIN, Reading
 from vaekit.data.schema import Schema
 from vaekit.errors import ArtifactError, BusyError, ConfigError
 from vaekit.recipes import Settings
-from vaekit.runs.origin import Origin
+from vaekit.runs.origin import Local, Origin
 from vaekit.saving import artifact
 from vaekit.saving.files import write_atomically
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
@@ -52,32 +52,6 @@ class HeldOut(BaseModel):
     seed: int = 0
     num_rows: int | None = None
     crc32: int | None = None
-
-
-class Local(BaseModel):
-    """What a run remembers of its data on the machine of its fit: in `settings.json`, which need not travel.
-
-    Places are texts of `vaekit.paths.to_place`.
-
-    Attributes:
-        place: absolute path of the data; None for a named set and for stdin.
-        beside: the same path as seen from the folder of the run, which may move along with its data.
-        valid_place: absolute path of the validation data.
-        valid_beside: that one as seen from the folder of the run.
-        data_dir: absolute path of the folder where named sets were looked for first.
-        column_crc32: checksum of each column of a table.
-        row_digests: of rows that are no named set; see `changes.row_digests`.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    place: str | None = None
-    beside: str | None = None
-    valid_place: str | None = None
-    valid_beside: str | None = None
-    data_dir: str | None = None
-    column_crc32: tuple[int, ...] | None = None
-    row_digests: str | None = None
 
 
 class DataAbout(BaseModel):

@@ -8,7 +8,8 @@ from vaekit import paths
 from vaekit.data.readers.arrays import member_of
 from vaekit.data.sources import set_and_part
 from vaekit.errors import ConfigError, DataError
-from vaekit.runs.folder import DataAbout, Local
+from vaekit.runs.folder import DataAbout
+from vaekit.runs.origin import Local
 
 STDIN = "-"
 """What data are called that came from stdin: nobody can read them again."""

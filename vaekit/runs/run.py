@@ -81,8 +81,7 @@ class Run(Fitted, TableQuestions):
             DataError: if the data cannot be read, or have other columns.
 
         Warns:
-            DataChangedWarning: The data of the run are elsewhere, or have changed since the fit.
-            DriftWarning: Other rows of a table have other distributions than those of the fit.
+            DataChangedWarning, DriftWarning: The data of the run are elsewhere or have changed; others have drifted.
         """
         if source is None and (own := own_set(self.data)) is not None:  # of the set, what is wanted now is `part`
             source = own[0]
@@ -96,7 +95,7 @@ class Run(Fitted, TableQuestions):
         rows = rows_like(self.data, source, part, **how)
         if isinstance(source, str | Path) and self._own.lie_at(source):
             self._own.compare(source, rows)
-        else:
+        elif self.folder is not None:  # estimators are silent, as scikit-learn's are
             say_drift(self.training_rows, rows, source, self.called)
         return rows
 
