@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from vaekit import engine
 from vaekit.bounds import LatentVariableModel
 from vaekit.distributions.base import hooks
 from vaekit.errors import ConfigError
@@ -22,7 +23,8 @@ class HideCells(Objective):
     The encoder learns to tell z from few columns, and the decoder to say of each column what the others let expect. Use
     it for tables in whose rows cells are missing or will be filled in; it also keeps small tables from being learned by
     heart. Terms while training are those of the rows with their holes; validation hides nothing. Where the likelihood
-    does not leave out what was not observed (missing="observed-only"), nothing can be hidden, and nothing is.
+    does not leave out what was not observed (missing="observed-only"), or the encoder bears no NaN, nothing can be
+    hidden, and nothing is.
 
     References:
         Mattei & Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data sets", 2019,
@@ -52,11 +54,11 @@ class HideCells(Objective):
         self.selects, self.log_densities = self.objective.selects, self.objective.log_densities
         self.requires, self.num_samples = self.objective.requires, self.objective.num_samples
         self.adversary_learning_rate = self.objective.adversary_learning_rate
-        self._leaves_out: bool | None = None  # whether the model's likelihood does, once that is known
+        self._hides: bool | None = None  # whether the model takes holes, once that is known
 
     def build(self, model: LatentVariableModel) -> None:
-        """Find out whether the likelihood has holes, and make the parameters of the objective."""
-        self._leaves_out = _leaves_out(model)
+        """Find out whether the model takes holes, and make the parameters of the objective."""
+        self._hides = _takes_holes(model)
         self.objective.build(model)
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
@@ -65,9 +67,10 @@ class HideCells(Objective):
         return loss
 
     def _seen(self, model: LatentVariableModel, x: Tensor) -> Tensor:
-        """What the objective gets to see."""
-        known = self._leaves_out
-        return self.hidden(x) if (_leaves_out(model) if known is None else known) else x
+        """What the objective gets to see; without `build`, the first model settles whether anything can be hidden."""
+        if self._hides is None:
+            self._hides = _takes_holes(model)
+        return self.hidden(x) if self._hides else x
 
     def hidden(self, x: Tensor) -> Tensor:
         """x, shape (B, *X), with further holes (NaN)."""
@@ -100,7 +103,14 @@ class HideCells(Objective):
 
 
 @torch.no_grad()
-def _leaves_out(model: LatentVariableModel) -> bool:
-    """Whether the likelihood of a model leaves out elements that were not observed."""
-    likelihood = model.likelihood(model.prior().sample(torch.Size((1,))))
-    return hooks(likelihood).missing == "observed-only"
+def _takes_holes(model: LatentVariableModel) -> bool:
+    """Whether the likelihood leaves out elements that were not observed, and q(z|x) bears them."""
+    with engine.evaluating(model):
+        likelihood = model.likelihood(model.prior().sample(torch.Size((2,))))
+        if hooks(likelihood).missing != "observed-only":
+            return False
+        try:
+            z = model.posterior(torch.full_like(likelihood.sample(), torch.nan)).sample()
+        except (ValueError, RuntimeError):  # of a distribution or a network that refuses NaN
+            return False
+        return bool(z.isfinite().all())
