@@ -77,6 +77,12 @@ def fit(
         Path | None,
         typer.Option(metavar="FILE", help="What the columns of a table are, as `vaekit schema` writes it."),
     ] = None,
+    model_holes: Annotated[
+        bool,
+        typer.Option(
+            "--model-holes", help="Model which cells of a table are empty, too: patterns of holes are then odd or not."
+        ),
+    ] = False,
     from_: Annotated[
         Path | None,
         typer.Option("--from", metavar="RUN", help="Go on from a fitted model: its settings and weights, new rows."),
@@ -109,6 +115,7 @@ def fit(
             resume=resume,
             size=sides,
             schema=columns,
+            model_holes=model_holes,
             start=from_,
             **reads,
             called=data,

@@ -17,12 +17,13 @@ Kind = Literal[
     "categorical",
     "ordinal",
     "datetime",
+    "hole",
     "constant",
     "identifier",
     "text",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-WITH_LEVELS: tuple[Kind, ...] = ("binary", "categorical", "ordinal")
+WITH_LEVELS: tuple[Kind, ...] = ("binary", "categorical", "ordinal", "hole")
 COUNTS: tuple[Kind, ...] = ("count", "zero-inflated count")
 DROPPED: tuple[Kind, ...] = ("constant", "identifier", "text")
 _NUMBERS = ("Int", "Float", "Decimal")
@@ -51,6 +52,7 @@ class Column(BaseModel):
         high: Largest value that can be.
         spikes: Values that have a probability of their own beside a density.
         value: The one value of a constant; None where all cells are empty.
+        of: Of a hole: the column whose empty cells it marks. No table has it: it is made of the other's cells.
 
     Raises:
         ValidationError: The parts contradict each other.
@@ -73,6 +75,7 @@ class Column(BaseModel):
     high: float | None = None
     spikes: tuple[float, ...] = ()
     value: Cell | None = None
+    of: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Column":
@@ -84,6 +87,8 @@ class Column(BaseModel):
             raise ValueError(f"a {self.kind} column has no levels; got {list(self.levels)}")
         if self.other and self.kind != "categorical":
             raise ValueError(f"'other' belongs to a categorical column, not to a {self.kind} one")
+        if (self.kind == "hole") != (self.of is not None):
+            raise ValueError("a hole says of which column it is (of), and no other column does")
         if (self.kind == "spiky") != bool(self.spikes):
             raise ValueError(f"spikes belong to a spiky column, and a spiky column has some; got {list(self.spikes)}")
         if self.kind == "bounded" and (self.low is None or self.high is None):

@@ -24,6 +24,9 @@ from vaekit.saving.files import write_atomically
 __all__ = ["Column", "Kind", "Schema"]
 
 
+_LEAST_HOLES = 5  # cells that are empty, and that are not: fewer say nothing of why
+
+
 class Schema(BaseModel):
     """The columns of a table: which of them are elements of x, and how cells become numbers.
 
@@ -55,6 +58,9 @@ class Schema(BaseModel):
     def _check(self) -> "Schema":
         names = [column.name for column in self.columns]
         twice = sorted({name for name in names if names.count(name) > 1})
+        strange = [column.of for column in self.columns if column.of is not None and column.of not in names]
+        if strange:
+            raise ValueError(f"there is no column {strange[0]!r} whose holes are modelled")
         if twice:
             raise ValueError(f"a column stands twice: {', '.join(map(repr, twice))}")
         return self
@@ -116,7 +122,41 @@ class Schema(BaseModel):
 
     def without(self, name: str) -> "Schema":
         """The schema of the other columns."""
-        return Schema(columns=tuple(column for column in self.columns if column.name != name), backend=self.backend)
+        kept = tuple(column for column in self.columns if name not in (column.name, column.of))
+        return Schema(columns=kept, backend=self.backend)
+
+    def with_holes(self, x: np.ndarray) -> tuple["Schema", np.ndarray]:
+        """The schema with a further element of x for each column that has holes, 1 where its cell is empty; and such x.
+
+        With it a model describes which cells are empty, p(x, mask) = E_z p(x observed | z) p(mask | z): log p then says
+        that a pattern of holes is odd. What stood in a hole is still taken to be like what stands elsewhere, given z:
+        values that are hidden because of what they are stay unknown. Columns that are empty in the same rows share
+        one element; columns with fewer than 5 empty or 5 other cells get none.
+
+        References:
+            Collier et al., "VAEs in the presence of missing data", 2020, https://arxiv.org/abs/2006.05301.
+
+        Args:
+            x: Rows as `encode` gives them, shape (N, D).
+
+        Returns:
+            A schema, and rows of shape (N, D + number of holes).
+        """
+        if any(column.of is not None for column in self.columns):
+            return self, x
+        found: dict[bytes, list[str]] = {}
+        for column, empty in zip(self.modelled, np.isnan(x).T, strict=True):
+            if min(empty.sum(), (~empty).sum()) >= _LEAST_HOLES:
+                found.setdefault(np.packbits(empty).tobytes(), []).append(column.name)
+        holes = []
+        for names in found.values():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            why = f"cells of {', '.join(map(repr, names[:4]))}{', ...' if len(names) > 4 else ''} are empty together"
+            about: dict[str, Any] = {"kind": "hole", "dtype": "Boolean", "levels": (False, True), "of": names[0]}
+            holes.append(Column(name=f"{names[0]}{more} empty", why=why if more else "some cells are empty", **about))
+        place = {column.name: i for i, column in enumerate(self.modelled)}
+        bits = [np.isnan(x[:, place[column.of]]) for column in holes if column.of is not None]
+        return Schema(columns=(*self.columns, *holes), backend=self.backend), np.column_stack([x, *bits])
 
     def require_columns(self, name: str) -> None:
         """Raise a `DataError` if no column is an element of x; `name` is what to call the table."""
@@ -163,7 +203,8 @@ class Schema(BaseModel):
             ReadingWarning: A column is not in the schema and is left out, or a constant has another value.
         """
         table = table_in(frame, name)
-        missing = [column.name for column in self.modelled if column.name not in table.columns]
+        own = {i: column for i, column in enumerate(self.modelled) if column.of is None}
+        missing = [column.name for column in own.values() if column.name not in table.columns]
         if missing:
             others = f" (nor {', '.join(map(repr, missing[1:6]))})" if len(missing) > 1 else ""
             raise DataError(f"{name!r} has no column {missing[0]!r}{others}. {_near(missing[0], table.columns)}")
@@ -172,8 +213,13 @@ class Schema(BaseModel):
         if new:
             notice(f"{name!r}: left out {', '.join(new)}, which the schema does not have.")
         x = np.empty((len(table), len(self.modelled)))
-        for i, column in enumerate(self.modelled):
+        for i, column in own.items():
             x[:, i] = coded(column, as_arrow(table[column.name]), place, None if excluded is None else excluded[:, i])
+        at = {column.name: i for i, column in own.items()}
+        for i, column in enumerate(self.modelled):
+            if column.of is not None:
+                empty = np.isnan(x[:, at[column.of]])
+                x[:, i] = empty if excluded is None else empty & ~excluded[:, at[column.of]]
         self._compare_constants(table, name, place)
         return x
 
@@ -227,6 +273,8 @@ class Schema(BaseModel):
             raise DataError(f"rows must be as many as those of x, {len(x)}; got {len(kept)}.")
         arrays, place = {}, {column.name: i for i, column in enumerate(self.modelled)}
         for column in self.columns:
+            if column.of is not None:
+                continue
             if column.is_modelled:
                 arrays[column.name] = restored(column, x[:, place[column.name]])
             elif kept is not None and column.name in kept.columns:
@@ -236,7 +284,8 @@ class Schema(BaseModel):
             if pa.types.is_null(arrays[column.name].type):
                 arrays[column.name] = pa.nulls(len(x), arrow_type(column))
         chosen = backend or (self.backend if find_spec(self.backend) else "pyarrow")
-        return native_frame(pa.table(arrays), self.columns, chosen, chosen == self.backend)
+        own = tuple(column for column in self.columns if column.of is None)
+        return native_frame(pa.table(arrays), own, chosen, chosen == self.backend)
 
     def fill(self, rows: Any, x: np.ndarray, backend: str | None = None) -> Any:
         """A data frame whose empty cells are filled from x, and all of whose other cells stay as they are.

@@ -51,6 +51,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         keep: "best" or "last" weights.
         schema: what the columns are: a `Schema`, the file of one, or kinds by column ({"age": "count"}) that go before
             what is found; None finds all out.
+        model_holes: whether the model also describes which cells are empty; see `Schema.with_holes`. None is True for
+            `VAEDetector`, to which a rare pattern of holes would look ordinary.
         validation_fraction: share of the rows that are held out to choose the epoch and to calibrate log p; None is a
             tenth, but 20 rows where there are as few as that, and a third at most.
         num_importance_samples: K, draws of z per row behind log p(x) and fills; None is 100 up to 100,000 rows, and 10
@@ -70,7 +72,7 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
     layout_: Layout
     n_features_in_: int
     feature_names_in_: np.ndarray
-    _own: ClassVar[tuple[str, ...]] = ()
+    _models_holes: ClassVar[bool] = False
 
     @spelled_out
     def __init__(self, **shared: Unpack[Shared]) -> None:
@@ -110,7 +112,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         weights = None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, np.empty((len(frame), 1)), ensure_non_negative=True)
-        return as_dataset(frame, schema, weights)
+        wants_holes = self._models_holes if self.model_holes is None else self.model_holes
+        return as_dataset(frame, schema, weights, model_holes=wants_holes and start is None)
 
     def _schema(self, frame: Any) -> Schema:
         if isinstance(self.schema, Schema):

@@ -55,6 +55,7 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
 
     offset_: float
     calibration_: Calibration
+    _models_holes = True
 
     @spelled_out
     def __init__(

@@ -37,6 +37,7 @@ class Shared(TypedDict, total=False):
     em_steps: tuple[int, int] | None
     keep: str | None
     schema: Schema | str | Path | Mapping[str, Kind] | None
+    model_holes: bool | None
     validation_fraction: float | None
     num_importance_samples: int | None
     warm_start: bool

@@ -119,9 +119,11 @@ def found_schema(frame: Any, layout: Layout, kinds: dict[str, Any]) -> Schema:
     return Schema.found(frame, kinds={**kinds, **dict.fromkeys(counted, "continuous")}, name="X")
 
 
-def as_dataset(frame: Any, schema: Schema, weights: np.ndarray | None) -> Dataset:
+def as_dataset(frame: Any, schema: Schema, weights: np.ndarray | None, model_holes: bool = False) -> Dataset:
     """The rows of a frame with their weights, for a fit."""
     x = schema.encode(frame, name="X")
+    if model_holes:
+        schema, x = schema.with_holes(x)
     names = tuple(column.name for column in schema.modelled)
     return Dataset(x, None, "X", names, kind=TABLES.name, schema=schema, weights=weights)
 
@@ -129,7 +131,7 @@ def as_dataset(frame: Any, schema: Schema, weights: np.ndarray | None) -> Datase
 def columns_of(run: Run) -> tuple[str, ...]:
     """The columns that X of a run has: all of its table but those of labels and keys."""
     if run.data.columns_schema is not None:
-        return tuple(column.name for column in run.data.columns_schema.columns)
+        return tuple(column.name for column in run.data.columns_schema.columns if column.of is None)
     return run.data.columns or tuple(f"x{i}" for i in range((run.data.event_shape or (0,))[0]))
 
 

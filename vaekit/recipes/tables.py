@@ -89,6 +89,7 @@ FAMILIES: dict[str, _Family] = {
     "count": _Family(_counts),
     "zero-inflated count": _Family(_zero_inflated),
     "binary": _Family(_bits),
+    "hole": _Family(_bits),
     "categorical": _Family(_levels),
     "ordinal": _Family(_grades),
 }

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaekit import evaluation, queries
+from vaekit.data.column_restored import restored
 from vaekit.data.schema import Column, Schema
 from vaekit.errors import UnreliableEstimateWarning, VaekitError
 from vaekit.models.view import View
@@ -117,8 +118,10 @@ def _cells(rows: np.ndarray, schema: Schema | None) -> list[list[str]]:
     """The cells of rows as text, column by column."""
     if schema is None:
         return [[_text(value) for value in column.tolist()] for column in rows.T]
-    table = schema.decode(rows, "pyarrow").select([column.name for column in schema.modelled])
-    return [[_text(cell) for cell in column.to_pylist()] for column in table.columns]
+    return [
+        [_text(cell) for cell in restored(column, x).to_pylist()]
+        for column, x in zip(schema.modelled, rows.T, strict=True)
+    ]
 
 
 def _text(cell: object) -> str:

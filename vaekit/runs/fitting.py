@@ -64,6 +64,7 @@ def fit(
     weight: str | None = None,
     start: str | Path | None = None,
     schema: Schema | None = None,
+    model_holes: bool = False,
     data_dir: str | Path | None = None,
     called: str | None = None,
     progress: bool = True,
@@ -92,6 +93,7 @@ def fit(
             transform learns, and what the run says of its training rows, counts all rows alike.
         start: folder of a run to go on from: its model, transform, schema and settings, its weights as the first ones,
             and the new rows read as it reads rows. Settings that make the model what it is cannot be changed.
+        model_holes: whether the model of a table also describes which cells are empty; see `Schema.with_holes`.
         data_dir: where named sets are looked for first.
         called: what the run remembers of the source instead of it, where that is a copy: "-" is stdin.
         progress: whether to report on stderr.
@@ -131,7 +133,8 @@ def fit(
     how = (how if weight is None else replace(how, weight=weight)).over(known.reading)
     may_code = wanted.likelihood in (None, "columns")
     is_plain = wanted.transform is not None
-    read: Callable[..., Dataset] = partial(_load, data_dir=data_dir, may_code=may_code, may_be_plain=is_plain, **asked)
+    by_schema: dict[str, Any] = {"may_code": may_code, "may_be_plain": is_plain, "model_holes": model_holes}
+    read: Callable[..., Dataset] = partial(_load, data_dir=data_dir, **by_schema, **asked)
     if parent is not None:
         named = {"label": label, "key": key, "data_dir": data_dir, "reading": how}
         read = _ignoring(reader_from(parent, named))
@@ -230,9 +233,12 @@ def _of_schema(source: str, rows: Dataset, schema: Schema) -> str:
     return f"columns of {as_text(source)}: {kinds} (vaekit schema shows which, and why){observed}"
 
 
-def _load(source: str, *, schema: Schema | None, may_code: bool, may_be_plain: bool, **options: Any) -> Dataset:
+def _load(
+    source: str, *, schema: Schema | None, may_code: bool, may_be_plain: bool, model_holes: bool, **options: Any
+) -> Dataset:
     """The rows of a source; those of a file of a table by a schema, unless its numbers are to stay as they are."""
-    by_schema = partial(load_by_schema, source, schema, **{name: options[name] for name in ("label", "key", "reading")})
+    kept = {name: options[name] for name in ("label", "key", "reading")}
+    by_schema = partial(load_by_schema, source, schema, model_holes=model_holes, **kept)
     if schema is not None:
         return by_schema()
     may_code = may_code and is_table_file(source)
