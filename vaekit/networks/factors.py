@@ -42,8 +42,10 @@ class FactorEncoder(nn.Module):
         >>> import torch
         >>> network = FactorEncoder(3, latent_dim=1, num_values=2, hidden=(8,))
         >>> network.assign(torch.eye(2, 3), [2, 2], torch.zeros(2), torch.ones(2, 1), torch.ones(2))
-        >>> network(torch.tensor([[3.0, 3.0, 1.0], [0.0, 0.0, 0.0]]))[:, 0]  # the third number: were they observed?
-        tensor([2., 0.], grad_fn=...)
+        >>> v = torch.tensor([[3.0, 3.0, 1.0], [0.0, 0.0, 0.0]])  # the third number says whether they were observed
+        >>> network.factors(v)[0]
+        tensor([[2.0000],
+                [0.0000]])
     """
 
     reading: Tensor
