@@ -86,7 +86,7 @@ def test_commands_read_and_write_the_columns_of_the_table(tmp_path, capsys):
 
 
 def test_a_pattern_of_holes_that_is_rare_is_odd():
-    """Of bits, whose masses can be compared: rows that lack what others have look ordinary to a model blind to holes."""
+    """Of bits, whose masses can be compared: rows that lack what others have look ordinary to a model without holes."""
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 2, (600, 6)).astype(float)
     is_odd = np.arange(600) < 30
@@ -106,3 +106,39 @@ def test_an_imputer_of_a_detector_fills_the_columns_of_x():
     assert not np.isnan(filled).any()
     np.testing.assert_array_equal(filled[~np.isnan(x)], x[~np.isnan(x)])
     assert detector.n_features_in_ == 3
+
+
+def test_what_holes_add_to_log_p_is_taken_off():
+    """By hand: a normal model of independent columns; a hole in one adds the mean of its -log p."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(900, 4)) * [1.0, 1.0, 100.0, 100.0]
+    x[rng.random(900) < 0.3, 2] = np.nan
+    is_odd = np.arange(900) < 45
+    x[is_odd, :2] *= 4  # odd ones, hidden among rows with large densities
+    detector = VAEDetector(trim=0, random_state=0, max_epochs=20, hidden=16, compile="off", model_holes=False).fit(x)
+    added = detector.calibration_.holes
+    expected = 0.5 + 0.5 * np.log(2 * np.pi) + np.log(100)
+    assert added[2] == pytest.approx(expected, abs=0.4)
+    assert added[0] == added[1] == added[3] == 0
+    log_p, bare = detector.score_samples(x), detector.decision_function(x) + detector.offset_
+    np.testing.assert_allclose(bare, log_p - np.isnan(x) @ np.array(added))
+    assert roc_auc_score(is_odd, -bare) > roc_auc_score(is_odd, -log_p) + 0.02
+    hole = np.isnan(x[:, 2]) & ~is_odd
+    assert abs(np.median(bare[hole]) - np.median(bare[~hole & ~is_odd])) < 0.3
+
+
+def test_p_values_of_rows_with_holes_are_those_of_rows_without(tmp_path):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(1200, 3)) * [1.0, 1.0, 1000.0]
+    x[rng.random(1200) < 0.4, 2] = np.nan
+    table = pd.DataFrame(x, columns=list("abc"))
+    table[:800].to_csv(tmp_path / "t.csv", index=False)
+    fit = ["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "r"), "max_epochs=10", "hidden=8", "--quiet"]
+    assert cli.run(fit) == 0
+    run = runs.open(tmp_path / "r")
+    flags = run.detect(run.rows(table[800:]), rate=0.1).to_dict()
+    hole = np.isnan(x[800:, 2])
+    stderr = np.sqrt(0.1 * 0.9 * (1 / 400 + 1 / 80))
+    for part in (hole, ~hole):  # of log p itself, all would be rows without a hole
+        assert abs((flags["p_value"][part] <= 0.1).mean() - 0.1) < 3.5 * max(stderr, np.sqrt(0.09 / part.sum()))
+    assert any("empty cells add" in note for note in run.detect(run.rows(table[800:])).notes)

@@ -82,7 +82,7 @@ def _tiny(options: Options) -> dict[str, Any]:
 
 def _ours(learned: Any, scored: Any, seed: int, options: Options) -> np.ndarray:
     detector = vk.estimators.VAEDetector(random_state=seed, **_tiny(options)).fit(learned)
-    return -np.asarray(detector.score_samples(scored))
+    return -np.asarray(detector.decision_function(scored))
 
 
 def _validity(frame: Any, is_anomalous: np.ndarray, seed: int, options: Options) -> dict[str, Any]:

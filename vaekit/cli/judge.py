@@ -136,12 +136,12 @@ def detect(
 
 
 def _print_oddest(flags: "Table", num: int) -> None:
-    """The rows of least log p, with the reasons of those that are outliers."""
+    """The rows of least p-value, with the reasons of those that are outliers."""
     import numpy as np
 
     columns = flags.to_dict()
     log_p = np.nan_to_num(columns["log_p"], nan=-np.inf)
-    oddest = np.argsort(log_p, kind="stable")[:num]
+    oddest = np.lexsort((log_p, columns["p_value"]))[:num]
     cells = [
         (str(columns[flags.key or "row"][i]), f"{log_p[i]:.4g}", f"{columns['p_value'][i]:.3g}", columns["reason"][i])
         for i in oddest

@@ -79,8 +79,10 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         num = min(int(self.trim * len(rows)), len(rows) - 2)
         if num <= 0:
             return rows
-        log_p = run.score(rows, num_samples=self._num_draws(len(rows))).values[:, 0]
-        order = np.argsort(np.where(np.isnan(log_p), -np.inf, log_p), kind="stable")
+        num_samples = self._num_draws(len(rows))
+        log_p = run.score(rows, num_samples=num_samples).values[:, 0]
+        bare = calibration_for(run, num_samples).comparable(np.where(np.isnan(log_p), -np.inf, log_p), rows.x)
+        order = np.argsort(bare, kind="stable")
         return rows.take(np.sort(order[num:]))
 
     def _check_rates(self) -> None:
@@ -97,7 +99,11 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         if self.contamination == "auto" or rows is None:
             self.set_threshold(None if self.contamination == "auto" else float(self.contamination))
         else:
-            self.offset_ = float(np.percentile(self._score(rows), 100 * self.contamination))
+            self.offset_ = float(np.percentile(self._comparable(rows), 100 * self.contamination))
+
+    def _comparable(self, rows: Dataset) -> np.ndarray:
+        """log p of rows less what their holes add to it, shape (N,)."""
+        return self.calibration_.comparable(self._score(rows), rows.x)
 
     def set_threshold(self, rate: float | None = None, *, log_p: float | None = None) -> Self:
         """Another threshold for the same model.
@@ -105,7 +111,7 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         Args:
             rate: share of rows like the held-out ones that may be called outliers, by their p-values; None is that of
                 `contamination="auto"`.
-            log_p: the log p below which a row is an outlier, instead.
+            log_p: the log p, less what holes add, below which a row is an outlier, instead.
 
         Raises:
             ConfigError: if the rate is none, or both are given.
@@ -117,8 +123,11 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """log p(x) above the threshold, nats, shape (N,): negative for outliers."""
-        scores = self.score_samples(X)
+        """log p(x) above the threshold, nats, shape (N,): negative for outliers.
+
+        What the holes of a row add to log p on average is taken off; see `Calibration`.
+        """
+        scores = self._comparable(self._rows(X))
         return scores - self.offset_ if np.isfinite(self.offset_) else np.full(len(scores), np.inf)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -127,7 +136,7 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
 
     def p_values(self, X: Any) -> np.ndarray:
         """The conformal p-value of each row, shape (N,); see `Calibration`. It does not depend on the threshold."""
-        return self.calibration_.p_values(self.score_samples(X))
+        return self.calibration_.p_values(self._comparable(self._rows(X)))
 
     def score_features(self, X: Any) -> np.ndarray:
         """-log p(x_j | the other cells) of each cell, nats, shape (N, D): what made a row odd.
@@ -141,5 +150,7 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         found = score_elements(run.model, rows, self._num_draws(len(rows)), generator=noise)
         names = columns_of(run)
         result = np.full((len(rows), len(names)), np.nan)
-        result[:, [names.index(name) for name in rows.columns or names]] = found.surprisal.numpy()
+        for name, surprisal in zip(rows.columns or names, found.surprisal.numpy().T, strict=True):
+            if name in names:  # all but the marks of holes
+                result[:, names.index(name)] = surprisal
         return result

@@ -21,6 +21,8 @@ CALIBRATION = "calibration"
 DRAWS = (100, 10)
 """Draws of z per row for which log p is calibrated: as few rows are scored, and as a million."""
 MOST_ROWS = 1000
+_LEAST_HOLES = 5
+_HOLE_DRAWS = 20  # of z per row, for what holes add on average
 RATE = 0.05
 """Share of rows like the held-out ones that are called outliers, where no other rate is given."""
 
@@ -36,9 +38,13 @@ class Calibration:
         Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005, chapter 2.
         Bates et al., "Testing for outliers with conformal p-values", 2023, https://arxiv.org/abs/2104.08279.
 
+    A hole takes the term of its cell out of log p, so that rows with more holes would look less odd, or more. What a
+    hole in each column adds on average is taken off before rows are compared.
+
     Args:
-        log_p: ascending, shape (n,), nats; None is a row without a number, which counts as -inf.
+        log_p: ascending, shape (n,), nats, less what holes add; None is a row without a number, which counts as -inf.
         num_samples: K, draws of z per row.
+        holes: what a hole in each element of a row adds to log p, shape (D,), nats; empty where rows have none.
 
     Example:
         >>> calibration = Calibration((-9.0, -4.0, -3.0), 100)
@@ -50,6 +56,7 @@ class Calibration:
 
     log_p: tuple[float | None, ...]
     num_samples: int
+    holes: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.log_p)
@@ -58,6 +65,10 @@ class Calibration:
     def values(self) -> np.ndarray:
         """The log p as numbers, ascending, shape (n,)."""
         return np.array([-math.inf if value is None else value for value in self.log_p])
+
+    def comparable(self, log_p: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """log p of rows, shape (N,), less what the holes of x, shape (N, D), add to it."""
+        return log_p - np.isnan(x) @ np.array(self.holes) if self.holes else log_p
 
     def p_values(self, log_p: np.ndarray) -> np.ndarray:
         """The p-value of each of some log p, of any shape; NaN counts as -inf."""
@@ -83,11 +94,16 @@ def without_nan(log_p: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(log_p), -math.inf, log_p)
 
 
-def calibrated(view: View) -> list[dict[str, Any]]:
+def calibrated(view: View, trained: View | None = None, marks: Sequence[int] = ()) -> list[dict[str, Any]]:
     """The calibrations on held-out rows, as metadata hold them; at most 1,000 rows, a fixed choice.
 
     None are made of rows that are no vectors, such as images, of a model without a likelihood or with contexts. Rows
     without weight say nothing.
+
+    Args:
+        view: the held-out rows.
+        trained: rows that were trained on, which tell what holes add to log p; None takes nothing off.
+        marks: elements of a row that say which cells are empty; see `Schema.with_holes`.
     """
     if view.weight is not None and not bool(view.weight.all()):
         view = view.take(view.weight.nonzero().flatten())
@@ -95,18 +111,49 @@ def calibrated(view: View) -> list[dict[str, Any]]:
         return []
     rows = view.some(MOST_ROWS)
     try:
-        return [asdict(_calibrated(rows, num_samples)) for num_samples in DRAWS]
+        holes = () if trained is None else _of_holes(trained.some(MOST_ROWS), marks)
+        return [asdict(_calibrated(rows, num_samples, holes)) for num_samples in DRAWS]
     except VaekitError:  # a model that cannot be asked
         return []
 
 
-def _calibrated(rows: View, num_samples: int) -> Calibration:
+def _of_holes(rows: View, marks: Sequence[int]) -> tuple[float, ...]:
+    """What a hole in each element adds to log p: a regression of log p on holes, without the tenth that fits worst.
+
+    What the marks of holes add by themselves, each by its frequency, stays: that a cell is seldom empty is odd.
+    """
+    x = torch.as_tensor(rows.rows[:]).double().cpu().numpy()
+    empty = np.isnan(x)
+    known = np.minimum(empty.sum(0), (~empty).sum(0)) >= _LEAST_HOLES
+    if not known.any():
+        return ()
+    noise = torch.Generator().manual_seed(0)
+    log_p = evaluation.iwae(rows.model, rows, num_samples=_HOLE_DRAWS, generator=noise).value.double().cpu().numpy()
+    for mark in marks:
+        share = np.clip(np.nanmean(x[:, mark]), 1e-6, 1 - 1e-6)
+        log_p = log_p - np.log(np.where(x[:, mark] > 0, share, 1 - share))
+    kept = np.isfinite(log_p)
+    inputs = np.column_stack([np.ones(len(x)), empty[:, known]])
+    penalty = np.diag([0.0, *np.ones(known.sum())])
+    for _ in range(2):
+        a, y = inputs[kept], log_p[kept]
+        found = np.linalg.solve(a.T @ a + penalty, a.T @ y)
+        off = np.abs(log_p - inputs @ found)
+        kept = off <= np.quantile(off[np.isfinite(off)], 0.9)
+    result = np.zeros(x.shape[1])
+    result[known] = found[1:]
+    return tuple(result.tolist())
+
+
+def _calibrated(rows: View, num_samples: int, holes: tuple[float, ...]) -> Calibration:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnreliableEstimateWarning)
         noise = torch.Generator().manual_seed(0)
         found = evaluation.log_marginal(rows.model, rows, num_samples=num_samples, generator=noise, key="content")
-    values = np.sort(without_nan(found.value.double().cpu().numpy())).tolist()
-    return Calibration(tuple(value if math.isfinite(value) else None for value in values), num_samples)
+    log_p = without_nan(found.value.double().cpu().numpy())
+    bare = Calibration((), num_samples, holes).comparable(log_p, torch.as_tensor(rows.rows[:]).double().cpu().numpy())
+    values = np.sort(bare).tolist()
+    return Calibration(tuple(value if math.isfinite(value) else None for value in values), num_samples, holes)
 
 
 def stored_calibrations(metadata: dict[str, Any], folder: Path) -> list[Calibration]:

@@ -34,7 +34,7 @@ def calibration_for(run: "Run", num_samples: int) -> Calibration:
     if not known:
         held_out = run.parts().held_out
         found = [] if held_out is None else calibrated(View.of(run.model, held_out))
-        known = [Calibration(tuple(each["log_p"]), each["num_samples"]) for each in found]
+        known = [Calibration(tuple(each["log_p"]), each["num_samples"], tuple(each["holes"])) for each in found]
     if not known:
         raise ConfigError(
             f"{run.called} does not say what log p is of rows that were not trained on, so that no row can be called "
@@ -70,15 +70,18 @@ def detect(
     calibration = calibration_for(run, num_samples)
     scores = run.score(rows, num_samples=num_samples, **how)
     log_p = without_nan(scores.values[:, 0])
-    outlier = log_p < calibration.threshold(rate)[0]
-    values = np.stack([scores.values[:, 0], calibration.p_values(log_p)], axis=1)
-    reason = _reasons(run, rows, np.where(outlier, log_p, np.inf), num_samples, how.get("seed", 0))
+    bare = calibration.comparable(log_p, rows.x)
+    outlier = bare < calibration.threshold(rate)[0]
+    values = np.stack([scores.values[:, 0], calibration.p_values(bare)], axis=1)
+    reason = _reasons(run, rows, np.where(outlier, bare, np.inf), num_samples, how.get("seed", 0))
     for text, bad in scores.reasons.items():
         reason[bad & outlier & scores.without_number] = text
     for i in np.flatnonzero(outlier & (False if rows.excluded is None else rows.excluded.any(axis=1))):
         own = [reason[i]] if reason[i] and np.isfinite(log_p[i]) else []
         reason[i] = "; ".join([*new_cells(rows, int(i)), *own])
     notes = (*scores.notes, *_in_words(calibration, rate, outlier))
+    if calibration.holes:
+        notes += ("what empty cells add to log_p on average is taken off before rows are compared",)
     if calibration.num_samples != num_samples:
         notes += (
             f"calibrated with K = {calibration.num_samples} draws of z per row, scored with {num_samples}: p-values "

@@ -79,6 +79,7 @@ class Job:
         metadata: what `config.json` will hold besides the model.
         about: what the training rows are like.
         calibration: a view of the rows on which log p is calibrated.
+        marks: elements of a row that say which cells are empty.
     """
 
     plan: recipes.Plan
@@ -87,6 +88,7 @@ class Job:
     metadata: dict[str, Any]
     about: RowsAbout
     calibration: View
+    marks: tuple[int, ...] = ()
 
     def train(
         self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, Any]], None] | None = None
@@ -113,7 +115,7 @@ class Job:
         about |= {"computed": history.engine}
         try:
             about |= {TRAINING_ROWS: asdict(with_log_p(self.about, self.views[0]))}
-            about |= {CALIBRATION: calibrated(self.calibration)}
+            about |= {CALIBRATION: calibrated(self.calibration, self.views[0], self.marks)}
         finally:  # an interrupt costs no model
             keep(about)
         return history, about
@@ -161,7 +163,9 @@ def prepare(
     metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
     artifact.check(plan.model, metadata)
     calibration = views[1] if calibrate_on is None else seen.beside(calibrate_on, weight=_some(calibrate_on.weights))
-    return Job(plan, views, remembered, metadata, about, calibration)
+    schema = rows.train.schema
+    marks = () if schema is None else tuple(i for i, column in enumerate(schema.modelled) if column.of is not None)
+    return Job(plan, views, remembered, metadata, about, calibration, marks)
 
 
 def _onward(wanted: Settings, rows: Divided, start: Run, progress: bool) -> recipes.Plan:
