@@ -17,8 +17,8 @@ from typing import Any
 import vaekit as vk
 from benchmarks.common import MLP, Options, Start, bits, contestant, job_of, library, library_model
 from benchmarks.race import costs, race
+from benchmarks.small import PYOD_NET, table
 from benchmarks.startup import import_seconds
-from benchmarks.tables import PYOD_NET, table
 
 TRAINING, SMALL, EVALUATION, COMPILED_EVALUATION, IMPORT = 0.75, 1.4, 0.75, 0.57, 0.1
 Job = Mapping[str, Any]

@@ -14,7 +14,7 @@ from vaekit.data.by_schema import load_by_schema
 from vaekit.data.column import Column
 from vaekit.data.readers.frames import frame
 from vaekit.data.schema import Schema
-from vaekit.errors import DataError, ReadingWarning
+from vaekit.errors import DataError, DriftWarning, ReadingWarning
 from vaekit.models.view import View
 
 FAST = ["max_epochs=2", "hidden=8", "latent_dim=2", "compile=off", "--quiet"]
@@ -146,7 +146,8 @@ def test_columns_and_rows_of_holes(run, tmp_path, capsys):
     log_p, stderr, _ = run.score(run.rows(holes), num_samples=5000).values.T
     assert (abs(log_p) < 5 * stderr).all()  # nothing was observed: the empty product
     assert (stderr < 0.05).all()
-    one_column = run.rows(table.assign(size=None))
+    with pytest.warns(DriftWarning, match="size: empty in 100% of the rows, was 0%"):
+        one_column = run.rows(table.assign(size=None))
     assert np.isfinite(run.score(one_column, num_samples=5).values).all()
     assert fit(tmp_path, pd.concat([table.astype(object), holes]), "--overwrite") == 0
     assert "15 cells are empty and count as not observed" in capsys.readouterr().err

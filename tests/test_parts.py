@@ -15,7 +15,7 @@ from vaekit.evaluation.health.overfitting import overfitting
 from vaekit.runs.division import held_out_rule
 
 FAST = ["max_epochs=2", "hidden=8", "latent_dim=2", "compile=off", "--quiet"]
-OVERFIT = ["max_epochs=150", "batch_size=8", "learning_rate=0.003", "beta=0.3", "keep=last"]
+OVERFIT = ["likelihood=normal", "max_epochs=150", "batch_size=8", "learning_rate=0.003", "beta=0.3", "keep=last"]
 K = ["--num-samples", 5]
 
 

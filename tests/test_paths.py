@@ -225,7 +225,7 @@ def test_what_cannot_be_described_is_refused_before_training(run, tmp_path, monk
     with pytest.raises(ConfigError, match="cannot be written as JSON"):
         artifact.check(runs.open(run).model, {"note": "\ud800"})
     monkeypatch.setattr(vk.Trainer, "fit", lambda *a, **k: pytest.fail("training began"))
-    monkeypatch.setattr("vaekit.runs.fitting.asdict", lambda rows: {"oops": object()})
+    monkeypatch.setattr("vaekit.runs.training.asdict", lambda rows: {"oops": object()})
     with pytest.raises(ConfigError, match="cannot be written as JSON"):
         vk.runs.fit(str(run.parent / "x.csv"), tmp_path / "run", progress=False)
 
@@ -234,7 +234,7 @@ def test_an_interrupt_after_the_last_epoch_costs_no_model(run, tmp_path, monkeyp
     def interrupted(*a):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vaekit.runs.fitting.with_log_p", interrupted)
+    monkeypatch.setattr("vaekit.runs.training.with_log_p", interrupted)
     with pytest.raises(KeyboardInterrupt):
         vk.runs.fit(str(run.parent / "x.csv"), tmp_path / "run", {"max_epochs": 1, "hidden": "4"}, progress=False)
     assert runs.open(tmp_path / "run").config.metadata["finished"]

@@ -1,12 +1,13 @@
 """Posteriors in R^n with closed forms: normal ones of three covariances, and Laplace."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
 from torch.distributions import Laplace as TorchLaplace
-from torch.distributions import MultivariateNormal
 
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import LowRankNormal as LowRankNormalDistribution
@@ -57,6 +58,22 @@ class DiagonalNormal(ConditionalDistribution):
         return Product(Normal(loc, scale, validate_args=False), len(self.event_shape))
 
 
+class _TrilNormal(MultivariateNormal):
+    """torch's `MultivariateNormal` of a mean and a factor of one batch shape.
+
+    torch's constructor broadcasts the two by a function whose first call imports sympy, which takes a second.
+    """
+
+    def __init__(self, loc: Tensor, scale_tril: Tensor) -> None:
+        self.loc, self.scale_tril, self._unbroadcasted_scale_tril = loc, scale_tril, scale_tril
+        Distribution.__init__(self, loc.shape[:-1], loc.shape[-1:], validate_args=False)
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "_TrilNormal":
+        """The same distribution, repeated over `batch_shape`."""
+        size, batch = self.event_shape[0], tuple(batch_shape)
+        return _TrilNormal(self.loc.expand(*batch, size), self.scale_tril.expand(*batch, size, size))
+
+
 class FullNormal(ConditionalDistribution):
     r"""Gaussian posterior with a full covariance.
 
@@ -82,7 +99,7 @@ class FullNormal(ConditionalDistribution):
         """(mean, rows of L) of shape (..., D (D + 3) / 2) to q(z|x)."""
         size = self.event_shape[0]
         loc, entries = params[..., :size], params[..., size:]
-        return MultivariateNormal(loc, scale_tril=tril_of(entries, size), validate_args=False)
+        return _TrilNormal(loc, tril_of(entries, size))
 
 
 class LowRankNormal(ConditionalDistribution):

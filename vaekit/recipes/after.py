@@ -45,8 +45,11 @@ class KeepStart(Callback):
         chosen, now = _copied(loop.model), _bound(loop.model, loop.valid, loop.settings.seed)
         loop.model.load_state_dict(self.weights)
         gain = now - _bound(loop.model, loop.valid, loop.settings.seed)
-        error = gain.std() / len(gain) ** 0.5
-        if not bool(gain.mean() < error):
+        weight = torch.ones_like(gain) if loop.valid.weight is None else loop.valid.weight[: len(gain)].to(gain)
+        share = weight / weight.sum().clamp(min=1e-300)
+        mean = (share * gain).sum()
+        error = (share * (gain - mean)).square().sum().sqrt()
+        if not bool(mean < error):
             loop.model.load_state_dict(chosen)
 
 

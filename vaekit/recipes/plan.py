@@ -11,7 +11,7 @@ from vaekit import engine, presets
 from vaekit.data import Dataset, kinds
 from vaekit.errors import ConfigError, ShapeError, SupportError
 from vaekit.models.base import GenerativeModel
-from vaekit.objectives import HideCells, Objective
+from vaekit.objectives import ELBO, HideCells, Objective
 from vaekit.presets import Preset
 from vaekit.recipes.budget import table_trainer
 from vaekit.recipes.defaults import (
@@ -122,7 +122,9 @@ def _objective(default: Objective, settings: Settings) -> Objective:
     What hides cells goes on hiding them from the objective that is asked for.
     """
     if isinstance(default, HideCells) and spec.normalized((settings.objective or "").partition(":")[0]) != "hidecells":
-        return HideCells(_objective(default.objective, settings), default.rows, default.most)
+        weighs = settings.beta is not None and settings.objective is None  # the KL, which IWAE has not apart
+        inner = _objective(ELBO() if weighs else default.objective, settings)
+        return HideCells(inner, default.rows, default.most)
     asked = {"beta": settings.beta, "num_samples": settings.num_samples}
     given = {key: value for key, value in asked.items() if value is not None}
     if settings.objective is None and not given:

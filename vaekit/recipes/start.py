@@ -72,7 +72,8 @@ def find_start(
     rng = np.random.default_rng([seed, 1])
     size = data.event_shape[0]
     num_rows = min(len(data), _MOST_ROWS, max(_LEAST_ROWS, _MOST_CELLS // size))
-    rows = np.sort(rng.permutation(len(data))[:num_rows])
+    rows = _chosen(rng, data, num_rows)
+    num_rows = len(rows)
     x = torch.as_tensor(data[rows]).double()
     with torch.no_grad():
         y = x if transform is None else transform(x).double()
@@ -91,6 +92,15 @@ def find_start(
     options: dict[str, Any] = {"least": least, "num_steps": _EM_STEPS, "tolerance": _TOLERANCE, "start": best}
     factors = fit_factors(standard, size, **options).in_units(loc, scale)
     return Start(_widened(factors, latent_dim or 0), y, s, seed)
+
+
+def _chosen(rng: np.random.Generator, data: Dataset, num_rows: int) -> np.ndarray:
+    """Numbers of some rows in their order; of weighted ones those of large weight before others."""
+    if data.weights is None:
+        return np.sort(rng.permutation(len(data))[:num_rows])
+    weights = np.asarray(data.weights, dtype=np.float64)
+    count = min(num_rows, int((weights > 0).sum()))
+    return np.sort(rng.choice(len(data), count, replace=False, p=weights / weights.sum()))
 
 
 def _moments(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
