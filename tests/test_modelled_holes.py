@@ -11,6 +11,8 @@ from vaekit import cli, runs
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError
 from vaekit.estimators import VAEDetector, VAEImputer
+from vaekit.models.view import View
+from vaekit.report.tables import odd_rows
 
 TINY = {"hidden": 8, "max_epochs": 3, "latent_dim": 1, "compile": "off", "random_state": 0}
 
@@ -80,8 +82,10 @@ def test_commands_read_and_write_the_columns_of_the_table(tmp_path, capsys):
         found = pd.read_csv(tmp_path / "out.csv")
         assert list(found) == ["income", "spent", "height", "town"]
         assert not found.isna().any().any()
-    assert cli.run(["report", str(tmp_path / "r"), "-o", str(tmp_path / "r.html"), "--num-samples", "3"]) == 0
     run = runs.open(tmp_path / "r")
+    view = View.of(run.model, run.rows(frame(60, seed=4)))
+    odd = odd_rows(view, run.data.columns, None, run.data.columns_schema, 0)
+    assert len(odd) == 6
     assert run.score(run.rows(frame(5, seed=3)), num_samples=5).values.shape == (5, 3)
 
 

@@ -12,6 +12,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from vaekit import evaluation
+from vaekit.data.schema import Schema
 from vaekit.errors import ArtifactError, UnreliableEstimateWarning, VaekitError
 from vaekit.models.view import View
 from vaekit.saving import artifact
@@ -115,6 +116,12 @@ def calibrated(view: View, trained: View | None = None, marks: Sequence[int] = (
         return [asdict(_calibrated(rows, num_samples, holes)) for num_samples in DRAWS]
     except VaekitError:  # a model that cannot be asked
         return []
+
+
+def marks_of(schema: Schema | None) -> tuple[int, ...]:
+    """Which elements of a row say which of its cells are empty."""
+    columns = () if schema is None else schema.modelled
+    return tuple(i for i, column in enumerate(columns) if column.of is not None)
 
 
 def _of_holes(rows: View, marks: Sequence[int]) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from vaekit.data import Dataset
 from vaekit.errors import ConfigError
 from vaekit.models.view import View
-from vaekit.runs.calibration import DRAWS, Calibration, calibrated, nearest, without_nan
+from vaekit.runs.calibration import DRAWS, Calibration, calibrated, marks_of, nearest, without_nan
 from vaekit.runs.reasons import MOST_ROWS, new_cells, reasons
 from vaekit.runs.table import Table, check_key, element_names
 
@@ -32,8 +32,9 @@ def calibration_for(run: "Run", num_samples: int) -> Calibration:
     """
     known = run.calibrations
     if not known:
-        held_out = run.parts().held_out
-        found = [] if held_out is None else calibrated(View.of(run.model, held_out))
+        parts = run.parts()
+        held_out, trained = parts.held_out, None if parts.train is None else View.of(run.model, parts.train)
+        found = [] if held_out is None else calibrated(View.of(run.model, held_out), trained, marks_of(held_out.schema))
         known = [Calibration(tuple(each["log_p"]), each["num_samples"], tuple(each["holes"])) for each in found]
     if not known:
         raise ConfigError(
@@ -79,9 +80,8 @@ def detect(
     for i in np.flatnonzero(outlier & (False if rows.excluded is None else rows.excluded.any(axis=1))):
         own = [reason[i]] if reason[i] and np.isfinite(log_p[i]) else []
         reason[i] = "; ".join([*new_cells(rows, int(i)), *own])
-    notes = (*scores.notes, *_in_words(calibration, rate, outlier))
-    if calibration.holes:
-        notes += ("what empty cells add to log_p on average is taken off before rows are compared",)
+    taken = ("what empty cells add to log_p on average is taken off before rows are compared",)
+    notes = (*scores.notes, *(taken if calibration.holes else ()), *_in_words(calibration, rate, outlier))
     if calibration.num_samples != num_samples:
         notes += (
             f"calibrated with K = {calibration.num_samples} draws of z per row, scored with {num_samples}: p-values "

@@ -18,7 +18,7 @@ from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
 from vaekit.paths import as_text
 from vaekit.recipes import Settings
-from vaekit.runs.calibration import CALIBRATION, calibrated
+from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of
 from vaekit.runs.division import held_out_rule
 from vaekit.runs.folder import DataAbout, HeldOut, Stored, describe_data
 from vaekit.runs.places import travelling
@@ -163,9 +163,7 @@ def prepare(
     metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
     artifact.check(plan.model, metadata)
     calibration = views[1] if calibrate_on is None else seen.beside(calibrate_on, weight=_some(calibrate_on.weights))
-    schema = rows.train.schema
-    marks = () if schema is None else tuple(i for i, column in enumerate(schema.modelled) if column.of is not None)
-    return Job(plan, views, remembered, metadata, about, calibration, marks)
+    return Job(plan, views, remembered, metadata, about, calibration, marks_of(rows.train.schema))
 
 
 def _onward(wanted: Settings, rows: Divided, start: Run, progress: bool) -> recipes.Plan:
