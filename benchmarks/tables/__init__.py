@@ -1,7 +1,8 @@
 """(k) One fitted model and its four answers, beside the tools that give one each; writes `benchmarks/tables.md`.
 
 Jobs are short of an hour each, and their records stand in `records/KIND/tables`: a job that has one is not done again,
-so the whole can be stopped and goes on where it was. Delete a record to measure anew.
+so the whole can be stopped and goes on where it was. Delete a record to measure anew. `VAEKIT_TABLES=time` does the
+jobs with that in their names alone.
 """
 
 import json
@@ -37,7 +38,7 @@ def run(options: Options) -> Result:
         return Result("k", [Row("tables", "vaekit", None, "", note="the tables are not there: --data-dir")], {})
     kind = next(iter(machine()["units"][::-1]), "plain")
     place = RECORDS / kind / "tables"
-    only = os.environ.get("VAEKIT_TABLES")  # a part of a job's name: measure what that names
+    only = os.environ.get("VAEKIT_TABLES")
     for name, work in jobs(Tables(folder / "tables"), options):
         path = place / f"{name}.json"
         if (path.exists() and not options.quick) or (only and only not in name):
