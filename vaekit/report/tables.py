@@ -10,16 +10,18 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaekit import evaluation, queries
-from vaekit.data.column_restored import restored
+from vaekit import evaluation
+from vaekit.data import Dataset
+from vaekit.data.kinds import TABLES
 from vaekit.data.schema import Column, Schema
 from vaekit.errors import UnreliableEstimateWarning, VaekitError
 from vaekit.models.view import View
 from vaekit.plots import style, tables
 from vaekit.report.beside import Beside, Contest
 from vaekit.report.figures import Picture, picture
+from vaekit.runs.reasons import reasons
 
-_ODDEST, _REASONS = 6, 3
+_ODDEST = 6
 _SCORED, _DRAWN = 2_000, 2_000
 _MOST_COLUMNS, _MOST_BARS = 24, 12  # panels, and levels that a panel names
 _MOST_PAIRS = 40  # features of a map of correlations
@@ -32,12 +34,12 @@ class OddRow:
     Attributes:
         key: what the row is called.
         log_p: nats.
-        reasons: in words, the columns that the others make least probable, the oddest first.
+        reason: in words, the cells that the others make least probable; see `runs.reasons`.
     """
 
     key: str
     log_p: str
-    reasons: list[str]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -88,50 +90,25 @@ def of_table(
 def odd_rows(
     view: View, names: Sequence[str], keys: Sequence[Any] | None, schema: Schema | None, seed: int
 ) -> list[OddRow]:
-    """The rows with the lowest log p(x) among the first 2,000, with the columns that make them odd."""
+    """The rows with the lowest log p(x) among the first 2,000, with the cells that make them odd."""
     rows = torch.as_tensor(view.take(slice(0, _SCORED)).rows)
-
-    def noise() -> torch.Generator:
-        return torch.Generator().manual_seed(seed)
-
+    noise = torch.Generator().manual_seed(seed)
     try:
-        some = view.beside(rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnreliableEstimateWarning)  # the numbers of the page say it of all rows
-            log_p = evaluation.log_marginal(view.model, some, num_samples=50, generator=noise(), key="content").value
+            found = evaluation.log_marginal(
+                view.model, view.beside(rows), num_samples=50, generator=noise, key="content"
+            )
+        log_p = found.value
         oddest = torch.argsort(torch.nan_to_num(log_p, nan=-torch.inf), stable=True)[:_ODDEST]
-        found = queries.score_elements(view.model, some.take(oddest), num_samples=100, generator=noise())
+        some = Dataset(rows[oddest].cpu().numpy(), columns=tuple(names), kind=TABLES.name, schema=schema)
+        said = reasons(view.model, some, names, num_samples=100, seed=seed)
     except VaekitError:  # no density, or no product over columns
         return []
-    made = []
-    for i, place in enumerate(oddest.tolist()):
-        order = torch.argsort(torch.nan_to_num(found.surprisal[i], nan=-torch.inf), descending=True, stable=True)
-        ends = torch.stack([rows[place].double(), found.expected[i], found.lower[i], found.upper[i]])
-        cells = _cells(ends.cpu().numpy(), schema)
-        reasons = [_reason(names[j], cells[j]) for j in order[:_REASONS].tolist()]
-        key = str(place if keys is None else keys[place])
-        made.append(OddRow(key, f"{float(log_p[place]):.1f}", reasons))
-    return made
-
-
-def _cells(rows: np.ndarray, schema: Schema | None) -> list[list[str]]:
-    """The cells of rows as text, column by column."""
-    if schema is None:
-        return [[_text(value) for value in column.tolist()] for column in rows.T]
     return [
-        [_text(cell) for cell in restored(column, x).to_pylist()]
-        for column, x in zip(schema.modelled, rows.T, strict=True)
+        OddRow(str(place if keys is None else keys[place]), f"{float(log_p[place]):.1f}", reason)
+        for place, reason in zip(oddest.tolist(), said, strict=True)
     ]
-
-
-def _text(cell: object) -> str:
-    return "nothing" if cell is None else f"{cell:.6g}" if isinstance(cell, float) else str(cell)
-
-
-def _reason(name: str, cells: Sequence[str]) -> str:
-    value, expected, low, high = cells
-    between = f", {low} to {high} in 95%" if low != high else ""
-    return f"{name} = {value}, expected {expected}{between}"
 
 
 def _margins(view: View, made: np.ndarray, schema: Schema) -> Picture:
