@@ -8,12 +8,13 @@ import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
+from vaekit.data.native_frames import table_in
 from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
 from vaekit.data.readers.tables import annotations, weights_in, without
 from vaekit.data.readers.typed import table_of_records
 from vaekit.data.reading import Reading, notice
-from vaekit.data.schema import Schema, table_in
+from vaekit.data.schema import Schema
 from vaekit.errors import DataError
 from vaekit.frames import as_frame, is_frame
 from vaekit.paths import as_text

@@ -1,11 +1,12 @@
-"""A table of pyarrow as a data frame of another library, with the dtypes that its columns had there."""
+"""Data frames of any library: read as one of narwhals, and made of a table of pyarrow with their own dtypes."""
 
 import re
 from importlib.util import find_spec
 from typing import Any
 
 from vaekit.data.column import Column
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, DataError
+from vaekit.frames import as_frame
 
 _ALIASES = ("string", "large_string", "string_view", "date64[ms]")  # of types that pyarrow has several of
 _DICTIONARY = re.compile(r"dictionary<values=(\w+), indices=(\w+), ordered=\d>")
@@ -85,3 +86,20 @@ def _series(array: Any, native: str) -> Any:
         native = "Int64"
     values = array.to_pandas()
     return values if native in ("", "str", "category") else values.astype(native)
+
+
+def table_in(frame: Any, name: str) -> Any:
+    """An eager narwhals frame of any data frame; a `DataError` where it is none, or the name of a column is no text."""
+    import narwhals as nw
+
+    try:
+        table = as_frame(frame)
+        if not isinstance(table, nw.DataFrame):
+            raise DataError(f"{name!r} is not a data frame; got {type(frame).__name__}.")
+        names = table.columns
+    except (TypeError, nw.exceptions.NarwhalsError) as error:  # two columns of one name
+        raise DataError(f"{name!r} is not a data frame that can be read: {error}.") from error
+    odd = [column for column in names if not isinstance(column, str)]
+    if odd:
+        raise DataError(f"{name!r} has columns whose names are no text: {odd[:3]}. Name them (frame.columns = [...]).")
+    return table

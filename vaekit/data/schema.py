@@ -15,10 +15,9 @@ from vaekit.data import columns_found
 from vaekit.data.column import Cell, Column, Kind
 from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, floats, seconds
 from vaekit.data.column_restored import arrow_type, beside, restored, with_filled
-from vaekit.data.native_frames import native_frame
+from vaekit.data.native_frames import native_frame, table_in
 from vaekit.data.reading import notice
 from vaekit.errors import DataError
-from vaekit.frames import as_frame
 from vaekit.saving.files import write_atomically
 
 __all__ = ["Column", "Kind", "Schema"]
@@ -386,20 +385,3 @@ def _named(text: str, error: Any) -> str:
 def _near(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or list(names[:5])
     return f"Nearest: {', '.join(map(repr, near))}."
-
-
-def table_in(frame: Any, name: str) -> Any:
-    """An eager narwhals frame of any data frame; a `DataError` where it is none, or the name of a column is no text."""
-    import narwhals as nw
-
-    try:
-        table = as_frame(frame)
-        if not isinstance(table, nw.DataFrame):
-            raise DataError(f"{name!r} is not a data frame; got {type(frame).__name__}.")
-        names = table.columns
-    except (TypeError, nw.exceptions.NarwhalsError) as error:  # two columns of one name
-        raise DataError(f"{name!r} is not a data frame that can be read: {error}.") from error
-    odd = [column for column in names if not isinstance(column, str)]
-    if odd:
-        raise DataError(f"{name!r} has columns whose names are no text: {odd[:3]}. Name them (frame.columns = [...]).")
-    return table
