@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import engine
-from vaekit.errors import ShapeError
+from vaekit.errors import ConfigError, ShapeError
 from vaekit.printing import Printed
 from vaekit.shapes import Shape, as_shape
 from vaekit.traits import NetworkTraits, told
@@ -127,6 +127,9 @@ class Conditional(nn.Module):
         head: what makes a distribution of the parameters.
         in_shape: event shape of the input; None takes `network.in_shape`.
 
+    Attributes:
+        context_dim: E, entries of the context that the network takes beside its input; 0 where it takes none.
+
     Raises:
         ShapeError: if the network fails on an input of `in_shape`.
 
@@ -144,6 +147,7 @@ class Conditional(nn.Module):
         self.network_dtype = engine.NetworkDtype()
         self.adapter: nn.Module | None = None
         known = told(NetworkTraits, network)
+        self.context_dim = known.context_dim
         shape = in_shape if in_shape is not None else known.in_shape
         self.in_shape = None if shape is None else as_shape(shape)
         if known.out_shape is not None or self.in_shape is not None:
@@ -183,7 +187,8 @@ class Conditional(nn.Module):
     def _run_network(self, probe: Tensor) -> Tensor:
         try:
             with engine.evaluating(self.network):
-                result: Tensor = self.network(probe)
+                context = (probe.new_zeros(len(probe), self.context_dim),) if self.context_dim else ()
+                result: Tensor = self.network(probe, *context)
                 return result
         except Exception as error:
             raise ShapeError(
@@ -191,8 +196,14 @@ class Conditional(nn.Module):
                 f"(2 events of {self.in_shape}): {str(error).splitlines()[0]}"
             ) from error
 
-    def params(self, x: Tensor) -> Tensor:
-        """Raw parameters for x of shape (..., *in_shape): shape (..., *param_shape)."""
+    def params(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Raw parameters for x of shape (..., *in_shape): shape (..., *param_shape).
+
+        Args:
+            x: the input.
+            context: what else the network takes, shape (..., E), its leading dimensions those of x or fewer of them; a
+                network that takes none ignores it.
+        """
         if self.adapter is None:
             self.build(x.shape[1:])
         assert self.adapter is not None
@@ -201,21 +212,46 @@ class Conditional(nn.Module):
             raise ShapeError(f"expected events of shape {self.in_shape}; got a tensor of shape {tuple(x.shape)}")
         leading = x.shape[: x.ndim - ndims]
         flat = x if len(leading) == 1 else x.reshape(-1, *x.shape[x.ndim - ndims :])
+        inputs = (flat, *self._beside(context, leading))
         low = self.network_dtype.here
-        params = self.adapter(self.network(flat)) if low is None else self._low_precision(flat, low)
+        params = self.adapter(self.network(*inputs)) if low is None else self._low_precision(inputs, low)
         return params.reshape(*leading, *self.head.param_shape)
 
-    def _low_precision(self, flat: Tensor, low: torch.dtype) -> Tensor:
+    def _beside(self, context: Tensor | None, leading: torch.Size) -> tuple[Tensor, ...]:
+        """The context of each row of the flattened batch, where the network takes one.
+
+        Raises:
+            ConfigError: if there is none.
+            ShapeError: if it is not one of E entries for each row.
+        """
+        if not self.context_dim:
+            return ()
+        if context is None:
+            raise ConfigError(f"{type(self.network).__name__} takes a context of {self.context_dim} entries; got none")
+        if context.shape[-1] != self.context_dim or context.shape[:-1] not in ((), (1,), *_tails(leading)):
+            raise ShapeError(
+                f"{type(self.network).__name__} takes contexts of shape ({', '.join(map(str, leading))}, "
+                f"{self.context_dim}), one for each row; got {tuple(context.shape)}"
+            )
+        return (context.expand(*leading, self.context_dim).reshape(-1, self.context_dim),)
+
+    def _low_precision(self, inputs: tuple[Tensor, ...], low: torch.dtype) -> Tensor:
         """The network in low precision; the layer that makes the parameters too, where the head bears it."""
         assert self.adapter is not None
+        flat = inputs[0]
         with engine.autocast(flat.device, low):
-            h = self.network(flat)
+            h = self.network(*inputs)
         low_params = low if self.head.autocast_params else None
         with engine.autocast(flat.device, low_params):
             result: Tensor = self.adapter(h if low_params else h.to(flat.dtype)).to(flat.dtype)
             return result
 
-    def forward(self, x: Tensor) -> Distribution:
-        """The distribution given x of shape (..., *in_shape); batch shape (...)."""
-        result: Distribution = self.head(self.params(x))
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
+        """The distribution given x of shape (..., *in_shape), and a context; batch shape (...). See `params`."""
+        result: Distribution = self.head(self.params(x, context))
         return result
+
+
+def _tails(shape: torch.Size) -> list[torch.Size]:
+    """The last dimensions of a shape, from one of them to all."""
+    return [shape[i:] for i in range(len(shape))]

@@ -52,12 +52,14 @@ class NetworkTraits:
         bears_low_precision: whether its convolutions may run in bfloat16.
         returns_features: whether what it returns are features in any case, of which a layer of its own makes
             parameters; False where a network whose output has the shape of the parameters returns these.
+        context_dim: entries of a context (B, E) that it takes beside its input; 0 for a network that takes none.
     """
 
     in_shape: Sequence[int] | None = None
     out_shape: Sequence[int] | None = None
     bears_low_precision: bool = False
     returns_features: bool = False
+    context_dim: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class ModelTraits:
         decoder: the module behind `likelihood`, where there is one.
         num_likelihood_params: how many raw parameters p(x|z) has for one z; None reads it off a distribution.
         posterior_is_fixed: whether `posterior(x)` draws no noise of its own, as one that refines q does.
+        context: what leads contexts to the networks, and has a method `check`; None for a model without one.
+        num_rows: how many rows a model that stands under contexts holds them of; None for one of any rows.
     """
 
     transform: Any = None
@@ -92,6 +96,8 @@ class ModelTraits:
     decoder: Any = None
     num_likelihood_params: int | None = None
     posterior_is_fixed: bool = False
+    context: Any = None
+    num_rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,10 @@ class RowTraits:
         columns: names of the columns of a table.
         labels: one per row.
         value_range: least and greatest value that can occur.
+        contexts: what a model of the rows is conditioned on, shape (N, C).
     """
 
     columns: Any = None
     labels: Any = None
     value_range: tuple[float, float] | None = None
+    contexts: Any = None

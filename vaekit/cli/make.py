@@ -63,6 +63,25 @@ def score(
     report_missing(scores)
 
 
+@command("vaekit classify runs/classes digits:test -o classes.csv", writes=ARRAY_SUFFIXES)
+def classify(
+    run: Run,
+    data: Data,
+    output: Output,
+    num_samples: NumSamples = 100,
+    seed: Seed = 0,
+) -> None:
+    """Write the class of every row and p(class | row) with standard errors, by Bayes' rule, and log p(x) in nats.
+
+    (.csv, .parquet, .feather, .json, .jsonl, .npy)
+    """
+    fitted = open_run(run)
+    rows = fitted.rows(data.name, lenient=True, **data.options)
+    found = fitted.classify(rows, num_samples=num_samples, seed=seed, progress=True)
+    write_table(output, found, fitted)
+    report_trained(fitted, rows)
+
+
 @command("vaekit sample runs/digits -n 64 -o samples.png", writes=(".png", *ARRAY_SUFFIXES))
 def sample(
     run: Run,

@@ -40,6 +40,8 @@ class Dataset:
         schema: What the columns of x are, where they are codes of levels or numbers of several kinds.
         weights: What each row counts in a fit, shape (N,), finite, not negative, some above 0; None counts all alike.
         excluded: Which cells are holes because the schema does not have such levels or numbers, shape (N, D), bool.
+        contexts: What a model is conditioned on, shape (N, C), float64; see `data.contexts`.
+        context_schema: What the C entries of the contexts are.
         frame: The table that x was encoded from, with all its columns, as a frame of narwhals, where it was kept.
 
     Raises:
@@ -65,6 +67,8 @@ class Dataset:
     schema: "Schema | None" = None
     weights: np.ndarray | None = None
     excluded: np.ndarray | None = None
+    contexts: np.ndarray | None = None
+    context_schema: "Schema | None" = None
     frame: Any = None
 
     def __post_init__(self) -> None:
@@ -133,7 +137,7 @@ class Dataset:
             part._keep_rows(indices)
             object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
             object.__setattr__(part, "keys", self.row_keys[indices])
-            for name in ("weights", "excluded"):
+            for name in ("weights", "excluded", "contexts"):
                 values = getattr(self, name)
                 object.__setattr__(part, name, None if values is None else values[indices])
             if self.frame is not None:

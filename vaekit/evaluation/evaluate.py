@@ -40,7 +40,7 @@ from vaekit.evaluation.results import (
     result,
 )
 from vaekit.evaluation.samples.two_sample import two_sample
-from vaekit.models.rows import as_rows
+from vaekit.models.rows import as_rows, contexts_beside
 from vaekit.models.view import View
 from vaekit.traits import Data
 
@@ -171,7 +171,8 @@ def _about_noise(view: View, num_draws: int) -> str | None:
 def _met(model: LatentVariableModel, x: Data, max_rows: int | None, part: str) -> tuple[View, str]:
     """A view of at most so many rows, and what they are called."""
     rows = x if isinstance(x, View) else as_rows(x)
-    view = View.of(model, rows, where="train" if part == TRAINING else "x", max_rows=max_rows)
+    where, beside = "train" if part == TRAINING else "x", contexts_beside(model, x)
+    view = View.of(model, rows, where=where, max_rows=max_rows, context=beside)
     return view, part if len(view) == len(rows) else f"of {len(rows):,} {part}"
 
 

@@ -44,8 +44,8 @@ class OfWrapped:
         return self.model.transform
 
 
-class GenerativeModel(nn.Module, ABC):
-    """A module with a posterior, a prior and a likelihood: `VAE`, and what is wrapped around one.
+class Generative(ABC):
+    """What has a posterior, a prior and a likelihood, and what that answers in the units of the data.
 
     `posterior`, `prior` and `likelihood` take and give model-space values; `sample`, `encode`, `reconstruct` and
     `interpolate` take and give data in the units handed in, through `transform`.
@@ -53,14 +53,10 @@ class GenerativeModel(nn.Module, ABC):
     Attributes:
         prior: a call without an argument returns p(z); a module or a method.
         transform: the way from data to model space, or None.
-        can_compile: whether torch.compile can take an objective of the model; False where `posterior` contains a
-            derivative of its own.
-        posterior_is_fixed: whether `posterior` draws no noise of its own while the model is evaluated.
     """
 
     prior: Any
-    can_compile = True
-    posterior_is_fixed = False
+    transform: Any
 
     @property
     @abstractmethod
@@ -77,18 +73,6 @@ class GenerativeModel(nn.Module, ABC):
     def num_likelihood_params(self) -> int:
         """How many raw parameters p(x|z) has for one z: what a pass through the decoder costs in memory."""
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Not how a model is asked: a model has no one answer to x.
-
-        Raises:
-            ConfigError: always, with what to call instead.
-        """
-        raise ConfigError(
-            f"{type(self).__name__} is not called: call model.reconstruct(x), model.encode(x), model.sample(n). q(z|x) "
-            "is model.posterior(x), p(x|z) is model.likelihood(z); vaekit.objectives.ELBO()(model, x).value is a loss, "
-            "vaekit.evaluation.log_marginal(model, x, num_samples=100) estimates log p(x)."
-        )
-
     @abstractmethod
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x) for x of shape (B, *X) in model space: batch shape (B,), event shape Z."""
@@ -96,15 +80,6 @@ class GenerativeModel(nn.Module, ABC):
     @abstractmethod
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z) for z of shape (..., *Z): batch shape (...), event shape X, in model space."""
-
-    @abstractmethod
-    def posterior_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of q(z|x): what an E step moves (13.15)."""
-
-    def generative_parameters(self) -> Iterator[nn.Parameter]:
-        """All other parameters, those of p(x|z) and p(z): what an M step moves (13.19)."""
-        mine = {id(p) for p in self.posterior_parameters()}
-        return (p for p in self.parameters() if id(p) not in mine)
 
     def sample(self, n: int, mean: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Ancestral sampling: z ~ p(z), then x ~ p(x|z) (section 13.1.2).
@@ -184,3 +159,37 @@ class GenerativeModel(nn.Module, ABC):
         with torch.no_grad():
             z = nearest(self.prior(), torch.lerp(first.unsqueeze(1), last.unsqueeze(1), weights))
         return self.decode(z.flatten(0, 1)).reshape(len(first), num_steps, *self.event_shape)
+
+
+class GenerativeModel(Generative, nn.Module):
+    """A module with a posterior, a prior and a likelihood: `VAE`, and what is wrapped around one.
+
+    Attributes:
+        can_compile: whether torch.compile can take an objective of the model; False where `posterior` contains a
+            derivative of its own.
+        posterior_is_fixed: whether `posterior` draws no noise of its own while the model is evaluated.
+    """
+
+    can_compile = True
+    posterior_is_fixed = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Not how a model is asked: a model has no one answer to x.
+
+        Raises:
+            ConfigError: always, with what to call instead.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} is not called: call model.reconstruct(x), model.encode(x), model.sample(n). q(z|x) "
+            "is model.posterior(x), p(x|z) is model.likelihood(z); vaekit.objectives.ELBO()(model, x).value is a loss, "
+            "vaekit.evaluation.log_marginal(model, x, num_samples=100) estimates log p(x)."
+        )
+
+    @abstractmethod
+    def posterior_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of q(z|x): what an E step moves (13.15)."""
+
+    def generative_parameters(self) -> Iterator[nn.Parameter]:
+        """All other parameters, those of p(x|z) and p(z): what an M step moves (13.19)."""
+        mine = {id(p) for p in self.posterior_parameters()}
+        return (p for p in self.parameters() if id(p) not in mine)

@@ -14,7 +14,7 @@ from vaekit.distributions.support import elements
 from vaekit.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from vaekit.models import protocol
 from vaekit.models.rows import Rows, as_tensor, given, read, slices
-from vaekit.traits import Data
+from vaekit.traits import Data, ModelTraits, told
 from vaekit.transforms import Transform
 from vaekit.transforms.base import as_floating
 
@@ -80,6 +80,21 @@ def beside(values: Data, num_rows: int, name: str) -> Tensor:
     if tensor.ndim == 0 or len(tensor) != num_rows:
         raise ShapeError(f"{name} has one entry for each of {num_rows} rows; got shape {tuple(tensor.shape)}")
     return tensor
+
+
+def contexts_of(model: Any, values: Data, num_rows: int) -> Tensor:
+    """Contexts of rows as the model takes them, one for each row.
+
+    Raises:
+        ShapeError: if there are more or fewer, or they have other entries than the model takes.
+        DataError: if an entry is none that the model knows.
+    """
+    found = beside(values, num_rows, "context")
+    own = told(ModelTraits, model).context
+    if own is None:
+        return found
+    own.check(found)
+    return found.to(engine.model_dtype(model) or found.dtype)
 
 
 def weights_of(values: Data, num_rows: int) -> Tensor | None:

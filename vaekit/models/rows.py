@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaekit.models.conversion import to_tensor
-from vaekit.traits import Data
+from vaekit.traits import Data, ModelTraits, RowTraits, told
 
 Index = slice | Tensor
 """Which rows: a slice, or integers of shape (B,)."""
@@ -67,6 +67,16 @@ def given(model: Any, context: Tensor | None) -> Any:
         context: shape (B, *C), or None.
     """
     return model if context is None else model.given(context)
+
+
+def contexts_beside(model: Any, x: Data) -> Any:
+    """The contexts that come with rows, shape (N, C), where the model is one given contexts; else None."""
+    return None if told(ModelTraits, model).context is None else told(RowTraits, x).contexts
+
+
+def of_rows(model: Any, index: Index) -> Any:
+    """A model under the contexts of rows as one under those of some of them; any other model as it is."""
+    return model if told(ModelTraits, model).num_rows is None else model[index]
 
 
 def as_rows(x: Data) -> Rows:

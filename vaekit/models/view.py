@@ -21,7 +21,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.models import answers, checks, protocol
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks
 from vaekit.models.row_transform import noise_in_words
-from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, given, read, slices, taken
+from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, contexts_beside, given, read, slices, taken
 from vaekit.models.space import Marks, ModelSpace, Whole
 from vaekit.shapes import check_count
 from vaekit.traits import Data, ModelTraits, told
@@ -77,7 +77,8 @@ class View:
             requires: methods that the model must have; without "likelihood" nothing is known of support and density.
             max_rows: look at most at so many rows, a fixed choice; None takes all.
             weight: weight of each row in a loss, shape (N,), not negative, or None.
-            context: what the model is conditioned on, shape (N, *C), or None.
+            context: what the model is conditioned on, shape (N, *C); None takes the `contexts` of the rows, if they
+                have any and the model is conditioned.
 
         Raises:
             ConfigError: if the model lacks a method (with a context also `given`), or weights or contexts have no rows.
@@ -86,6 +87,8 @@ class View:
             DataError: if there are no rows, or a value is NaN or infinite and not allowed to be.
         """
         requires = tuple(requires)
+        if rows is not None and told(ModelTraits, model).num_rows is not None:
+            model, context = model.model, model.context
         seed = rows.transform_seed if isinstance(rows, View) else None
         if isinstance(rows, View):
             if weight is None and context is None and rows.holds(model, requires):
@@ -93,6 +96,7 @@ class View:
             weight = rows.weight if weight is None else weight
             context = rows.context if context is None else context
             rows = rows.rows
+        context = contexts_beside(model, rows) if context is None else context
         checks.require(model, requires)
         checks.require(model, () if context is None else ("given",), "a context")
         found = None if rows is None else as_rows(rows)
@@ -101,7 +105,7 @@ class View:
                 raise ConfigError("weights and contexts belong to rows; hand the rows over as well")
             return cls(model, None, requires, None, None)
         weights = checks.weights_of(weight, len(found))
-        contexts = None if context is None else checks.beside(context, len(found), "context")
+        contexts = None if context is None else checks.contexts_of(model, context, len(found))
         view = cls(model, found, requires, weights, contexts).some(max_rows).under(seed)
         checks.check_rows(view, where)
         return view
@@ -126,7 +130,12 @@ class View:
     @cached_property
     def at_prior(self) -> Distribution:
         """p(x|z) at one draw from the prior, the one dry run of the decoder: enough to ask for support and family."""
-        return protocol.at_prior(self.model)
+        return protocol.at_prior(self._as_one)
+
+    @property
+    def _as_one(self) -> Any:
+        """The model under one context, that of the first row, where the rows have any."""
+        return given(self.model, None if self.context is None else self.context[:1])
 
     @cached_property
     def event_shape(self) -> tuple[int, ...]:
@@ -169,7 +178,7 @@ class View:
     def latent_shape(self) -> tuple[int, ...]:
         """Z, the shape of one latent."""
         with torch.no_grad():
-            return tuple(self.model.prior().event_shape)
+            return tuple(self._as_one.prior().event_shape)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -201,6 +210,10 @@ class View:
         view.transform_seed = self.transform_seed if transform_seed is None else int(transform_seed)
         return self if view.transform_seed == self.transform_seed else view
 
+    def with_context(self, context: Data) -> "View":
+        """The same rows under other contexts, shape (N, *C); the rows are not checked again."""
+        return self._with(self.rows, self.weight, checks.contexts_of(self.model, context, len(self)))
+
     def wide(self) -> "View":
         """The view with float64 answers in the units of the rows: the way back from model space keeps every digit."""
         view = copy.copy(self)
@@ -213,7 +226,7 @@ class View:
 
     def beside(self, rows: Data, where: str = "x", weight: Data = None) -> "View":
         """Other rows that the same model meets, checked like the first ones, without another dry run."""
-        if isinstance(rows, View):
+        if isinstance(rows, View) or self._traits.context is not None:
             return View.of(self.model, rows, where=where, requires=self.requires, weight=weight)
         found = as_rows(rows)
         view = self._with(found, checks.weights_of(weight, len(found)), None)
@@ -330,7 +343,7 @@ class View:
         """E[x'|z] at z = E[z|x], or a draw of x' at a draw of z, for each row, in the units of the rows: (N, *X)."""
 
         def answer(batch: Batch) -> Tensor:
-            return self._decoded(answers.code(self.model, batch, mean), batch.context, mean)
+            return self._decoded(given(self.model, batch.context), answers.code(self.model, batch, mean), mean)
 
         with engine.evaluating(self.model):
             batches = self.batches(self._passes(), by_row=True)
@@ -361,10 +374,15 @@ class View:
             raise ConfigError(f"the number of samples is not negative; got {n}")
         if self.context is not None:
             raise ConfigError("samples have no rows whose contexts they could take; sample from model.given(context)")
+        if self._traits.num_rows not in (None, n):
+            raise ConfigError(
+                f"a model under contexts of {self._traits.num_rows} rows has as many samples; got n = {n}"
+            )
         noise = answers.noise(generator)
         with engine.evaluating(self.model):
             with noise():
-                z = self.model.prior().sample(torch.Size((n,)))
+                prior = self.model.prior()
+                z = prior.sample(torch.Size() if prior.batch_shape else torch.Size((n,)))
             return self._decode_all(z, mean, noise)
 
     def _passes(self, indices: Tensor | None = None) -> int | Iterable[Tensor]:
@@ -378,10 +396,11 @@ class View:
     def _decode_all(self, z: Tensor, mean: bool, noise: answers.Noise) -> Tensor:
         def answer(part: slice) -> Tensor:
             context = None if self.context is None else self.context[part].to(z.device)
-            return self._decoded(z[part], context, mean)
+            model = self.model if self._traits.num_rows is None else self.model[part]
+            return self._decoded(given(model, context), z[part], mean)
 
         return answers.each(iter(slices(len(z), self._pass_size) or [slice(0, 0)]), answer, noise)
 
-    def _decoded(self, z: Tensor, context: Tensor | None, mean: bool) -> Tensor:
-        y = answers.decoded(given(self.model, context), z, mean)
+    def _decoded(self, model: Any, z: Tensor, mean: bool) -> Tensor:
+        y = answers.decoded(model, z, mean)
         return y if self._back is None else self._back(y)

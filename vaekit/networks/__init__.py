@@ -7,6 +7,7 @@ from vaekit.lazy import attributes
 if TYPE_CHECKING:
     from vaekit.networks.autoregressive import MaskedMLP
     from vaekit.networks.columns import ColumnsInput
+    from vaekit.networks.context import Concat, ContextInput
     from vaekit.networks.conv import ConvDecoder, ConvEncoder
     from vaekit.networks.factors import FactorEncoder
     from vaekit.networks.inputs import LogInput, Parts, RescaleInput
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ColumnsInput",
+    "Concat",
+    "ContextInput",
     "ConvDecoder",
     "ConvEncoder",
     "ConvPyramid",
@@ -33,6 +36,7 @@ __all__ = [
 _FILES = {
     "autoregressive": ["MaskedMLP"],
     "columns": ["ColumnsInput"],
+    "context": ["Concat", "ContextInput"],
     "conv": ["ConvDecoder", "ConvEncoder"],
     "factors": ["FactorEncoder"],
     "inputs": ["LogInput", "Parts", "RescaleInput"],

@@ -71,6 +71,7 @@ class ColumnsInput(nn.Module):
                 f"for {tuple(known.in_shape)}"
             )
         self.in_shape, self.out_shape, self.returns_features = (len(levels),), known.out_shape, known.returns_features
+        self.context_dim = known.context_dim
 
     @staticmethod
     def width(levels: Sequence[int], holes: Sequence[int] = ()) -> int:
@@ -91,9 +92,9 @@ class ColumnsInput(nn.Module):
         mask = sum(sizes.values()) + self.holes.index(column) if column in self.holes else None
         return range(first, first + sizes[column]), mask
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The network's output for rows of shape (B, D)."""
-        result: Tensor = self.network(self.inputs(x))
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        """The network's output for rows of shape (B, D); a context is passed on."""
+        result: Tensor = self.network(self.inputs(x), *context)
         return result
 
     def inputs(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit import contrib
+from vaekit.networks.context import modulated, run
 from vaekit.shapes import Shape, activation, as_image_shape, as_shape
 
 _CHANNELS = (32, 64, 128, 256)
@@ -27,19 +28,16 @@ def _channels_last(thing: Any) -> Any:
     return thing.to(memory_format=torch.channels_last)
 
 
-def _run(blocks: nn.Sequential, x: Tensor, bears_low_precision: bool) -> Tensor:
+def _run(blocks: nn.Sequential, x: Tensor, bears_low_precision: bool, context: Tensor | None = None) -> Tensor:
     """The blocks with channels innermost; in full precision where low precision cannot be trusted.
 
     On maps with a side of 1, taps of a 3 x 3 kernel meet nothing but padding, and torch's bfloat16 kernels for CPUs
     leave the gradients of such taps as they find the memory.
     """
-    out: Tensor
     if bears_low_precision or not torch.is_autocast_enabled(x.device.type):
-        out = blocks(_channels_last(x))
-    else:
-        with torch.autocast(x.device.type, enabled=False):
-            out = blocks(_channels_last(x.to(next(blocks.parameters()).dtype)))
-    return out
+        return run(blocks, _channels_last(x), context)
+    with torch.autocast(x.device.type, enabled=False):
+        return run(blocks, _channels_last(x.to(next(blocks.parameters()).dtype)), context)
 
 
 def default_channels(sides: tuple[int, int]) -> tuple[int, ...]:
@@ -64,6 +62,7 @@ class ConvEncoder(nn.Module):
         channels: output channels of each block; None takes up to four blocks of 32, 64, 128, 256.
         activation: see `MLP`.
         batch_norm: whether blocks normalise.
+        context_dim: see `MLP`.
 
     Example:
         >>> ConvEncoder((3, 45, 28)).out_shape
@@ -76,13 +75,14 @@ class ConvEncoder(nn.Module):
         channels: Sequence[int] | None = None,
         activation: str = "leaky-relu",
         batch_norm: bool = True,
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
         self.in_shape = as_shape(in_shape, "in_shape")
         self._image_shape = as_image_shape(in_shape, "in_shape")
         sides = self._image_shape[1:]
         self.channels = as_shape(tuple(channels or default_channels(sides)), "channels")
-        self.activation, self.batch_norm = activation, batch_norm
+        self.activation, self.batch_norm, self.context_dim = activation, batch_norm, context_dim
         self.blocks = self._build()
         steps = _halved(sides, len(self.channels))
         self.out_shape = (self.channels[-1], *steps[-1])
@@ -98,12 +98,12 @@ class ConvEncoder(nn.Module):
             layers += [nn.BatchNorm2d(outgoing)] if self.batch_norm else []
             layers.append(activation(self.activation))
             incoming = outgoing
-        result: nn.Sequential = _channels_last(nn.Sequential(*layers))
+        result: nn.Sequential = _channels_last(modulated(layers, self.context_dim))
         return result
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, *in_shape) to (B, channels[-1], H', W')."""
-        return _run(self.blocks, x.reshape(len(x), *self._image_shape), self.bears_low_precision)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B, *in_shape), and contexts (B, E) where it takes any, to (B, channels[-1], H', W')."""
+        return _run(self.blocks, x.reshape(len(x), *self._image_shape), self.bears_low_precision, context)
 
 
 class ConvDecoder(nn.Module):
@@ -122,6 +122,7 @@ class ConvDecoder(nn.Module):
         channels: channels of each block, from deep to shallow; None mirrors the encoder's.
         activation: see `MLP`.
         batch_norm: whether blocks normalise.
+        context_dim: see `MLP`.
 
     Example:
         >>> ConvDecoder(16, (3, 45, 28)).out_shape
@@ -135,13 +136,14 @@ class ConvDecoder(nn.Module):
         channels: Sequence[int] | None = None,
         activation: str = "leaky-relu",
         batch_norm: bool = True,
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
         self.in_shape = as_shape(in_shape, "in_shape")
         self.image_shape = as_shape(image_shape, "image_shape")
         sides = as_image_shape(image_shape, "image_shape")[1:]
         self.channels = as_shape(tuple(channels or default_channels(sides)[::-1]), "channels")
-        self.activation, self.batch_norm = activation, batch_norm
+        self.activation, self.batch_norm, self.context_dim = activation, batch_norm, context_dim
         self.out_shape = (self.channels[-1], *sides)
         steps = _halved(sides, len(self.channels))[::-1]
         self._start = (self.channels[0], *steps[0])
@@ -165,9 +167,10 @@ class ConvDecoder(nn.Module):
             )
             layers += [nn.BatchNorm2d(outgoing)] if self.batch_norm else []
             layers.append(activation(self.activation))
-        result: nn.Sequential = _channels_last(nn.Sequential(*layers))
+        result: nn.Sequential = _channels_last(modulated(layers, self.context_dim))
         return result
 
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, *in_shape) to (B, channels[-1], H, W)."""
-        return _run(self.blocks, self.linear(z.flatten(1)).reshape(len(z), *self._start), self.bears_low_precision)
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B, *in_shape), and contexts (B, E) where it takes any, to (B, channels[-1], H, W)."""
+        h = self.linear(z.flatten(1)).reshape(len(z), *self._start)
+        return _run(self.blocks, h, self.bears_low_precision, context)

@@ -33,10 +33,11 @@ class RescaleInput(nn.Module):
         self.network, self.low, self.high = network, float(low), float(high)
         known = told(NetworkTraits, network)
         self.in_shape, self.out_shape, self.returns_features = known.in_shape, known.out_shape, known.returns_features
+        self.context_dim = known.context_dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The network's output for the scaled input."""
-        result: Tensor = self.network((x - self.low) / (self.high - self.low))
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        """The network's output for the scaled input; a context is passed on."""
+        result: Tensor = self.network((x - self.low) / (self.high - self.low), *context)
         return result
 
 
@@ -62,11 +63,12 @@ class LogInput(nn.Module):
         self.network, self.offset = network, float(offset)
         known = told(NetworkTraits, network)
         self.in_shape, self.out_shape, self.returns_features = known.in_shape, known.out_shape, known.returns_features
+        self.context_dim = known.context_dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The network's output for the logarithms."""
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        """The network's output for the logarithms; a context is passed on."""
         # The zeros of a dry run have no logarithm where the offset is 0.
-        result: Tensor = self.network((self.offset + x).clamp(min=torch.finfo(x.dtype).tiny).log())
+        result: Tensor = self.network((self.offset + x).clamp(min=torch.finfo(x.dtype).tiny).log(), *context)
         return result
 
 
@@ -99,9 +101,10 @@ class Parts(nn.Module):
         self.in_shape = (sum(self.sizes),)
         known = told(NetworkTraits, network)
         self.out_shape, self.returns_features = known.out_shape, known.returns_features
+        self.context_dim = known.context_dim
 
-    def forward(self, z: Tensor) -> Tensor:
-        """The network's output for the chosen parts of z, shape (B, sum of sizes)."""
+    def forward(self, z: Tensor, *context: Tensor) -> Tensor:
+        """The network's output for the chosen parts of z, shape (B, sum of sizes); a context is passed on."""
         parts = z.split(self.sizes, -1)
-        result: Tensor = self.network(torch.cat([parts[i] for i in self.chosen], -1))
+        result: Tensor = self.network(torch.cat([parts[i] for i in self.chosen], -1), *context)
         return result

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
+from vaekit.networks.context import modulated, run
 from vaekit.shapes import Shape, as_shape, gain
 from vaekit.shapes import activation as make_activation
 
@@ -35,6 +36,7 @@ class MLP(nn.Module):
         activation: "relu", "leaky-relu", "tanh", "elu", "gelu", "silu" or "softplus".
         dropout: probability of dropping a hidden unit while training.
         initialization: "torch" for what torch's linear layers start from, or "he".
+        context_dim: entries of a context that modulates every hidden layer (`context.FiLM`); 0 for none.
 
     Raises:
         ConfigError: for an unknown activation or initialization.
@@ -51,6 +53,7 @@ class MLP(nn.Module):
         activation: str = "relu",
         dropout: float = 0.0,
         initialization: Initialization = "torch",
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
         if initialization not in get_args(Initialization):
@@ -58,6 +61,7 @@ class MLP(nn.Module):
         self.in_shape = as_shape(in_shape, "in_shape")
         self.hidden = as_shape(tuple(hidden), "hidden")
         self.activation, self.dropout, self.initialization = activation, float(dropout), initialization
+        self.context_dim = context_dim
         widths = (prod(self.in_shape), *self.hidden)
         layers: list[nn.Module] = [nn.Flatten()]
         for width, next_width in pairwise(widths):
@@ -66,14 +70,13 @@ class MLP(nn.Module):
                 nn.init.normal_(linear.weight, std=gain(activation) / sqrt(width))
                 nn.init.zeros_(linear.bias)
             layers += [linear, make_activation(activation), *([nn.Dropout(dropout)] if dropout else [])]
-        self.layers = nn.Sequential(*layers)
+        self.layers = modulated(layers, context_dim)
         self.out_shape = widths[-1:]
         self.returns_features = True
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, *in_shape) to (B, width of the last layer)."""
-        result: Tensor = self.layers(x)
-        return result
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B, *in_shape), and contexts (B, E) where it takes any, to (B, width of the last layer)."""
+        return run(self.layers, x, context)
 
 
 class LinearPlus(nn.Module):

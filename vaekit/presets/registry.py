@@ -9,7 +9,7 @@ from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.saving import spec
 
-__all__ = ["SETTINGS", "Preset", "available", "find"]
+__all__ = ["OF_CONTEXTS", "SETTINGS", "Preset", "available", "find"]
 
 Make = Callable[..., tuple[GenerativeModel, Objective]]
 _Make = TypeVar("_Make", bound=Make)
@@ -17,6 +17,8 @@ _Make = TypeVar("_Make", bound=Make)
 PARTS = frozenset({"latent_dim", "likelihood", "posterior", "prior", "transform", "objective", "beta", "num_samples"})
 SETTINGS = PARTS | {"hidden"}
 """Settings in words that choose parts of a model; the others are those of training."""
+OF_CONTEXTS = frozenset({"conditions", "conditioning", "networks"})
+"""Those of a model that is conditioned on a context."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Preset:
         likelihood: the family that it is about; None follows the data.
         latent_dim: its own default, where few latents are the point (pictures, a curved space); None follows the data.
         starts_linear: whether its model starts from a factor analysis of the rows, and is trained as long as that asks.
+        is_conditional: whether its model is one given the contexts of the rows, such as their labels.
     """
 
     make: Make
@@ -36,6 +39,7 @@ class Preset:
     likelihood: str | None = None
     latent_dim: int | None = None
     starts_linear: bool = False
+    is_conditional: bool = False
 
     @property
     def name(self) -> str:
@@ -52,11 +56,12 @@ def preset(
     likelihood: str | None = None,
     latent_dim: int | None = None,
     starts_linear: bool = False,
+    is_conditional: bool = False,
 ) -> Callable[[_Make], _Make]:
     """A decorator that makes a function a preset; its arguments are the attributes of `Preset`."""
 
     def add(make: _Make) -> _Make:
-        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear))
+        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional))
         return make
 
     return add

@@ -14,6 +14,7 @@ from vaekit.models.base import GenerativeModel
 from vaekit.objectives import ELBO, HideCells, Objective
 from vaekit.presets import Preset
 from vaekit.recipes.budget import table_trainer
+from vaekit.recipes.contexts import of_contexts
 from vaekit.recipes.defaults import (
     default_latent_dim,
     default_likelihood,
@@ -90,7 +91,7 @@ def onward(
 
 def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:
     asked = settings.model_dump(exclude_none=True)
-    unsuitable = [key for key in asked if key in presets.SETTINGS - preset.takes]
+    unsuitable = [key for key in asked if key in (presets.SETTINGS | presets.OF_CONTEXTS) - preset.takes]
     if unsuitable:
         raise ConfigError(
             f"the preset {preset.name} takes no {' or '.join(unsuitable)}; of a model's settings it takes "
@@ -105,7 +106,11 @@ def _parts(settings: Settings, preset: Preset, data: Dataset) -> tuple[dict[str,
     asked = settings.latent_dim or preset.latent_dim
     start = find_start(data, head, transform, asked, settings.seed) if preset.starts_linear else None
     latent_dim = asked or (default_latent_dim(data) if start is None else start.factors.latent_dim)
-    parts = {"likelihood": head, "latent_dim": latent_dim, "transform": transform}
+    parts: dict[str, Any] = {"likelihood": head, "latent_dim": latent_dim, "transform": transform}
+    if preset.is_conditional:
+        parts |= of_contexts(data) | {
+            name: getattr(settings, name) for name in presets.OF_CONTEXTS if getattr(settings, name) is not None
+        }
     if settings.hidden is not None:
         parts["hidden"] = settings.hidden
     shape = {"event_shape": latent_dim, "code_shape": latent_dim}  # codes have classes as one more dimension

@@ -7,7 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from vaekit.errors import ConfigError
 from vaekit.saving import spec
 
-STRUCTURE = frozenset({"preset", "latent_dim", "hidden", "likelihood", "posterior", "prior", "transform"})
+STRUCTURE = frozenset(
+    {"preset", "latent_dim", "hidden", "likelihood", "posterior", "prior", "transform"}
+    | {"conditions", "conditioning", "networks"}
+)
 """Settings that make a model what it is: one that is fitted already keeps them."""
 
 
@@ -43,6 +46,13 @@ class Settings(BaseModel):
     objective: str | None = Field(None, description="what is minimised, such as elbo or iwae")
     beta: float | None = Field(None, ge=0, description="weight of the KL")
     num_samples: int | None = Field(None, ge=1, description="draws of z per point while training")
+    conditions: tuple[str, ...] | None = Field(
+        None, description="where a context enters: prior,posterior,likelihood or some of them; default: the last two"
+    )
+    conditioning: Literal["concat", "film"] | None = Field(
+        None, description="a context beside the input, or in every hidden layer; default: concat"
+    )
+    networks: Literal["mlp", "conv"] | None = Field(None, description="networks of a conditional model; default: mlp")
     transform: str | None = Field(None, description="data to model space, such as scale,binarize:mode=fixed or none")
     seed: int = Field(0, ge=0, description="source of all noise")
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="of matrix products in networks")
@@ -70,7 +80,7 @@ class Settings(BaseModel):
             raise ValueError(f"expected two counts, of encoder steps and of the others, such as 5,1; got {len(value)}")
         return value
 
-    @field_validator("em_steps", "hidden", mode="before")
+    @field_validator("em_steps", "hidden", "conditions", mode="before")
     @classmethod
     def _counts(cls, value: Any) -> Any:
         return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value

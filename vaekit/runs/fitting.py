@@ -40,7 +40,7 @@ from vaekit.runs.folder import (
 from vaekit.runs.onward import origin, reader_from, settings_from, start_of
 from vaekit.runs.origin import Local
 from vaekit.runs.places import as_source, find, locate
-from vaekit.runs.training import Divided, divided, prepare
+from vaekit.runs.training import Divided, conditioned, divided, prepare
 from vaekit.saving import artifact
 from vaekit.saving.files import check_place, write_atomically
 from vaekit.training import History
@@ -142,6 +142,7 @@ def fit(
     rows = _read(source, valid_path, partial(read, reading=how, schema=schema or known.columns_schema), read, announce)
     if schema is not None and rows.whole.schema is not None:
         refuse_contradictions(rows.whole.schema, rows.whole)
+    rows = conditioned(rows, wanted, asked["label"], like.context_schema)
     at = locate(called or source, valid_path, folder, data_dir)
     described = _described(rows, called or source, valid or known.valid, at, asked)
     if parent is not None:

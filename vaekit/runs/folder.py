@@ -75,6 +75,7 @@ class DataAbout(BaseModel):
         size: side, or height and width, to which the images of a folder were resized.
         reading: how the file was read, guesses included.
         columns_schema: what the columns are, of a table that holds more than numbers; None otherwise.
+        context_schema: what a conditional model is conditioned on; None for all others.
         weights_crc32: checksum of what the rows count, by the column `reading.weight`; None where all count alike.
         start: the run that this one went on from; None where it began with new weights.
         valid: name or path of the validation data, or None.
@@ -101,6 +102,7 @@ class DataAbout(BaseModel):
     size: int | tuple[int, int] | None = None
     reading: Reading = PLAIN
     columns_schema: Schema | None = None
+    context_schema: Schema | None = None
     weights_crc32: int | None = None
     start: Origin | None = None
     valid: str | None = None
@@ -185,6 +187,7 @@ def describe_data(dataset: Dataset, **options: Any) -> DataAbout:
         whole=whole_elements(dataset),
         reading=dataset.reading,
         columns_schema=dataset.schema,
+        context_schema=dataset.context_schema,
         weights_crc32=None if dataset.weights is None else zlib.crc32(dataset.weights.tobytes()),
         **options,
     )

@@ -1,6 +1,7 @@
 """A run as an object: the fitted model, its settings, what its data were, and its answers for other rows."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 from vaekit import data, evaluation
 from vaekit.data import Dataset, Reading
 from vaekit.data.cells import naming_cells
+from vaekit.data.contexts import with_contexts
 from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.health.verdict import held_back
 from vaekit.evaluation.results import TRAINING, Results, in_sample, with_article
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
+from vaekit.runs.classes import DRAWS, classify_rows, given_in_words
 from vaekit.runs.detection import detect, draws_for
 from vaekit.runs.division import CHANGED, Parts, Split, again, is_fitted_to, num_alike, own_set, split_of
 from vaekit.runs.drift import say_drift
@@ -90,13 +93,18 @@ class Run(Fitted, TableQuestions):
             how["data_dir"] = data_dir or self._own.data_dir
         if source is None:
             own_rows = partial(self._own.rows, is_known=lambda rows: self.split(rows).is_known)
-            return own_rows(lambda path: rows_like(self.data, path, part, **how))
+            found = own_rows(lambda path: rows_like(self.data, path, part, **how))
+            return found if lenient else self._in_context(found)
         rows = rows_like(self.data, source, part, **how)
         if isinstance(source, str | Path) and self._own.lie_at(source):
             self._own.compare(source, rows)
         elif self.folder is not None:  # estimators are silent, as scikit-learn's are
             say_drift(self.training_rows, rows, source, self.called)
-        return rows
+        return rows if lenient else self._in_context(rows)
+
+    def _in_context(self, rows: Dataset) -> Dataset:
+        """The rows with what the model is conditioned on, where it is and they have it."""
+        return rows if self.data.context_schema is None else with_contexts(rows, self.data.context_schema)
 
     def compare_with_fit(self, rows: Dataset) -> None:
         """Say how rows differ from those of the fit, where they were read from the place of the data of the run.
@@ -131,7 +139,7 @@ class Run(Fitted, TableQuestions):
         if own is None or rows.name != own[0] or Path(rows.source).is_file():
             return None
         try:
-            return data.load(f"{own[0]}:{part}", data_dir=rows.source)
+            return self._in_context(data.load(f"{own[0]}:{part}", data_dir=rows.source))
         except DataError:
             return None
 
@@ -286,11 +294,12 @@ class Run(Fitted, TableQuestions):
         )
         values = torch.stack([found.value, found.stderr, found.ess], dim=1).numpy()
         new, said = of_new_cells(rows, self.data.num_rows or 0)
+        given_what = given_in_words(self.data.context_schema, rows)
         values[:, 0] += new
         reasons = {text: bad.numpy() for text, bad in found.reasons.items()}
         reasons |= {OUT_OF_BOUNDS: np.isinf(new)} if np.isinf(new).any() else {}
         what = f"log_p is {with_article(found.quantity)}, in nats", f"K = {num_samples} draws of z per row"
-        notes = _notes(*what, found.transform_noise, said)
+        notes = _notes(*what, given_what, found.transform_noise, said)
         return Table(values, columns, rows.key, rows.row_keys, reasons, notes, found.quantity)
 
     def detect(
@@ -316,6 +325,33 @@ class Run(Fitted, TableQuestions):
         rows = rows if isinstance(rows, Dataset) else self.rows(rows, lenient=True)
         noise: dict[str, Any] = {"seed": seed, "progress": progress, "transform_seed": transform_seed}
         return detect(self, rows, rate=rate, num_samples=num_samples, **noise)
+
+    def classify(
+        self,
+        rows: Data,
+        *,
+        num_samples: int = DRAWS,
+        seed: int = 0,
+        proportions: Sequence[float] | None = None,
+        progress: bool = False,
+    ) -> Table:
+        """The class of each row by Bayes' rule: columns `label`, `p_<class>`, `stderr_<class>` and `log_p`.
+
+        Classes stand in their order. log p(x|y) is divided by the temperature that the fit chose on held-out rows, in
+        p(y|x) alone. Labels that the rows have are not looked at.
+
+        Args:
+            rows: a data set, as `rows(..., lenient=True)` gives it, or what that makes one of.
+            num_samples: K, draws of z per row and class.
+            seed: source of all noise.
+            proportions: p(y) in the order of the classes; None takes the shares of the training rows.
+            progress: whether to report on stderr.
+
+        Raises:
+            ConfigError: if the model is not one given a single label.
+        """
+        rows = rows if isinstance(rows, Dataset) else self.rows(rows, lenient=True)
+        return classify_rows(self, rows, num_samples, seed, proportions, progress)
 
     def encode(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ...; `transform_seed` as in `score`."""

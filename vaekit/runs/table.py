@@ -35,6 +35,7 @@ class Table:
             its codes, `.npy` files numbers where cells are numbers and else the codes.
         frame: the rows as they were read, whose empty cells the values fill: frames and files hold all their columns.
         front: columns in front of the key.
+        behind_key: columns between the key and the numbers; `.npy` files leave them out.
 
     Raises:
         ConfigError: if a column of numbers has the name of the key's.
@@ -56,9 +57,10 @@ class Table:
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
     frame: Any = None
     front: Mapping[str, np.ndarray] = field(default_factory=dict)
+    behind_key: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_key(self.key, (*self.columns, *self.beside))
+        check_key(self.key, (*self.columns, *self.beside, *self.behind_key))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -72,7 +74,7 @@ class Table:
         flat = self.values.reshape(len(self), -1)
         numbers = {name: flat[:, i] for i, name in enumerate(self.columns)} | dict(self.beside)
         key = {} if self.key is None or self.keys is None else {self.key: self.keys}
-        return {**self.front, **key, **numbers}
+        return {**self.front, **key, **self.behind_key, **numbers}
 
     def to_frame(self, backend: str | None = None) -> Any:
         """A data frame with the key's column first; see `vaekit.frames.to_frame`. Of a schema, one of its cells."""

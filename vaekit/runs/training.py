@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from vaekit import data, engine, recipes
+from vaekit import data, engine, presets, recipes
 from vaekit.columns import RowsAbout
 from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells, refuse_infinite
+from vaekit.data.contexts import contexts_found, with_contexts
+from vaekit.data.schema import Schema
 from vaekit.errors import DataError, TrainingError
 from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
 from vaekit.paths import as_text
 from vaekit.recipes import Settings
+from vaekit.recipes.defaults import default_preset
 from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of
+from vaekit.runs.classes import TEMPERATURE, calibrated_temperature
 from vaekit.runs.division import held_out_rule
 from vaekit.runs.folder import DataAbout, HeldOut, Stored, describe_data
 from vaekit.runs.places import travelling
@@ -68,6 +72,25 @@ def divided(rows: Dataset, valid: Dataset | None = None, rule: HeldOut | None = 
     return Divided(rows, *data.holdout(rows, rule.fraction, rule.seed), rule)
 
 
+def conditioned(rows: Divided, wanted: Settings, label: str | None = None, known: Schema | None = None) -> Divided:
+    """The rows with their contexts, where the settings ask for a conditional model.
+
+    Args:
+        rows: the rows.
+        wanted: the settings.
+        label: column with the labels.
+        known: what the contexts are, where a run that is resumed or gone on from says so.
+
+    Raises:
+        DataError: if there is nothing to condition on, or a label is unknown.
+    """
+    if not presets.find(default_preset(wanted, rows.train)).is_conditional:
+        return rows
+    schema = known or contexts_found(rows.whole, label)
+    whole, train, held_out = (with_contexts(part, schema) for part in (rows.whole, rows.train, rows.held_out))
+    return Divided(whole, train, held_out, rows.rule)
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """A model that has met its rows, before the first epoch.
@@ -89,6 +112,12 @@ class Job:
     about: RowsAbout
     calibration: View
     marks: tuple[int, ...] = ()
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the model is one given a single label, which held-out rows have."""
+        schema = self.remembered.data.context_schema
+        return schema is not None and len(schema.modelled) == 1 and self.views[1].context is not None
 
     def train(
         self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, Any]], None] | None = None
@@ -116,6 +145,8 @@ class Job:
         try:
             about |= {TRAINING_ROWS: asdict(with_log_p(self.about, self.views[0]))}
             about |= {CALIBRATION: calibrated(self.calibration, self.views[0], self.marks)}
+            if self.has_classes:
+                about |= {TEMPERATURE: calibrated_temperature(self.views[1])}
         finally:  # an interrupt costs no model
             keep(about)
         return history, about
@@ -182,6 +213,7 @@ def fit_rows(
     *,
     valid: Dataset | None = None,
     rule: HeldOut | None = None,
+    label: str | None = None,
     calibrate_on: Dataset | None = None,
     start: Run | None = None,
     progress: bool = False,
@@ -197,6 +229,7 @@ def fit_rows(
         given: settings by key; see `recipes.Settings`.
         valid: validation rows; None holds out a fixed part of `rows`.
         rule: which part; None is a tenth.
+        label: what to call the labels of the rows, on which a conditional model is conditioned.
         calibrate_on: rows that were not trained on, on which log p is calibrated; None takes the held-out rows.
         start: a run whose weights training goes on from; its schema has to be that of the rows.
         progress: whether to report on stderr.
@@ -215,9 +248,10 @@ def fit_rows(
         >>> run.score(rows).values.shape
         (60, 3)
     """
-    parts = divided(rows, valid, rule)
-    described = describe_data(parts.whole, held_out=parts.rule)
     wanted = recipes.settings(given or {})
+    known = None if start is None else start.data.context_schema
+    parts = conditioned(divided(rows, valid, rule), wanted, label, known)
+    described = describe_data(parts.whole, held_out=parts.rule, label=label)
     how: dict[str, Any] = {"calibrate_on": calibrate_on, "start": start, "progress": progress, "announce": announce}
     job = prepare(wanted, parts, described, **how)
     history, metadata = job.train()

@@ -19,8 +19,7 @@ from vaekit.evaluation.health.unlike import Unlike, unlike
 from vaekit.evaluation.health.verdict import Finding, of_finding, of_other_rows, of_still_rows, verdict
 from vaekit.evaluation.results import Result, nested, of_score, result
 from vaekit.kl import kl_per_dimension
-from vaekit.models.checks import refuse_context
-from vaekit.models.rows import slices
+from vaekit.models.rows import given, of_rows, slices
 from vaekit.models.view import View
 from vaekit.traits import Data
 
@@ -125,7 +124,6 @@ def diagnostics(
     if max_rows < 2 or num_gap_rows < 0:
         raise ConfigError(f"max_rows is at least 2, num_gap_rows at least 0; got {max_rows} and {num_gap_rows}")
     view = View.of(model, x)
-    refuse_context(view.context, "diagnostics")
     with engine.evaluating(model), engine.seeded(engine.draw_seed(generator)):
         if len(view) < 2:
             raise DataError(f"diagnostics compare rows with each other and need at least 2; got {len(view)}")
@@ -133,10 +131,12 @@ def diagnostics(
         if described is not None:
             others = unlike(view.rows, described)
             order = order if others.are_many else order[~others.rows[order]]
-        y = view.batch(order[:max_rows], by_row=True).x
+        batch = view.batch(order[:max_rows], by_row=True)
+        model, y = given(view.model, batch.context), batch.x
         code = aggregate(model, y)
         log_likelihood, rate = _terms(model, y)
-        gap = inference_gap(model, y[:num_gap_rows], progress=progress) if num_gap_rows else None
+        few = of_rows(model, slice(0, num_gap_rows))
+        gap = inference_gap(few, y[:num_gap_rows], progress=progress) if num_gap_rows else None
         names = described.names if described is not None else None
         found: dict[str, Any] = {
             "rate": Score.of_mean(rate),
@@ -144,7 +144,7 @@ def diagnostics(
             "kl_per_dimension": _kl_per_dimension(model, y),
             "aggregate": code,
             "inference_gap": gap,
-            "scale": learned_scale(model, y[:256]),
+            "scale": learned_scale(of_rows(model, slice(0, 256)), y[:256]),
             "runaway": runaway(model, y, names) if view.quantity == "density" else None,
             "unlike": others,
             "num_points": len(y),
@@ -167,7 +167,7 @@ def _beside(findings: tuple[Finding, ...], others: Unlike | None) -> tuple[Findi
 
 def _terms(model: LatentVariableModel, y: Tensor) -> tuple[Tensor, Tensor]:
     """Both terms of the ELBO per row, with a few draws each, in batches."""
-    parts = [bounds.elbo_terms(model, y[rows], 4) for rows in slices(len(y), 256)]
+    parts = [bounds.elbo_terms(of_rows(model, rows), y[rows], 4) for rows in slices(len(y), 256)]
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 

@@ -17,7 +17,7 @@ from vaekit.evaluation.rows import Classifier
 from vaekit.evaluation.samples.classifier import classifier_two_sample_test
 from vaekit.evaluation.samples.distances import frechet_distance, mmd, sliced_wasserstein
 from vaekit.evaluation.samples.neighbors import precision_recall_density_coverage
-from vaekit.models.rows import as_tensor, slices
+from vaekit.models.rows import as_tensor, given, slices
 from vaekit.models.view import View
 from vaekit.shapes import check_count
 from vaekit.traits import Data
@@ -30,8 +30,12 @@ def _is_bernoulli(p: Distribution) -> bool:
     return isinstance(elements(p), Bernoulli)
 
 
-def _draws(model: LatentVariableModel, num_samples: int) -> Tensor:
-    """Ancestral sampling in model space, by the three methods that every model has."""
+def _draws(view: View, num_samples: int) -> Tensor:
+    """Ancestral sampling in model space, by the three methods that every model has; under the contexts of the rows."""
+    model = view.model
+    if view.context is not None:
+        contexts = view.context[torch.arange(num_samples) % len(view)].to(view.device)
+        return torch.cat([_under(given(model, contexts[rows])) for rows in slices(num_samples, _CHUNK)])
     prior = model.prior()
     if tuple(prior.batch_shape) != ():
         raise ConfigError(
@@ -42,9 +46,17 @@ def _draws(model: LatentVariableModel, num_samples: int) -> Tensor:
     return torch.cat([model.likelihood(z[rows]).sample() for rows in slices(num_samples, _CHUNK)])
 
 
+def _under(model: Any) -> Tensor:
+    """A draw under each context."""
+    prior = model.prior()
+    z = prior.sample(torch.Size(() if prior.batch_shape else (model.num_rows,)))
+    result: Tensor = model.likelihood(z).sample()
+    return result
+
+
 def _same_space(view: View, num_samples: int) -> tuple[Tensor, Tensor, str]:
     """Data and samples as like and like, and the name of their space."""
-    y = _draws(view.model, num_samples)
+    y = _draws(view, num_samples)
     transform, bits = view.transform, _is_bernoulli(view.at_prior)
     if not (bits or (transform is not None and transform.discretizes)):
         return as_tensor(view.rows).to(y.device), y if transform is None else transform.inverse(y), "data"

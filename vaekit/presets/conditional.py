@@ -1,0 +1,151 @@
+"""Presets of models that are conditioned on a context: labels and other things that are known of each row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from vaekit.conditional import Conditional, ConditionalDistribution
+from vaekit.errors import ConfigError
+from vaekit.likelihoods import Columns
+from vaekit.models import ConditionalVAE
+from vaekit.networks import MLP, ColumnsInput, Concat, ContextInput, ConvDecoder, ConvEncoder, LinearPlus
+from vaekit.objectives import ELBO, Objective
+from vaekit.posteriors import DiagonalNormal
+from vaekit.presets.functions import Part, columns_seen, component, rescaled
+from vaekit.presets.registry import OF_CONTEXTS, SETTINGS, preset, publish
+from vaekit.shapes import Shape, as_image_shape, as_shape
+from vaekit.transforms import Transform
+
+PLACES = ("prior", "posterior", "likelihood")
+"""Where a context may enter."""
+
+
+def _beside(make: Any, in_shape: Shape, size: int, film: bool, event_shape: Shape | None = None) -> nn.Module:
+    """A network that takes a context of `size` entries, in its hidden layers or beside its input; of 0 takes none.
+
+    Args:
+        make: from an event shape, and the context of hidden layers, to a network.
+        in_shape: event shape of the input.
+        size: entries of the context.
+        film: whether it enters the hidden layers.
+        event_shape: that of the input, where the network sees it as another.
+    """
+    if not size or film:
+        made: nn.Module = make(in_shape if event_shape is None else event_shape, size)
+        return made
+    return Concat(make(Concat.widened(in_shape, size), 0), in_shape if event_shape is None else event_shape, size)
+
+
+def _encoder(head: ConditionalDistribution, hidden: Sequence[int], size: int, film: bool, conv: bool) -> nn.Module:
+    """The encoder's network, for the rows that a likelihood describes."""
+    columns = columns_seen(head) if isinstance(head, Columns) else None
+
+    def make(shape: Shape, context_dim: int) -> nn.Module:
+        if conv:
+            return ConvEncoder(shape, context_dim=context_dim)
+        return MLP(shape, hidden, initialization="he", context_dim=context_dim)
+
+    if columns is not None:
+        width = ColumnsInput.width(columns["levels"], columns["holes"])
+        return ColumnsInput(_beside(make, width, size, film), **columns)
+    shape = as_image_shape(head.event_shape, "event_shape") if conv else head.event_shape
+    return rescaled(_beside(make, shape, size, film, head.event_shape), head)
+
+
+def _decoder(
+    head: ConditionalDistribution, z: tuple[int, ...], hidden: Sequence[int], size: int, film: bool, conv: bool
+) -> nn.Module:
+    """The decoder's network: of tables a linear one and what bends it, of images convolutions where asked for."""
+    if isinstance(head, Columns):
+        return _beside(lambda shape, _: LinearPlus(shape, head.param_shape, hidden), z, size, False)
+
+    def make(shape: Shape, context_dim: int) -> nn.Module:
+        if conv:
+            return ConvDecoder(shape, head.event_shape, context_dim=context_dim)
+        return MLP(shape, tuple(hidden)[::-1], initialization="he", context_dim=context_dim)
+
+    return _beside(make, z, size, film)
+
+
+@preset(takes=SETTINGS | OF_CONTEXTS, is_conditional=True)
+def conditional_vae(
+    event_shape: Shape,
+    *,
+    latent_dim: int = 16,
+    hidden: Sequence[int] = (400, 400),
+    levels: Sequence[int] = (2,),
+    context: ContextInput | None = None,
+    proportions: Sequence[float] | None = None,
+    conditions: Sequence[str] = ("posterior", "likelihood"),
+    conditioning: str = "concat",
+    networks: str = "mlp",
+    likelihood: Part = "bernoulli",
+    posterior: Part = "diagonal-normal",
+    prior: Part = "standard-normal",
+    transform: Transform | None = None,
+    objective: Objective | None = None,
+) -> tuple[ConditionalVAE, Objective]:
+    """The conditional VAE of Sohn et al. 2015: p(x|y), where a label or another context y is known of each row.
+
+    Use it to draw rows of a label, to classify by Bayes' rule, and, with the context in the likelihood alone, to take
+    the effect of a batch out of the codes.
+
+    References:
+        Sohn et al., "Learning structured output representation using deep conditional generative models", 2015,
+        https://papers.nips.cc/paper/5775.
+        Perez et al., "FiLM: visual reasoning with a general conditioning layer", 2018,
+        https://arxiv.org/abs/1709.07871.
+
+    Args:
+        event_shape: shape of one row of data.
+        latent_dim: dimensions of z.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        levels: for each entry of a context the number of its levels, 0 for numbers; where no `context` is handed over.
+        context: what makes a vector of a context.
+        proportions: p(y) of a single label; None takes equal ones.
+        conditions: where the context enters: of "prior", "posterior" and "likelihood".
+        conditioning: "concat" feeds it beside the input, "film" modulates every hidden layer.
+        networks: "mlp", or "conv" for images.
+        likelihood: name or head of p(x|z, y).
+        posterior: name or head of q(z|x, y).
+        prior: name or module of p(z); not where the context enters the prior, which then is a normal p(z|y).
+        transform: from data to model space.
+        objective: None is the ELBO.
+
+    Returns:
+        The model and the objective.
+
+    Raises:
+        ConfigError: for other words, or no place for the context.
+    """
+    for name, words, known in (
+        ("conditions", conditions, PLACES),
+        ("conditioning", (conditioning,), ("concat", "film")),
+        ("networks", (networks,), ("mlp", "conv")),
+    ):
+        strange = [word for word in words if word not in known]
+        if strange or not words:
+            raise ConfigError(f"{name} are of {', '.join(known)}; got {', '.join(words) or 'none'}")
+    front = context or ContextInput(levels)
+    size, film, conv = front.out_shape[0], conditioning == "film", networks == "conv"
+    head = component("likelihoods", likelihood, event_shape)
+    q = component("posteriors", posterior, latent_dim)
+    in_prior, in_q, in_p = (place in conditions for place in PLACES)
+    p_of_z: nn.Module
+    if in_prior:
+        p_of_z = Conditional(MLP(size, (64,), initialization="he"), DiagonalNormal(as_shape(q.event_shape)))
+    else:
+        p_of_z = component("priors", prior, latent_dim)
+    model = ConditionalVAE(
+        encoder=Conditional(_encoder(head, hidden, size * in_q, film, conv), q),
+        decoder=Conditional(_decoder(head, q.event_shape, hidden, size * in_p, film, conv), head),
+        latent_prior=p_of_z,
+        context=front,
+        transform=transform,
+        proportions=proportions,
+    )
+    return model, objective or ELBO()
+
+
+publish(globals())
