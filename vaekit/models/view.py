@@ -87,7 +87,7 @@ class View:
             DataError: if there are no rows, or a value is NaN or infinite and not allowed to be.
         """
         requires = tuple(requires)
-        if rows is not None and told(ModelTraits, model).num_rows is not None:
+        if rows is not None and told(ModelTraits, model).num_contexts is not None:
             model, context = model.model, model.context
         seed = rows.transform_seed if isinstance(rows, View) else None
         if isinstance(rows, View):
@@ -226,7 +226,7 @@ class View:
 
     def beside(self, rows: Data, where: str = "x", weight: Data = None) -> "View":
         """Other rows that the same model meets, checked like the first ones, without another dry run."""
-        if isinstance(rows, View) or self._traits.context is not None:
+        if isinstance(rows, View) or self._traits.check_context is not None:
             return View.of(self.model, rows, where=where, requires=self.requires, weight=weight)
         found = as_rows(rows)
         view = self._with(found, checks.weights_of(weight, len(found)), None)
@@ -374,9 +374,9 @@ class View:
             raise ConfigError(f"the number of samples is not negative; got {n}")
         if self.context is not None:
             raise ConfigError("samples have no rows whose contexts they could take; sample from model.given(context)")
-        if self._traits.num_rows not in (None, n):
+        if self._traits.num_contexts not in (None, n):
             raise ConfigError(
-                f"a model under contexts of {self._traits.num_rows} rows has as many samples; got n = {n}"
+                f"a model under contexts of {self._traits.num_contexts} rows has as many samples; got n = {n}"
             )
         noise = answers.noise(generator)
         with engine.evaluating(self.model):
@@ -396,7 +396,7 @@ class View:
     def _decode_all(self, z: Tensor, mean: bool, noise: answers.Noise) -> Tensor:
         def answer(part: slice) -> Tensor:
             context = None if self.context is None else self.context[part].to(z.device)
-            model = self.model if self._traits.num_rows is None else self.model[part]
+            model = self.model if self._traits.num_contexts is None else self.model[part]
             return self._decoded(given(model, context), z[part], mean)
 
         return answers.each(iter(slices(len(z), self._pass_size) or [slice(0, 0)]), answer, noise)
