@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ import vaekit as vk
 from vaekit import data, runs
 from vaekit.conditional import Conditional
 from vaekit.data import Dataset
+from vaekit.data.by_schema import load_by_schema
 from vaekit.data.contexts import contexts_found, contexts_of, with_contexts
 from vaekit.distributions import Normal
 from vaekit.distributions.enumerated import Enumerated
@@ -365,3 +367,38 @@ def test_a_run_resumes_and_goes_on_under_its_contexts(tmp_path):
     assert runs.fit("digits", tmp_path / "a", words, progress=False, resume=True) is None
     runs.fit("digits", tmp_path / "b", {"max_epochs": 1}, progress=False, start=tmp_path / "a")
     assert runs.open(tmp_path / "b").model.num_labels == 10
+
+
+@torch.no_grad()
+def test_chains_and_annealing_know_contexts(learned):
+    labels = torch.arange(6).double()[:, None] % 3
+    x = learned.given(labels).sample(6, generator=seeded(2))
+    exact = torch.stack([exact_log_p(learned, x[i], int(labels[i])) for i in range(6)])
+    view = View.of(learned, x, context=labels)
+    annealed = vk.evaluation.ais(learned, view, num_steps=60, num_leapfrog=5, generator=seeded())
+    assert ((annealed.value - exact).abs() < 4 * annealed.stderr + 0.02).all()
+    chains = vk.evaluation.hmc_posterior(learned, view, num_samples=100, num_warmup=60, generator=seeded())
+    means = learned.given(labels).posterior(x).mean
+    assert (chains.z.mean((0, 1)) - means).abs().max() < 0.5
+
+
+def test_questions_about_cells_are_asked_under_the_context_of_each_row():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 300)
+    z = random.normal(size=300)
+    frame = {"u": (5.0 * labels + z).round(3), "v": (z + 0.3 * random.normal(size=300)).round(3)}
+    table = pa.table({**frame, "y": labels})
+    holed = pa.table({"u": [None, None, 5.0], "v": [0.1, 0.1, None], "y": [0, 1, 1]})
+    given = {"preset": "conditional-vae", "max_epochs": 60, "hidden": (16,), "latent_dim": 1, "compile": "off"}
+    both = pa.concat_tables([table, holed.cast(table.schema)])
+    run = runs.fit_rows(load_by_schema(both, label="y"), {**given, "learning_rate": 0.01}, label="y")
+    partial = run.rows(holed)
+    filled = run.impute(partial, num_samples=200)
+    assert filled.values[0, 0] == pytest.approx(0, abs=1.5), "the label says where the other column lies"
+    assert filled.values[1, 0] == pytest.approx(5, abs=1.5)
+    again = run.impute(run.rows(holed.take([1])), num_samples=200)
+    assert again.values[0, 0] == pytest.approx(filled.values[1, 0], abs=1e-4), "a row is answered as if it were alone"
+    odd = run.score_elements(run.rows(pa.table({"u": [5.0, 5.0], "v": [0.0, 0.0], "y": [0, 1]})), num_samples=200)
+    assert odd.values[0, 0] > odd.values[1, 0] + 3
+    drawn = run.sample(50, given=partial.take([1]))
+    assert drawn.values[:, 0].mean() == pytest.approx(5, abs=1)

@@ -130,10 +130,10 @@ class View:
     @cached_property
     def at_prior(self) -> Distribution:
         """p(x|z) at one draw from the prior, the one dry run of the decoder: enough to ask for support and family."""
-        return protocol.at_prior(self._as_one)
+        return protocol.at_prior(self.as_one)
 
     @property
-    def _as_one(self) -> Any:
+    def as_one(self) -> Any:
         """The model under one context, that of the first row, where the rows have any."""
         return given(self.model, None if self.context is None else self.context[:1])
 
@@ -178,7 +178,7 @@ class View:
     def latent_shape(self) -> tuple[int, ...]:
         """Z, the shape of one latent."""
         with torch.no_grad():
-            return tuple(self._as_one.prior().event_shape)
+            return tuple(self.as_one.prior().event_shape)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -213,6 +213,29 @@ class View:
     def with_context(self, context: Data) -> "View":
         """The same rows under other contexts, shape (N, *C); the rows are not checked again."""
         return self._with(self.rows, self.weight, checks.contexts_of(self.model, context, len(self)))
+
+    def by_context(self, most: int | None = None) -> list[tuple[Tensor, "View"]]:
+        """The rows of each context, and their view by the model under that one context, which all of them share.
+
+        Rows without contexts are all rows, and the view itself. Nothing is known of models whose `given` may take no
+        context that rows share.
+
+        Args:
+            most: contexts beyond which nothing is told apart, and the list is empty.
+        """
+        if self.context is None:
+            return [(torch.arange(len(self)), self)]
+        if self._traits.check_context is None:
+            return []
+        _, which = torch.unique(self.context.nan_to_num(nan=torch.inf), dim=0, return_inverse=True)
+        if most is not None and int(which.max()) >= most:
+            return []
+        found = []
+        for index in ((which == i).nonzero().flatten() for i in range(int(which.max()) + 1)):
+            model = self.model.given(self.context[index[0]])
+            part = View.of(model, self.take(index).rows, requires=self.requires)
+            found.append((index, part.under(self.transform_seed)))
+        return found
 
     def wide(self) -> "View":
         """The view with float64 answers in the units of the rows: the way back from model space keeps every digit."""
