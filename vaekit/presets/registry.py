@@ -8,6 +8,7 @@ from vaekit.errors import ConfigError
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.saving import spec
+from vaekit.training import Callback
 
 __all__ = ["SETTINGS", "Preset", "available", "find"]
 
@@ -29,6 +30,8 @@ class Preset:
         likelihood: the family that it is about; None follows the data.
         latent_dim: its own default, where few latents are the point (pictures, a curved space); None follows the data.
         starts_linear: whether its model starts from a factor analysis of the rows, and is trained as long as that asks.
+        begins: makes a callback that gives its model first weights from the rows, before the first epoch; None begins
+            at random. Training that goes on from a fitted model leaves it out.
     """
 
     make: Make
@@ -36,6 +39,7 @@ class Preset:
     likelihood: str | None = None
     latent_dim: int | None = None
     starts_linear: bool = False
+    begins: Callable[[], Callback] | None = None
 
     @property
     def name(self) -> str:
@@ -52,11 +56,12 @@ def preset(
     likelihood: str | None = None,
     latent_dim: int | None = None,
     starts_linear: bool = False,
+    begins: Callable[[], Callback] | None = None,
 ) -> Callable[[_Make], _Make]:
     """A decorator that makes a function a preset; its arguments are the attributes of `Preset`."""
 
     def add(make: _Make) -> _Make:
-        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear))
+        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear, begins))
         return make
 
     return add

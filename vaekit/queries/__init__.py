@@ -1,9 +1,21 @@
-"""Questions put to a fitted model: what stood in holes, what goes with given cells, and which cells are odd."""
+"""Questions put to a fitted model: what stood in holes, what goes with given cells, odd cells, clusters."""
 
+from vaekit.queries.clusters import Clusters, clusters
 from vaekit.queries.elements import ElementScores, score_elements
 from vaekit.queries.given import sample_given
 from vaekit.queries.impute import Imputation, impute
 from vaekit.queries.latents import FEWEST
 from vaekit.queries.pooling import Pooled, pool
 
-__all__ = ["FEWEST", "ElementScores", "Imputation", "Pooled", "impute", "pool", "sample_given", "score_elements"]
+__all__ = [
+    "FEWEST",
+    "Clusters",
+    "ElementScores",
+    "Imputation",
+    "Pooled",
+    "clusters",
+    "impute",
+    "pool",
+    "sample_given",
+    "score_elements",
+]
