@@ -1,5 +1,6 @@
 """Clusters as components of a prior: closed forms, errors of Monte Carlo, agreement with labels, runs and files."""
 
+import csv
 import itertools
 
 import numpy as np
@@ -8,13 +9,17 @@ import torch
 from known_models import LinearGaussian, small_vae
 from sklearn import metrics
 from sklearn.datasets import make_blobs
+from sklearn.mixture import GaussianMixture
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 import vaekit as vk
-from vaekit import engine, queries
+from vaekit import cli, engine, queries
+from vaekit.data import Dataset
 from vaekit.distributions import Mixture, Product
 from vaekit.distributions.mixtures import log_components
 from vaekit.errors import ConfigError, DataError, ShapeError, SupportError
+from vaekit.training import Callback, StartClusters
+from vaekit.training.second_stage import fit_mixture
 
 F64 = torch.float64
 
@@ -241,3 +246,208 @@ def blobs(rows=300):
     """Three balls far apart in four dimensions, and their numbers."""
     x, labels = make_blobs(rows, 4, centers=3, cluster_std=0.5, random_state=0)
     return x.astype(np.float64), labels
+
+
+FIT = {"preset": "vade", "prior": "normal-mixture:num_components=3", "max_epochs": 30, "hidden": (32,), "latent_dim": 2}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_blobs_are_found_exactly(seed):
+    x, labels = blobs()
+    run = vk.runs.fit_rows(Dataset(x, kind="array"), {**FIT, "seed": seed, "compile": "off"})
+    assert run.model.prior.num_components == 3
+    table = run.clusters(Dataset(x, labels=labels, kind="array"))
+    score = vk.evaluation.cluster_agreement(labels, table.values[:, 0])
+    assert score.value == score.details["ari"] == 1
+    assert float(table.values[:, 1:].max(1).mean()) > 0.99
+    assert "accuracy 1.0000 ± 0.0000" in table.notes[-1]
+    weighted = run.clusters(x[:50], 50, "importance")
+    np.testing.assert_array_equal(weighted.values[:, 0], table.values[:50, 0])
+
+
+def mixed(path):
+    """A table of a number, a word and a count, in two groups."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(2, size=240)
+    numbers, counts = rng.normal(8 * group, 1.0), rng.poisson(3 + 40 * group)
+    words = np.where(rng.random(240) < 0.95, np.array(["red", "blue"])[group], "green")
+    lines = ["id,size,colour,visits,label"]
+    for i in range(240):
+        size = "" if i % 17 == 3 else f"{numbers[i]:.4f}"
+        lines.append(f"u{i},{size},{words[i]},{counts[i]},{'ab'[group[i]]}")
+    path.write_text("\n".join(lines) + "\n")
+    return group
+
+
+def test_a_table_of_several_kinds_is_clustered_by_the_command_line(tmp_path, capsys):
+    group = mixed(tmp_path / "rows.csv")
+    run, data = str(tmp_path / "run"), str(tmp_path / "rows.csv")
+    asked = ["prior=normal-mixture:num_components=2", "latent_dim=2", "hidden=32", "max_epochs=40", "compile=off"]
+    names = ["--key", "id", "--label", "label", "--quiet"]
+    assert cli.run(["fit", data, "-o", run, "--preset", "vade", *asked, *names]) == 0
+    assert cli.run(["encode", run, data, "--clusters", "-o", str(tmp_path / "c.csv")]) == 0
+    said = capsys.readouterr().err
+    assert "2 of 2 clusters have rows" in said
+    assert "beside the labels of these rows: accuracy" in said
+    rows = list(csv.reader((tmp_path / "c.csv").read_text().splitlines()))
+    assert rows[0] == ["id", "cluster", "p_0", "p_1"]
+    assert [row[0] for row in rows[1:]] == [f"u{i}" for i in range(240)]
+    assert {row[1] for row in rows[1:]} == {"0", "1"}
+    numbers = np.array([row[1:] for row in rows[1:]], dtype=np.float64)
+    np.testing.assert_allclose(numbers[:, 1:].sum(1), 1, rtol=1e-12)
+    assert (numbers[:, 0] == numbers[:, 1:].argmax(1)).all()
+    assert vk.evaluation.cluster_agreement(group, numbers[:, 0].astype(int)).value > 0.98
+    # What is saved answers as what was asked, in every format.
+    table = vk.runs.open(run).clusters(data)
+    np.testing.assert_array_equal(table.values, numbers)
+    assert cli.run(["encode", run, data, "--clusters", "--weighted", "--num-samples", "30", "-o", f"{run}.npy"]) == 0
+    assert np.load(f"{run}.npy").shape == (240, 3)
+    assert "30 draws from p(z|x), by importance weights" in capsys.readouterr().err
+    again = vk.runs.open(run).clusters(data, 30, "importance").to_frame("pandas")
+    assert again["cluster"].dtype == np.int64
+
+
+def test_clusters_go_neither_with_draws_nor_with_a_plain_prior(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", blobs(40)[0])
+    run, data, out = str(tmp_path / "run"), str(tmp_path / "x.npy"), str(tmp_path / "c.csv")
+    assert cli.run(["fit", data, "-o", run, "max_epochs=1", "hidden=4", "latent_dim=1", "--quiet"]) == 0
+    for options, words in [
+        (["--clusters"], "components of a mixture prior"),
+        (["--clusters", "--draw"], "--clusters is a mean over draws of z"),
+        (["--weighted"], "--weighted and --num-samples go with --clusters"),
+        (["--num-samples", "3"], "go with --clusters"),
+    ]:
+        assert cli.run(["encode", run, data, *options, "-o", out]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_saved_and_loaded_models_answer_alike(tmp_path):
+    with engine.seeded(0):
+        model, _ = vk.presets.vade((4,), latent_dim=2, num_clusters=3, hidden=(8,), likelihood="normal")
+    vk.save(model, tmp_path / "model")
+    x = torch.randn(20, 4, generator=noise())
+    first, second = (queries.clusters(m, x, generator=noise(1)) for m in (model, vk.load(tmp_path / "model")))
+    assert torch.equal(first.probabilities, second.probabilities)
+    assert torch.equal(first.stderr, second.stderr)
+
+
+# --- The start -------------------------------------------------------------------------------------------------------
+
+
+class Weights(Callback):
+    """Keeps the weights that the first step begins with."""
+
+    def __init__(self):
+        self.begun = []
+
+    def on_fit_start(self, loop):
+        self.begun.append({name: tensor.clone() for name, tensor in loop.model.state_dict().items()})
+
+
+def vade(seed=0):
+    with engine.seeded(seed):
+        return vk.presets.vade((4,), latent_dim=2, num_clusters=3, hidden=(16,), likelihood="normal")
+
+
+def started(model, objective, x, **how):
+    """The weights before and after the start."""
+    before, after = Weights(), Weights()
+    options = {"max_epochs": 5, "progress": False, "compile": "off", **how}
+    callbacks = [before, StartClusters(max_epochs=10, num_starts=1), after]
+    vk.Trainer(callbacks=callbacks, **options).fit(model, objective, x)
+    return before.begun[0], after.begun[0]
+
+
+def test_the_start_trains_both_networks_and_fits_the_mixture_to_the_codes():
+    x = torch.from_numpy(blobs()[0]).float()
+    model, objective = vade()
+    before, after = started(model, objective, x)
+    assert all(not torch.equal(before[name], after[name]) for name in before if not name.startswith("decoder.head"))
+    model.load_state_dict(after)
+    codes = model.encode(x).double()
+    beside = GaussianMixture(3, covariance_type="diag", random_state=0, n_init=3).fit(codes.numpy())
+    with torch.no_grad():
+        spread = model.posterior(x).variance.mean(0)
+        found = model.prior().components
+    order = [int((found.mean - torch.from_numpy(loc)).norm(dim=1).argmin()) for loc in beside.means_]
+    torch.testing.assert_close(found.mean[order].double(), torch.from_numpy(beside.means_), atol=0.01, rtol=0.01)
+    wanted = torch.from_numpy(beside.covariances_) + spread
+    torch.testing.assert_close(found.variance[order].double(), wanted, atol=0.0, rtol=0.2)  # the spread is drawn
+
+
+def test_the_start_repeats_bit_for_bit_and_leaves_torchs_stream_alone():
+    x = torch.from_numpy(blobs()[0]).float()
+    state = torch.get_rng_state()
+    first, second = (started(*vade(), x)[1] for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(state, torch.get_rng_state())
+    other = started(*vade(), x, seed=1)[1]
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_other_priors_and_models_that_go_on_are_left_as_they_are(tmp_path):
+    x = torch.from_numpy(blobs()[0]).float()
+    model, objective = vk.presets.vae((4,), latent_dim=2, hidden=(8,), likelihood="normal")
+    before, after = started(model, objective, x)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    rows = Dataset(x.double().numpy(), kind="array")
+    run = vk.runs.fit_rows(rows, {**FIT, "max_epochs": 3, "compile": "off"})
+    longer = vk.runs.fit_rows(rows, {**FIT, "max_epochs": 1, "learning_rate": 1e-12, "compile": "off"}, start=run)
+    for name, tensor in run.model.state_dict().items():
+        torch.testing.assert_close(longer.model.state_dict()[name], tensor, rtol=0, atol=1e-6)
+
+
+class StopAt(Callback):
+    """Asks to end before the first step, or after another one, as a signal does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_fit_start(self, loop):
+        loop.signal = None if self.step else "SIGINT"
+
+    def on_step_end(self, loop):
+        loop.signal = "SIGINT" if loop.step == self.step else None
+
+
+@pytest.mark.parametrize("stop", [0, 2, 6])
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, stop):
+    x = torch.from_numpy(blobs()[0]).float()
+    how = {"progress": False, "compile": "off", "max_epochs": 4, "batch_size": 100}
+    start = StartClusters(max_epochs=3, num_starts=1)
+    whole, objective = vade()
+    vk.Trainer(callbacks=[start], **how).fit(whole, objective, x)
+    cut, objective = vade()
+    with pytest.raises(KeyboardInterrupt):
+        vk.Trainer(callbacks=[StopAt(stop), start], **how).fit(cut, objective, x, run=tmp_path)
+    again, objective = vade()
+    vk.Trainer(callbacks=[start], **how).fit(again, objective, x, run=tmp_path, resume=True)
+    found, expected = again.state_dict(), whole.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_counts_of_the_start_are_checked():
+    for wrong in ({"max_epochs": 0}, {"num_starts": 0}):
+        with pytest.raises(ConfigError):
+            StartClusters(**wrong)
+    with pytest.raises(DataError, match="at least twice as many draws"):
+        fit_mixture(vk.priors.NormalMixture(2, num_components=30), torch.zeros(20, 2), 5)
+
+
+# --- The report ------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_shows_sizes_and_members():
+    x = (torch.rand(60, 1, 8, 8, generator=noise()) > 0.5).float()
+    x[:30, :, :4] = 0
+    with engine.seeded(0):
+        model, objective = vk.presets.vade((1, 8, 8), latent_dim=2, num_clusters=3, hidden=(16,))
+    started(model, objective, x)
+    labels = np.repeat(["upper", "lower"], 30)
+    options = {"title": "T", "config": {}, "records": [], "num_samples": 4}
+    page = vk.report.build(model, x=x, labels=labels, **options)
+    assert 'id="clusters"' in page
+    assert "With one label for each cluster the clusters are right in" in page
+    assert "rows of the data that are in it" in page
+    plain, _ = vk.presets.vae((1, 8, 8), latent_dim=2, hidden=(8,))
+    assert 'id="clusters"' not in vk.report.build(plain, x=x, **options)

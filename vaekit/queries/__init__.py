@@ -1,6 +1,6 @@
 """Questions put to a fitted model: what stood in holes, what goes with given cells, odd cells, clusters."""
 
-from vaekit.queries.clusters import Clusters, clusters
+from vaekit.queries.clusters import Clusters, clusters, num_components
 from vaekit.queries.elements import ElementScores, score_elements
 from vaekit.queries.given import sample_given
 from vaekit.queries.impute import Imputation, impute
@@ -15,6 +15,7 @@ __all__ = [
     "Pooled",
     "clusters",
     "impute",
+    "num_components",
     "pool",
     "sample_given",
     "score_elements",

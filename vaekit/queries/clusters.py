@@ -111,9 +111,16 @@ def clusters(
     if method not in ("posterior", "importance"):
         raise ConfigError(f'method is "posterior" or "importance"; got {method!r}')
     view = view_of(model, x, "clusters")
-    prior, num_components = _mixture(view.model)
+    with engine.evaluating(view.model), engine.seeded(0):
+        prior: Distribution = view.model.prior()
+    size = num_components(view.model)
+    if not size:
+        raise ConfigError(
+            f"clusters are the components of a mixture prior, and p(z) of this model is {prior}, which has none. Fit a "
+            "model whose prior has them: the preset vade, or prior=normal-mixture, prior=vamp-prior."
+        )
     seed = engine.draw_seed(generator)
-    found = torch.zeros(2, len(view), num_components, dtype=torch.float64)
+    found = torch.zeros(2, len(view), size, dtype=torch.float64)
     ess = torch.zeros(len(view), dtype=torch.float64)
     keys = keys_of(as_tensor(view.rows))
     for part in latents(view, num_samples, seed, keys, weigh=method == "importance", progress=progress):
@@ -127,18 +134,9 @@ def clusters(
     return Clusters(found[0], found[1], ess, num_samples, method)
 
 
-def _mixture(model: Any) -> tuple[Distribution, int]:
-    """p(z) and the number of its components.
-
-    Raises:
-        ConfigError: if it has none.
-    """
+def num_components(model: Any) -> int:
+    """How many components the prior of a model has; 0 where it is no mixture."""
     with engine.evaluating(model), engine.seeded(0):
         prior: Distribution = model.prior()
         joint = log_components(prior, prior.sample())
-    if joint is None:
-        raise ConfigError(
-            f"clusters are the components of a mixture prior, and p(z) of this model is {prior}, which has none. Fit a "
-            "model whose prior has them: the preset vade, or prior=normal-mixture, prior=vamp-prior."
-        )
-    return prior, joint.shape[-1]
+    return 0 if joint is None else joint.shape[-1]

@@ -15,12 +15,12 @@ from vaekit.priors import NormalMixture, StandardNormal
 from vaekit.progress import track
 from vaekit.shapes import check_count
 from vaekit.training.callbacks import Callback, Run
-from vaekit.training.second_stage import aggregate_draws, fit_mixture
+from vaekit.training.second_stage import fit_mixture
 from vaekit.training.settings import START, TrainerSettings
 from vaekit.training.step import Step
 
-_SHARE = 5  # one epoch of the start for so many of training
-_DRAWS = 20_000  # of codes, to which the mixture is fitted
+_SHARE, _FEWEST = 5, 300  # one epoch of the start for so many of training, and updates at least
+_ROWS = 20_000  # to whose codes the mixture is fitted
 _EM_STEPS = 200
 
 
@@ -28,10 +28,10 @@ class StartClusters(Callback):
     r"""Before the first epoch: an autoencoder is trained, and the mixture prior fitted to its codes.
 
     Encoder and decoder learn \( E_q[\log p(x|z)] - \beta KL(q(z|x), N(0, I)) \), whose small weight leaves codes in
-    groups as data are and only bounds their size. A Gaussian mixture is then fitted to draws from q(z|x) of the
-    training rows by EM, the most likely one of several starts, and becomes the `NormalMixture` of the model. From
-    random weights, components of a mixture prior hardly ever become clusters: the KL merges them before z says
-    anything of x.
+    groups as data are and only bounds their size. A Gaussian mixture is then fitted to E[z|x] of the training rows by
+    EM, the most likely one of several starts, and becomes the `NormalMixture` of the model, its variances wider by the
+    mean of Var[z|x]. From random weights, components of a mixture prior hardly ever become clusters: the KL merges them
+    before z says anything of x.
 
     Where training is resumed nothing happens, nor where the prior of the model is no `NormalMixture`. The rows of EM
     count alike, whatever their weights.
@@ -41,13 +41,14 @@ class StartClusters(Callback):
         https://arxiv.org/abs/1611.05148, section 3.2, which has stacked layers of a denoising autoencoder instead.
 
     Args:
-        max_epochs: passes over the rows for the autoencoder; None is a fifth of those of the trainer.
+        max_epochs: passes over the rows for the autoencoder; None is a fifth of those of the trainer, and 300
+            updates at least.
         beta: weight of the KL; 0 is an autoencoder with noise.
         num_starts: of EM.
 
     Raises:
         ConfigError: if a count is below 1.
-        DataError: at the start of training, if the mixture has more components than a half of the draws.
+        DataError: at the start of training, if the mixture has more components than a half of the rows.
 
     Example:
         >>> import torch, vaekit as vk
@@ -81,15 +82,19 @@ class StartClusters(Callback):
             model.load_state_dict(before)  # a run that is resumed begins anew
             return
         with engine.seeded(engine.block_seed(loop.settings.seed, START, 1)):
-            fit_mixture(model.prior, aggregate_draws(view, _DRAWS), _EM_STEPS, self.num_starts)
+            some = view.some(_ROWS)
+            codes = some.encode()
+            noise = (some.encode(mean=False) - codes).square().mean(0)  # E[Var(z|x)]
+            fit_mixture(model.prior, codes, _EM_STEPS, self.num_starts, noise)
 
     def _train(self, loop: Run, view: View) -> None:
         """The autoencoder, until a signal asks to end."""
         settings = loop.settings
         assert isinstance(settings, TrainerSettings)
-        num_epochs = self.max_epochs or math.ceil(loop.max_epochs / _SHARE)
         size = min(settings.batch_size, len(view))
-        num_steps = num_epochs * (len(view) // size)
+        per_epoch = len(view) // size
+        num_epochs = self.max_epochs or math.ceil(max(loop.max_epochs / _SHARE, _FEWEST / per_epoch))
+        num_steps = num_epochs * per_epoch
         how = dataclasses.replace(settings, scheduler=None, em_steps=None)
         step = Step(how, view, ELBO(beta=self.beta), num_steps, size)
         noise = engine.Stream(engine.block_seed(settings.seed, START))

@@ -84,7 +84,7 @@ def fit_prior(
     fitted = _with_prior(model, prior)
     view = View.of(model, x)
     with engine.seeded(engine.draw_seed(generator)):
-        z = aggregate_draws(view, num_draws)
+        z = _aggregate_draws(view, num_draws)
         with engine.evaluating(fitted):
             check_support(fitted.prior(), z[:_ROWS], where="z")
         if isinstance(fitted.prior, NormalMixture):
@@ -119,21 +119,24 @@ def _with_prior(model: Any, prior: Any) -> Any:
     return fitted.eval()
 
 
-def aggregate_draws(view: View, num_draws: int) -> Tensor:
+def _aggregate_draws(view: View, num_draws: int) -> Tensor:
     """Draws from q(z), shape (num_draws, *Z), in random order."""
     repeats = math.ceil(num_draws / len(view))
     rows = torch.cat([torch.randperm(len(view)) for _ in range(repeats)])[:num_draws]
     return view.encode(mean=False, indices=rows, fresh=True)
 
 
-def fit_mixture(prior: NormalMixture, z: Tensor, max_iter: int, num_starts: int = 1) -> None:
-    """Fit a mixture to draws of z by the EM algorithm, started from k-means; the most likely of several starts stays.
+def fit_mixture(
+    prior: NormalMixture, z: Tensor, max_iter: int, num_starts: int = 1, widened: Tensor | None = None
+) -> None:
+    """Fit a mixture to points z by the EM algorithm, started from k-means; the most likely of several starts stays.
 
     Args:
         prior: the mixture, which gets new parameters.
-        z: draws, shape (N, *Z).
+        z: draws or codes, shape (N, *Z).
         max_iter: iterations of EM at most.
         num_starts: how many starts.
+        widened: variances that are added to those of all components afterwards, shape (*Z); None adds none.
 
     Raises:
         DataError: if there are fewer than two draws for each component.
@@ -152,6 +155,8 @@ def fit_mixture(prior: NormalMixture, z: Tensor, max_iter: int, num_starts: int 
     weights, loc, covariance = (torch.from_numpy(a).to(z) for a in (em.weights_, em.means_, em.covariances_))
     if prior.covariance == "diagonal":
         covariance = covariance.reshape(-1, *prior.event_shape)
+    if widened is not None:
+        covariance = covariance + (widened if prior.covariance == "diagonal" else torch.diag(widened))
     prior.assign(weights, loc.reshape(-1, *prior.event_shape), covariance)
 
 
