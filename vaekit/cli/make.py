@@ -137,13 +137,31 @@ def encode(
     data: Data,
     output: Output,
     draw: Annotated[bool, typer.Option("--draw", help="A draw from q(z|x) instead of its mean.")] = False,
+    clusters: Annotated[
+        bool, typer.Option("--clusters", help="cluster and p_0, p_1, ...: p(c|x) of the components of a mixture prior.")
+    ] = False,
+    weighted: Annotated[
+        bool, typer.Option("--weighted", help="With --clusters: importance weights, right for any q(z|x).")
+    ] = False,
+    num_samples: Annotated[
+        int | None, typer.Option("--num-samples", min=1, help="With --clusters: draws of z per row, K; default: 100.")
+    ] = None,
     seed: Seed = 0,
     transform_seed: TransformSeed = 0,
 ) -> None:
-    """Write E[z|x] of every row (.npy, .csv, .parquet, .feather, .json, .jsonl)."""
+    """Write E[z|x] of every row, or which cluster it is in (.npy, .csv, .parquet, .feather, .json, .jsonl)."""
+    if clusters and draw:
+        raise ConfigError("--clusters is a mean over draws of z, --draw is one of them; drop one of the two")
+    if not clusters and (weighted or num_samples is not None):
+        raise ConfigError("--weighted and --num-samples go with --clusters; a code is E[z|x] or one draw")
     fitted = open_run(run)
-    noise = {"seed": seed, "transform_seed": transform_seed}
-    write_table(output, fitted.encode(data.of(fitted, "train"), mean=not draw, **noise), fitted)
+    rows = data.of(fitted, "train")
+    if clusters:
+        method: Any = "importance" if weighted else "posterior"
+        noise: dict[str, Any] = {"seed": seed, "transform_seed": transform_seed, "progress": True}
+        write_table(output, fitted.clusters(rows, num_samples or 100, method, **noise), fitted)
+        return
+    write_table(output, fitted.encode(rows, mean=not draw, seed=seed, transform_seed=transform_seed), fitted)
 
 
 @command("vaekit plot runs/digits latent digits:train -o latent.png", writes=(".png", ".svg", ".pdf"))

@@ -56,6 +56,13 @@ class Hooks:
         """KL of each factor in nats, where this distribution has factors other than elements and knows a form."""
         return None
 
+    def log_components(self, value: Tensor) -> Tensor | None:
+        r"""\( \log \pi_k p_k(x) \) of each component of a mixture in nats, shape (..., K), or None where there is none.
+
+        Their sum is the density: log-sum-exp over the last dimension gives `log_prob`.
+        """
+        return None
+
     def unturned(self) -> Distribution | None:
         """The distribution before maps that only turn space, which look the same to N(0, I); None without any."""
         return None

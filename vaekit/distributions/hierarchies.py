@@ -106,6 +106,14 @@ class Ancestral(Base):
         """log p(z) in nats, the sum over the layers, shape (...)."""
         return self.log_prob_per_layer(value).sum(-1)
 
+    def log_components(self, value: Tensor) -> Tensor | None:
+        """Components of the layer that is drawn first, which decide on all others: shape (..., K); None without any."""
+        first = self.layers(value)[-1 if self.order == "down" else 0]
+        own = hooks(self.first).log_components(first)
+        if own is None:
+            return None
+        return own + (self.log_prob(value) - own.logsumexp(-1)).unsqueeze(-1)
+
     def _walk(self, choose: Callable[[int, Distribution], Tensor]) -> Iterator[Distribution]:
         """The layers' distributions in the order of drawing, each given what `choose` takes for the ones before."""
         d, state = self.first, None

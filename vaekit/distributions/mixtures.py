@@ -1,11 +1,11 @@
 """Mixtures of distributions over one event, for many components and many points at once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, MixtureSameFamily, constraints
 from torch.distributions import Normal as TorchNormal
 
 from vaekit.distributions.base import Base, hooks
@@ -103,13 +103,33 @@ class Mixture(Base):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z) in nats, for z of shape (..., *event): shape (...), broadcast with the batch."""
+        return self._of_tables(value, lambda table: torch.logsumexp(table, 1))
+
+    def log_components(self, value: Tensor) -> Tensor:
+        r"""\( \log \pi_k p_k(z) \) in nats, for z of shape (..., *event): shape (..., K), broadcast with the batch."""
+        return self._of_tables(value, lambda table: table)
+
+    def _of_tables(self, value: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
+        """What is made of the tables log pi_k p_k(z_i) of shape (n, K), for z of any leading shape."""
         leading = value.shape[: value.ndim - len(self.event_shape)]
         flat = value.reshape(-1, *self.event_shape)
         # As many points at a time as keep the (n, K) table small; Gaussians are scored without an (n, K, D) one.
         size = max(1, _VALUES // (self.num_components * _numbers_per_pair(self.components)))
-        parts = [torch.logsumexp(_log_prob_table(self.components, part) + self.logits, 1) for part in flat.split(size)]
-        result = torch.cat(parts).to(torch.promote_types(value.dtype, self.logits.dtype)).reshape(leading)
-        return result.expand(broadcast_shapes(leading, self.batch_shape))
+        parts = [answer(_log_prob_table(self.components, part) + self.logits) for part in flat.split(size)]
+        found = torch.cat(parts).to(torch.promote_types(value.dtype, self.logits.dtype))
+        last = found.shape[1:]
+        result = found.reshape(leading + last)
+        return result.expand(broadcast_shapes(leading, self.batch_shape) + last)
+
+
+def log_components(distribution: Distribution, value: Tensor) -> Tensor | None:
+    """`Hooks.log_components` of any distribution; torch's `MixtureSameFamily` has components, too."""
+    if isinstance(distribution, MixtureSameFamily):
+        each = distribution.component_distribution
+        last = value.ndim - len(distribution.event_shape)
+        values: Tensor = each.log_prob(value.unsqueeze(last)) + distribution.mixture_distribution.logits.log_softmax(-1)
+        return values
+    return hooks(distribution).log_components(value)
 
 
 def _normals(components: Distribution) -> TorchNormal | None:

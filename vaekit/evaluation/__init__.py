@@ -4,6 +4,7 @@ from vaekit.evaluation.chains.ais import Sandwich, ais, bdmc
 from vaekit.evaluation.chains.hmc import PosteriorSamples, hmc_posterior
 from vaekit.evaluation.estimate import Estimate, Score
 from vaekit.evaluation.evaluate import evaluate
+from vaekit.evaluation.factors.agreement import cluster_agreement
 from vaekit.evaluation.factors.disentanglement import disentanglement
 from vaekit.evaluation.factors.information import mig, modularity
 from vaekit.evaluation.factors.interventions import beta_vae_score, factor_vae_score
@@ -32,6 +33,7 @@ __all__ = [
     "bias_trend",
     "beta_vae_score",
     "classifier_two_sample_test",
+    "cluster_agreement",
     "compare",
     "dci",
     "dci_scores",

@@ -20,6 +20,7 @@ from vaekit.traits import Data
 
 _MAX_POINTS = 1000
 _NARROW_TILES = 6
+_GROUP = 10  # tiles of a group
 _PLANE_TICKS = (-1.5, -0.5, 0.0, 0.5, 1.5)
 
 
@@ -64,11 +65,13 @@ class Drawer(ABC):
         about_samples: what a reader who cannot see it should know of a picture of samples.
         about_reconstructions: the same of reconstructions beside their originals.
         num_pairs: how many lines between rows a page shows.
+        shows_groups: whether `groups` draws anything.
     """
 
     about_samples: str
     about_reconstructions: str
     num_pairs: int
+    shows_groups = False
 
     def __init__(
         self,
@@ -102,6 +105,14 @@ class Drawer(ABC):
     def reconstructions(self, view: View, x: Data, n: int) -> Figure:
         """The rows of the view and what the model makes of their codes; x are the same rows as they came."""
 
+    def groups(self, view: View, rows: Sequence[Tensor], names: Sequence[str]) -> Figure:
+        """A few rows of each of several groups, shape (n, *X) each, n >= 1.
+
+        Raises:
+            NotImplementedError: where `shows_groups` is False.
+        """
+        raise NotImplementedError("rows of this kind are not looked at one by one")
+
     @abstractmethod
     def walk(self, view: View, walk: Walk) -> Figure:
         """Means along lines."""
@@ -117,6 +128,7 @@ class Tiles(Drawer):
     about_samples = "Grid of images"
     about_reconstructions = "Rows of images: originals above, reconstructions below."
     num_pairs = 5
+    shows_groups = True
 
     def limits(self, view: View, known: Data = None, decoded: Data = None) -> images.Range:
         """What was handed in, or what model and rows say."""
@@ -147,6 +159,17 @@ class Tiles(Drawer):
         tiles = torch.cat([part for _, part in shown])
         options: dict[str, Any] = {"row_labels": labels, "tile_inches": 0.72, "page": self.width}
         return images.tiles_figure(tiles, len(view), "Reconstructions", limits, **options)
+
+    def groups(self, view: View, rows: Sequence[Tensor], names: Sequence[str]) -> Figure:
+        """A row of tiles for each group, grey where there are too few."""
+        width = _GROUP if self.width is None else _NARROW_TILES - 1
+        shape = (len(rows), width, *rows[0].shape[1:])
+        tiles = torch.full(shape, torch.nan, dtype=torch.float64)
+        for row, members in zip(tiles, rows, strict=True):
+            row[: len(members)] = members[:width].double().cpu()
+        options: dict[str, Any] = {"row_labels": names, "tile_inches": 0.72, "page": self.width}
+        limits = self.limits(view, torch.cat(list(rows)))
+        return images.tiles_figure(tiles.flatten(0, 1), width, "Members", limits, **options)
 
     def walk(self, view: View, walk: Walk) -> Figure:
         """A row of tiles for each line."""

@@ -1,5 +1,6 @@
 """Named models: functions that return a model and an objective."""
 
+from vaekit.presets.clusters import *  # noqa: F403
 from vaekit.presets.conditional import *  # noqa: F403
 from vaekit.presets.functions import *  # noqa: F403
 from vaekit.presets.registry import *  # noqa: F403

@@ -8,6 +8,7 @@ from vaekit.errors import ConfigError
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import Objective
 from vaekit.saving import spec
+from vaekit.training import Callback
 
 __all__ = ["OF_CONTEXTS", "SETTINGS", "Preset", "available", "find"]
 
@@ -32,6 +33,8 @@ class Preset:
         latent_dim: its own default, where few latents are the point (pictures, a curved space); None follows the data.
         starts_linear: whether its model starts from a factor analysis of the rows, and is trained as long as that asks.
         is_conditional: whether its model is one given the contexts of the rows, such as their labels.
+        begins: makes a callback that gives its model first weights from the rows, before the first epoch; None begins
+            at random. Training that goes on from a fitted model leaves it out.
     """
 
     make: Make
@@ -40,6 +43,7 @@ class Preset:
     latent_dim: int | None = None
     starts_linear: bool = False
     is_conditional: bool = False
+    begins: Callable[[], Callback] | None = None
 
     @property
     def name(self) -> str:
@@ -57,11 +61,12 @@ def preset(
     latent_dim: int | None = None,
     starts_linear: bool = False,
     is_conditional: bool = False,
+    begins: Callable[[], Callback] | None = None,
 ) -> Callable[[_Make], _Make]:
     """A decorator that makes a function a preset; its arguments are the attributes of `Preset`."""
 
     def add(make: _Make) -> _Make:
-        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional))
+        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional, begins))
         return make
 
     return add

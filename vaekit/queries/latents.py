@@ -16,9 +16,10 @@ from vaekit.evaluation.likelihood.far import is_searchable, redrawn
 from vaekit.evaluation.likelihood.narrow import is_narrow
 from vaekit.models.base import OfWrapped
 from vaekit.models.checks import refuse_context
-from vaekit.models.draws import Sampling, content_keys, row_seed
-from vaekit.models.rows import as_tensor, taken
+from vaekit.models.draws import BLOCK_ROWS, GROUP, KeyedDraws, RowNoise, Sampling, content_keys, row_seed
+from vaekit.models.rows import as_tensor, slices, taken
 from vaekit.models.view import View
+from vaekit.progress import track
 from vaekit.queries.weighted import effective_size, normalized
 from vaekit.traits import Data, ModelTraits, told
 
@@ -148,7 +149,14 @@ def keys_of(x: Tensor, apart: bool = False) -> Tensor:
 
 
 def latents(
-    view: View, num_samples: int, seed: int, keys: Tensor, *, search: bool = True, progress: bool = False
+    view: View,
+    num_samples: int,
+    seed: int,
+    keys: Tensor,
+    *,
+    search: bool = True,
+    weigh: bool = True,
+    progress: bool = False,
 ) -> Iterator[Latents]:
     """Weighted draws of z for all rows, at most 64 rows at a time.
 
@@ -160,6 +168,8 @@ def latents(
         seed: of the noise.
         keys: what the noise of each row depends on beside the seed, shape (N,).
         search: let draws that do not rest on q stand for those of rows whose weights rest on few draws.
+        weigh: whether draws stand for p(z | observed cells); else they are those of q, which cost no pass of the
+            decoder, and weigh alike.
         progress: show a bar on stderr where that is a terminal.
     """
     is_empty = torch.cat([x.isnan().flatten(1).all(1) for x in as_tensor(view.rows).split(2**16)])
@@ -171,8 +181,8 @@ def latents(
         noise = torch.Generator().manual_seed(seed)
         how = Sampling(num_samples, noise, key=keys[numbers], progress=progress)
         part = part if model is view.model else View.of(model, part)
-        can_search = search and model is view.model and is_searchable(model)
-        for rows, z, log_weights, narrow in _drawn(part, how):
+        can_search = search and weigh and model is view.model and is_searchable(model)
+        for rows, z, log_weights, narrow in _drawn(part, how) if weigh else _unweighed(part, how, keys[numbers]):
             found = Latents(numbers[rows], z, normalized(log_weights), keys[numbers[rows]], narrow)
             yield _searched(part, rows, found, seed) if can_search else found
 
@@ -225,6 +235,18 @@ def _drawn(view: View, how: Sampling) -> Iterator[tuple[slice, Tensor, Tensor, T
             z, log_weights = (torch.cat(values) for values in zip(*((p.z, p.log_weights) for p in parts), strict=True))
             yield block.rows, z, log_weights, narrow
             parts.clear()
+
+
+def _unweighed(view: View, how: Sampling, keys: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """The same from q(z|x) alone: log w is 0."""
+    noise = RowNoise(keys, engine.draw_seed(how.generator), len(view))
+    places = slices(len(view), BLOCK_ROWS if view.posterior_is_fixed else 1)
+    for rows in track(places, "drawing") if how.progress else places:
+        with engine.evaluating(view.model):
+            batch = view.batch(rows, noise, by_row=True)
+            draw = KeyedDraws(noise.posterior(view.model, batch), view.model, batch, noise.seed)
+            z = torch.cat([draw.sample(k.start, k.stop - k.start) for k in slices(how.num_samples, GROUP)])
+        yield rows, z, z.new_zeros(z.shape[:2]), torch.zeros(len(batch), dtype=torch.bool)
 
 
 def rows_of(view: View, index: Tensor) -> Tensor:

@@ -35,6 +35,33 @@ def or_equal(weights: Tensor) -> Tensor:
     return torch.where(weights.sum(0) == 0, 1 / len(weights), weights)
 
 
+def mean_and_error(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    r"""\( m = \sum_k w_k f_k \) and its Monte Carlo standard error \( \sqrt{\frac{K}{K-1} \sum_k w_k^2 (f_k - m)^2} \).
+
+    Of equal weights that is the error of a mean; of others the delta method's, of a quotient of two sums.
+
+    References:
+        Owen, "Monte Carlo theory, methods and examples", 2013, https://artowen.su.domains/mc/, equation 9.8.
+
+    Args:
+        values: f of each draw, shape (K, ...).
+        weights: weights that sum to 1 over the draws, of a shape that broadcasts with `values`.
+
+    Returns:
+        Mean and error, shape (...); the error of a single draw is NaN.
+
+    Example:
+        >>> values = torch.tensor([1.0, 2.0, 3.0])
+        >>> mean_and_error(values, torch.full((3,), 1 / 3))  # a standard deviation of 1 over the root of 3
+        (tensor(2.), tensor(0.5774))
+    """
+    mean = (weights * values).sum(0)
+    if len(values) == 1:
+        return mean, torch.full_like(mean, torch.nan)
+    squares = (weights * (values - mean)).square().sum(0)
+    return mean, (squares * (len(values) / (len(values) - 1))).sqrt()
+
+
 def quantiles(values: Tensor, weights: Tensor, shares: Sequence[float]) -> Tensor:
     """Quantiles of weighted draws: the least value up to which the weights reach each share.
 

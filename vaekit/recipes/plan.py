@@ -63,7 +63,10 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
         if start is not None:
             start_from(model, start)
         objective = _objective(objective, settings)
-    return Plan(model, objective, _suited(settings, preset, data, model, progress), preset.name)
+    trainer = _suited(settings, preset, data, model, progress)
+    if preset.begins is not None:
+        trainer = dataclasses.replace(trainer, callbacks=[preset.begins(), *trainer.callbacks])
+    return Plan(model, objective, trainer, preset.name)
 
 
 def _suited(settings: Settings, preset: Preset, data: Dataset, model: GenerativeModel, progress: bool) -> Trainer:

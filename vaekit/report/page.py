@@ -16,6 +16,7 @@ from vaekit.evaluation.results import Results
 from vaekit.models.rows import chosen
 from vaekit.plots import access
 from vaekit.report import numbers, words
+from vaekit.report.clusters import of_clusters
 from vaekit.report.figures import Gallery
 from vaekit.report.tables import OfTable, of_table
 from vaekit.saving.files import write_atomically
@@ -118,6 +119,7 @@ def build(
         margins=own.margins,
         pairs=own.pairs,
         odd=own.odd,
+        clusters=of_clusters(gallery, engine.draw_seed(generator)),
         two_dimensional=access.num_latents(view) == 2,
         **gallery.all(records),
     )

@@ -1,14 +1,17 @@
-"""What a run answers beside scores and draws: what stood in holes, what goes with given cells, which cells are odd."""
+"""What a run answers beside scores and draws: what stood in holes, what goes with given cells, which cells are odd.
+
+And which component of the prior a row comes from.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit import queries
+from vaekit import evaluation, queries
 from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells
 from vaekit.errors import NonFiniteError
@@ -148,6 +151,46 @@ class TableQuestions(ABC):
             notes.append(f"{count:,} shares rest on fewer than {queries.FEWEST} effective draws of z")
         return Table(found.surprisal.numpy(), columns, rows.key, rows.row_keys, notes=tuple(notes))
 
+    def clusters(
+        self,
+        rows: Data,
+        num_samples: int = 100,
+        method: Literal["posterior", "importance"] = "posterior",
+        seed: int = 0,
+        *,
+        progress: bool = False,
+        transform_seed: int = 0,
+    ) -> Table:
+        """The most probable component of the prior for each row, and p(c|x) of all: `cluster`, `p_0`, `p_1`, ...
+
+        See `queries.clusters`, which also gives their Monte Carlo errors. Where the rows have labels, `notes` say how
+        well clusters agree with them.
+
+        Args:
+            rows: as in `impute`.
+            num_samples: K, draws of z per row.
+            method: "posterior" takes draws from q(z|x) as they are, "importance" weighs them.
+            seed: source of all noise but that of a random transform.
+            progress: whether to report on stderr.
+            transform_seed: as in `Run.score`.
+
+        Raises:
+            ConfigError: if the prior has no components.
+        """
+        rows = self._asked(rows)
+        with naming_cells(rows):
+            view = self._view_with_holes(rows)
+            view = view.under(transform_seed) if isinstance(view, View) else view
+            noise = torch.Generator().manual_seed(seed)
+            found = queries.clusters(self.model, view, num_samples, method=method, generator=noise, progress=progress)
+        columns = ("cluster", *(f"p_{c}" for c in range(len(found.sizes))))
+        check_key(rows.key, columns)
+        values = torch.cat([found.cluster.double().unsqueeze(1), found.probabilities], 1).numpy()
+        few = found.unreliable.numpy()
+        reasons = {f"fewer than {queries.FEWEST} effective draws of z": few} if few.any() else {}
+        notes = _said_of_clusters(found, rows.labels)
+        return Table(values, columns, rows.key, rows.row_keys, reasons, notes, whole=("cluster",))
+
     def _sample_given(self, n: int, given: Any, seed: int, **how: Any) -> Table:
         """n rows that agree with `given`: values by column, or for each of some partial rows; see `Run.sample`."""
         columns = self.data.columns or element_names(self.data.event_shape or View.of(self.model).event_shape, "x")
@@ -178,6 +221,26 @@ class TableQuestions(ABC):
         if self.data.columns_schema is not None:  # which rounds by itself
             return x
         return np.where(where.numpy(), self.data.rounded(x), x)
+
+
+def _said_of_clusters(found: queries.Clusters, labels: Any) -> tuple[str, ...]:
+    """How large the clusters are, where they come from, and how well they agree with labels."""
+    sizes = found.sizes.tolist()
+    of = "q(z|x)" if found.method == "posterior" else "p(z|x), by importance weights"
+    notes = [
+        f"p_c is p(c|x), the mean of p(c|z) over {found.num_samples} draws from {of}",
+        f"{sum(size > 0 for size in sizes)} of {len(sizes)} clusters have rows: {', '.join(map(str, sizes))}",
+    ]
+    few = int(found.unreliable.sum())
+    if few:
+        notes.append(f"{few:,} rows rest on fewer than {queries.FEWEST} effective draws of z: raise the draws of z")
+    if labels is not None and len(set(np.asarray(labels).tolist())) > 1:
+        beside = evaluation.cluster_agreement(labels, found.cluster)
+        notes.append(
+            f"beside the labels of these rows: accuracy {beside.value:.4f} ± {beside.stderr:.4f} with a label for each "
+            f"cluster, NMI {beside.details['nmi']:.4f}, ARI {beside.details['ari']:.4f}"
+        )
+    return tuple(notes)
 
 
 def _said(found: queries.Imputation, statistic: Statistic, rows: Dataset) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class Table:
         frame: the rows as they were read, whose empty cells the values fill: frames and files hold all their columns.
         front: columns in front of the key.
         behind_key: columns between the key and the numbers; `.npy` files leave them out.
+        whole: names of columns of `values` that are whole numbers in frames and files with names.
 
     Raises:
         ConfigError: if a column of numbers has the name of the key's.
@@ -58,6 +59,7 @@ class Table:
     frame: Any = None
     front: Mapping[str, np.ndarray] = field(default_factory=dict)
     behind_key: Mapping[str, np.ndarray] = field(default_factory=dict)
+    whole: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_key(self.key, (*self.columns, *self.beside, *self.behind_key))
@@ -72,7 +74,8 @@ class Table:
     def to_dict(self) -> dict[str, np.ndarray]:
         """Name to column, each of shape (N,), the key first."""
         flat = self.values.reshape(len(self), -1)
-        numbers = {name: flat[:, i] for i, name in enumerate(self.columns)} | dict(self.beside)
+        numbers = {name: flat[:, i] for i, name in enumerate(self.columns)}
+        numbers |= {name: numbers[name].astype(np.int64) for name in self.whole} | dict(self.beside)
         key = {} if self.key is None or self.keys is None else {self.key: self.keys}
         return {**self.front, **key, **self.behind_key, **numbers}
 

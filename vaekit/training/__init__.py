@@ -1,7 +1,8 @@
-"""Training: one loop, callbacks, history and checkpoints; a prior fitted afterwards."""
+"""Training: one loop, callbacks, history and checkpoints; clusters to start from, a prior fitted afterwards."""
 
 from vaekit.engine import Adam
 from vaekit.training.callbacks import Callback
+from vaekit.training.clusters import StartClusters
 from vaekit.training.collapse import CollapseWarning
 from vaekit.training.history import History
 from vaekit.training.second_stage import fit_prior
@@ -12,6 +13,7 @@ __all__ = [
     "Callback",
     "CollapseWarning",
     "History",
+    "StartClusters",
     "Trainer",
     "fit_prior",
 ]

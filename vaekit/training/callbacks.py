@@ -42,6 +42,7 @@ class Run(Protocol):
         max_epochs: where training ends at the latest.
         num_batches: steps per epoch.
         stop: True ends training after the current epoch.
+        signal: name of a signal that asks to end after the current step, or None.
     """
 
     model: nn.Module
@@ -54,6 +55,7 @@ class Run(Protocol):
     max_epochs: int
     num_batches: int
     stop: bool
+    signal: str | None
 
     @property
     def settings(self) -> Seeded:

@@ -88,7 +88,7 @@ def fit_prior(
         with engine.evaluating(fitted):
             check_support(fitted.prior(), z[:_ROWS], where="z")
         if isinstance(fitted.prior, NormalMixture):
-            _expectation_maximization(fitted.prior, z, 4 * max_epochs)
+            fit_mixture(fitted.prior, z, 4 * max_epochs)
         else:
             _maximize(fitted.prior, z, max_epochs, batch_size, learning_rate, progress)
     return fitted
@@ -126,21 +126,37 @@ def _aggregate_draws(view: View, num_draws: int) -> Tensor:
     return view.encode(mean=False, indices=rows, fresh=True)
 
 
-def _expectation_maximization(prior: NormalMixture, z: Tensor, max_iter: int) -> None:
+def fit_mixture(
+    prior: NormalMixture, z: Tensor, max_iter: int, num_starts: int = 1, widened: Tensor | None = None
+) -> None:
+    """Fit a mixture to points z by the EM algorithm, started from k-means; the most likely of several starts stays.
+
+    Args:
+        prior: the mixture, which gets new parameters.
+        z: draws or codes, shape (N, *Z).
+        max_iter: iterations of EM at most.
+        num_starts: how many starts.
+        widened: variances that are added to those of all components afterwards, shape (*Z); None adds none.
+
+    Raises:
+        DataError: if there are fewer than two draws for each component.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     if len(z) < 2 * prior.num_components:
         raise DataError(f"{prior.num_components} components need at least twice as many draws; got {len(z)}")
-    kind = "full" if prior.covariance == "full" else "diag"
+    how: dict[str, Any] = {"covariance_type": "full" if prior.covariance == "full" else "diag", "max_iter": max_iter}
     seed = engine.draw_seed(None) % 2**32
-    em = GaussianMixture(prior.num_components, covariance_type=kind, max_iter=max_iter, random_state=seed)
+    em = GaussianMixture(prior.num_components, n_init=num_starts, random_state=seed, **how)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a last step below 1e-3 nats, or max_iter: either will do
         em.fit(z.flatten(1).double().cpu().numpy())
     weights, loc, covariance = (torch.from_numpy(a).to(z) for a in (em.weights_, em.means_, em.covariances_))
     if prior.covariance == "diagonal":
         covariance = covariance.reshape(-1, *prior.event_shape)
+    if widened is not None:
+        covariance = covariance + (widened if prior.covariance == "diagonal" else torch.diag(widened))
     prior.assign(weights, loc.reshape(-1, *prior.event_shape), covariance)
 
 

@@ -18,8 +18,8 @@ Keep = Literal["best", "last"]
 Moves = Literal["epoch", "step"]
 SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
 
-ORDER, NOISE, VALID, INITIAL = 1, 2, 3, 4
-"""Places in the hash that makes four seeds of one: for the order of rows, training, validation, new parameters."""
+ORDER, NOISE, VALID, INITIAL, START = 1, 2, 3, 4, 5
+"""Places in the hash that makes seeds of one: for order of rows, training, validation, new parameters, a start."""
 
 
 @dataclass(frozen=True, kw_only=True)
