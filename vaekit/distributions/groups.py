@@ -35,6 +35,8 @@ class Group(Product):
         tensor([-0.9189])
     """
 
+    makes_parts = True
+
     def __init__(
         self,
         features: Tensor,
