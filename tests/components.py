@@ -23,6 +23,12 @@ def columns(shape, family):
     return likelihoods.Columns(size, [family(len(places[0])), likelihoods.Bernoulli(len(places[1]))], places)
 
 
+def group(shape, family):
+    """Members of one family along the first dimension of an event."""
+    event = as_shape(shape)
+    return likelihoods.Group(event, family(event[1:]), networks.MLP(3 + 2, (6,), "tanh"), embedding_size=2)
+
+
 LIKELIHOODS = {
     "Bernoulli": [likelihoods.Bernoulli, lambda shape: likelihoods.Bernoulli(shape, missing="observed-only")],
     "Beta": [
@@ -43,6 +49,10 @@ LIKELIHOODS = {
     "DiscretizedLogisticMixture": [
         lambda shape: likelihoods.DiscretizedLogisticMixture(shape, num_components=3),
         lambda shape: likelihoods.DiscretizedLogisticMixture(shape, num_components=2, num_levels=4),
+    ],
+    "Group": [
+        lambda shape: group(shape, lambda event: likelihoods.Bernoulli(event, missing="observed-only")),
+        lambda shape: group(shape, likelihoods.Normal),
     ],
     "Laplace": [likelihoods.Laplace, lambda shape: likelihoods.Laplace(shape, scale="network")],
     "LogNormal": [likelihoods.LogNormal, lambda shape: likelihoods.LogNormal(shape, scale="network")],
@@ -128,6 +138,7 @@ POSTERIORS = {
     "Laplace": [posteriors.Laplace, lambda shape: posteriors.Laplace(shape, scale="softplus")],
     "LowRankNormal": [posteriors.LowRankNormal, lambda shape: posteriors.LowRankNormal(shape, rank=1)],
     "Planar": [posteriors.Planar, lambda shape: posteriors.Planar(shape, num_flows=2)],
+    "ProductOfExperts": [lambda shape: posteriors.ProductOfExperts(shape, num_experts=3)],
     "Radial": [posteriors.Radial, lambda shape: posteriors.Radial(shape, num_flows=2)],
     "RelaxedBernoulli": [posteriors.RelaxedBernoulli],
     "RelaxedCategorical": [lambda shape: posteriors.RelaxedCategorical(shape, num_classes=3)],
@@ -226,7 +237,11 @@ OBJECTIVES = {
         lambda: objectives.ELBO(free_bits=1e-4),
     ],
     "FactorVAE": [lambda: objectives.FactorVAE(hidden=(16, 16))],
-    "HideCells": [objectives.HideCells, lambda: objectives.HideCells(objectives.ELBO(), rows=0.5, most=0.2)],
+    "HideCells": [
+        objectives.HideCells,
+        lambda: objectives.HideCells(objectives.ELBO(), rows=0.5, most=0.2),
+        lambda: objectives.HideCells(objectives.ELBO(), least=0.5, most=1.0, leading=1),
+    ],
     "IWAE": [objectives.IWAE, lambda: objectives.IWAE(num_samples=1)],
     "InfoVAE": [objectives.InfoVAE, lambda: objectives.InfoVAE(alpha=1.0, weight=50.0, bandwidth=1.0)],
     "MIWAE": [objectives.MIWAE],

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vaekit.distributions.counts import NegativeBinomial, Poisson, ZeroInflated
     from vaekit.distributions.discrete import Bernoulli, OneHotCategorical
     from vaekit.distributions.flows import Flow
+    from vaekit.distributions.groups import Group
     from vaekit.distributions.hierarchies import Ancestral
     from vaekit.distributions.intervals import Beta, ContinuousBernoulli
     from vaekit.distributions.levels import (
@@ -44,6 +45,7 @@ _FAMILIES = {
     "counts": ["NegativeBinomial", "Poisson", "ZeroInflated"],
     "discrete": ["Bernoulli", "OneHotCategorical"],
     "flows": ["Flow"],
+    "groups": ["Group"],
     "hierarchies": ["Ancestral"],
     "intervals": ["Beta", "ContinuousBernoulli"],
     "levels": [
@@ -78,6 +80,7 @@ __all__ = [
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Flow",
+    "Group",
     "LogNormal",
     "LowRankNormal",
     "Mixture",

@@ -17,12 +17,15 @@ class Hooks:
         quantity: what `log_prob` is: "density", "mass", "no density", or None, which reads it off the support.
         has_exact_mean: whether `mean` is E[x], not only a point in the middle.
         centre: the point that stands for the distribution where its support has no means (a sphere), or None.
+        makes_parts: whether `log_prob` makes the parts of an event that were observed alone, while the elements of all
+            cost more. It then gives -inf outside of the support by itself.
         num_values: how many numbers `log_prob` makes on its way for one event, where those are more than it holds.
         noise_shape: shape E of the standard normal noise behind one draw; None where draws are no function of it.
     """
 
     missing: str = "error"
     has_exact_mean: bool = True
+    makes_parts: bool = False
     num_values: int = 1
 
     @property

@@ -253,6 +253,8 @@ def log_prob_at(distribution: Distribution, value: Tensor) -> Tensor:
     torch tells neither the support of `TransformedDistribution` where a transform moves it (that of an affine one is
     said to be real), nor gives -inf outside: its base raises.
     """
+    if hooks(distribution).makes_parts:
+        return distribution.log_prob(value)
     distribution = unchecked(distribution)
     base = elements(distribution)
     if not isinstance(base, TransformedDistribution) or is_real(base.base_dist):

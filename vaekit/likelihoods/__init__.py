@@ -3,6 +3,7 @@
 from vaekit.likelihoods.bits import Bernoulli
 from vaekit.likelihoods.columns import Columns
 from vaekit.likelihoods.counts import NegativeBinomial, Poisson, RoundedLogNormal, ZeroInflatedNegativeBinomial
+from vaekit.likelihoods.groups import Group
 from vaekit.likelihoods.intervals import Beta, ContinuousBernoulli
 from vaekit.likelihoods.levels import Categorical, DiscretizedLogistic, DiscretizedLogisticMixture, Ordinal
 from vaekit.likelihoods.pixels import PixelCNN
@@ -18,6 +19,7 @@ __all__ = [
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "Group",
     "Laplace",
     "LogNormal",
     "NegativeBinomial",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vaekit.networks.conv import ConvDecoder, ConvEncoder
     from vaekit.networks.factors import FactorEncoder
     from vaekit.networks.inputs import LogInput, Parts, RescaleInput
+    from vaekit.networks.members import MemberEncoder
     from vaekit.networks.mlp import MLP, LinearPlus
     from vaekit.networks.residual import ConvPyramid, ConvTopDown
     from vaekit.networks.sequence import GRUEncoder
@@ -29,6 +30,7 @@ __all__ = [
     "LogInput",
     "MLP",
     "MaskedMLP",
+    "MemberEncoder",
     "Parts",
     "RescaleInput",
 ]
@@ -40,6 +42,7 @@ _FILES = {
     "conv": ["ConvDecoder", "ConvEncoder"],
     "factors": ["FactorEncoder"],
     "inputs": ["LogInput", "Parts", "RescaleInput"],
+    "members": ["MemberEncoder"],
     "mlp": ["LinearPlus", "MLP"],
     "residual": ["ConvPyramid", "ConvTopDown"],
     "sequence": ["GRUEncoder"],

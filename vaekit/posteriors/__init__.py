@@ -2,6 +2,7 @@
 
 from vaekit.posteriors.ball import WrappedNormal
 from vaekit.posteriors.discrete import Bernoulli, Categorical
+from vaekit.posteriors.experts import ProductOfExperts
 from vaekit.posteriors.flows import Householder, InverseAutoregressive, Planar, Radial, Spline, Sylvester
 from vaekit.posteriors.hierarchies import BottomUp, ConvLadder, Ladder, TopDown
 from vaekit.posteriors.normal import DiagonalNormal, FullNormal, Laplace, LowRankNormal
@@ -21,6 +22,7 @@ __all__ = [
     "Laplace",
     "LowRankNormal",
     "Planar",
+    "ProductOfExperts",
     "Radial",
     "RelaxedBernoulli",
     "RelaxedCategorical",
