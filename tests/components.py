@@ -81,6 +81,9 @@ LIKELIHOODS = {
         likelihoods.RoundedLogNormal,
         lambda shape: likelihoods.RoundedLogNormal(shape, scale=1.5),
         lambda shape: likelihoods.RoundedLogNormal(shape, scale="per-dimension"),
+        lambda shape: likelihoods.RoundedLogNormal(
+            shape, power=[(0.0, 0.25, 0.5, 1.0)[d % 4] for d in range(flat(shape))], centre=3.0
+        ),
     ],
     "SequenceCategorical": [
         lambda shape: likelihoods.SequenceCategorical(shape, num_tokens=3, hidden_size=5, embedding_size=3),

@@ -1,4 +1,4 @@
-"""Raw numbers of networks, positive numbers and Cholesky factors: each into the other."""
+"""Raw numbers of networks, positive numbers, their powers, and Cholesky factors: each into the other."""
 
 import math
 
@@ -24,6 +24,22 @@ def raw_of(positive: Tensor) -> Tensor:
     """The inverse of `positive_of`."""
     positive = positive.clamp(min=_SMALLEST)
     return positive + torch.log(-torch.expm1(-positive)) - _SHIFT
+
+
+def box_cox(log_u: Tensor, power: float | Tensor) -> Tensor:
+    r"""\( (u^p - 1) / p \) of \( \log u \), and \( \log u \) itself where the power p is 0 (Box & Cox 1964)."""
+    if not isinstance(power, Tensor):
+        return log_u if power == 0 else torch.expm1(power * log_u) / power
+    divisor = torch.where(power == 0, 1.0, power)
+    return torch.where(power == 0, log_u, torch.expm1(power * log_u) / divisor)
+
+
+def log_of_box_cox(y: Tensor, power: float | Tensor) -> Tensor:
+    r"""\( \log u \) of \( y = (u^p - 1) / p \), minus infinity where no u gives y."""
+    if not isinstance(power, Tensor):
+        return y if power == 0 else torch.log1p((power * y).clamp(min=-1)) / power
+    divisor = torch.where(power == 0, 1.0, power)
+    return torch.where(power == 0, y, torch.log1p((power * y).clamp(min=-1)) / divisor)
 
 
 def num_entries(size: int) -> int:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
+from vaekit.raw import box_cox
 from vaekit.traits import NetworkTraits, told
 
 MOST_ONE_HOT = 50
@@ -14,7 +15,7 @@ MOST_ONE_HOT = 50
 
 
 class ColumnsInput(nn.Module):
-    """Feeds the columns of a row to a network: numbers as they are, levels one-hot or embedded, and what is missing.
+    r"""Feeds the columns of a row to a network: numbers as they are, levels one-hot or embedded, and what is missing.
 
     Use it where rows hold codes of levels, counts or holes (NaN). Codes are no quantities, and a hole is no number: the
     network sees a 0 in its place, and in a further input per column that may have holes whether it was observed.
@@ -24,9 +25,13 @@ class ColumnsInput(nn.Module):
         levels: for each column the number of its levels; 0 for numbers.
         logarithms: places of the columns of numbers from 0 on, such as counts, of which log(1 + x) is fed.
         holes: places of the columns that may have holes.
+        powers: for each of the logarithms a power p of x + 1, whose \( (((x + 1) / c)^p - 1) / p \) is fed instead; 0
+            is the logarithm. None is 0 for all.
+        centres: for each of the logarithms c, about the mean of x + 1; None is 1 for all.
 
     Raises:
-        ConfigError: if the network takes another number of inputs, or a place is no column of numbers.
+        ConfigError: if the network takes another number of inputs, a place is no column of numbers, or there are not as
+            many powers or centres as logarithms.
 
     Example:
         >>> import torch
@@ -38,12 +43,20 @@ class ColumnsInput(nn.Module):
 
     _numbers: Tensor
     _logarithms: Tensor
+    _powers: Tensor
+    _log_centres: Tensor
     _few: Tensor
     _starts: Tensor
     _holes: Tensor
 
     def __init__(
-        self, network: nn.Module, levels: Sequence[int], logarithms: Sequence[int] = (), holes: Sequence[int] = ()
+        self,
+        network: nn.Module,
+        levels: Sequence[int],
+        logarithms: Sequence[int] = (),
+        holes: Sequence[int] = (),
+        powers: Sequence[float] | None = None,
+        centres: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.levels = network, tuple(levels)
@@ -52,6 +65,11 @@ class ColumnsInput(nn.Module):
         few = [d for d, size in enumerate(self.levels) if 0 < size <= MOST_ONE_HOT]
         if not set(self.logarithms) <= set(numbers) or not set(self.holes) <= set(range(len(self.levels))):
             raise ConfigError(f"logarithms and holes are places of columns; got {self.logarithms} and {self.holes}")
+        self.powers, self.centres = (None if values is None else tuple(values) for values in (powers, centres))
+        if any(values is not None and len(values) != len(self.logarithms) for values in (self.powers, self.centres)):
+            raise ConfigError(
+                f"one power and one centre for each of the logarithms {logarithms}; got {powers}, {centres}"
+            )
         self._many = [d for d, size in enumerate(self.levels) if size > MOST_ONE_HOT]
         self.embeddings = nn.ModuleList(
             nn.Embedding(self.levels[d] + 1, _embedding_size(self.levels[d]), padding_idx=self.levels[d])
@@ -64,6 +82,9 @@ class ColumnsInput(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
         is_logarithm = torch.tensor([d in self.logarithms for d in numbers], dtype=torch.bool)
         self.register_buffer("_logarithms", is_logarithm, persistent=False)
+        self.register_buffer("_powers", self._of_numbers(numbers, self.powers, 0.0), persistent=False)
+        log_centres = self._of_numbers(numbers, self.centres, 1.0).log()
+        self.register_buffer("_log_centres", log_centres, persistent=False)
         known = told(NetworkTraits, network)
         if known.in_shape is not None and tuple(known.in_shape) != (self.width(levels, holes),):
             raise ConfigError(
@@ -72,6 +93,11 @@ class ColumnsInput(nn.Module):
             )
         self.in_shape, self.out_shape, self.returns_features = (len(levels),), known.out_shape, known.returns_features
         self.context_dim = known.context_dim
+
+    def _of_numbers(self, numbers: Sequence[int], values: Sequence[float] | None, other: float) -> Tensor:
+        """What is said of the logarithms, for each column of numbers, float64."""
+        said = {} if values is None else dict(zip(self.logarithms, values, strict=True))
+        return torch.tensor([said.get(d, other) for d in numbers], dtype=torch.float64)
 
     @staticmethod
     def width(levels: Sequence[int], holes: Sequence[int] = ()) -> int:
@@ -101,8 +127,10 @@ class ColumnsInput(nn.Module):
         """What the network sees of rows of shape (B, D): shape (B, `width`)."""
         numbers = x[:, self._numbers].nan_to_num(nan=0.0)
         if self.logarithms:
-            logarithms = torch.log1p(numbers.clamp(min=0))
-            numbers = torch.where(self._logarithms, logarithms, numbers)
+            counts = torch.log1p(numbers.clamp(min=0))
+            if self.powers is not None:
+                counts = box_cox(counts - self._log_centres.to(counts), self._powers.to(counts))
+            numbers = torch.where(self._logarithms, counts, numbers)
         parts = [numbers]
         if len(self._few):
             parts.append(self._one_hot(x[:, self._few]))

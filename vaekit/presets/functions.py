@@ -11,7 +11,7 @@ from vaekit import schedules
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import element_support
 from vaekit.errors import ConfigError
-from vaekit.likelihoods import Columns, PixelCNN
+from vaekit.likelihoods import Columns, PixelCNN, RoundedLogNormal
 from vaekit.models import VAE, Hamiltonian, SemiAmortized
 from vaekit.models.base import GenerativeModel
 from vaekit.networks import MLP, ColumnsInput, ConvDecoder, ConvEncoder, LogInput, RescaleInput
@@ -48,9 +48,13 @@ def rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
 
 
 def columns_seen(head: Columns) -> dict[str, Any]:
-    """How the columns of a row reach the encoder: levels one-hot, counts as logarithms, and which are missing."""
+    """How the columns of a row reach the encoder: levels one-hot, counts as logarithms, and which are missing.
+
+    Counts whose head has powers are seen by the same powers.
+    """
     levels = [0] * head.event_shape[0]
     logarithms: list[int] = []
+    bends: dict[int, tuple[float, float]] = {}
     holes: list[int] = []
     parts: list[Any] = list(head.heads)
     for part, places in zip(parts, head.places, strict=True):
@@ -60,9 +64,15 @@ def columns_seen(head: Columns) -> dict[str, Any]:
         with torch.no_grad():
             if element_support(part(torch.zeros(1, *part.param_shape))) is constraints.nonnegative_integer:
                 logarithms += places
+        if isinstance(part, RoundedLogNormal):
+            bends |= dict(zip(places, part.bends, strict=True))
         if getattr(part, "missing", "error") == "observed-only":
             holes += places
-    return {"levels": tuple(levels), "logarithms": tuple(sorted(logarithms)), "holes": tuple(sorted(holes))}
+    seen = {"levels": tuple(levels), "logarithms": tuple(sorted(logarithms)), "holes": tuple(sorted(holes))}
+    if all(bend == (0.0, 1.0) for bend in bends.values()):
+        return seen
+    powers, centres = zip(*(bends.get(place, (0.0, 1.0)) for place in seen["logarithms"]), strict=True)
+    return seen | {"powers": powers, "centres": centres}
 
 
 def _assemble(

@@ -44,7 +44,7 @@ def make_likelihood(data: Dataset, text: str) -> ConditionalDistribution:
     if spec.normalized(text) == _COLUMNS:
         if data.schema is None:
             raise ConfigError(f"likelihood=columns takes its heads from a schema, and {data.name!r} has none")
-        return columns_likelihood(data.schema)
+        return columns_likelihood(data.schema, data)
     offered: dict[str, Any] = {"event_shape": data.event_shape}
     argument = spec.resolve("likelihoods", text.partition(":")[0]).levels_argument
     if argument is not None:

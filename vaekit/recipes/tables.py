@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from vaekit import likelihoods, transforms
 from vaekit.conditional import ConditionalDistribution
+from vaekit.data import Dataset
 from vaekit.data.schema import Column, Schema
+from vaekit.recipes.powers import powers_of
 from vaekit.transforms import Transform
 
 MIN_SCALE = 0.03
@@ -52,6 +54,12 @@ def _grades(columns: Sequence[Column]) -> ConditionalDistribution:
 
 def _counts(columns: Sequence[Column]) -> ConditionalDistribution:
     return likelihoods.RoundedLogNormal(len(columns), missing="observed-only")
+
+
+def _bent(places: Sequence[int], rows: Dataset) -> ConditionalDistribution:
+    """The head of counts, each of the power that suits its cells."""
+    powers, centres = powers_of(rows, places)
+    return likelihoods.RoundedLogNormal(len(places), missing="observed-only", power=powers, centre=centres)
 
 
 def _zero_inflated(columns: Sequence[Column]) -> ConditionalDistribution:
@@ -104,15 +112,22 @@ def _grouped(schema: Schema, alike: Callable[[Column], object]) -> list[tuple[li
     return [(places, [schema.modelled[place] for place in places]) for places in groups.values()]
 
 
-def columns_likelihood(schema: Schema) -> likelihoods.Columns:
+def columns_likelihood(schema: Schema, rows: Dataset | None = None) -> likelihoods.Columns:
     """The head of a row: one head for all columns of a family; what was not observed is left out.
+
+    Args:
+        schema: of the table.
+        rows: training rows, which choose the power of each column of counts; None takes logarithms.
 
     Raises:
         DataError: if no column is left to model.
     """
     schema.require_columns("the table")
     groups = _grouped(schema, lambda column: FAMILIES[column.kind].head)
-    heads = [FAMILIES[columns[0].kind].head(columns) for _, columns in groups]
+    heads = [
+        FAMILIES[columns[0].kind].head(columns) if rows is None or columns[0].kind != "count" else _bent(places, rows)
+        for places, columns in groups
+    ]
     return likelihoods.Columns(len(schema.modelled), heads, [places for places, _ in groups])
 
 
