@@ -43,6 +43,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         beta: weight of the KL.
         num_samples: draws of z per row while training.
         data_transform: data to model space, such as "standardize"; the key `transform`.
+        num_models: models that are fitted, each with a seed of its own; p(x) is the mean of theirs (`models.Ensemble`).
+            None is 1.
         precision: "auto", "float32" or "bf16".
         compile: "auto", "on" or "off".
         device: "auto", "cpu", "cuda", ...

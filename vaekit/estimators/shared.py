@@ -30,6 +30,7 @@ class Shared(TypedDict, total=False):
     beta: float | None
     num_samples: int | None
     data_transform: str | None
+    num_models: int | None
     precision: str | None
     compile: str | None
     device: str | None

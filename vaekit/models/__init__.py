@@ -5,15 +5,24 @@ from typing import TYPE_CHECKING
 from vaekit.lazy import attributes
 
 if TYPE_CHECKING:
+    from vaekit.models.ensemble import Ensemble
     from vaekit.models.refined import Hamiltonian, SemiAmortized
     from vaekit.models.rows import Batch
     from vaekit.models.vae import VAE
     from vaekit.models.view import View
 
-_WHERE = {"Batch": "rows", "Hamiltonian": "refined", "SemiAmortized": "refined", "VAE": "vae", "View": "view"}
+_WHERE = {
+    "Batch": "rows",
+    "Ensemble": "ensemble",
+    "Hamiltonian": "refined",
+    "SemiAmortized": "refined",
+    "VAE": "vae",
+    "View": "view",
+}
 
 __all__ = [
     "Batch",
+    "Ensemble",
     "Hamiltonian",
     "SemiAmortized",
     "VAE",

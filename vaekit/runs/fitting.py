@@ -157,9 +157,7 @@ def fit(
         if overwrite:
             set_aside(folder)
         write_atomically(folder / SETTINGS, stored_json(job.remembered))
-        history, _ = job.train(
-            folder, resume, lambda metadata: artifact.save(job.plan.model, folder, metadata=metadata)
-        )
+        history, _ = job.train(folder, resume, lambda metadata: artifact.save(job.model, folder, metadata=metadata))
     finally:
         settle(folder)
     remove_checkpoint(folder)

@@ -20,6 +20,7 @@ from vaekit.errors import ArtifactError, ConfigError
 AXES = ("likelihoods", "posteriors", "priors", "networks", "objectives", "transforms", "schedules")
 _CORE = {
     "VAE": "vaekit.models",
+    "Ensemble": "vaekit.models",
     "Hamiltonian": "vaekit.models",
     "SemiAmortized": "vaekit.models",
     "Conditional": "vaekit.conditional",
