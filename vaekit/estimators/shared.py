@@ -10,8 +10,8 @@ import numpy as np
 from vaekit.data.schema import Kind, Schema
 from vaekit.recipes import Settings
 
-NOT_SHARED = ("seed", "checkpoint_every")
-"""Settings that estimators have under another name, or no use for: `random_state`, and checkpoints."""
+NOT_SHARED = ("seed", "checkpoint_every", "trim")
+"""Settings that estimators have under another name, or no use for: `random_state`, checkpoints, what a detector has."""
 
 
 class Shared(TypedDict, total=False):

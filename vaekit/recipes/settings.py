@@ -57,6 +57,9 @@ class Settings(BaseModel):
     patience: int | None = Field(
         None, ge=1, description="epochs without a better bound; default: a fifth of max_epochs; none with keep=last"
     )
+    trim: float | None = Field(
+        None, ge=0, lt=1, description="fit twice: the second time without this share of the rows, the oddest ones"
+    )
     em_steps: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="updates of the encoder alone, then of the rest, in turn, such as 5,1; default: both at once"
     )

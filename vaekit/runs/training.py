@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from vaekit.models.ensemble import Ensemble
 from vaekit.models.view import View
 from vaekit.paths import as_text
 from vaekit.recipes import Settings
-from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of
+from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of, without_nan
+from vaekit.runs.detection import calibration_for, draws_for
 from vaekit.runs.division import held_out_rule
 from vaekit.runs.folder import DataAbout, HeldOut, Stored, describe_data
 from vaekit.runs.places import travelling
@@ -138,6 +139,12 @@ class Job:
             keep(about)
         return history, about
 
+    def trained(self) -> Run:
+        """Train, and give a run without a folder."""
+        history, metadata = self.train()
+        config, weights = artifact.taken_apart(self.model, metadata)
+        return Run(None, config, weights=weights, epochs=history.records)
+
 
 def prepare(
     wanted: Settings,
@@ -247,13 +254,51 @@ def fit_rows(
         (60, 3)
     """
     parts = divided(rows, valid, rule)
-    described = describe_data(parts.whole, held_out=parts.rule)
     wanted = recipes.settings(given or {})
-    how: dict[str, Any] = {"calibrate_on": calibrate_on, "start": start, "progress": progress, "announce": announce}
-    job = prepare(wanted, parts, described, **how)
-    history, metadata = job.train()
-    config, weights = artifact.taken_apart(job.model, metadata)
-    return Run(None, config, weights=weights, epochs=history.records)
+    how: dict[str, Any] = {"start": start, "progress": progress}
+    described = describe_data(parts.whole, held_out=parts.rule)
+    run = prepare(wanted, parts, described, calibrate_on=calibrate_on, announce=announce, **how).trained()
+    kept = without_oddest(run, parts, wanted.trim)
+    if kept is None:
+        return run
+    held_out = calibrate_on or parts.held_out
+    return prepare(wanted, kept, describe_data(kept.train), calibrate_on=held_out, announce=silent, **how).trained()
+
+
+def without_oddest(run: Run, rows: Divided, share: float | None) -> Divided | None:
+    """The rows of a fit without those that the run which it gave finds oddest; None where none of them is left out.
+
+    A flexible model learns outliers that it is trained on, too. Those that stand out all the same are left out of a
+    second fit, of the rows to train on and of those that choose the epoch. Rows are compared as `Run.detect` compares
+    them: by log p less what their holes add to it.
+
+    References:
+        Merrill and Eskandarian, "Modified autoencoder training and scoring for robust unsupervised anomaly detection
+        in deep learning", 2020, https://doi.org/10.1109/ACCESS.2020.2997327.
+
+    Args:
+        run: the run of the first fit.
+        rows: the rows of that fit.
+        share: of each of both parts, rounded down; at least two rows of a part stay. None is 0.
+    """
+    train, held_out = (_without_oddest(run, part, share or 0.0) for part in (rows.train, rows.held_out))
+    if train is rows.train and held_out is rows.held_out:
+        return None
+    return replace(rows, train=train, held_out=held_out)
+
+
+def _without_oddest(run: Run, rows: Dataset, share: float) -> Dataset:
+    num = min(int(share * len(rows)), len(rows) - 2)
+    if num <= 0:
+        return rows
+    num_samples = draws_for(len(rows))
+    log_p = without_nan(run.score(rows, num_samples=num_samples).values[:, 0])
+    bare = calibration_for(run, num_samples).comparable(log_p, rows.x)
+    return rows.take(np.sort(np.argsort(bare, kind="stable")[num:]))
+
+
+def silent(line: str) -> None:
+    """Nothing is said of a second fit that was not said of the first."""
 
 
 def _some(weights: np.ndarray | None) -> np.ndarray | None:
