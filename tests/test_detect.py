@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pyarrow import parquet
 
 from vaekit import cli, runs
 from vaekit.data.by_schema import load_by_schema
 from vaekit.data.schema import Schema
+from vaekit.estimators import VAEDetector
 from vaekit.runs.reasons import in_words
 
 TABLES = Path(os.environ.get("VAEKIT_DATA", "none"), "tables")
@@ -41,6 +43,30 @@ def folder(tmp_path_factory):
 
 def detect(folder, *words):
     return cli.run(["detect", str(folder / "run"), str(folder / "new.csv"), "--num-samples", "20", *map(str, words)])
+
+
+def test_training_is_trimmed_as_a_detector_trims_it(folder, capsys):
+    """The key `trim` and the detector's parameter are one function, and the run remembers the rows of the file."""
+    words = ["max_epochs=2", "hidden=8", "latent_dim=1", "compile=off", "--drop", "id"]
+    path = folder / "people.csv"
+    assert cli.run(["fit", str(path), "-o", str(folder / "trimmed"), "trim=0.1", "--quiet", *words]) == 0
+    assert "again without the 54 oddest of 540 training rows" in capsys.readouterr().err
+    assert cli.run(["fit", str(path), "-o", str(folder / "whole"), "--quiet", *words]) == 0
+    run, whole = runs.open(folder / "trimmed"), runs.open(folder / "whole")
+    told = {"max_epochs": 2, "hidden": 8, "latent_dim": 1, "compile": "off", "random_state": 0}
+    own = VAEDetector(**told, trim=0.1, model_holes=False).fit(rows_of(600, 0).drop(columns="id")).run_
+    differs = []
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, own.model.state_dict()[name]), name
+        differs.append(not torch.equal(value, whole.model.state_dict()[name]))
+    assert any(differs)
+    assert run.settings.trim == own.settings.trim == 0.1
+    assert run.config.metadata["settings"]["trim"] == 0.1
+    assert (run.data.num_rows, run.data.held_out) == (600, whole.data.held_out)
+    assert [len(c) for c in run.calibrations] == [60, 60]  # those that were trimmed too
+    parts = run.parts()
+    assert (len(parts.held_out), len(parts.train)) == (60, 540)
+    assert cli.run(["fit", str(path), "-o", str(folder / "bad"), "trim=1", *words]) == 2
 
 
 def test_flags_are_written_with_their_reasons(folder, capsys):

@@ -1,5 +1,6 @@
 """Estimators: scikit-learn's contract, and that each is a thin face over one fitted model."""
 
+import copy
 import inspect
 import pickle
 import subprocess
@@ -178,6 +179,47 @@ def test_warm_start_goes_on_from_the_weights():
     assert further > first + 0.3
     with pytest.raises(ValueError, match="expecting 4 features"):
         estimator.fit(x[:, :2])
+
+
+def test_partial_fit_fits_first_and_then_goes_on_from_the_weights():
+    first, second = people(60), people(60, seed=1)
+    second.loc[0, "town"] = "Zug"
+    whole = VAEImputer(**TINY).fit(first)
+    parts = VAEImputer(**TINY).partial_fit(first)
+    np.testing.assert_array_equal(parts.score_samples(first), whole.score_samples(first))
+    known, state = parts.run_.data, copy.deepcopy(parts.run_.model.state_dict())
+    with pytest.warns(vk.errors.ReadingWarning, match="the first is 'Zug' in row 0, column 'town'"):
+        parts.set_params(learning_rate=1e-12).partial_fit(second)
+    assert parts.run_.data.columns_schema == known.columns_schema
+    for name, value in parts.run_.model.state_dict().items():  # the transform among them
+        torch.testing.assert_close(value, state[name], rtol=0, atol=1e-9)
+    moved = parts.set_params(**PLAIN).partial_fit(people(200, seed=2)).run_.model.state_dict()
+    assert any(not torch.equal(value, state[name]) for name, value in moved.items())
+    with pytest.raises(ValueError, match="feature names"):
+        parts.partial_fit(second[["town", "age"]])
+
+
+def test_partial_fit_counts_new_levels_as_other_where_a_column_has_that():
+    """The second call is the fit of a run, on new rows, with what the schema makes of them."""
+    table = people(80)[["town", "income"]]
+    schema = VAEDetector(**TINY, trim=0).fit(table).run_.data.columns_schema
+    schema = type(schema).model_validate(
+        {"columns": [c.model_dump() | ({"other": True} if c.name == "town" else {}) for c in schema.columns]}
+    )
+    model = VAESynthesizer(**TINY, schema=schema).partial_fit(table)
+    new = people(50, seed=3)[["town", "income"]]
+    new.loc[4, "town"] = "Zug"
+    expected = runs.fit_rows(
+        vk.data.Dataset(schema.encode(new), columns=("town", "income"), kind="table", schema=schema),
+        {key: model.get_params()[name] for name, key in KEYS.items() if model.get_params()[name] is not None}
+        | {"hidden": (8,), "seed": 0},
+        rule=model._rule(50),
+        start=model.run_,
+    )
+    model.partial_fit(new)
+    for name, value in expected.model.state_dict().items():
+        assert torch.equal(value, model.run_.model.state_dict()[name]), name
+    assert model.sample(7).shape == (7, 2)  # not as many rows as were fitted
 
 
 def test_weights_reach_the_fit_through_a_pipeline_too():

@@ -136,4 +136,5 @@ def fit(
         bounds = ", ".join(f"{key} {value:.2f}" for key, value in kept.items() if key.startswith("valid_"))
         quantity = result["quantity"]  # runs of older versions did not note it
         about = "nats" if quantity is None else f"nats; log p is {with_article(quantity)}"
-        print(f"{told}: {result['epochs']} epochs, {which}: {bounds} ({about})")
+        several = f" (the first of {len(result['best_epochs'])} models)" if "best_epochs" in result else ""
+        print(f"{told}{several}: {result['epochs']} epochs, {which}: {bounds} ({about})")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from vaekit.distributions.mixtures import Mixture
     from vaekit.distributions.normal import LogNormal, LowRankNormal, Normal, NormalMixture, UnitNormal
+    from vaekit.distributions.numbered import NumberedMixture
     from vaekit.distributions.pixels import AutoregressiveImage
     from vaekit.distributions.product import Product
     from vaekit.distributions.reals import StudentT
@@ -56,6 +57,7 @@ _FAMILIES = {
     ],
     "mixtures": ["Mixture"],
     "normal": ["LogNormal", "LowRankNormal", "Normal", "NormalMixture", "UnitNormal"],
+    "numbered": ["NumberedMixture"],
     "pixels": ["AutoregressiveImage"],
     "product": ["Product"],
     "reals": ["StudentT"],
@@ -87,6 +89,7 @@ __all__ = [
     "NegativeBinomial",
     "Normal",
     "NormalMixture",
+    "NumberedMixture",
     "OneHotCategorical",
     "OrdinalCategorical",
     "Poisson",

@@ -16,6 +16,7 @@ from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError, ReadingWarning
 from vaekit.estimators.shared import DEFAULTS, KEYS, Shared, spelled_out
 from vaekit.estimators.tables import Layout, as_dataset, as_table, columns_of, found_schema
+from vaekit.frames import as_frame
 from vaekit.runs import Run
 from vaekit.runs.detection import draws_for
 from vaekit.runs.folder import HeldOut
@@ -43,6 +44,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         beta: weight of the KL.
         num_samples: draws of z per row while training.
         data_transform: data to model space, such as "standardize"; the key `transform`.
+        num_models: models that are fitted, each with a seed of its own; p(x) is the mean of theirs (`models.Ensemble`).
+            None is 1.
         precision: "auto", "float32" or "bf16".
         compile: "auto", "on" or "off".
         device: "auto", "cpu", "cuda", ...
@@ -57,7 +60,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
             tenth, but 20 rows where there are as few as that, and a third at most.
         num_importance_samples: K, draws of z per row behind log p(x) and fills; None is 100 up to 100,000 rows, and 10
             beyond.
-        warm_start: whether another `fit` goes on from the weights of the one before, by its schema.
+        warm_start: whether another `fit` goes on from the weights of the one before, by its schema, as `partial_fit`
+            does.
         verbose: whether to report the epochs on stderr.
         random_state: source of all noise of the fit, an int for fits that repeat bit for bit (the same as `seed=` of
             `vaekit fit`); global streams are left alone.
@@ -98,22 +102,49 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
             y: ignored.
             sample_weight: weight of each row in the loss, shape (N,), not negative.
         """
-        rows = self._rows_to_fit(X, sample_weight)
-        self.run_ = self._fitted(rows)
+        return self._fit(X, sample_weight, self._known if self.warm_start else None)
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit a model to the rows of X, or go on from the fitted one with them: its weights are the first ones.
+
+        Schema, transform and what they have learned stay those of the first call. Levels that it did not meet count as
+        its "other" ones, and as holes, with a warning, in columns that have none; so do numbers out of bounds. Rows of
+        earlier calls are not kept: a part of X alone is held out and says which weights are the best, and whether they
+        are better than those before.
+
+        Args:
+            X: as in `fit`, with the columns of the first call.
+            y: ignored.
+            sample_weight: as in `fit`.
+        """
+        return self._fit(X, sample_weight, self._known)
+
+    @property
+    def _known(self) -> Run | None:
+        """The run that is there already, to go on from."""
+        return getattr(self, "run_", None)
+
+    def _fit(self, X: Any, sample_weight: Any, start: Run | None) -> Self:
+        rows = self._rows_to_fit(X, sample_weight, start)
+        self.run_ = self._fitted(rows, start)
         self._settle(rows)
         return self
 
-    def _rows_to_fit(self, X: Any, sample_weight: Any) -> Dataset:
-        start = self._start
-        frame, self.layout_ = as_table(self, self._prepared(X), None if start is None else columns_of(start))
+    def _rows_to_fit(self, X: Any, sample_weight: Any, start: Run | None) -> Dataset:
+        frame, layout = as_table(self, self._prepared(X), None if start is None else columns_of(start))
+        self.layout_ = layout if start is None else self.layout_
         schema = self._schema(frame) if start is None else start.data.columns_schema
         if schema is None:
-            raise ConfigError(f"{start} was fitted without a schema, and cannot go on from there; warm_start=False")
+            raise ConfigError(f"{start} was fitted without a schema, and cannot go on from there; fit anew")
         weights = None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, np.empty((len(frame), 1)), ensure_non_negative=True)
         wants_holes = self._models_holes if self.model_holes is None else self.model_holes
-        return as_dataset(frame, schema, weights, model_holes=wants_holes and start is None)
+        if start is None:
+            return as_dataset(frame, schema, weights, model_holes=wants_holes)
+        rows = as_dataset(frame, schema, weights, lenient=True)
+        _tell_new_cells(rows, frame)
+        return rows
 
     def _schema(self, frame: Any) -> Schema:
         if isinstance(self.schema, Schema):
@@ -126,19 +157,16 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
             )
         return found_schema(frame, self.layout_, dict(self.schema or {}))
 
-    @property
-    def _start(self) -> Run | None:
-        return self.run_ if self.warm_start and hasattr(self, "run_") else None
+    def _fitted(self, rows: Dataset, start: Run | None) -> Run:
+        given = self._settings() | {"seed": self._seed()}
+        return runs.fit_rows(rows, given, rule=self._rule(len(rows)), start=start, progress=self.verbose)
 
-    def _fitted(self, rows: Dataset) -> Run:
-        """The run of a fit; estimators that fit more than once override it."""
-        return self._fit_once(rows, self._seed(), rule=self._rule(len(rows)))
-
-    def _fit_once(self, rows: Dataset, seed: int, **options: Any) -> Run:
+    def _settings(self) -> dict[str, Any]:
+        """The settings of `vaekit fit` that the parameters are; estimators with further ones override it."""
         given = {key: getattr(self, name) for name, key in KEYS.items() if getattr(self, name) is not None}
         if isinstance(given.get("hidden"), int | np.integer):
             given["hidden"] = (int(given["hidden"]),)
-        return runs.fit_rows(rows, {**given, "seed": seed}, start=self._start, progress=self.verbose, **options)
+        return given
 
     def _seed(self, random_state: Any = None) -> int:
         """A seed: an int as it is, one drawn from a stream otherwise."""
@@ -207,8 +235,7 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "run_")
         frame, layout = as_table(self, self._prepared(X), columns_of(self.run_))
         rows = rows_like(self.run_.data, frame, lenient=True)  # as `run_.rows` reads them, without a notice of drift
-        if rows.excluded is not None:
-            warnings.warn(_of_new_cells(rows), ReadingWarning, stacklevel=4)
+        _tell_new_cells(rows, rows.frame)
         return rows, layout
 
     def _rows(self, X: Any) -> Dataset:
@@ -237,13 +264,17 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         return float(self.score_samples(X).mean())
 
 
-def _of_new_cells(rows: Dataset) -> str:
-    assert rows.excluded is not None
+def _tell_new_cells(rows: Dataset, frame: Any) -> None:
+    """Warn of cells that count as holes, for the fit did not meet them."""
+    if rows.excluded is None:
+        return
     i, j = (int(place[0]) for place in np.nonzero(rows.excluded))
     name = (rows.columns or ())[j]
-    return (
+    warnings.warn(
         f"{int(rows.excluded.sum())} cells of X are levels that the fit never met, or numbers out of bounds, and count "
-        f"as holes: the first is {rows.frame[name][i]!r} in row {i}, column {name!r}"
+        f"as holes: the first is {as_frame(frame)[name][i]!r} in row {i}, column {name!r}",
+        ReadingWarning,
+        stacklevel=5,
     )
 
 

@@ -7,14 +7,13 @@ import torch
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from vaekit import data
 from vaekit.data import Dataset
 from vaekit.errors import ConfigError
 from vaekit.estimators.base import VAEEstimator
 from vaekit.estimators.shared import Shared, spelled_out
 from vaekit.estimators.tables import columns_of
 from vaekit.queries import score_elements
-from vaekit.runs import Calibration, Run
+from vaekit.runs import Calibration
 from vaekit.runs.detection import calibration_for
 
 
@@ -27,8 +26,9 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
     out). A rate instead calls that share of the rows of the fit outliers, as other detectors of scikit-learn do.
 
     Training sets hold outliers themselves, and a flexible model learns them. So the fit is done twice: the second one
-    leaves out the share `trim` of the rows that the first one found oddest. Rows are calibrated on all held-out rows,
-    trimmed ones too: p-values are valid beside rows that are as contaminated as those.
+    leaves out the share `trim` of the rows that the first one found oddest, as the key `trim` of `vaekit fit` does.
+    Rows are calibrated on all held-out rows, trimmed ones too: p-values are valid beside rows that are as contaminated
+    as those.
 
     References:
         Bates et al., "Testing for outliers with conformal p-values", 2023, https://arxiv.org/abs/2104.08279.
@@ -64,26 +64,9 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         super().__init__(**shared)
         self.contamination, self.trim = contamination, trim
 
-    def _fitted(self, rows: Dataset) -> Run:
+    def _settings(self) -> dict[str, Any]:
         self._check_rates()
-        seed, rule = self._seed(), self._rule(len(rows))
-        first = self._fit_once(rows, seed, rule=rule)
-        train, held_out = data.holdout(rows, rule.fraction, rule.seed)
-        kept = [self._without_oddest(first, part) for part in (train, held_out)]
-        if not self.trim or [len(part) for part in kept] == [len(train), len(held_out)]:
-            return first
-        return self._fit_once(kept[0], seed, valid=kept[1], calibrate_on=held_out)
-
-    def _without_oddest(self, run: Run, rows: Dataset) -> Dataset:
-        """The rows without those of least log p, as many as are to be trimmed, rounded down; two stay at least."""
-        num = min(int(self.trim * len(rows)), len(rows) - 2)
-        if num <= 0:
-            return rows
-        num_samples = self._num_draws(len(rows))
-        log_p = run.score(rows, num_samples=num_samples).values[:, 0]
-        bare = calibration_for(run, num_samples).comparable(np.where(np.isnan(log_p), -np.inf, log_p), rows.x)
-        order = np.argsort(bare, kind="stable")
-        return rows.take(np.sort(order[num:]))
+        return super()._settings() | ({"trim": self.trim} if self.trim else {})
 
     def _check_rates(self) -> None:
         rate = self.contamination

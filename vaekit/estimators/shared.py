@@ -10,8 +10,8 @@ import numpy as np
 from vaekit.data.schema import Kind, Schema
 from vaekit.recipes import Settings
 
-NOT_SHARED = ("seed", "checkpoint_every")
-"""Settings that estimators have under another name, or no use for: `random_state`, and checkpoints."""
+NOT_SHARED = ("seed", "checkpoint_every", "trim")
+"""Settings that estimators have under another name, or no use for: `random_state`, checkpoints, what a detector has."""
 
 
 class Shared(TypedDict, total=False):
@@ -30,6 +30,7 @@ class Shared(TypedDict, total=False):
     beta: float | None
     num_samples: int | None
     data_transform: str | None
+    num_models: int | None
     precision: str | None
     compile: str | None
     device: str | None

@@ -119,13 +119,17 @@ def found_schema(frame: Any, layout: Layout, kinds: dict[str, Any]) -> Schema:
     return Schema.found(frame, kinds={**kinds, **dict.fromkeys(counted, "continuous")}, name="X")
 
 
-def as_dataset(frame: Any, schema: Schema, weights: np.ndarray | None, model_holes: bool = False) -> Dataset:
-    """The rows of a frame with their weights, for a fit."""
-    x = schema.encode(frame, name="X")
+def as_dataset(
+    frame: Any, schema: Schema, weights: np.ndarray | None, *, model_holes: bool = False, lenient: bool = False
+) -> Dataset:
+    """The rows of a frame with their weights, for a fit; `lenient` and `model_holes` as in `data.load_by_schema`."""
+    excluded = np.zeros((len(as_frame(frame)), len(schema.modelled)), dtype=bool) if lenient else None
+    x = schema.encode(frame, name="X", excluded=excluded)
     if model_holes:
         schema, x = schema.with_holes(x)
+    excluded = excluded if excluded is not None and excluded.any() else None
     names = tuple(column.name for column in schema.modelled)
-    return Dataset(x, None, "X", names, kind=TABLES.name, schema=schema, weights=weights)
+    return Dataset(x, None, "X", names, kind=TABLES.name, schema=schema, weights=weights, excluded=excluded)
 
 
 def columns_of(run: Run) -> tuple[str, ...]:

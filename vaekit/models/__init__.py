@@ -6,17 +6,26 @@ from vaekit.lazy import attributes
 
 if TYPE_CHECKING:
     from vaekit.models.conditional import ConditionalVAE
+    from vaekit.models.ensemble import Ensemble
     from vaekit.models.refined import Hamiltonian, SemiAmortized
     from vaekit.models.rows import Batch
     from vaekit.models.vae import VAE
     from vaekit.models.view import View
 
-_WHERE = {"Batch": "rows", "ConditionalVAE": "conditional", "Hamiltonian": "refined", "SemiAmortized": "refined"}
-_WHERE |= {"VAE": "vae", "View": "view"}
+_WHERE = {
+    "Batch": "rows",
+    "ConditionalVAE": "conditional",
+    "Ensemble": "ensemble",
+    "Hamiltonian": "refined",
+    "SemiAmortized": "refined",
+    "VAE": "vae",
+    "View": "view",
+}
 
 __all__ = [
     "Batch",
     "ConditionalVAE",
+    "Ensemble",
     "Hamiltonian",
     "SemiAmortized",
     "VAE",

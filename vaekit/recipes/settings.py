@@ -4,11 +4,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
+from vaekit import engine
 from vaekit.errors import ConfigError
 from vaekit.saving import spec
 
+_MEMBER = 9  # place in the hash that makes seeds of members from the seed
+
 STRUCTURE = frozenset(
-    {"preset", "latent_dim", "hidden", "likelihood", "posterior", "prior", "transform"}
+    {"preset", "latent_dim", "hidden", "likelihood", "posterior", "prior", "transform", "num_models"}
     | {"conditions", "conditioning", "networks"}
 )
 """Settings that make a model what it is: one that is fitted already keeps them."""
@@ -54,12 +57,18 @@ class Settings(BaseModel):
     )
     networks: Literal["mlp", "conv"] | None = Field(None, description="networks of a conditional model; default: mlp")
     transform: str | None = Field(None, description="data to model space, such as scale,binarize:mode=fixed or none")
+    num_models: int | None = Field(
+        None, ge=1, description="models that are fitted, each with a seed of its own, and averaged; default: 1"
+    )
     seed: int = Field(0, ge=0, description="source of all noise")
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="of matrix products in networks")
     compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile of the loss")
     device: str = Field("auto", description="auto, cpu, cuda, ...")
     patience: int | None = Field(
         None, ge=1, description="epochs without a better bound; default: a fifth of max_epochs; none with keep=last"
+    )
+    trim: float | None = Field(
+        None, ge=0, lt=1, description="fit twice: the second time without this share of the rows, the oddest ones"
     )
     em_steps: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="updates of the encoder alone, then of the rest, in turn, such as 5,1; default: both at once"
@@ -71,6 +80,11 @@ class Settings(BaseModel):
         """The settings that a trainer takes as they are."""
         names = ("keep", "em_steps", "precision", "compile", "device", "seed", "checkpoint_every")
         return {name: getattr(self, name) for name in names}
+
+    def of_members(self) -> list["Settings"]:
+        """The settings of each model of an ensemble: the first one has the seed, the others seeds derived from it."""
+        seeds = [self.seed, *(engine.block_seed(self.seed, _MEMBER, i) for i in range(1, self.num_models or 1))]
+        return [self.model_copy(update={"seed": seed}) for seed in seeds]
 
     @field_validator("em_steps", mode="before")
     @classmethod

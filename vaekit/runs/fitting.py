@@ -40,7 +40,7 @@ from vaekit.runs.folder import (
 from vaekit.runs.onward import origin, reader_from, settings_from, start_of
 from vaekit.runs.origin import Local
 from vaekit.runs.places import as_source, find, locate
-from vaekit.runs.training import Divided, conditioned, divided, prepare
+from vaekit.runs.training import Divided, conditioned, divided, prepare, silent, without_oddest
 from vaekit.saving import artifact
 from vaekit.saving.files import check_place, write_atomically
 from vaekit.training import History
@@ -158,9 +158,14 @@ def fit(
         if overwrite:
             set_aside(folder)
         write_atomically(folder / SETTINGS, stored_json(job.remembered))
-        history, _ = job.train(
-            folder, resume, lambda metadata: artifact.save(job.plan.model, folder, metadata=metadata)
-        )
+        if wanted.trim:
+            kept = without_oddest(job.trained(), rows, wanted.trim) or rows
+            if announce is not None:
+                num = len(rows.train) - len(kept.train)
+                announce(f"fitted once; again without the {num:,} oddest of {len(rows.train):,} training rows")
+            once_more: dict[str, Any] = {"calibrate_on": rows.held_out, "start": parent, "announce": silent}
+            job = prepare(wanted, kept, described, progress=progress, **once_more)
+        history, _ = job.train(folder, resume, lambda metadata: artifact.save(job.model, folder, metadata=metadata))
     finally:
         settle(folder)
     remove_checkpoint(folder)

@@ -29,7 +29,10 @@ def records(run: str | Path) -> list[dict[str, float]]:
 
 
 def outcome(run: str | Path) -> dict[str, Any]:
-    """What became of a run: epochs, the best one and its record, and the record of the one whose weights were kept."""
+    """What became of a run: epochs, the best one and its record, and the record of the one whose weights were kept.
+
+    Of an ensemble, of its first model, and the best epochs of all.
+    """
     about = artifact.read_config(run).metadata
     epochs = records(run)
     best_epoch = about.get("best_epoch") or len(epochs)
@@ -37,7 +40,8 @@ def outcome(run: str | Path) -> dict[str, Any]:
     is_last = (about.get("settings") or {}).get("keep") == "last" and epochs
     found = {"epochs": len(epochs), "best_epoch": best_epoch, "best": best, "kept": epochs[-1] if is_last else best}
     noted = ("finished", "stopped_early", "seconds", "quantity")
-    return {"run": as_text(run), **found, **{key: about.get(key) for key in noted}}
+    several = {key: about[key] for key in ("best_epochs",) if key in about}  # of an ensemble
+    return {"run": as_text(run), **found, **{key: about.get(key) for key in noted}, **several}
 
 
 def describe(config: artifact.Config, restored: Callable[[], Any]) -> dict[str, Any]:
@@ -74,8 +78,11 @@ def describe(config: artifact.Config, restored: Callable[[], Any]) -> dict[str, 
 
 
 def _innermost(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The arguments of the VAE in a description, and in words what is wrapped around it."""
+    """The arguments of the (first) VAE in a description, and in words what is wrapped around it."""
     wrappers = []
+    if "models" in tree["arguments"]:
+        wrappers.append(f"{tree['component']} of {len(tree['arguments']['models'])} models")
+        tree = tree["arguments"]["models"][0]
     while "model" in tree["arguments"]:
         settings = {key: value for key, value in tree["arguments"].items() if key != "model"}
         wrappers.append(spec.in_words({**tree, "arguments": settings}))

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from vaekit.data.contexts import contexts_found, with_contexts
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError, TrainingError
 from vaekit.evaluation.results import with_article
+from vaekit.models.base import GenerativeModel
+from vaekit.models.ensemble import Ensemble
 from vaekit.models.view import View
 from vaekit.paths import as_text
 from vaekit.recipes import Settings
 from vaekit.recipes.defaults import default_preset
-from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of
+from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of, without_nan
 from vaekit.runs.classes import TEMPERATURE, calibrated_temperature
+from vaekit.runs.detection import calibration_for, draws_for
 from vaekit.runs.division import held_out_rule
 from vaekit.runs.folder import DataAbout, HeldOut, Stored, describe_data
 from vaekit.runs.places import travelling
@@ -103,6 +106,7 @@ class Job:
         about: what the training rows are like.
         calibration: a view of the rows on which log p is calibrated.
         marks: elements of a row that say which cells are empty.
+        others: plan and views of the other models of an ensemble, each of which is trained for itself.
     """
 
     plan: recipes.Plan
@@ -112,6 +116,13 @@ class Job:
     about: RowsAbout
     calibration: View
     marks: tuple[int, ...] = ()
+    others: tuple[tuple[recipes.Plan, tuple[View, View]], ...] = ()
+
+    @property
+    def model(self) -> GenerativeModel:
+        """What is fitted: the model of the plan, or the ensemble of several."""
+        others = [plan.model for plan, _ in self.others]
+        return Ensemble([self.plan.model, *others]) if others else self.plan.model
 
     @property
     def has_classes(self) -> bool:
@@ -122,11 +133,11 @@ class Job:
     def train(
         self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, Any]], None] | None = None
     ) -> tuple[History, dict[str, Any]]:
-        """Train; the history, and the metadata with what became of it.
+        """Train; the history, and the metadata with what became of it; of an ensemble, the history of the first model.
 
         Args:
-            folder: where the trainer writes its epochs and checkpoints, if anywhere.
-            resume: whether to go on from the checkpoint there.
+            folder: where the trainer of the first model writes its epochs and checkpoints, if anywhere.
+            resume: whether to go on from the checkpoint there; other models begin anew.
             keep: called with the metadata when the model is to be kept: at the end, and also where training ended
                 early, before the exception goes on.
         """
@@ -136,20 +147,34 @@ class Job:
             history = self.plan.trainer.fit(
                 self.plan.model, self.plan.objective, *self.views, run=folder, resume=resume
             )
+            also = [plan.trainer.fit(plan.model, plan.objective, *views) for plan, views in self.others]
         except (KeyboardInterrupt, SystemExit, TrainingError):
             keep(about)
             raise
         about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
-        about |= {"stopped_early": history.stopped_early, "seconds": sum(history["seconds"])}
+        seconds = [sum(each["seconds"]) for each in (history, *also)]
+        about |= {"stopped_early": history.stopped_early, "seconds": sum(seconds)}
         about |= {"computed": history.engine}
+        if also:
+            about |= {"best_epochs": [each.best_epoch for each in (history, *also)]}
         try:
-            about |= {TRAINING_ROWS: asdict(with_log_p(self.about, self.views[0]))}
-            about |= {CALIBRATION: calibrated(self.calibration, self.views[0], self.marks)}
+            model = self.model
+            trained, calibration = (
+                View.of(model, view) if also else view for view in (self.views[0], self.calibration)
+            )
+            about |= {TRAINING_ROWS: asdict(with_log_p(self.about, trained))}
+            about |= {CALIBRATION: calibrated(calibration, trained, self.marks)}
             if self.has_classes:
                 about |= {TEMPERATURE: calibrated_temperature(self.views[1])}
         finally:  # an interrupt costs no model
             keep(about)
         return history, about
+
+    def trained(self) -> Run:
+        """Train, and give a run without a folder."""
+        history, metadata = self.train()
+        config, weights = artifact.taken_apart(self.model, metadata)
+        return Run(None, config, weights=weights, epochs=history.records)
 
 
 def prepare(
@@ -174,14 +199,10 @@ def prepare(
         announce: see `fitting.fit`.
     """
     data.warn_constant_columns(rows.whole)
-    plan = (
-        recipes.plan(wanted, rows.train, progress=progress) if start is None else _onward(wanted, rows, start, progress)
-    )
+    plan, *others = _plans(wanted, rows, start, progress)
     engine.resolve_device(wanted.device)
-    with naming_cells(rows.whole, is_whole=True):
-        seen = View.of(plan.model, rows.train, where="train", weight=rows.train.weights)
-    with naming_cells(rows.whole if rows.rule else rows.held_out, is_whole=True):
-        views = seen, seen.beside(rows.held_out, "valid", _some(rows.held_out.weights))
+    views = _views(plan.model, rows)
+    seen = views[0]
     if announce is not None:
         announce(_choices(plan, seen, wanted.preset))
     about = describe_rows(rows.train)
@@ -192,19 +213,36 @@ def prepare(
     chosen = {"preset": plan.preset} | trainer | wanted.model_dump(exclude_none=True)
     remembered = Stored(settings=chosen, data=described)
     metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
-    artifact.check(plan.model, metadata)
     calibration = views[1] if calibrate_on is None else seen.beside(calibrate_on, weight=_some(calibrate_on.weights))
-    return Job(plan, views, remembered, metadata, about, calibration, marks_of(rows.train.schema))
+    also = tuple((other, _views(other.model, rows)) for other in others)
+    job = Job(plan, views, remembered, metadata, about, calibration, marks_of(rows.train.schema), also)
+    artifact.check(job.model, metadata)
+    return job
 
 
-def _onward(wanted: Settings, rows: Divided, start: Run, progress: bool) -> recipes.Plan:
-    """A plan that goes on with the model of a run, by the run's own objective."""
+def _views(model: GenerativeModel, rows: Divided) -> tuple[View, View]:
+    """The rows to train on and the held-out ones, as a model meets them."""
+    with naming_cells(rows.whole, is_whole=True):
+        seen = View.of(model, rows.train, where="train", weight=rows.train.weights)
+    with naming_cells(rows.whole if rows.rule else rows.held_out, is_whole=True):
+        return seen, seen.beside(rows.held_out, "valid", _some(rows.held_out.weights))
+
+
+def _plans(wanted: Settings, rows: Divided, start: Run | None, progress: bool) -> list[recipes.Plan]:
+    """A plan for each model: new ones, or those of a run, which go on by the run's own objective."""
+    how: dict[str, Any] = {"progress": progress}
+    if start is None:
+        return [recipes.plan(each, rows.train, **how) for each in wanted.of_members()]
+    model = copy.deepcopy(start.model)
+    models: list[Any] = list(model.models) if isinstance(model, Ensemble) else [model]
     described = start.config.metadata.get("objective")
-    if not isinstance(described, dict):  # a run of an older version
-        objective = recipes.plan(wanted, rows.train, progress=progress).objective
-    else:
-        objective = spec.build(described)
-    return recipes.onward(wanted, rows.train, copy.deepcopy(start.model), objective, progress=progress)
+    plans = []
+    for each, own in zip(wanted.model_copy(update={"num_models": len(models)}).of_members(), models, strict=True):
+        # A run of an older version does not describe its objective.
+        is_known = isinstance(described, dict)
+        objective = spec.build(described) if is_known else recipes.plan(each, rows.train, **how).objective
+        plans.append(recipes.onward(each, rows.train, own, objective, **how))
+    return plans
 
 
 def fit_rows(
@@ -251,12 +289,52 @@ def fit_rows(
     wanted = recipes.settings(given or {})
     known = None if start is None else start.data.context_schema
     parts = conditioned(divided(rows, valid, rule), wanted, label, known)
+    how: dict[str, Any] = {"start": start, "progress": progress}
     described = describe_data(parts.whole, held_out=parts.rule, label=label)
-    how: dict[str, Any] = {"calibrate_on": calibrate_on, "start": start, "progress": progress, "announce": announce}
-    job = prepare(wanted, parts, described, **how)
-    history, metadata = job.train()
-    config, weights = artifact.taken_apart(job.plan.model, metadata)
-    return Run(None, config, weights=weights, epochs=history.records)
+    run = prepare(wanted, parts, described, calibrate_on=calibrate_on, announce=announce, **how).trained()
+    kept = without_oddest(run, parts, wanted.trim)
+    if kept is None:
+        return run
+    held_out = calibrate_on or parts.held_out
+    return prepare(
+        wanted, kept, describe_data(kept.train, label=label), calibrate_on=held_out, announce=silent, **how
+    ).trained()
+
+
+def without_oddest(run: Run, rows: Divided, share: float | None) -> Divided | None:
+    """The rows of a fit without those that the run which it gave finds oddest; None where none of them is left out.
+
+    A flexible model learns outliers that it is trained on, too. Those that stand out all the same are left out of a
+    second fit, of the rows to train on and of those that choose the epoch. Rows are compared as `Run.detect` compares
+    them: by log p less what their holes add to it.
+
+    References:
+        Merrill and Eskandarian, "Modified autoencoder training and scoring for robust unsupervised anomaly detection
+        in deep learning", 2020, https://doi.org/10.1109/ACCESS.2020.2997327.
+
+    Args:
+        run: the run of the first fit.
+        rows: the rows of that fit.
+        share: of each of both parts, rounded down; at least two rows of a part stay. None is 0.
+    """
+    train, held_out = (_without_oddest(run, part, share or 0.0) for part in (rows.train, rows.held_out))
+    if train is rows.train and held_out is rows.held_out:
+        return None
+    return replace(rows, train=train, held_out=held_out)
+
+
+def _without_oddest(run: Run, rows: Dataset, share: float) -> Dataset:
+    num = min(int(share * len(rows)), len(rows) - 2)
+    if num <= 0:
+        return rows
+    num_samples = draws_for(len(rows))
+    log_p = without_nan(run.score(rows, num_samples=num_samples).values[:, 0])
+    bare = calibration_for(run, num_samples).comparable(log_p, rows.x)
+    return rows.take(np.sort(np.argsort(bare, kind="stable")[num:]))
+
+
+def silent(line: str) -> None:
+    """Nothing is said of a second fit that was not said of the first."""
 
 
 def _some(weights: np.ndarray | None) -> np.ndarray | None:
