@@ -153,7 +153,8 @@ def plot(
         str,
         typer.Argument(
             metavar="KIND",
-            help="losses, samples, reconstructions, latent, manifold, traversal, interpolation, trend.",
+            help="losses, samples, reconstructions, latent, manifold, traversal, interpolation, trend, style, "
+            "transfer.",
             show_default=False,
         ),
     ],

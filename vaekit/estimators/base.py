@@ -73,6 +73,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
     n_features_in_: int
     feature_names_in_: np.ndarray
     _models_holes: ClassVar[bool] = False
+    _own_settings: ClassVar[tuple[str, ...]] = ()
+    _default_preset: ClassVar[str | None] = None
 
     @spelled_out
     def __init__(self, **shared: Unpack[Shared]) -> None:
@@ -135,7 +137,10 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         return self._fit_once(rows, self._seed(), rule=self._rule(len(rows)))
 
     def _fit_once(self, rows: Dataset, seed: int, **options: Any) -> Run:
-        given = {key: getattr(self, name) for name, key in KEYS.items() if getattr(self, name) is not None}
+        keys = KEYS | dict(zip(self._own_settings, self._own_settings, strict=True))
+        given = {key: getattr(self, name) for name, key in keys.items() if getattr(self, name) is not None}
+        if self._default_preset is not None:
+            given.setdefault("preset", self._default_preset)
         if isinstance(given.get("hidden"), int | np.integer):
             given["hidden"] = (int(given["hidden"]),)
         return runs.fit_rows(rows, {**given, "seed": seed}, start=self._start, progress=self.verbose, **options)

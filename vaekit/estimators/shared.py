@@ -10,8 +10,8 @@ import numpy as np
 from vaekit.data.schema import Kind, Schema
 from vaekit.recipes import Settings
 
-NOT_SHARED = ("seed", "checkpoint_every")
-"""Settings that estimators have under another name, or no use for: `random_state`, and checkpoints."""
+NOT_SHARED = ("seed", "checkpoint_every", "conditions", "conditioning", "networks")
+"""Settings that estimators have under another name, no use for, or not all: `random_state`, checkpoints, contexts."""
 
 
 class Shared(TypedDict, total=False):
