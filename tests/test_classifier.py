@@ -266,11 +266,12 @@ def test_a_grid_search_goes_by_accuracy():
 def test_labels_that_cannot_be_learned_are_refused():
     X, y = flowers(60)
     number = np.arange(60) % 3
-    for labels, words in (
+    for labels, words in (  # y, and a part of the message
         (np.zeros(60), "one class"),
         (np.linspace(0.5, 2.5, 60), "Unknown label type"),
         (np.where(number == 0, None, y), "row 0 has no label"),
         (np.where(number == 1, np.nan, number), "row 1 has no label"),
+        (np.where(number == 1, np.inf, number), "row 1 has the label inf"),
         (number - 1, "label -1 beside 2 classes"),
         (y[:50], "inconsistent"),
         (None, "requires y"),

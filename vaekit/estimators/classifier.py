@@ -124,10 +124,13 @@ class VAEClassifier(ClassifierMixin, VAEEstimator):  # type: ignore[misc]
                 f"row {int(missing.argmax())} has no label, and {int(missing.sum())} are without one in all: a "
                 "conditional model is fitted to labelled rows. Leave out the others."
             )
+        if values.dtype.kind == "f" and np.isinf(values).any():
+            raise DataError(f"row {int(np.isinf(values).argmax())} has the label inf; labels are integers or words")
         check_classification_targets(values)
         classes, codes = np.unique(values, return_inverse=True)
         if len(classes) < 2:
-            raise DataError(f"y has one class, {classes[0]!r}: a classifier needs two classes or more to tell apart")
+            what = f"one class, {classes[0]!r}" if len(classes) else "no class and no row"
+            raise DataError(f"y has {what}: a classifier needs two classes or more to tell apart")
         if len(classes) > 2 and classes.dtype.kind in "if" and classes[0] == -1:
             raise DataError(
                 f"y has the label -1 beside {len(classes) - 1} classes, which marks rows without a label where labels "
@@ -245,7 +248,8 @@ class VAEClassifier(ClassifierMixin, VAEEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row, shape (N,)."""
-        predicted: np.ndarray = self.classes_[self._classified(self._rows(X)).codes.numpy()]
+        codes = self._classified(self._rows(X)).codes.numpy()
+        predicted: np.ndarray = self.classes_[codes]
         return predicted
 
     def _score(self, rows: Dataset) -> np.ndarray:

@@ -4,6 +4,7 @@ Nothing here touches matplotlib's global state: no pyplot, no settings.
 """
 
 from vaekit.docstrings import summary
+from vaekit.plots.classes import calibration, confusion
 from vaekit.plots.curves import ACTIVE, divergence, losses, trend
 from vaekit.plots.decoded import interpolation, manifold, reconstructions, samples, traversal
 from vaekit.plots.given import class_by_style, transfer
@@ -25,7 +26,9 @@ __all__ = [
     "ACTIVE",
     "KINDS",
     "PICTURES",
+    "calibration",
     "class_by_style",
+    "confusion",
     "divergence",
     "image_grid",
     "interpolation",

@@ -14,7 +14,7 @@ from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.plots import access, images
 from vaekit.queries.classify import labels_of
-from vaekit.traits import Data, ModelTraits, told
+from vaekit.traits import Data
 
 
 def class_by_style(
@@ -88,11 +88,10 @@ def styles(model: LatentVariableModel, n: int, generator: torch.Generator) -> Te
     """n draws of z under each label, from the same noise: shape (L, n, *Z)."""
     if n < 1:
         raise ConfigError(f"n is at least 1; got {n}")
-    seed, like = engine.draw_seed(generator), told(ModelTraits, model).context.like
-    found = []
-    for label in range(labels_of(model)):
+    found, num_labels, seed = [], labels_of(model), engine.draw_seed(generator)
+    for label in range(num_labels):
         with torch.no_grad(), engine.evaluating(model), engine.seeded(seed):
-            prior = model.given(torch.full((n, 1), float(label)).to(like)).prior()  # type: ignore[attr-defined]
+            prior = model.given(torch.full((n, 1), float(label))).prior()  # type: ignore[attr-defined]
             found.append(prior.sample(torch.Size() if prior.batch_shape else torch.Size((n,))).cpu())
     return torch.stack(found)
 

@@ -1,5 +1,6 @@
 """Questions put to a fitted model: classes, what stood in holes, what goes with given cells, which cells are odd."""
 
+from vaekit.queries.calibration import Reliability, reliability
 from vaekit.queries.classify import Classification, classify
 from vaekit.queries.elements import ElementScores, score_elements
 from vaekit.queries.given import sample_given
@@ -13,9 +14,11 @@ __all__ = [
     "ElementScores",
     "Imputation",
     "Pooled",
+    "Reliability",
     "classify",
     "impute",
     "pool",
+    "reliability",
     "sample_given",
     "score_elements",
 ]

@@ -165,6 +165,7 @@ class TableQuestions(ABC):
                 model, front, said = self._under(torch.from_numpy(context))
             if context is not None and not given:
                 return self.sample_under(np.repeat(context, n, 0), mean=mean, seed=seed)
+            model = model if context is None else model.model.given(model.context[0])
         if mean:
             raise ConfigError("a condition on cells asks for draws; means of p(x|z) know none")
         columns = self.data.columns or element_names(self.data.event_shape or View.of(self.model).event_shape, "x")
