@@ -213,7 +213,7 @@ class TableQuestions(ABC):
             raise ConfigError(
                 f"{self.called} is a model of x alone; fit one of x given labels: --preset conditional-vae"
             )
-        told(ModelTraits, self.model).context.check(contexts)
+        checks.contexts_of(self.model, contexts, len(contexts))
         cells = as_frame(schema.decode(contexts.double().numpy(), "pyarrow"))
         front = {name: np.array(cells[name].to_list()) for name in cells.columns}
         alike = bool((contexts == contexts[:1]).all())
