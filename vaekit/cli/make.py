@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vaekit.data import Dataset
+    from vaekit.report.classes import Classes
     from vaekit.runs import Run as FittedRun
 
 _MOST_LEARNED = 20_000
@@ -171,7 +172,8 @@ def plot(
         str,
         typer.Argument(
             metavar="KIND",
-            help="losses, samples, reconstructions, latent, manifold, traversal, interpolation, trend.",
+            help="losses, samples, reconstructions, latent, manifold, traversal, interpolation, trend, style, "
+            "transfer.",
             show_default=False,
         ),
     ],
@@ -248,9 +250,22 @@ def report(
         learned=_learned(parts.train),
         keys=rows.row_keys.tolist(),
         schema=rows.schema,
+        classes=_classes(fitted, parts.train),
     )
     reports.write(output, page)
     print(f"wrote {as_text(output)}", file=sys.stderr)
+
+
+def _classes(run: "FittedRun", trained: "Dataset | None") -> "Classes | None":
+    """The classes of a run that has some."""
+    from vaekit.report.classes import Classes
+
+    schema = run.data.context_schema
+    if schema is None or len(schema.modelled) != 1 or not schema.modelled[0].levels:
+        return None
+    contexts = None if trained is None else trained.contexts
+    learned = None if contexts is None else contexts[:_MOST_LEARNED, 0]
+    return Classes([str(level) for level in schema.modelled[0].levels], run.temperature, learned)
 
 
 def _learned(rows: "Dataset | None") -> "np.ndarray | None":

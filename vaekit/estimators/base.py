@@ -77,6 +77,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
     n_features_in_: int
     feature_names_in_: np.ndarray
     _models_holes: ClassVar[bool] = False
+    _own_settings: ClassVar[tuple[str, ...]] = ()
+    _default_preset: ClassVar[str | None] = None
 
     @spelled_out
     def __init__(self, **shared: Unpack[Shared]) -> None:
@@ -159,11 +161,14 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _fitted(self, rows: Dataset, start: Run | None) -> Run:
         given = self._settings() | {"seed": self._seed()}
-        return runs.fit_rows(rows, given, rule=self._rule(len(rows)), start=start, progress=self.verbose)
+        return runs.fit_rows(rows, given, rule=self._rule(rows), start=start, progress=self.verbose)
 
     def _settings(self) -> dict[str, Any]:
         """The settings of `vaekit fit` that the parameters are; estimators with further ones override it."""
-        given = {key: getattr(self, name) for name, key in KEYS.items() if getattr(self, name) is not None}
+        keys = KEYS | dict(zip(self._own_settings, self._own_settings, strict=True))
+        given = {key: getattr(self, name) for name, key in keys.items() if getattr(self, name) is not None}
+        if self._default_preset is not None:
+            given.setdefault("preset", self._default_preset)
         if isinstance(given.get("hidden"), int | np.integer):
             given["hidden"] = (int(given["hidden"]),)
         return given
@@ -173,10 +178,10 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         state = self.random_state if random_state is None else random_state
         return int(state) if isinstance(state, int | np.integer) else int(check_random_state(state).randint(2**31 - 1))
 
-    def _rule(self, num_rows: int) -> HeldOut:
+    def _rule(self, rows: Dataset) -> HeldOut:
         if self.validation_fraction is not None:
             return HeldOut(fraction=self.validation_fraction)
-        return HeldOut(fraction=min(max(0.1, _LEAST_HELD_OUT / num_rows), 1 / 3))
+        return HeldOut(fraction=min(max(0.1, _LEAST_HELD_OUT / len(rows)), 1 / 3))
 
     def _settle(self, rows: Dataset | None) -> None:
         """Set what follows from a run; `rows` are those of the fit, None where the run came from elsewhere."""

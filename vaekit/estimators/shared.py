@@ -10,8 +10,8 @@ import numpy as np
 from vaekit.data.schema import Kind, Schema
 from vaekit.recipes import Settings
 
-NOT_SHARED = ("seed", "checkpoint_every", "trim")
-"""Settings that estimators have under another name, or no use for: `random_state`, checkpoints, what a detector has."""
+NOT_SHARED = ("seed", "checkpoint_every", "trim", "conditions", "conditioning", "networks")
+"""Settings that estimators have under another name, no use for, or not all: `random_state`, checkpoints, contexts."""
 
 
 class Shared(TypedDict, total=False):

@@ -9,7 +9,18 @@ from vaekit.bounds import LatentVariableModel
 from vaekit.errors import DataError
 from vaekit.evaluation import bias_trend
 from vaekit.models.view import View
-from vaekit.plots import interpolation, latent, losses, manifold, reconstructions, samples, traversal, trend
+from vaekit.plots import (
+    class_by_style,
+    interpolation,
+    latent,
+    losses,
+    manifold,
+    reconstructions,
+    samples,
+    transfer,
+    traversal,
+    trend,
+)
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
@@ -47,6 +58,8 @@ def draw(
     if kind == "losses":
         return losses(records or [])
     look: dict[str, Any] = {} if data is None else {"columns": data.columns, "value_range": data.value_range}
+    if kind in ("style", "transfer"):
+        return _of_classes(kind, model, data, generator, transform_seed)
     if kind == "samples":
         return samples(model, generator=generator, x=data, **look)
     if kind == "manifold":
@@ -64,3 +77,19 @@ def draw(
         half = min(_LINES, len(data) // 2)
         return interpolation(model, view.take(slice(half)), view.take(slice(half, 2 * half)), **look)
     return reconstructions(model, view, **look)
+
+
+def _of_classes(
+    kind: str, model: LatentVariableModel, data: "Dataset | None", generator: torch.Generator | None, seed: int
+) -> Figure:
+    """The pictures of a model that is conditioned on a label."""
+    look: dict[str, Any] = {}
+    if data is not None:
+        schema = data.context_schema
+        look["value_range"] = data.value_range
+        look["classes"] = None if schema is None else [str(level) for level in schema.modelled[0].levels]
+    if kind == "style":
+        return class_by_style(model, generator=generator, x=data, **look)
+    if data is None:
+        raise DataError("the picture 'transfer' shows rows of data; hand some over")
+    return transfer(model, View.of(model, data).under(seed), **look)

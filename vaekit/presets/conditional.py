@@ -10,10 +10,11 @@ from vaekit.errors import ConfigError
 from vaekit.likelihoods import Columns
 from vaekit.models import ConditionalVAE
 from vaekit.networks import MLP, ColumnsInput, Concat, ContextInput, ConvDecoder, ConvEncoder, LinearPlus
-from vaekit.objectives import ELBO, Objective
-from vaekit.posteriors import DiagonalNormal
+from vaekit.objectives import ELBO, HideCells, Objective
+from vaekit.posteriors import DiagonalNormal, FullNormal
 from vaekit.presets.functions import Part, columns_seen, component, rescaled
 from vaekit.presets.registry import OF_CONTEXTS, SETTINGS, preset, publish
+from vaekit.presets.tables import columns_encoder
 from vaekit.shapes import Shape, as_image_shape, as_shape
 from vaekit.transforms import Transform
 
@@ -37,8 +38,12 @@ def _beside(make: Any, in_shape: Shape, size: int, film: bool, event_shape: Shap
     return Concat(make(Concat.widened(in_shape, size), 0), in_shape if event_shape is None else event_shape, size)
 
 
-def _encoder(head: ConditionalDistribution, hidden: Sequence[int], size: int, film: bool, conv: bool) -> nn.Module:
+def _encoder(
+    head: ConditionalDistribution, q: ConditionalDistribution, hidden: Sequence[int], size: int, film: bool, conv: bool
+) -> nn.Module:
     """The encoder's network, for the rows that a likelihood describes."""
+    if isinstance(head, Columns) and isinstance(q, FullNormal) and not film:
+        return columns_encoder(head, q, tuple(hidden), size)
     columns = columns_seen(head) if isinstance(head, Columns) else None
 
     def make(shape: Shape, context_dim: int) -> nn.Module:
@@ -73,7 +78,7 @@ def conditional_vae(
     event_shape: Shape,
     *,
     latent_dim: int = 16,
-    hidden: Sequence[int] = (400, 400),
+    hidden: Sequence[int] | None = None,
     levels: Sequence[int] = (2,),
     context: ContextInput | None = None,
     proportions: Sequence[float] | None = None,
@@ -81,7 +86,7 @@ def conditional_vae(
     conditioning: str = "concat",
     networks: str = "mlp",
     likelihood: Part = "bernoulli",
-    posterior: Part = "diagonal-normal",
+    posterior: Part | None = None,
     prior: Part = "standard-normal",
     transform: Transform | None = None,
     objective: Objective | None = None,
@@ -100,7 +105,7 @@ def conditional_vae(
     Args:
         event_shape: shape of one row of data.
         latent_dim: dimensions of z.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        hidden: widths of the encoder's hidden layers, which the decoder mirrors; None is 400, 400, of tables 128, 128.
         levels: for each entry of a context the number of its levels, 0 for numbers; where no `context` is handed over.
         context: what makes a vector of a context.
         proportions: p(y) of a single label; None takes equal ones.
@@ -108,10 +113,10 @@ def conditional_vae(
         conditioning: "concat" feeds it beside the input, "film" modulates every hidden layer.
         networks: "mlp", or "conv" for images.
         likelihood: name or head of p(x|z, y).
-        posterior: name or head of q(z|x, y).
+        posterior: name or head of q(z|x, y); None is "diagonal-normal", of tables "full-normal".
         prior: name or module of p(z); not where the context enters the prior, which then is a normal p(z|y).
         transform: from data to model space.
-        objective: None is the ELBO.
+        objective: None is the ELBO, of tables `HideCells` around an `IWAE` of 5 draws.
 
     Returns:
         The model and the objective.
@@ -130,7 +135,9 @@ def conditional_vae(
     front = context or ContextInput(levels)
     size, film, conv = front.out_shape[0], conditioning == "film", networks == "conv"
     head = component("likelihoods", likelihood, event_shape)
-    q = component("posteriors", posterior, latent_dim)
+    is_table = isinstance(head, Columns)
+    widths = tuple(hidden or ((128, 128) if is_table else (400, 400)))
+    q = component("posteriors", posterior or ("full-normal" if is_table else "diagonal-normal"), latent_dim)
     in_prior, in_q, in_p = (place in conditions for place in PLACES)
     p_of_z: nn.Module
     if in_prior:
@@ -138,14 +145,14 @@ def conditional_vae(
     else:
         p_of_z = component("priors", prior, latent_dim)
     model = ConditionalVAE(
-        encoder=Conditional(_encoder(head, hidden, size * in_q, film, conv), q),
-        decoder=Conditional(_decoder(head, q.event_shape, hidden, size * in_p, film, conv), head),
+        encoder=Conditional(_encoder(head, q, widths, size * in_q, film, conv), q),
+        decoder=Conditional(_decoder(head, q.event_shape, widths, size * in_p, film, conv), head),
         latent_prior=p_of_z,
         context=front,
         transform=transform,
         proportions=proportions,
     )
-    return model, objective or ELBO()
+    return model, objective or (HideCells() if is_table else ELBO())
 
 
 publish(globals())

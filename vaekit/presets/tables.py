@@ -56,18 +56,24 @@ def surrogates(head: Columns) -> list[Surrogate]:
 
 def _encoder(head: ConditionalDistribution, q: ConditionalDistribution, hidden: tuple[int, ...]) -> nn.Module:
     """The encoder's network: the posterior of factors where q can be one, else hidden layers alone."""
-    columns: dict[str, Any] | None = columns_seen(head) if isinstance(head, Columns) else None
-    if columns is None:
-        size = int(torch.Size(head.event_shape).numel())
-        if not isinstance(q, FullNormal):
-            return rescaled(MLP(head.event_shape, hidden, "silu", initialization="he"), head)
-        return rescaled(FactorEncoder(head.event_shape, q.event_shape[0], size, hidden), head)
+    if isinstance(head, Columns):
+        return columns_encoder(head, q, hidden)
+    size = int(torch.Size(head.event_shape).numel())
+    if not isinstance(q, FullNormal):
+        return rescaled(MLP(head.event_shape, hidden, "silu", initialization="he"), head)
+    return rescaled(FactorEncoder(head.event_shape, q.event_shape[0], size, hidden), head)
+
+
+def columns_encoder(
+    head: Columns, q: ConditionalDistribution, hidden: tuple[int, ...], context_dim: int = 0
+) -> ColumnsInput:
+    """The network of q(z|x) for columns; with a context of `context_dim` entries that of q(z|x, y)."""
+    columns: dict[str, Any] = columns_seen(head)
     width = ColumnsInput.width(columns["levels"], columns["holes"])
     if not isinstance(q, FullNormal):
         return ColumnsInput(MLP(width, hidden, "silu", initialization="he"), **columns)
-    assert isinstance(head, Columns)
     found = surrogates(head)
-    network = FactorEncoder(width, q.event_shape[0], len(found), hidden)
+    network = FactorEncoder(width, q.event_shape[0], len(found), hidden, context_dim=context_dim)
     reading = torch.zeros(len(found), width)
     for row, surrogate in enumerate(found):
         for place, weight in surrogate.weights.items():

@@ -1,5 +1,6 @@
 """Questions put to a fitted model: classes, clusters, what stood in holes, what goes with given cells, odd cells."""
 
+from vaekit.queries.calibration import Reliability, reliability
 from vaekit.queries.classify import Classification, classify
 from vaekit.queries.clusters import Clusters, clusters, num_components
 from vaekit.queries.elements import ElementScores, score_elements
@@ -15,11 +16,13 @@ __all__ = [
     "ElementScores",
     "Imputation",
     "Pooled",
+    "Reliability",
     "classify",
     "clusters",
     "impute",
     "num_components",
     "pool",
+    "reliability",
     "sample_given",
     "score_elements",
 ]

@@ -68,7 +68,7 @@ def warm_cosine(num_steps: int) -> Callable[[torch.optim.Optimizer], Any]:
 def slow_start(model: Any) -> Callable[..., torch.optim.Optimizer]:
     """Adam in which the linear part of the decoder, and the head's own parameters, move at a third of the rate."""
     decoder = model.decoder
-    linear = getattr(decoder.network, "linear", None)
+    linear = getattr(getattr(decoder.network, "network", decoder.network), "linear", None)  # behind Concat, or not
     slow = {id(p) for part in (linear, decoder.head) if isinstance(part, nn.Module) for p in part.parameters()}
 
     def make(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:

@@ -24,6 +24,7 @@ from vaekit.recipes.defaults import (
 )
 from vaekit.recipes.settings import Settings
 from vaekit.recipes.start import Start, find_start, start_from
+from vaekit.recipes.start_given import GivenStart, find_start_given, start_from_given
 from vaekit.saving import spec
 from vaekit.training import CollapseWarning, Trainer
 
@@ -60,7 +61,9 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
             model, objective = preset.make(data.event_shape, **parts)
         except (ShapeError, SupportError) as error:
             raise ConfigError(f"the parts of the preset {preset.name} do not go together: {error}") from error
-        if start is not None:
+        if isinstance(start, GivenStart):
+            start_from_given(model, start)
+        elif start is not None:
             start_from(model, start)
         objective = _objective(objective, settings)
     trainer = _suited(settings, preset, data, model, progress)
@@ -71,7 +74,8 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
 
 def _suited(settings: Settings, preset: Preset, data: Dataset, model: GenerativeModel, progress: bool) -> Trainer:
     """The trainer of a preset."""
-    trainer = table_trainer(settings, len(data), model) if preset.starts_linear else _trainer(settings, data)
+    of_table = preset.starts_linear or (preset.is_conditional and data.schema is not None)
+    trainer = table_trainer(settings, len(data), model) if of_table else _trainer(settings, data)
     return dataclasses.replace(trainer, progress=progress)
 
 
@@ -102,18 +106,23 @@ def _refuse_unsuitable(settings: Settings, preset: Preset) -> None:
         )
 
 
-def _parts(settings: Settings, preset: Preset, data: Dataset) -> tuple[dict[str, Any], Start | None]:
+def _parts(settings: Settings, preset: Preset, data: Dataset) -> tuple[dict[str, Any], Start | GivenStart | None]:
     """The arguments of a preset, and where its model is to start."""
     head = make_likelihood(data, settings.likelihood or preset.likelihood or default_likelihood(data))
     transform = make_transform(data, head, settings.transform)
     asked = settings.latent_dim or preset.latent_dim
-    start = find_start(data, head, transform, asked, settings.seed) if preset.starts_linear else None
-    latent_dim = asked or (default_latent_dim(data) if start is None else start.factors.latent_dim)
-    parts: dict[str, Any] = {"likelihood": head, "latent_dim": latent_dim, "transform": transform}
+    given: dict[str, Any] = {}
     if preset.is_conditional:
-        parts |= of_contexts(data) | {
-            name: getattr(settings, name) for name in presets.OF_CONTEXTS if getattr(settings, name) is not None
-        }
+        chosen = {name: getattr(settings, name) for name in presets.OF_CONTEXTS}
+        given = of_contexts(data) | {name: value for name, value in chosen.items() if value is not None}
+    seen = (data, head, transform, asked, settings.seed)
+    start: Start | GivenStart | None = None
+    if preset.is_conditional and "likelihood" in given.get("conditions", ("likelihood",)):
+        start = find_start_given(*seen, given["context"])
+    elif preset.is_conditional or preset.starts_linear:
+        start = find_start(*seen)
+    latent_dim = asked or (default_latent_dim(data) if start is None else start.factors.latent_dim)
+    parts: dict[str, Any] = {"likelihood": head, "latent_dim": latent_dim, "transform": transform} | given
     if settings.hidden is not None:
         parts["hidden"] = settings.hidden
     shape = {"event_shape": latent_dim, "code_shape": latent_dim}  # codes have classes as one more dimension

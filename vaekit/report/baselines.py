@@ -1,7 +1,8 @@
-"""Simple tools for the jobs of a model of a table: scores of odd rows, fills of holes, made-up rows, features."""
+"""Simple tools for the jobs of a model: scores of odd rows, fills of holes, made-up rows, features, classes."""
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 _MOST_TREES = 256  # rows of a tree, as in the paper
 _NEIGHBOURS = 5
+_NEAREST = 10  # rows that say of which class a row is
 
 
 def forest(learned: Floats, scored: Floats, seed: int = 0) -> Floats:
@@ -129,3 +131,37 @@ def copula(x: Floats, num: int, seed: int = 0) -> Floats:
 
 
 MAKERS: dict[str, Callable[[Floats, int], Floats]] = {"independent columns": independent, "normal copula": copula}
+
+
+def _probabilities(fitted: Any, scored: Floats, num_classes: int) -> Floats:
+    """p(class | row) of a fitted classifier, shape (N, L); 0 for classes that it never met."""
+    found = np.zeros((len(scored), num_classes))
+    found[:, fitted.classes_] = fitted.predict_proba(scored)
+    return found
+
+
+def logistic(learned: Floats, labels: np.ndarray, scored: Floats, num_classes: int) -> Floats:
+    """Probabilities of a logistic regression, shape (N, L)."""
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of convergence
+        fitted = LogisticRegression(max_iter=300).fit(learned, labels)
+    return _probabilities(fitted, scored, num_classes)
+
+
+def nearest_classes(learned: Floats, labels: np.ndarray, scored: Floats, num_classes: int) -> Floats:
+    """Shares of the classes among the ten nearest rows, one row added that is of each class alike, shape (N, L)."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    count = min(_NEAREST, len(learned))
+    fitted = KNeighborsClassifier(count).fit(learned, labels)
+    shares = _probabilities(fitted, scored, num_classes)
+    result: Floats = (count * shares + 1 / num_classes) / (count + 1)
+    return result
+
+
+CLASSIFIERS: dict[str, Callable[[Floats, np.ndarray, Floats, int], Floats]] = {
+    "logistic regression": logistic,
+    "ten nearest rows": nearest_classes,
+}

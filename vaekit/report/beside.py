@@ -101,7 +101,7 @@ class Beside:
             warnings.simplefilter("ignore", UnreliableEstimateWarning)  # the verdict is over all rows
             return [contest for job in jobs if (contest := job()) is not None]
 
-    def _features(self, x: Floats, holes: bool = False) -> Floats:
+    def as_features(self, x: Floats, holes: bool = False) -> Floats:
         """Standardised numbers and one-hot levels, shape (N, F); holes as 0, or NaN."""
         columns = []
         for j, size in enumerate(self.num_levels):
@@ -140,7 +140,7 @@ class Beside:
         except VaekitError:  # a context, or a likelihood without a density
             return None
         scores = {US: -np.nan_to_num(found.value.numpy(), nan=-math.inf, posinf=1e300, neginf=-1e300)}
-        learned, scored = self._features(self.learned), self._features(both)
+        learned, scored = self.as_features(self.learned), self.as_features(both)
         scores |= {name: detect(learned, scored) for name, detect in DETECTORS.items()}
         size = len(self.x)
         each = {name: _ranks(values[:size], values[size:]) for name, values in scores.items()}
@@ -159,8 +159,8 @@ class Beside:
             ours = queries.impute(self.view.model, rows, num_samples=50, generator=self._noise()).filled
         except VaekitError:  # the likelihood counts each cell
             return None
-        filled = {US: self._features(np.asarray(ours, dtype=np.float64))}
-        learned, features = self._features(self.learned, holes=True), self._features(holed, holes=True)
+        filled = {US: self.as_features(np.asarray(ours, dtype=np.float64))}
+        learned, features = self.as_features(self.learned, holes=True), self.as_features(holed, holes=True)
         filled |= {name: fill(learned, features) for name, fill in FILLERS.items()}
         each = {name: self._misses(values, where) for name, values in filled.items()}
         numbers, levels = bool((self.num_levels == 0).any()), bool((self.num_levels > 0).any())
@@ -171,7 +171,7 @@ class Beside:
 
     def _misses(self, features: Floats, where: np.ndarray) -> Floats:
         """What each hidden cell is off by, shape (number of cells,)."""
-        truth, found = self._features(self.x), []
+        truth, found = self.as_features(self.x), []
         for j, size in enumerate(self.num_levels):
             rows, of = where[:, j], self.places(j)
             if size:
@@ -198,7 +198,7 @@ class Beside:
 
     def correlations(self, x: Floats) -> Floats:
         """Correlations of features; 0 where one does not vary."""
-        features = self._features(x)
+        features = self.as_features(x)
         features = features - features.mean(0)
         spread = np.sqrt((features**2).mean(0))
         result: Floats = features.T @ features / len(x) / np.outer(spread, spread).clip(min=1e-12)
@@ -217,10 +217,10 @@ class Beside:
         numbers, size = self.num_levels == 0, math.prod(self.view.latent_shape)
         if size >= min(len(self.learned), int(numbers.sum())):  # as many codes as numbers lose nothing
             return None
-        learned, judged_rows = self._features(self.learned), self._features(self.x)
+        learned, judged_rows = self.as_features(self.learned), self.as_features(self.x)
         back = PCA(size, random_state=0).fit(learned)
         places = [self.places(int(j)).start for j in np.flatnonzero(numbers)]
-        ours = self._features(self.view.wide().reconstruct(True, self._noise()).double().cpu().numpy())
+        ours = self.as_features(self.view.wide().reconstruct(True, self._noise()).double().cpu().numpy())
         filled = {US: ours, "principal components": back.inverse_transform(back.transform(judged_rows))}
         seen = ~np.isnan(self.x[:, numbers])
         count = seen.sum(1).clip(min=1)

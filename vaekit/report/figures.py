@@ -161,7 +161,8 @@ class Gallery:
         """The codes."""
         coloured = "" if self.labels is None else ", coloured by label"
         alt = f"Scatter plot of the codes of {len(self.x):,} points{coloured}."
-        caption = f"One point per row of the data{coloured}. The model was not given any label."
+        given = "was not given any label" if self.view.context is None else "is given the label of each row"
+        caption = f"One point per row of the data{coloured}. The model {given}."
         return [picture(lambda width: plots.latent(self.model, self.x, self.labels, width=width), alt, caption)]
 
     def walk(self) -> list[Picture]:

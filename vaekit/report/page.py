@@ -14,8 +14,10 @@ from vaekit.columns import RowsAbout
 from vaekit.data.schema import Schema
 from vaekit.evaluation.results import Results
 from vaekit.models.rows import chosen
+from vaekit.models.view import View
 from vaekit.plots import access
 from vaekit.report import numbers, words
+from vaekit.report.classes import Classes, of_classes
 from vaekit.report.clusters import of_clusters
 from vaekit.report.figures import Gallery
 from vaekit.report.tables import OfTable, of_table
@@ -52,6 +54,7 @@ def build(
     learned: np.ndarray | None = None,
     keys: Sequence[Any] | None = None,
     schema: Schema | None = None,
+    classes: Classes | None = None,
 ) -> str:
     """A self-contained page about a fitted model: no link, no script, pictures inside.
 
@@ -72,6 +75,7 @@ def build(
             the page says where one of these is better.
         keys: of a table: what its rows are called, where the oddest are named; None numbers them.
         schema: of a table: how its rows are written as cells.
+        classes: of a model that is conditioned on a label: its classes, and the labels of `learned`.
 
     Returns:
         HTML.
@@ -93,9 +97,13 @@ def build(
     gallery = Gallery(view.take(keep), labels, options, engine.draw_seed(generator))
     bars, sentence = gallery.divergence(evaluation)
     own = OfTable([], [], [], [])
-    if columns is not None and len(view.event_shape) == 1:
+    # Questions about x alone: of a model with labels those are summed over, and other contexts have no sum.
+    has_sum = view.context is None or classes is not None
+    alone = view if view.context is None else View.of(view.model, view.rows)
+    if columns is not None and len(view.event_shape) == 1 and has_sum:
         seed = engine.draw_seed(generator)
-        own = of_table(view, columns, learned=learned, keys=keys, schema=schema, seed=seed)
+        own = of_table(alone, columns, learned=learned, keys=keys, schema=schema, seed=seed)
+    found = of_classes(view, classes, learned, engine.draw_seed(torch.Generator().manual_seed(0)))
     health = [row for row in evaluation.table if "diagnostics." in row.name]
     table = [row for row in evaluation.table if "diagnostics." not in row.name]
     result: str = _template().render(
@@ -116,6 +124,7 @@ def build(
         bars=bars,
         bars_sentence=sentence,
         contests=own.contests,
+        classes=found,
         margins=own.margins,
         pairs=own.pairs,
         odd=own.odd,

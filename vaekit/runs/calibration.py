@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from vaekit import evaluation
 from vaekit.data.schema import Schema
@@ -95,25 +96,33 @@ def without_nan(log_p: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(log_p), -math.inf, log_p)
 
 
-def calibrated(view: View, trained: View | None = None, marks: Sequence[int] = ()) -> list[dict[str, Any]]:
+LogP = Callable[[View, int], Tensor]
+"""log p of the rows of a view by so many draws of z per row, shape (N,), nats."""
+
+
+def calibrated(
+    view: View, trained: View | None = None, marks: Sequence[int] = (), log_p: LogP | None = None
+) -> list[dict[str, Any]]:
     """The calibrations on held-out rows, as metadata hold them; at most 1,000 rows, a fixed choice.
 
-    None are made of rows that are no vectors, such as images, of a model without a likelihood or with contexts. Rows
-    without weight say nothing.
+    None are made of rows that are no vectors, such as images, and of a model without a likelihood. Rows without weight
+    say nothing.
 
     Args:
         view: the held-out rows.
         trained: rows that were trained on, which tell what holes add to log p; None takes nothing off.
         marks: elements of a row that say which cells are empty; see `Schema.with_holes`.
+        log_p: what is calibrated; None takes `evaluation.log_marginal`, and makes none of a model with contexts.
     """
     if view.weight is not None and not bool(view.weight.all()):
         view = view.take(view.weight.nonzero().flatten())
-    if not view.has_likelihood or view.context is not None or len(view.event_shape) != 1:
+    if not view.has_likelihood or len(view.event_shape) != 1 or (view.context is not None and log_p is None):
         return []
     rows = view.some(MOST_ROWS)
     try:
         holes = () if trained is None else _of_holes(trained.some(MOST_ROWS), marks)
-        return [asdict(_calibrated(rows, num_samples, holes)) for num_samples in DRAWS]
+        of = log_p or _log_marginal
+        return [asdict(_calibrated(rows, num_samples, holes, of)) for num_samples in DRAWS]
     except VaekitError:  # a model that cannot be asked
         return []
 
@@ -152,25 +161,28 @@ def _of_holes(rows: View, marks: Sequence[int]) -> tuple[float, ...]:
     return tuple(result.tolist())
 
 
-def _calibrated(rows: View, num_samples: int, holes: tuple[float, ...]) -> Calibration:
+def _log_marginal(rows: View, num_samples: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnreliableEstimateWarning)
         noise = torch.Generator().manual_seed(0)
-        found = evaluation.log_marginal(rows.model, rows, num_samples=num_samples, generator=noise, key="content")
-    log_p = without_nan(found.value.double().cpu().numpy())
+        return evaluation.log_marginal(rows.model, rows, num_samples=num_samples, generator=noise, key="content").value
+
+
+def _calibrated(rows: View, num_samples: int, holes: tuple[float, ...], of: LogP) -> Calibration:
+    log_p = without_nan(of(rows, num_samples).double().cpu().numpy())
     bare = Calibration((), num_samples, holes).comparable(log_p, torch.as_tensor(rows.rows[:]).double().cpu().numpy())
     values = np.sort(bare).tolist()
     return Calibration(tuple(value if math.isfinite(value) else None for value in values), num_samples, holes)
 
 
-def stored_calibrations(metadata: dict[str, Any], folder: Path) -> list[Calibration]:
-    """The calibrations in the metadata of a model; none in runs of older versions.
+def stored_calibrations(metadata: dict[str, Any], folder: Path, key: str = CALIBRATION) -> list[Calibration]:
+    """The calibrations in the metadata of a model, under a key; none in runs of older versions.
 
     Raises:
         ArtifactError: if they are damaged.
     """
     try:
-        return TypeAdapter(list[Calibration]).validate_python(metadata.get(CALIBRATION) or [])
+        return TypeAdapter(list[Calibration]).validate_python(metadata.get(key) or [])
     except ValidationError as error:
         raise ArtifactError(f"the calibration in {folder / artifact.CONFIG} is damaged") from error
 

@@ -1,9 +1,11 @@
 """Classes of rows, of a run whose model is conditioned on a label."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vaekit import queries
 from vaekit.data import Dataset
@@ -13,10 +15,13 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
 from vaekit.queries.classify import Classification, fitted_temperature
+from vaekit.runs.calibration import calibrated
 from vaekit.runs.table import Table
 
 TEMPERATURE = "temperature"
 """The key of the temperature of p(y|x) in the metadata of a saved model."""
+CLASS_CALIBRATION = "class_calibration"
+"""The key of the calibrations of log p(x), summed over the classes."""
 DRAWS = 100
 _MOST_ROWS = 1_000
 
@@ -35,12 +40,27 @@ def classes_of(schema: Schema | None) -> list[Any]:
     return list(schema.modelled[0].levels)
 
 
-def calibrated_temperature(view: View, seed: int = 0) -> float:
-    """The temperature of p(y|x), fitted to held-out rows with labels, at most 1,000 of them."""
-    some = view.some(_MOST_ROWS)
-    assert some.context is not None
-    found = classified(some.model, some, seed=seed)
-    return fitted_temperature(found, some.context[:, 0].cpu())
+def about_classes(view: View, trained: View, marks: Sequence[int] = (), seed: int = 0) -> dict[str, Any]:
+    """What held-out rows with labels say of the classes, as metadata hold it; at most 1,000 rows, a fixed choice.
+
+    The temperature of p(y|x), and of rows that are vectors how log p(x), summed over the classes, is distributed: the
+    scale on which a row is like none of them.
+
+    Args:
+        view: the held-out rows, with contexts.
+        trained: rows that were trained on; see `runs.calibration.calibrated`, as for `marks`.
+        seed: source of all noise.
+    """
+    known = view.some(_MOST_ROWS)
+    assert known.context is not None
+    found = classified(known.model, known, seed=seed)
+
+    def log_p(rows: View, num_samples: int) -> Tensor:
+        is_found = num_samples == DRAWS and len(rows) == len(known) and not seed
+        return (found if is_found else classified(rows.model, rows, num_samples=num_samples)).log_p
+
+    temperature = fitted_temperature(found, known.context[:, 0].cpu())
+    return {TEMPERATURE: temperature, CLASS_CALIBRATION: calibrated(known, trained, marks, log_p)}
 
 
 def classified(model: Any, x: Any, *, seed: int = 0, num_samples: int = DRAWS, **how: Any) -> Classification:
@@ -60,7 +80,7 @@ def table_of(found: Classification, classes: list[Any], rows: Dataset, notes: tu
 def classify_rows(run: Any, rows: Dataset, num_samples: int, seed: int, proportions: Any, progress: bool) -> Table:
     """What `Run.classify` answers; see there."""
     classes = classes_of(run.data.context_schema)
-    temperature = float(run.config.metadata.get(TEMPERATURE) or 1.0)
+    temperature = run.temperature
     how: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "proportions": proportions}
     with naming_cells(rows):
         found = classified(run.model, rows, temperature=temperature, progress=progress, **how)

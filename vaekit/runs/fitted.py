@@ -15,6 +15,7 @@ from vaekit.models.view import View
 from vaekit.paths import as_text
 from vaekit.recipes import Settings, settings
 from vaekit.runs.calibration import Calibration, stored_calibrations
+from vaekit.runs.classes import CLASS_CALIBRATION, TEMPERATURE
 from vaekit.runs.folder import DENSITIES, DataAbout, Stored, save_run
 from vaekit.runs.own_data import IN_MEMORY, OwnData
 from vaekit.runs.reading import describe, records
@@ -106,6 +107,16 @@ class Fitted:
             ArtifactError: if that part of its `config.json` is damaged.
         """
         return stored_calibrations(self.config.metadata, self._own.place)
+
+    @property
+    def class_calibrations(self) -> list[Calibration]:
+        """What log p(x), summed over the classes, is of such rows, of a run with classes; see `calibrations`."""
+        return stored_calibrations(self.config.metadata, self._own.place, CLASS_CALIBRATION)
+
+    @property
+    def temperature(self) -> float:
+        """What log p(x|y) is divided by in p(y|x), as held-out rows chose it; 1 where the run does not say."""
+        return float(self.config.metadata.get(TEMPERATURE) or 1.0)
 
     @property
     def records(self) -> list[dict[str, float]]:

@@ -11,8 +11,10 @@ import numpy as np
 from vaekit.data.column import WITH_LEVELS, Column
 from vaekit.data.column_cells import coded
 from vaekit.data.column_restored import arrow_type, other_name
+from vaekit.data.contexts import LABEL
 from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError, DataError
+from vaekit.runs.folder import DataAbout
 
 _CONDITION = "the condition"
 
@@ -32,6 +34,26 @@ def pairs_of(words: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"column {name!r} is given twice, as {pairs[name]!r} and as {value!r}")
         pairs[name] = value
     return pairs
+
+
+def split_given(given: Mapping[str, Any], about: DataAbout) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """What is given apart: the contexts of the model, shape (1, C), or None, and cells of its rows by column.
+
+    Raises:
+        ConfigError: if a context has no such value, or labels are given to a model that is conditioned on none.
+    """
+    schema = about.context_schema
+    known = () if schema is None else tuple(column.name for column in schema.modelled)
+    strange = [name for name in given if name in {LABEL, about.label} and name not in (*known, *(about.columns or ()))]
+    if strange:
+        what = f"a label is given as {known[0]}" if known else "its model is conditioned on no label"
+        raise ConfigError(
+            f"{strange[0]!r} cannot be given to this run: {what}. Fit one that is: --preset conditional-vae, with "
+            "labels (--label COLUMN)."
+        )
+    contexts = {name: value for name, value in given.items() if name in known}
+    row = partial_row(contexts, known, schema) if contexts else None
+    return row, {name: value for name, value in given.items() if name not in known}
 
 
 def partial_row(given: Mapping[str, Any], columns: Sequence[str], schema: Schema | None) -> np.ndarray:

@@ -14,11 +14,14 @@ from torch import Tensor
 from vaekit import evaluation, queries
 from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells
-from vaekit.errors import NonFiniteError
+from vaekit.errors import ConfigError, NonFiniteError
+from vaekit.frames import as_frame
+from vaekit.models import checks
+from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.queries.cells import Statistic
 from vaekit.runs.folder import DataAbout
-from vaekit.runs.given import partial_row
+from vaekit.runs.given import partial_row, split_given
 from vaekit.runs.table import Table, check_key, element_names
 from vaekit.traits import Data
 
@@ -30,6 +33,7 @@ class TableQuestions(ABC):
     """Questions about single cells of rows; a mixin of `Run`."""
 
     data: DataAbout
+    called: str
 
     @property
     @abstractmethod
@@ -39,6 +43,10 @@ class TableQuestions(ABC):
     @abstractmethod
     def _asked(self, rows: Data) -> Dataset:
         """The rows of a question."""
+
+    @abstractmethod
+    def _in_units(self, x: Tensor) -> np.ndarray:
+        """Values of shape (N, *X) as an answer has them."""
 
     @abstractmethod
     def _view(self, rows: Dataset) -> View:
@@ -191,8 +199,19 @@ class TableQuestions(ABC):
         notes = _said_of_clusters(found, rows.labels)
         return Table(values, columns, rows.key, rows.row_keys, reasons, notes, whole=("cluster",))
 
-    def _sample_given(self, n: int, given: Any, seed: int, **how: Any) -> Table:
+    def _sample_given(self, n: int, given: Any, seed: int, mean: bool = False, **how: Any) -> Table:
         """n rows that agree with `given`: values by column, or for each of some partial rows; see `Run.sample`."""
+        model, said = self.model, ""
+        front: dict[str, Any] = {}
+        if isinstance(given, Mapping):
+            context, given = split_given(given, self.data)
+            if context is not None:
+                model, front, said = self._under(torch.from_numpy(context))
+            if context is not None and not given:
+                return self.sample_under(np.repeat(context, n, 0), mean=mean, seed=seed)
+            model = model if context is None else model.model.given(model.context[0])
+        if mean:
+            raise ConfigError("a condition on cells asks for draws; means of p(x|z) know none")
         columns = self.data.columns or element_names(self.data.event_shape or View.of(self.model).event_shape, "x")
         if isinstance(given, Mapping):
             row = partial_row(given, columns, self.data.columns_schema)
@@ -201,12 +220,49 @@ class TableQuestions(ABC):
             x = self._view_with_holes(self._asked(given))
         generator = torch.Generator().manual_seed(seed)
         rows = x.rows if isinstance(x, View) else torch.as_tensor(x)
-        found = queries.sample_given(self.model, x, n, generator=generator, **how)
+        found = queries.sample_given(model, x, n, generator=generator, **how)
         hole = torch.as_tensor(rows[:]).isnan().unsqueeze(1).expand(found.shape)
         values = self._rounded(found.flatten(0, 1), hole.flatten(0, 1))
         count = int((~hole[:, 0]).sum())
-        notes = (f"{len(values):,} rows drawn from p(the other cells | {count} given cell{'s' * (count != 1)})",)
-        return Table(values, columns, notes=notes, schema=self.data.columns_schema)
+        by = "Hamiltonian Monte Carlo" if how.get("method") == "hmc" else "importance resampling"
+        cells = f"{count} given cell{'s' * (count != 1)}"
+        notes = [f"{len(values):,} rows drawn from p(the other cells | {said}{', ' * bool(said)}{cells}), by {by}"]
+        notes += [f"{said} is given exactly: the model is conditioned on it"] if said else []
+        front = {name: np.repeat(cell, len(values)) for name, cell in front.items()}
+        return Table(values, columns, notes=tuple(notes), schema=self.data.columns_schema, front=front)
+
+    def sample_under(self, contexts: Data, *, mean: bool = False, seed: int = 0) -> Table:
+        """A row drawn from p(x | context) for each context, or a mean of p(x|z): in front of it what it was given.
+
+        Args:
+            contexts: codes and numbers as the model takes them, shape (N, C); see `data.contexts`.
+            mean: means of p(x|z) at draws of z instead of draws.
+            seed: source of all noise.
+
+        Raises:
+            ConfigError: if the model is conditioned on nothing.
+            ShapeError, DataError: if these are no contexts of the model.
+        """
+        model, front, said = self._under(as_tensor(contexts))
+        generator = torch.Generator().manual_seed(seed)
+        x = self._in_units(View.of(model).wide().sample(model.num_rows, mean, generator))
+        columns = self.data.columns or element_names(x.shape[1:], "x")
+        notes = (f"{len(x):,} rows drawn from p(x | {said}), exactly: the model is conditioned on it",)
+        return Table(x, columns, notes=notes, schema=self.data.columns_schema, front=front)
+
+    def _under(self, contexts: Tensor) -> tuple[Any, dict[str, Any], str]:
+        """The model under contexts of shape (N, C), the cells that they stand for, and these in words."""
+        schema = self.data.context_schema
+        if schema is None:
+            raise ConfigError(
+                f"{self.called} is a model of x alone; fit one of x given labels: --preset conditional-vae"
+            )
+        checks.contexts_of(self.model, contexts, len(contexts))
+        cells = as_frame(schema.decode(contexts.double().numpy(), "pyarrow"))
+        front = {name: np.array(cells[name].to_list()) for name in cells.columns}
+        alike = bool((contexts == contexts[:1]).all())
+        said = ", ".join(f"{name} = {cell[0]}" if alike else f"{name} of each row" for name, cell in front.items())
+        return self.model.given(contexts), front, said
 
     def _view_with_holes(self, rows: Dataset) -> Any:
         """The rows as the model meets them; where it bears no holes the question says so."""

@@ -386,10 +386,12 @@ class Run(Fitted, TableQuestions):
 
         Args:
             n: number of rows, for each partial row where there are several.
-            mean: means of p(x|z) at draws of z instead of draws; not with conditions.
+            mean: means of p(x|z) at draws of z instead of draws; not with conditions on cells.
             seed: source of all noise.
             given: cells that all rows have: a mapping from columns to cells, or to text that says them; or partial
                 rows, as `rows` reads them, whose empty cells are drawn. Draws are then from p(other cells | these).
+                What the model is conditioned on, such as a label, is given exactly, by its name (`label` where it has
+                none of its own); cells of the rows are given by importance resampling. `Table.notes` says which.
             **how: with conditions, `method` and `num_samples` of `queries.sample_given`.
 
         Raises:
@@ -397,9 +399,7 @@ class Run(Fitted, TableQuestions):
             DataError: if the model gives the condition no mass.
         """
         if given is not None:
-            if mean:
-                raise ConfigError("a condition asks for draws; means of p(x|z) know none")
-            return self._sample_given(n, given, seed, **how)
+            return self._sample_given(n, given, seed, mean, **how)
         x = self._in_units(View.of(self.model).wide().sample(n, mean, _generator(seed)))
         return Table(x, self._columns(x.shape[1:]), schema=self.data.columns_schema)
 

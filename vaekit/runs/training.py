@@ -24,7 +24,7 @@ from vaekit.paths import as_text
 from vaekit.recipes import Settings
 from vaekit.recipes.defaults import default_preset
 from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of, without_nan
-from vaekit.runs.classes import TEMPERATURE, calibrated_temperature
+from vaekit.runs.classes import about_classes
 from vaekit.runs.detection import calibration_for, draws_for
 from vaekit.runs.division import held_out_rule
 from vaekit.runs.folder import DataAbout, HeldOut, Stored, describe_data
@@ -165,7 +165,7 @@ class Job:
             about |= {TRAINING_ROWS: asdict(with_log_p(self.about, trained))}
             about |= {CALIBRATION: calibrated(calibration, trained, self.marks)}
             if self.has_classes:
-                about |= {TEMPERATURE: calibrated_temperature(self.views[1])}
+                about |= about_classes(self.views[1], self.views[0], self.marks)
         finally:  # an interrupt costs no model
             keep(about)
         return history, about
