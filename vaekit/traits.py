@@ -89,6 +89,10 @@ class ModelTraits:
         posterior_is_fixed: whether `posterior(x)` draws no noise of its own, as one that refines q does.
         context: what leads contexts to the networks, and has a method `check`; None for a model without one.
         num_rows: how many rows a model that stands under contexts holds them of; None for one of any rows.
+        alternatives: for x (B, *X), the model under each of its labels, which rows may lack; see
+            `models.labels.Alternatives`. None for a model without labels.
+        classifier: what makes q(y|x) of a model with a label, trained for it; None where nothing was.
+        log_label_posterior: for x (B, *X), log q(y|x), shape (B, L), nats.
     """
 
     transform: Any = None
@@ -98,6 +102,9 @@ class ModelTraits:
     posterior_is_fixed: bool = False
     context: Any = None
     num_rows: int | None = None
+    alternatives: Callable[[Any], Any] | None = None
+    classifier: Any = None
+    log_label_posterior: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,19 @@ if TYPE_CHECKING:
     from vaekit.models.conditional import ConditionalVAE
     from vaekit.models.refined import Hamiltonian, SemiAmortized
     from vaekit.models.rows import Batch
+    from vaekit.models.stacked import StackedVAE
     from vaekit.models.vae import VAE
     from vaekit.models.view import View
 
 _WHERE = {"Batch": "rows", "ConditionalVAE": "conditional", "Hamiltonian": "refined", "SemiAmortized": "refined"}
-_WHERE |= {"VAE": "vae", "View": "view"}
+_WHERE |= {"StackedVAE": "stacked", "VAE": "vae", "View": "view"}
 
 __all__ = [
     "Batch",
     "ConditionalVAE",
     "Hamiltonian",
     "SemiAmortized",
+    "StackedVAE",
     "VAE",
     "View",
 ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vaekit.networks.conv import ConvDecoder, ConvEncoder
     from vaekit.networks.factors import FactorEncoder
     from vaekit.networks.inputs import LogInput, Parts, RescaleInput
-    from vaekit.networks.mlp import MLP, LinearPlus
+    from vaekit.networks.mlp import MLP, LinearPlus, Readout
     from vaekit.networks.residual import ConvPyramid, ConvTopDown
     from vaekit.networks.sequence import GRUEncoder
 
@@ -30,6 +30,7 @@ __all__ = [
     "MLP",
     "MaskedMLP",
     "Parts",
+    "Readout",
     "RescaleInput",
 ]
 
@@ -40,7 +41,7 @@ _FILES = {
     "conv": ["ConvDecoder", "ConvEncoder"],
     "factors": ["FactorEncoder"],
     "inputs": ["LogInput", "Parts", "RescaleInput"],
-    "mlp": ["LinearPlus", "MLP"],
+    "mlp": ["LinearPlus", "MLP", "Readout"],
     "residual": ["ConvPyramid", "ConvTopDown"],
     "sequence": ["GRUEncoder"],
 }

@@ -32,6 +32,7 @@ class Preset:
         latent_dim: its own default, where few latents are the point (pictures, a curved space); None follows the data.
         starts_linear: whether its model starts from a factor analysis of the rows, and is trained as long as that asks.
         is_conditional: whether its model is one given the contexts of the rows, such as their labels.
+        learns_unlabelled: whether it learns from rows without a label, too.
     """
 
     make: Make
@@ -40,6 +41,7 @@ class Preset:
     latent_dim: int | None = None
     starts_linear: bool = False
     is_conditional: bool = False
+    learns_unlabelled: bool = False
 
     @property
     def name(self) -> str:
@@ -57,11 +59,14 @@ def preset(
     latent_dim: int | None = None,
     starts_linear: bool = False,
     is_conditional: bool = False,
+    learns_unlabelled: bool = False,
 ) -> Callable[[_Make], _Make]:
     """A decorator that makes a function a preset; its arguments are the attributes of `Preset`."""
 
     def add(make: _Make) -> _Make:
-        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional))
+        _PRESETS.append(
+            Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional, learns_unlabelled)
+        )
         return make
 
     return add

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from vaekit.models.draws import Key
 from vaekit.models.view import View
 from vaekit.shapes import check_count
 from vaekit.traits import Data, ModelTraits, told
+
+By = Literal["bayes", "posterior"]
+"""What p(y|x) is made of: densities p(x|y), or the model's own q(y|x)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Classification:
         log_proportions: log p(y), shape (L,), nats.
         temperature: T.
         quantity: what log p is.
+        shared_stderr: where log p(y|x) is none of Bayes' rule: the Monte Carlo standard error of log p(x), shape (N,),
+            which is the same under each class and no part of that of p(y|x).
 
     Example:
         >>> import torch
@@ -45,6 +50,7 @@ class Classification:
     log_proportions: Tensor
     temperature: float = 1.0
     quantity: str = "density"
+    shared_stderr: Tensor | None = None
 
     @property
     def log_joint(self) -> Tensor:
@@ -84,6 +90,8 @@ class Classification:
     @property
     def log_p_stderr(self) -> Tensor:
         """Monte Carlo standard error of log p(x), shape (N,), to first order."""
+        if self.shared_stderr is not None:
+            return self.shared_stderr
         share = self.log_joint.nan_to_num(nan=-math.inf).softmax(1).nan_to_num(nan=0.0)
         return (share * self.given_stderr.double().nan_to_num(nan=0.0, posinf=0.0)).square().sum(1).sqrt()
 
@@ -119,6 +127,7 @@ def classify(
     x: Data,
     num_samples: int = 100,
     *,
+    by: By = "bayes",
     proportions: Sequence[float] | Tensor | None = None,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
@@ -128,6 +137,9 @@ def classify(
 ) -> Classification:
     r"""p(y|x) of each row by Bayes' rule: importance sampling of log p(x|y) under each class (equation 13.1).
 
+    A model that was trained with a classifier q(y|x), as M2 is, answers by that as well, which is what Kingma et al.
+    report: with few labels it sees them all, while densities weigh everything that sets rows apart.
+
     References:
         Kingma et al., "Semi-supervised learning with deep generative models", 2014, https://arxiv.org/abs/1406.5298.
         Guo et al., "On calibration of modern neural networks", 2017, https://arxiv.org/abs/1706.04599 (temperature).
@@ -136,6 +148,8 @@ def classify(
         model: a model that is conditioned on a single label, as `ConditionalVAE` is.
         x: rows in the units of the data, shape (N, *X); contexts that they have are not looked at.
         num_samples: K, draws of z per row and class.
+        by: "bayes" for the densities, or "posterior" for the model's own q(y|x); log p(x) is estimated all the same,
+            and with other proportions than the model's, q(y|x) is weighed by their ratio.
         proportions: p(y), shape (L,); None takes the model's.
         temperature: T > 0, what log p(x|y) is divided by in p(y|x).
         generator: source of the noise; None is torch's own stream.
@@ -147,7 +161,8 @@ def classify(
         See `Classification`.
 
     Raises:
-        ConfigError: if the model is not conditioned on a single label, or a number is out of its range.
+        ConfigError: if the model is not conditioned on a single label, has no q(y|x) that is asked for, or a number is
+            out of its range.
         ShapeError, SupportError, DataError: if the rows do not fit the model.
 
     Example:
@@ -160,9 +175,16 @@ def classify(
     check_count(num_samples, "num_samples")
     if not temperature > 0:
         raise ConfigError(f"a temperature is above 0; got {temperature}")
+    engine.check_choice("by", by, get_args(By))
     num_labels = labels_of(model)
     view = View.of(model, x.rows if isinstance(x, View) else x, context=_first(x, model))
     p = model.log_proportions.double().cpu() if proportions is None else log_shares(proportions, num_labels)
+    how: dict[str, Any] = {"num_samples": num_samples, "key": key, "progress": progress, "precision": precision}
+    if by == "posterior":
+        whole = log_marginal(model, view.without_context(), generator=generator, **how)
+        log_q = _label_posterior(view)
+        log_p = whole.value.unsqueeze(1) + log_q - model.log_proportions.double().cpu()
+        return Classification(log_p, torch.zeros_like(log_p), p, temperature, view.quantity, whole.stderr)
     seed = engine.draw_seed(generator)
     values, errors = [], []
     for label in range(num_labels):
@@ -171,12 +193,26 @@ def classify(
         with warnings.catch_warnings():
             # Rows of other classes are far from what q has learned under this one, as they should be.
             warnings.simplefilter("ignore", UnreliableEstimateWarning)
-            found = log_marginal(
-                model, under, num_samples=num_samples, generator=noise, key=key, progress=progress, precision=precision
-            )
+            found = log_marginal(model, under, generator=noise, **how)
         values.append(found.value)
         errors.append(found.stderr)
     return Classification(torch.stack(values, 1), torch.stack(errors, 1), p, temperature, view.quantity)
+
+
+def _label_posterior(view: View) -> Tensor:
+    """log q(y|x) of each row by the model's classifier, shape (N, L), float64.
+
+    Raises:
+        ConfigError: if it has none.
+    """
+    told_of = told(ModelTraits, view.model)
+    if told_of.classifier is None or told_of.log_label_posterior is None:
+        raise ConfigError(
+            f'{type(view.model).__name__} has no classifier q(y|x); take by="bayes", or fit a model with --preset m2'
+        )
+    with torch.no_grad(), engine.evaluating(view.model):
+        found = [told_of.log_label_posterior(batch.x).double().cpu() for batch in view.batches(1024, by_row=True)]
+    return torch.cat(found)
 
 
 def labels_of(model: Any) -> int:
@@ -206,15 +242,16 @@ def fitted_temperature(found: Classification, codes: Tensor) -> float:
 
     Args:
         found: of the rows.
-        codes: their classes, shape (N,).
+        codes: their classes, shape (N,), NaN for rows whose class is unknown.
     """
     from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 
-    place = codes.long().unsqueeze(1)
+    known = ~codes.isnan()
+    place = codes[known].long().unsqueeze(1)
 
     def loss(log_t: float) -> float:
         tempered = replace(found, temperature=math.exp(log_t))
-        return -float(tempered.log_probabilities.gather(1, place).clamp(min=-1e3).mean())
+        return -float(tempered.log_probabilities[known].gather(1, place).clamp(min=-1e3).mean())
 
     best = minimize_scalar(loss, bounds=(math.log(0.05), math.log(100.0)), method="bounded")
     return float(math.exp(best.x))

@@ -23,6 +23,7 @@ from vaekit.recipes.defaults import (
     make_transform,
 )
 from vaekit.recipes.settings import Settings
+from vaekit.recipes.stages import Stage, first_stage
 from vaekit.recipes.start import Start, find_start, start_from
 from vaekit.saving import spec
 from vaekit.training import CollapseWarning, Trainer
@@ -33,12 +34,13 @@ _UPDATES = 30_000  # default length of a run; enough for MNIST, patience ends sm
 
 @dataclass(frozen=True)
 class Plan:
-    """What settings and data make; `preset` is the name of the one that was taken."""
+    """What settings and data make; `preset` is the name of the one that was taken, `stage` what is trained first."""
 
     model: GenerativeModel
     objective: Objective
     trainer: Trainer
     preset: str
+    stage: Stage | None = None
 
 
 def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
@@ -63,7 +65,8 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
         if start is not None:
             start_from(model, start)
         objective = _objective(objective, settings)
-    return Plan(model, objective, _suited(settings, preset, data, model, progress), preset.name)
+    trainer = _suited(settings, preset, data, model, progress)
+    return Plan(model, objective, trainer, preset.name, first_stage(model, trainer))
 
 
 def _suited(settings: Settings, preset: Preset, data: Dataset, model: GenerativeModel, progress: bool) -> Trainer:

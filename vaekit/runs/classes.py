@@ -12,13 +12,15 @@ from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError
 from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
-from vaekit.queries.classify import Classification, fitted_temperature
+from vaekit.queries.classify import By, Classification, fitted_temperature
 from vaekit.runs.table import Table
+from vaekit.traits import ModelTraits, told
 
 TEMPERATURE = "temperature"
 """The key of the temperature of p(y|x) in the metadata of a saved model."""
 DRAWS = 100
 _MOST_ROWS = 1_000
+_FEWEST_ROWS = 50  # of those with a label, where others have none
 
 
 def classes_of(schema: Schema | None) -> list[Any]:
@@ -35,9 +37,13 @@ def classes_of(schema: Schema | None) -> list[Any]:
     return list(schema.modelled[0].levels)
 
 
-def calibrated_temperature(view: View, seed: int = 0) -> float:
-    """The temperature of p(y|x), fitted to held-out rows with labels, at most 1,000 of them."""
-    some = view.some(_MOST_ROWS)
+def calibrated_temperature(view: View, seed: int = 0) -> float | None:
+    """The temperature of p(y|x), fitted to held-out rows with labels, at most 1,000 of them; None where they are few."""
+    assert view.context is not None
+    known = (~view.context[:, 0].isnan()).nonzero()[:, 0].cpu()
+    if 0 < len(known) < len(view) and len(known) < _FEWEST_ROWS or not len(known):
+        return None
+    some = (view if len(known) == len(view) else view.take(known)).some(_MOST_ROWS)
     assert some.context is not None
     found = classified(some.model, some, seed=seed)
     return fitted_temperature(found, some.context[:, 0].cpu())
@@ -57,16 +63,20 @@ def table_of(found: Classification, classes: list[Any], rows: Dataset, notes: tu
     return Table(values, columns, rows.key, rows.row_keys, **about)
 
 
-def classify_rows(run: Any, rows: Dataset, num_samples: int, seed: int, proportions: Any, progress: bool) -> Table:
+def classify_rows(
+    run: Any, rows: Dataset, num_samples: int, seed: int, proportions: Any, progress: bool, by: By | None = None
+) -> Table:
     """What `Run.classify` answers; see there."""
     classes = classes_of(run.data.context_schema)
-    temperature = float(run.config.metadata.get(TEMPERATURE) or 1.0)
-    how: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "proportions": proportions}
+    by = by or ("bayes" if told(ModelTraits, run.model).classifier is None else "posterior")
+    temperature = float(run.config.metadata.get(TEMPERATURE) or 1.0) if by == "bayes" else 1.0
+    how: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "proportions": proportions, "by": by}
     with naming_cells(rows):
         found = classified(run.model, rows, temperature=temperature, progress=progress, **how)
+    densities = f"p(class | row) by Bayes' rule, K = {num_samples} draws of z per row and class"
+    what = densities if by == "bayes" else "q(class | row) of the model's own classifier"
     notes = (
-        f"p is p(class | row) by Bayes' rule, K = {num_samples} draws of z per row and class, temperature "
-        f"{temperature:.3g}",
+        f"p is {what}, temperature {temperature:.3g}",
         f"log_p is {with_article(found.quantity)}, in nats, of the row whatever its class: low where it is like none",
     )
     return table_of(found, classes, rows, notes)

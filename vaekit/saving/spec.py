@@ -21,6 +21,7 @@ AXES = ("likelihoods", "posteriors", "priors", "networks", "objectives", "transf
 _CORE = {
     "VAE": "vaekit.models",
     "ConditionalVAE": "vaekit.models",
+    "StackedVAE": "vaekit.models",
     "Hamiltonian": "vaekit.models",
     "SemiAmortized": "vaekit.models",
     "Conditional": "vaekit.conditional",
