@@ -251,6 +251,7 @@ OBJECTIVES = {
     "PIWAE": [objectives.PIWAE],
     "Renyi": [objectives.Renyi, lambda: objectives.Renyi(alpha=2.0)],
     "STL": [objectives.STL, lambda: objectives.STL(num_samples=3, bound="iwae")],
+    "SemiSupervised": [objectives.SemiSupervised, lambda: objectives.SemiSupervised(3.0, num_samples=2)],
     "TVO": [objectives.TVO],
 }
 

@@ -91,6 +91,10 @@ class ModelTraits:
             no opinion, and is not told the contexts that rows bring along.
         num_labels: classes of a model that is conditioned on a single label; 0 for all others.
         num_contexts: how many rows' contexts a model holds that stands under them; None for one of any rows.
+        alternatives: for x (B, *X), the model under each of its labels, which rows may lack; see
+            `models.labels.Alternatives`. None for a model without labels.
+        classifier: what makes q(y|x) of a model with a label, trained for it; None where nothing was.
+        log_label_posterior: for x (B, *X), log q(y|x), shape (B, L), nats.
     """
 
     transform: Any = None
@@ -101,6 +105,9 @@ class ModelTraits:
     check_context: Callable[[Any], None] | None = None
     num_labels: int = 0
     num_contexts: int | None = None
+    alternatives: Callable[[Any], Any] | None = None
+    classifier: Any = None
+    log_label_posterior: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Commands that write what a fitted model makes: scores, samples, reconstructions, codes, pictures and a report."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -70,6 +70,10 @@ def classify(
     data: Data,
     output: Output,
     num_samples: NumSamples = 100,
+    by: Annotated[
+        Literal["bayes", "posterior"] | None,
+        typer.Option("--by", help="bayes: densities p(x|y); posterior: q(y|x) of the model, default where it has one."),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Write the class of every row and p(class | row) with standard errors, by Bayes' rule, and log p(x) in nats.
@@ -78,7 +82,7 @@ def classify(
     """
     fitted = open_run(run)
     rows = fitted.rows(data.name, lenient=True, **data.options)
-    found = fitted.classify(rows, num_samples=num_samples, seed=seed, progress=True)
+    found = fitted.classify(rows, num_samples=num_samples, seed=seed, by=by, progress=True)
     write_table(output, found, fitted)
     report_trained(fitted, rows)
 

@@ -1,6 +1,7 @@
 """What is known of each row beside x, such as its label, as the contexts that a model is conditioned on."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,22 +15,34 @@ LABEL = "label"
 """What the context of labels is called that have no column."""
 
 
-def contexts_found(rows: Dataset, label: str | None = None) -> Schema:
+UNKNOWN = (-1, "")
+"""Labels of rows that have none, for models that learn from such rows as well; -1 as in scikit-learn."""
+
+
+def contexts_found(rows: Dataset, label: str | None = None, may_miss: bool = False) -> Schema:
     """What the contexts of rows are: their labels, each a level.
 
     Args:
         rows: rows with labels.
         label: what to call the labels; None is "label".
+        may_miss: whether rows without a label are taken, and -1 means that there is none.
 
     Raises:
-        DataError: if they have none, or one alone.
+        DataError: if they have none, or one alone, or some rows have none and that may not be.
     """
     if rows.labels is None:
         raise DataError(
             f"{rows.name!r} has no labels, and a conditional model is one given something: name the column that holds "
             "them (--label COLUMN, label=...), or take a set or a folder of class folders that has them."
         )
-    levels = np.unique(rows.labels).tolist()
+    if rows.unlabelled is not None and not may_miss:
+        raise DataError(
+            f"{int(rows.unlabelled.sum())} of the {len(rows)} rows of {rows.name!r} have no label, and this model "
+            "learns from rows with labels alone. --preset m2 learns from rows without labels, too; or drop such rows."
+        )
+    levels = np.unique(rows.labels[~unknown_labels(rows)] if may_miss else rows.labels).tolist()
+    if not levels:
+        raise DataError(f"all labels of {rows.name!r} are -1, which means unknown here; some rows need one.")
     if len(levels) < 2:
         raise DataError(
             f"all rows of {rows.name!r} have the label {levels[0]!r}: a condition that always holds says nothing. Fit "
@@ -41,8 +54,17 @@ def contexts_found(rows: Dataset, label: str | None = None) -> Schema:
     return Schema(columns=(column,))
 
 
+def unknown_labels(rows: Dataset, levels: Sequence[Any] = ()) -> np.ndarray:
+    """Which rows have no label, shape (N,); -1 and "" mean that as well, where they are no level."""
+    assert rows.labels is not None
+    is_text = rows.labels.dtype.kind == "U"
+    marks = [mark for mark in UNKNOWN if isinstance(mark, str) == is_text and mark not in levels]
+    found = np.isin(rows.labels, marks)
+    return found if rows.unlabelled is None else found | rows.unlabelled
+
+
 def contexts_of(schema: Schema, rows: Dataset) -> np.ndarray | None:
-    """The contexts of rows, shape (N, C), float64; None for rows without labels.
+    """The contexts of rows, shape (N, C), float64, NaN for labels that are unknown; None for rows without labels.
 
     Args:
         schema: what the contexts are, as `contexts_found` says it.
@@ -54,17 +76,19 @@ def contexts_of(schema: Schema, rows: Dataset) -> np.ndarray | None:
     if rows.labels is None:
         return None
     (column,) = schema.modelled
-    return label_codes(column, rows.labels, rows.name)[:, None]
+    return label_codes(column, rows.labels, rows.name, unknown_labels(rows, column.levels))[:, None]
 
 
-def label_codes(column: Column, labels: np.ndarray, name: str) -> np.ndarray:
-    """The code of each label, shape (N,), float64.
+def label_codes(column: Column, labels: np.ndarray, name: str, unknown: np.ndarray | None = None) -> np.ndarray:
+    """The code of each label, shape (N,), float64; NaN where it is unknown.
 
     Raises:
         DataError: if one is none of the levels, with its row.
     """
     codes = {level: code for code, level in enumerate(column.levels)}
     found = np.array([codes.get(label, -1) for label in labels.tolist()], dtype=np.float64)
+    if unknown is not None:
+        found[unknown] = np.nan
     bad = np.flatnonzero(found < 0)
     if len(bad):
         known = ", ".join(map(repr, column.levels[:8])) + (", ..." if len(column.levels) > 8 else "")
@@ -76,10 +100,16 @@ def label_codes(column: Column, labels: np.ndarray, name: str) -> np.ndarray:
     return found
 
 
-def with_contexts(rows: Dataset, schema: Schema) -> Dataset:
-    """The rows with their contexts, where they have labels."""
+def with_contexts(rows: Dataset, schema: Schema, whole: bool = False) -> Dataset:
+    """The rows with their contexts, where they have labels.
+
+    Args:
+        rows: the rows.
+        schema: what the contexts are.
+        whole: whether rows of which some have no label count as rows without labels.
+    """
     contexts = contexts_of(schema, rows)
-    if contexts is None:
+    if contexts is None or (whole and np.isnan(contexts).any()):
         return rows
     found = copy.copy(rows)
     object.__setattr__(found, "contexts", contexts)

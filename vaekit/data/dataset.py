@@ -28,7 +28,8 @@ class Dataset:
 
     Args:
         x: The rows, shape (N, *X), of integers, floats or bools (stored as uint8); N >= 1.
-        labels: One label per row, shape (N,), integers or strings. Objectives never see them.
+        labels: One label per row, shape (N,), integers or strings. Objectives never see them. A label that is missing
+            (None, NaN, a masked entry) becomes -1 or "", and `unlabelled` says of which rows.
         name: What to call the set in tables and titles.
         columns: Names of the columns of a table, one per column of x.
         value_range: Least and greatest value that can occur: (0, 255) for 8-bit images, None for real numbers.
@@ -43,6 +44,7 @@ class Dataset:
         contexts: What a model is conditioned on, shape (N, C), float64; see `data.contexts`.
         context_schema: What the C entries of the contexts are.
         frame: The table that x was encoded from, with all its columns, as a frame of narwhals, where it was kept.
+        unlabelled: Which rows have no label, shape (N,), bool; None where each has one.
 
     Raises:
         DataError: x is not a numeric array of at least one row and two dimensions, or labels, keys, columns or weights
@@ -70,16 +72,20 @@ class Dataset:
     contexts: np.ndarray | None = None
     context_schema: "Schema | None" = None
     frame: Any = None
+    unlabelled: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", _checked_rows(self.x, self.name))
         self._check_annotations()
 
     def _check_annotations(self) -> None:
-        for what in ("labels", "keys"):
-            values = getattr(self, what)
-            if values is not None:
-                object.__setattr__(self, what, _checked_labels(values, len(self), self.name, what))
+        if self.labels is not None:
+            labels, missing = _filled(self.labels, self.name)
+            object.__setattr__(self, "labels", _checked_labels(labels, len(self), self.name, "labels"))
+            if missing.any():
+                object.__setattr__(self, "unlabelled", missing)
+        if self.keys is not None:
+            object.__setattr__(self, "keys", _checked_labels(self.keys, len(self), self.name, "keys"))
         if self.weights is not None:
             object.__setattr__(self, "weights", _checked_weights(self.weights, len(self), self.name))
         if self.kind not in KINDS:
@@ -137,7 +143,7 @@ class Dataset:
             part._keep_rows(indices)
             object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
             object.__setattr__(part, "keys", self.row_keys[indices])
-            for name in ("weights", "excluded", "contexts"):
+            for name in ("weights", "excluded", "contexts", "unlabelled"):
                 values = getattr(self, name)
                 object.__setattr__(part, name, None if values is None else values[indices])
             if self.frame is not None:
@@ -240,6 +246,31 @@ def _checked_rows(rows: Any, name: str) -> np.ndarray:
     return x.astype(x.dtype.newbyteorder("="), copy=False)  # torch reads native byte order only
 
 
+def _filled(values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels with -1 or "" in the place of those that are missing, and where that is, shape (N,)."""
+    labels: np.ndarray = np.asarray(values)
+    missing = (
+        np.array(np.ma.getmaskarray(values)) if isinstance(values, np.ma.MaskedArray) else np.zeros(labels.shape, bool)
+    )
+    if labels.dtype.kind == "f":
+        missing |= np.isnan(labels)
+    elif labels.dtype.kind == "O":
+        missing |= np.array([is_missing(label) for label in labels.ravel()], bool).reshape(labels.shape)
+    if not missing.any():
+        return labels, missing
+    if missing.all():
+        raise DataError(f"no row of {name!r} has a label. Leave the labels out.")
+    filled = labels.copy()
+    filled[missing] = "" if isinstance(labels[~missing][0], str) else -1
+    return np.array(filled.tolist()) if labels.dtype.kind == "O" else filled, missing
+
+
+def is_missing(cell: object) -> bool:
+    """Whether a Python object stands for no value: None, NaN, and the marks of pandas."""
+    is_nan = isinstance(cell, float | np.floating) and bool(np.isnan(cell))
+    return cell is None or is_nan or type(cell).__name__ in ("NAType", "NaTType")
+
+
 def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndarray:
     labels: np.ndarray = np.asarray(values)
     if labels.shape != (num_rows,):
@@ -251,9 +282,8 @@ def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndar
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iuU":
-        raise DataError(
-            f"{what} of {name!r} must be integers or strings, without missing ones; got dtype {labels.dtype}."
-        )
+        without = ", without missing ones" if what == "keys" else ""
+        raise DataError(f"{what} of {name!r} must be integers or strings{without}; got dtype {labels.dtype}.")
     return _as_unicode(labels) if labels.dtype.kind == "U" else labels
 
 

@@ -29,6 +29,7 @@ class Ancestral(Base):
             what a step needs of earlier ones; the first step gets None.
         sizes: sizes of \( z_1, \dots, z_L \), from the layer next to x to the top, whatever the order of drawing.
         order: "down" draws \( z_L \) first, "up" \( z_1 \).
+        has_rsample: whether draws carry gradients; None says what the first layer says.
 
     Raises:
         ConfigError: for another order.
@@ -46,7 +47,12 @@ class Ancestral(Base):
     parameters = ("first",)
 
     def __init__(
-        self, first: Distribution, steps: Sequence[Step], sizes: Sequence[int], order: Literal["down", "up"] = "down"
+        self,
+        first: Distribution,
+        steps: Sequence[Step],
+        sizes: Sequence[int],
+        order: Literal["down", "up"] = "down",
+        has_rsample: bool | None = None,
     ) -> None:
         if order not in ("down", "up"):
             raise ConfigError(f'order is "down" or "up"; got {order!r}')
@@ -57,6 +63,7 @@ class Ancestral(Base):
                 f"got {len(steps)} and {tuple(first.event_shape)}"
             )
         self.first, self.steps, self.sizes, self.order = first, tuple(steps), tuple(sizes), order
+        self._has_rsample = first.has_rsample if has_rsample is None else has_rsample
         super().__init__(first.batch_shape, torch.Size((sum(sizes),)), validate_args=False)
 
     def __repr__(self) -> str:
@@ -64,8 +71,8 @@ class Ancestral(Base):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether draws carry gradients; the layers are of one kind in this."""
-        return self.first.has_rsample
+        """Whether draws carry gradients."""
+        return self._has_rsample
 
     @property
     def has_exact_mean(self) -> bool:  # type: ignore[override]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vaekit.models.ensemble import Ensemble
     from vaekit.models.refined import Hamiltonian, SemiAmortized
     from vaekit.models.rows import Batch
+    from vaekit.models.stacked import StackedVAE
     from vaekit.models.vae import VAE
     from vaekit.models.view import View
 
@@ -18,6 +19,7 @@ _WHERE = {
     "Ensemble": "ensemble",
     "Hamiltonian": "refined",
     "SemiAmortized": "refined",
+    "StackedVAE": "stacked",
     "VAE": "vae",
     "View": "view",
 }
@@ -28,6 +30,7 @@ __all__ = [
     "Ensemble",
     "Hamiltonian",
     "SemiAmortized",
+    "StackedVAE",
     "VAE",
     "View",
 ]

@@ -13,6 +13,7 @@ from vaekit.distributions.enumerated import Enumerated
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.base import Generative, GenerativeModel
 from vaekit.models.conversion import to_tensor
+from vaekit.models.labels import Alternatives, UnderEachLabel, one_hot
 from vaekit.models.vae import check_supports
 from vaekit.networks import ContextInput
 from vaekit.traits import Data
@@ -29,7 +30,9 @@ class ConditionalVAE(GenerativeModel):
     context leaves z what the context does not explain: the usual way to take out the effect of a batch.
 
     Without a context, the model of a single label is that of (y, z) as one latent, with p(y) = `proportions`: log p(x)
-    is then that of \( p(x) = \sum_y p(y)\, p(x|y) \), and q(y|x) is what the `classifier` says, or p(y).
+    is then that of \( p(x) = \sum_y p(y)\, p(x|y) \), and q(y|x) is what the `classifier` says, or p(y). So it is for
+    rows of which some have a label and others have none (NaN, where the `context` has `unknown=True`): the label of a
+    row that has one is certain then.
 
     References:
         Sohn et al., "Learning structured output representation using deep conditional generative models", 2015,
@@ -157,33 +160,47 @@ class ConditionalVAE(GenerativeModel):
         return p.log().to(self.context.like)
 
     def log_label_posterior(self, x: Tensor) -> Tensor:
-        """log q(y|x) for x of shape (B, *X) in model space: shape (B, L), nats."""
-        log_p = self.log_proportions
+        """log q(y|x) for x of shape (B, *X) in model space, or (..., B, *X): shape (..., B, L), nats."""
+        log_p, lead = self.log_proportions, x.shape[: x.ndim - len(self.event_shape)]
         if self.classifier is None:
-            return log_p.expand(len(x), -1)
-        result: Tensor = self.classifier(x).log_softmax(-1)
-        return result
+            return log_p.expand(*lead, -1)
+        logits: Tensor = self.classifier(x.reshape(-1, *self.event_shape))
+        return logits.log_softmax(-1).reshape(*lead, -1)
+
+    def alternatives(self, x: Tensor, context: Tensor | None = None) -> Alternatives:
+        """The model under each label, for x of shape (B, *X) in model space.
+
+        Args:
+            x: the rows.
+            context: their labels, shape (B, 1), NaN for unknown ones; None knows none of them.
+        """
+        log_p, log_q = self.log_proportions, self.log_label_posterior(x)
+        known = torch.zeros_like(log_q) if context is None else one_hot(context[..., 0], self.num_labels).to(log_q)
+        return Alternatives(self._under_each(log_q), self._beside_labels(x), log_p, log_q, known.expand_as(log_q))
 
     def prior(self) -> Distribution:
         """p(y, z) of a single label, the two as one event (1 + Z,)."""
         log_p = self.log_proportions
-        return Enumerated(log_p, self.given(self._codes(log_p)).prior())
+        return Enumerated(log_p, self._under_each(log_p).prior())
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(y|x) q(z|x, y) for x of shape (B, *X) in model space: batch shape (B,), event shape (1 + Z,)."""
         log_q = self.log_label_posterior(x)
-        codes = self._codes(log_q).expand(len(x), -1, -1)
-        rows = x.unsqueeze(1).expand(-1, self.num_labels, *x.shape[1:])
-        return Enumerated(log_q, self.encoder(rows, self._vectors(codes)))
+        return Enumerated(log_q, self._under_each(log_q).posterior(self._beside_labels(x)).expand(log_q.shape))
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z, y) for (y, z) of shape (..., 1 + Z): batch shape (...), event shape X, in model space."""
         result: Distribution = self.decoder(z[..., 1:], self._vectors(z[..., :1]))
         return result
 
-    def _codes(self, like: Tensor) -> Tensor:
-        """All labels as contexts, shape (L, 1)."""
-        return torch.arange(self.num_labels, dtype=like.dtype, device=like.device).unsqueeze(1)
+    def _beside_labels(self, x: Tensor) -> Tensor:
+        """x of shape (..., B, *X) as (..., B, 1, *X)."""
+        return x.unsqueeze(x.ndim - len(self.event_shape))
+
+    def _under_each(self, like: Tensor) -> UnderEachLabel:
+        """The model under all labels, in the dtype and on the device of a tensor."""
+        codes = torch.arange(self.num_labels, dtype=like.dtype, device=like.device).unsqueeze(1)
+        return UnderEachLabel(self, self.context(codes))
 
     def _vectors(self, contexts: Tensor) -> Tensor:
         """Contexts (..., C) to vectors (..., E)."""
@@ -229,7 +246,26 @@ class Given(Generative):
             raise ShapeError(
                 f"contexts have shape (B, {size}) for B rows, or ({size},) for all of them; got {tuple(values.shape)}"
             )
-        self.vector: Tensor = model.context(self.context.reshape(-1, size)).reshape(*self.context.shape[:-1], -1)
+
+    @property
+    def vector(self) -> Tensor:
+        """The contexts as the networks take them, shape (B, E), or (E,)."""
+        result: Tensor = self.model.context(self.context.reshape(-1, self.context.shape[-1]))
+        return result.reshape(*self.context.shape[:-1], -1)
+
+    @property
+    def is_latent(self) -> bool:
+        """Whether some labels are unknown and summed over; then all are latents, the known ones certain: (y, z)."""
+        return self.model.context.unknown and bool(self.context.isnan().any())
+
+    def alternatives(self, x: Tensor) -> Alternatives:
+        """The model under each label, and which labels are known; see `Alternatives`."""
+        return self.model.alternatives(x, self.context)
+
+    def _certain(self, log_p: Tensor) -> Tensor:
+        """log p(y) of rows, shape (..., L): 0 for a label that is known, and -inf for the others of its row."""
+        known = one_hot(self.context[..., 0], self.model.num_labels).to(log_p)
+        return torch.where(known.sum(-1, keepdim=True) > 0, known.log(), log_p)
 
     @property
     def num_contexts(self) -> int | None:
@@ -268,18 +304,31 @@ class Given(Generative):
         return self.model.num_likelihood_params
 
     def posterior(self, x: Tensor) -> Distribution:
-        """q(z|x, y) for x of shape (B, *X) in model space: batch shape (B,), event shape Z."""
+        """q(z|x, y) for x of shape (B, *X) in model space: batch shape (B,), event shape Z.
+
+        Of (y, z), event shape (1 + Z,), where some labels are unknown.
+        """
+        if self.is_latent:
+            q: Any = self.model.posterior(x)
+            log_q = self._certain(q.log_probs)
+            return Enumerated(log_q, q.parts.expand(log_q.shape))
         result: Distribution = self.model.encoder(x, self.vector)
         return result
 
     def prior(self) -> Distribution:
-        """p(z|y): batch shape (B,) where it depends on the contexts of B rows, else (); event shape Z."""
+        """p(z|y): batch shape (B,) where it depends on the contexts of B rows, else (); event shape as of `posterior`."""
+        if self.is_latent:
+            p: Any = self.model.prior()
+            log_p = self._certain(p.log_probs)
+            return Enumerated(log_p, p.parts.expand(log_p.shape))
         prior = self.model.latent_prior
         result: Distribution = prior(self.vector) if isinstance(prior, Conditional) else prior()
         return result
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z, y) for z of shape (..., B, *Z): batch shape (..., B), event shape X, in model space."""
+        if self.is_latent:
+            return self.model.likelihood(z)
         result: Distribution = self.model.decoder(z, self.vector)
         return result
 

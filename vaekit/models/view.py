@@ -210,6 +210,25 @@ class View:
         view.transform_seed = self.transform_seed if transform_seed is None else int(transform_seed)
         return self if view.transform_seed == self.transform_seed else view
 
+    def repeated(self, times: Tensor) -> "View":
+        """The rows so many times each, next to each other, their weights divided among the copies.
+
+        Training meets some rows oftener so, and every weighted mean over the rows stays what it is.
+
+        Args:
+            times: counts of at least 1, shape (N,), int64.
+        """
+        index = torch.arange(len(self)).repeat_interleave(times.cpu())
+        weight = (torch.ones(len(self)) if self.weight is None else self.weight.cpu().float()) / times.cpu()
+        rows: Any = self.rows
+        copies = rows.take(index.numpy()) if hasattr(rows, "in_memory") else taken(rows, index)
+        context = None if self.context is None else taken(self.context, index)
+        return self._with(copies, weight[index], context)
+
+    def without_context(self) -> "View":
+        """The same rows under no context: of a model that sums over labels."""
+        return self._with(self.rows, self.weight, None)
+
     def with_context(self, context: Data) -> "View":
         """The same rows under other contexts, shape (N, *C); the rows are not checked again."""
         return self._with(self.rows, self.weight, checks.contexts_of(self.model, context, len(self)))

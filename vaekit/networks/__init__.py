@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vaekit.networks.factors import FactorEncoder
     from vaekit.networks.inputs import LogInput, Parts, RescaleInput
     from vaekit.networks.members import MemberEncoder
-    from vaekit.networks.mlp import MLP, LinearPlus
+    from vaekit.networks.mlp import MLP, LinearPlus, Readout
     from vaekit.networks.residual import ConvPyramid, ConvTopDown
     from vaekit.networks.sequence import GRUEncoder
 
@@ -32,6 +32,7 @@ __all__ = [
     "MaskedMLP",
     "MemberEncoder",
     "Parts",
+    "Readout",
     "RescaleInput",
 ]
 
@@ -43,7 +44,7 @@ _FILES = {
     "factors": ["FactorEncoder"],
     "inputs": ["LogInput", "Parts", "RescaleInput"],
     "members": ["MemberEncoder"],
-    "mlp": ["LinearPlus", "MLP"],
+    "mlp": ["LinearPlus", "MLP", "Readout"],
     "residual": ["ConvPyramid", "ConvTopDown"],
     "sequence": ["GRUEncoder"],
 }

@@ -25,12 +25,14 @@ class ContextInput(nn.Module):
         holes: places of the entries that may be missing.
         loc: what is taken from numbers, one for each entry; None takes nothing.
         scale: what they are then divided by; None leaves them as they are.
+        unknown: whether a single label may be unknown (NaN): the model sums over it then, and the networks never meet
+            it.
 
     Attributes:
         like: a number of the dtype and on the device of the model.
 
     Raises:
-        ConfigError: if loc or scale has another length, or a scale is not above 0.
+        ConfigError: if loc or scale has another length, a scale is not above 0, or `unknown` is not about one label.
 
     Example:
         >>> import torch
@@ -49,11 +51,14 @@ class ContextInput(nn.Module):
         holes: Sequence[int] = (),
         loc: Sequence[float] | None = None,
         scale: Sequence[float] | None = None,
+        unknown: bool = False,
     ) -> None:
         super().__init__()
-        self.levels, self.holes = tuple(levels), tuple(holes)
+        self.levels, self.holes, self.unknown = tuple(levels), tuple(holes), unknown
         self.loc, self.scale = None if loc is None else tuple(loc), None if scale is None else tuple(scale)
         size = len(self.levels)
+        if unknown and (size != 1 or not self.levels[0] or self.holes):
+            raise ConfigError(f"a label that may be unknown stands alone, as one of levels; got levels {self.levels}")
         shift = torch.tensor(self.loc or (0.0,) * size, dtype=torch.float64)
         unit = torch.tensor(self.scale or (1.0,) * size, dtype=torch.float64)
         if not size or len(shift) != size or len(unit) != size or not bool((unit > 0).all()):
@@ -88,14 +93,14 @@ class ContextInput(nn.Module):
         values = context.double()
         for c, size in enumerate(self.levels):
             entry = values[:, c]
-            missing = entry.isnan() & (c not in self.holes)
+            missing = entry.isnan() & (c not in self.holes and not self.unknown)
             bad = missing | entry.isinf()
             if size:
                 bad |= ~entry.isnan() & ((entry < 0) | (entry >= size) | (entry != entry.round()))
             if bool(bad.any()):
                 row = int(bad.nonzero()[0])
                 known = f"codes 0 ... {size - 1} of levels" if size else "finite numbers"
-                also = ", or NaN for unknown" if c in self.holes else "; none was missing in the fit"
+                also = ", or NaN for unknown" if c in self.holes or self.unknown else "; none was missing in the fit"
                 raise DataError(f"entry {c} of a context holds {known}{also}; row {row} has {float(entry[row]):g}.")
 
 

@@ -11,6 +11,7 @@ from vaekit.errors import ConfigError
 from vaekit.networks.context import modulated, run
 from vaekit.shapes import Shape, as_shape, gain
 from vaekit.shapes import activation as make_activation
+from vaekit.traits import NetworkTraits, told
 
 Initialization = Literal["he", "torch"]
 
@@ -122,6 +123,39 @@ class LinearPlus(nn.Module):
         if self.bend is not None:
             result = result + self.bend(x)
         return result.reshape(-1, *self.out_shape)
+
+
+class Readout(nn.Module):
+    """A network and one linear layer more: so many numbers, such as the logits of classes.
+
+    Use it where no head makes parameters of the features, as in the `classifier` of a `ConditionalVAE`.
+
+    Args:
+        network: any module from (B, *in_shape), which says its `out_shape`.
+        size: numbers for each row.
+
+    Raises:
+        ConfigError: if the network does not say how many features it has.
+
+    Example:
+        >>> import torch
+        >>> Readout(MLP((1, 28, 28), (32,)), 10)(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 10])
+    """
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        super().__init__()
+        known = told(NetworkTraits, network)
+        if known.out_shape is None:
+            raise ConfigError(f"Readout needs the out_shape of a network; {type(network).__name__} says none")
+        self.network, self.size = network, size
+        self.linear = nn.Linear(prod(known.out_shape), size)
+        self.in_shape, self.out_shape = known.in_shape, (size,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *in_shape) to (B, size)."""
+        result: Tensor = self.linear(self.network(x).flatten(1))
+        return result
 
 
 class Dense(nn.Module):

@@ -5,6 +5,7 @@ from vaekit.objectives.base import Loss, Objective
 from vaekit.objectives.elbo import ELBO, Capacity, Denoising
 from vaekit.objectives.hiding import HideCells
 from vaekit.objectives.importance import CIWAE, IWAE, MIWAE, PIWAE, TVO, Renyi
+from vaekit.objectives.labels import SemiSupervised
 from vaekit.objectives.pathwise import STL, DReG
 from vaekit.objectives.total_correlation import BetaTC, FactorVAE
 
@@ -26,5 +27,6 @@ __all__ = [
     "PIWAE",
     "Renyi",
     "STL",
+    "SemiSupervised",
     "TVO",
 ]

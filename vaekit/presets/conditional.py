@@ -7,12 +7,12 @@ from torch import nn
 
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.errors import ConfigError
-from vaekit.likelihoods import Columns
-from vaekit.models import ConditionalVAE
-from vaekit.networks import MLP, ColumnsInput, Concat, ContextInput, ConvDecoder, ConvEncoder, LinearPlus
-from vaekit.objectives import ELBO, HideCells, Objective
+from vaekit.likelihoods import Columns, Normal
+from vaekit.models import ConditionalVAE, StackedVAE
+from vaekit.networks import MLP, ColumnsInput, Concat, ContextInput, ConvDecoder, ConvEncoder, LinearPlus, Readout
+from vaekit.objectives import ELBO, HideCells, Objective, SemiSupervised
 from vaekit.posteriors import DiagonalNormal, FullNormal
-from vaekit.presets.functions import Part, columns_seen, component, rescaled
+from vaekit.presets.functions import Part, columns_seen, component, rescaled, vae
 from vaekit.presets.registry import OF_CONTEXTS, SETTINGS, preset, publish
 from vaekit.presets.tables import columns_encoder
 from vaekit.shapes import Shape, as_image_shape, as_shape
@@ -39,23 +39,30 @@ def _beside(make: Any, in_shape: Shape, size: int, film: bool, event_shape: Shap
 
 
 def _encoder(
-    head: ConditionalDistribution, q: ConditionalDistribution, hidden: Sequence[int], size: int, film: bool, conv: bool
+    head: ConditionalDistribution, hidden: Sequence[int], size: int, film: bool, conv: bool, dropout: float = 0.0
 ) -> nn.Module:
-    """The encoder's network, for the rows that a likelihood describes."""
-    if isinstance(head, Columns) and isinstance(q, FullNormal) and not film:
-        return columns_encoder(head, q, tuple(hidden), size)
+    """The network of an encoder, or a classifier, for the rows that a likelihood describes."""
     columns = columns_seen(head) if isinstance(head, Columns) else None
 
     def make(shape: Shape, context_dim: int) -> nn.Module:
         if conv:
             return ConvEncoder(shape, context_dim=context_dim)
-        return MLP(shape, hidden, initialization="he", context_dim=context_dim)
+        return MLP(shape, hidden, dropout=dropout, initialization="he", context_dim=context_dim)
 
     if columns is not None:
         width = ColumnsInput.width(columns["levels"], columns["holes"])
         return ColumnsInput(_beside(make, width, size, film), **columns)
     shape = as_image_shape(head.event_shape, "event_shape") if conv else head.event_shape
     return rescaled(_beside(make, shape, size, film, head.event_shape), head)
+
+
+def _of_q(
+    head: ConditionalDistribution, q: ConditionalDistribution, hidden: Sequence[int], size: int, film: bool, conv: bool
+) -> nn.Module:
+    """The network of q(z|x, y): of the columns of a table the posterior of factors, where q can be one."""
+    if isinstance(head, Columns) and isinstance(q, FullNormal) and not film:
+        return columns_encoder(head, q, tuple(hidden), size)
+    return _encoder(head, hidden, size, film, conv)
 
 
 def _decoder(
@@ -145,7 +152,7 @@ def conditional_vae(
     else:
         p_of_z = component("priors", prior, latent_dim)
     model = ConditionalVAE(
-        encoder=Conditional(_encoder(head, q, widths, size * in_q, film, conv), q),
+        encoder=Conditional(_of_q(head, q, widths, size * in_q, film, conv), q),
         decoder=Conditional(_decoder(head, q.event_shape, widths, size * in_p, film, conv), head),
         latent_prior=p_of_z,
         context=front,
@@ -153,6 +160,106 @@ def conditional_vae(
         proportions=proportions,
     )
     return model, objective or (HideCells() if is_table else ELBO())
+
+
+@preset(takes=SETTINGS | OF_CONTEXTS, is_conditional=True, learns_unlabelled=True)
+def m2(
+    event_shape: Shape,
+    *,
+    latent_dim: int = 16,
+    hidden: Sequence[int] = (400,),
+    levels: Sequence[int] = (2,),
+    context: ContextInput | None = None,
+    dropout: float = 0.5,
+    networks: str = "mlp",
+    likelihood: Part = "bernoulli",
+    objective: Objective | None = None,
+    **parts: Any,
+) -> tuple[ConditionalVAE, Objective]:
+    """M2 of Kingma et al. 2014: a class and a style behind each row, learned from rows of which few have a label.
+
+    Use it with few labels and many rows: -1, or an empty cell, is a label that is unknown. `classifier` is q(y|x), the
+    classifier of the paper; p(y|x) by Bayes' rule is `queries.classify`.
+
+    References:
+        Kingma et al., "Semi-supervised learning with deep generative models", 2014, https://arxiv.org/abs/1406.5298.
+
+    Args:
+        event_shape: shape of one row of data.
+        latent_dim: dimensions of z.
+        hidden: widths of the hidden layers of encoder and classifier; the decoder mirrors them.
+        levels: the number of classes, alone; where no `context` is handed over.
+        context: what makes a vector of a label.
+        dropout: probability of dropping a hidden unit of the classifier while training.
+        networks: "mlp", or "conv" for images.
+        likelihood: name or head of p(x|z, y).
+        objective: None is `SemiSupervised`.
+        **parts: as in `conditional_vae`.
+
+    Returns:
+        The model and the objective.
+    """
+    given = context or ContextInput(levels)
+    front = ContextInput(given.levels, unknown=True)
+    head = component("likelihoods", likelihood, event_shape)
+    shared: dict[str, Any] = {"latent_dim": latent_dim, "hidden": hidden, "networks": networks, **parts}
+    model, _ = conditional_vae(event_shape, likelihood=head, context=front, **shared)
+    network = _encoder(head, hidden, 0, False, networks == "conv", dropout)
+    model.classifier = Readout(network, front.levels[0])
+    return model, objective or SemiSupervised()
+
+
+@preset(
+    takes=frozenset({"latent_dim", "hidden", "likelihood", "transform", "objective", "num_samples"}),
+    is_conditional=True,
+    learns_unlabelled=True,
+)
+def m1_m2(
+    event_shape: Shape,
+    *,
+    latent_dim: int = 16,
+    hidden: Sequence[int] = (400, 400),
+    second_latent_dim: int | None = None,
+    second_hidden: Sequence[int] = (300,),
+    levels: Sequence[int] = (2,),
+    context: ContextInput | None = None,
+    proportions: Sequence[float] | None = None,
+    dropout: float = 0.5,
+    likelihood: Part = "bernoulli",
+    transform: Transform | None = None,
+    objective: Objective | None = None,
+) -> tuple[StackedVAE, Objective]:
+    """M1+M2 of Kingma et al. 2014: a VAE, and M2 on its codes, which are drawn anew at each use.
+
+    Use it where M2 on the rows themselves gives too little weight to what a label says of them, as on images: the
+    codes of a VAE are few numbers in which rows of a label lie together. Settings train the VAE first, on all rows.
+
+    References:
+        Kingma et al., "Semi-supervised learning with deep generative models", 2014, https://arxiv.org/abs/1406.5298.
+
+    Args:
+        event_shape: shape of one row of data.
+        latent_dim: dimensions of z_1, the codes of the VAE.
+        hidden: widths of the hidden layers of the VAE's encoder; its decoder mirrors them.
+        second_latent_dim: dimensions of z_2; None takes those of z_1.
+        second_hidden: widths of the hidden layers of M2.
+        levels: the number of classes, alone; where no `context` is handed over.
+        context: what makes a vector of a label.
+        proportions: p(y); None takes equal ones.
+        dropout: probability of dropping a hidden unit of the classifier while training.
+        likelihood: name or head of p(x|z_1).
+        transform: from data to model space.
+        objective: None is `SemiSupervised`.
+
+    Returns:
+        The model and the objective.
+    """
+    shared: dict[str, Any] = {"hidden": hidden, "likelihood": likelihood, "transform": transform}
+    first, _ = vae(event_shape, latent_dim=latent_dim, **shared)
+    of_codes: dict[str, Any] = {"levels": levels, "context": context, "proportions": proportions, "dropout": dropout}
+    of_codes |= {"hidden": second_hidden, "likelihood": Normal(latent_dim, scale="network")}
+    second, default = m2((latent_dim,), latent_dim=second_latent_dim or latent_dim, **of_codes)
+    return StackedVAE(first, second), objective or default
 
 
 publish(globals())

@@ -33,6 +33,7 @@ class Preset:
         latent_dim: its own default, where few latents are the point (pictures, a curved space); None follows the data.
         starts_linear: whether its model starts from a factor analysis of the rows, and is trained as long as that asks.
         is_conditional: whether its model is one given the contexts of the rows, such as their labels.
+        learns_unlabelled: whether it learns from rows without a label, too.
         begins: makes a callback that gives its model first weights from the rows, before the first epoch; None begins
             at random. Training that goes on from a fitted model leaves it out.
     """
@@ -43,6 +44,7 @@ class Preset:
     latent_dim: int | None = None
     starts_linear: bool = False
     is_conditional: bool = False
+    learns_unlabelled: bool = False
     begins: Callable[[], Callback] | None = None
 
     @property
@@ -61,12 +63,14 @@ def preset(
     latent_dim: int | None = None,
     starts_linear: bool = False,
     is_conditional: bool = False,
+    learns_unlabelled: bool = False,
     begins: Callable[[], Callback] | None = None,
 ) -> Callable[[_Make], _Make]:
     """A decorator that makes a function a preset; its arguments are the attributes of `Preset`."""
 
     def add(make: _Make) -> _Make:
-        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional, begins))
+        made = Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional, learns_unlabelled, begins)
+        _PRESETS.append(made)
         return make
 
     return add

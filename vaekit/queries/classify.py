@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from vaekit.shapes import check_count
 from vaekit.traits import Data, ModelTraits, told
 
 _CLOSE = 30.0  # nats below the most probable class, within which log p(x|y) is searched for where draws of q fail
+By = Literal["bayes", "posterior"]
+"""What p(y|x) is made of: densities p(x|y), or the model's own q(y|x)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Classification:
         temperature: T.
         quantity: what log p is.
         unreliable: where log p(x|y) is not to be believed to its error, shape (N, L), bool; None knows of none.
+        shared_stderr: where log p(y|x) is none of Bayes' rule: the Monte Carlo standard error of log p(x), shape (N,),
+            which is the same under each class and no part of that of p(y|x).
 
     Example:
         >>> import torch
@@ -51,6 +55,7 @@ class Classification:
     temperature: float = 1.0
     quantity: str = "density"
     unreliable: Tensor | None = None
+    shared_stderr: Tensor | None = None
 
     @property
     def log_joint(self) -> Tensor:
@@ -90,6 +95,8 @@ class Classification:
     @property
     def log_p_stderr(self) -> Tensor:
         """Monte Carlo standard error of log p(x), shape (N,), to first order."""
+        if self.shared_stderr is not None:
+            return self.shared_stderr
         share = self.log_joint.nan_to_num(nan=-math.inf).softmax(1).nan_to_num(nan=0.0)
         return (share * self.given_stderr.double().nan_to_num(nan=0.0, posinf=0.0)).square().sum(1).sqrt()
 
@@ -125,6 +132,7 @@ def classify(
     x: Data,
     num_samples: int = 100,
     *,
+    by: By = "bayes",
     proportions: Sequence[float] | Tensor | None = None,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
@@ -137,6 +145,9 @@ def classify(
     Where draws from q(z|x, y) fail a class that is within 30 nats of the most probable one, z is searched for, as in
     `evaluation.log_marginal`.
 
+    A model that was trained with a classifier q(y|x), as M2 is, answers by that as well, which is what Kingma et al.
+    report: with few labels it sees them all, while densities weigh everything that sets rows apart.
+
     References:
         Kingma et al., "Semi-supervised learning with deep generative models", 2014, https://arxiv.org/abs/1406.5298.
         Guo et al., "On calibration of modern neural networks", 2017, https://arxiv.org/abs/1706.04599 (temperature).
@@ -145,6 +156,8 @@ def classify(
         model: a model that is conditioned on a single label, as `ConditionalVAE` is.
         x: rows in the units of the data, shape (N, *X); contexts that they have are not looked at.
         num_samples: K, draws of z per row and class.
+        by: "bayes" for the densities, or "posterior" for the model's own q(y|x); log p(x) is estimated all the same,
+            and with other proportions than the model's, q(y|x) is weighed by their ratio.
         proportions: p(y), shape (L,); None takes the model's.
         temperature: T > 0, what log p(x|y) is divided by in p(y|x).
         generator: source of the noise; None is torch's own stream.
@@ -156,7 +169,8 @@ def classify(
         See `Classification`.
 
     Raises:
-        ConfigError: if the model is not conditioned on a single label, or a number is out of its range.
+        ConfigError: if the model is not conditioned on a single label, has no q(y|x) that is asked for, or a number is
+            out of its range.
         ShapeError, SupportError, DataError: if the rows do not fit the model.
 
     Example:
@@ -169,13 +183,20 @@ def classify(
     check_count(num_samples, "num_samples")
     if not temperature > 0:
         raise ConfigError(f"a temperature is above 0; got {temperature}")
+    engine.check_choice("by", by, get_args(By))
     num_labels = labels_of(model)
     rows: Any = x.rows if isinstance(x, View) else as_rows(x)
     p = model.log_proportions.double().cpu() if proportions is None else log_shares(proportions, num_labels)
+    how: dict[str, Any] = {"num_samples": num_samples, "progress": progress, "precision": precision}
+    if by == "posterior":
+        view = View.of(model, rows)
+        whole = log_marginal(model, view, generator=generator, key=key, **how)
+        log_p = whole.value.unsqueeze(1) + _label_posterior(view) - model.log_proportions.double().cpu()
+        answer = Classification(log_p, torch.zeros_like(log_p), p, temperature, view.quantity)
+        return replace(answer, unreliable=whole.unreliable.unsqueeze(1), shared_stderr=whole.stderr)
     seed = engine.draw_seed(generator)
     noise = [torch.Generator().manual_seed(engine.block_seed(seed, label)) for label in range(num_labels)]
     views = [View.of(model.given(torch.tensor([float(label)])), rows) for label in range(num_labels)]
-    how: dict[str, Any] = {"num_samples": num_samples, "progress": progress, "precision": precision}
     found = [iwae(v.model, v, generator=g, key=key, **how) for v, g in zip(views, noise, strict=True)]
     values, errors = (torch.stack([getattr(one, name) for one in found], 1) for name in ("value", "stderr"))
     unreliable = torch.stack([one.unreliable for one in found], 1)
@@ -197,6 +218,22 @@ def _searched(view: View, key: Key | None, rows: Tensor, seed: int, how: dict[st
         # Rows of other classes are far from what q has learned under this one; `unreliable` says which.
         warnings.simplefilter("ignore", UnreliableEstimateWarning)
         return log_marginal(view.model, view, generator=torch.Generator().manual_seed(seed), key=own, **how)
+
+
+def _label_posterior(view: View) -> Tensor:
+    """log q(y|x) of each row by the model's classifier, shape (N, L), float64.
+
+    Raises:
+        ConfigError: if it has none.
+    """
+    told_of = told(ModelTraits, view.model)
+    if told_of.classifier is None or told_of.log_label_posterior is None:
+        raise ConfigError(
+            f'{type(view.model).__name__} has no classifier q(y|x); take by="bayes", or fit a model with --preset m2'
+        )
+    with torch.no_grad(), engine.evaluating(view.model):
+        found = [told_of.log_label_posterior(batch.x).double().cpu() for batch in view.batches(1024, by_row=True)]
+    return torch.cat(found)
 
 
 def labels_of(model: Any) -> int:
@@ -224,15 +261,17 @@ def fitted_temperature(found: Classification, codes: Tensor) -> float:
 
     Args:
         found: of the rows.
-        codes: their classes, shape (N,).
+        codes: their classes, shape (N,), NaN for rows whose class is unknown.
     """
     from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 
-    place = codes.long().unsqueeze(1)
+    known = ~codes.isnan()
+    place = codes[known].long().unsqueeze(1)
 
     def loss(log_t: float) -> float:
         tempered = replace(found, temperature=math.exp(log_t))
-        return log_t**2 / 2 - float(tempered.log_probabilities.gather(1, place).clamp(min=-1e3).sum())
+        likely = tempered.log_probabilities[known].gather(1, place).clamp(min=-1e3)
+        return log_t**2 / 2 - float(likely.sum())
 
     best = minimize_scalar(loss, bounds=(math.log(0.05), math.log(100.0)), method="bounded")
     return float(math.exp(best.x))

@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from vaekit.data import Dataset
 from vaekit.errors import DataError
+from vaekit.models.view import View
 from vaekit.networks import ContextInput
 
 
@@ -36,3 +38,19 @@ def of_contexts(data: Dataset) -> dict[str, Any]:
         counts = np.bincount(known, minlength=levels[0]) + 1.0
         found["proportions"] = tuple((counts / counts.sum()).tolist())
     return found
+
+
+_SHARE = 0.1  # of the rows of a batch that have a label, at least, however few there are
+
+
+def labelled_oftener(view: View) -> View:
+    """Training rows of which those with a label stand in each batch, as copies that share the weight of their row.
+
+    Args:
+        view: rows with contexts of one label, NaN where it is unknown.
+    """
+    assert view.context is not None
+    known = ~view.context[:, 0].isnan()
+    num_known = int(known.sum())
+    times = round(_SHARE / (1 - _SHARE) * (len(view) - num_known) / max(num_known, 1))
+    return view if times <= 1 else view.repeated(torch.where(known, times, 1))

@@ -23,6 +23,7 @@ from vaekit.recipes.defaults import (
     make_transform,
 )
 from vaekit.recipes.settings import Settings
+from vaekit.recipes.stages import Stage, first_stage
 from vaekit.recipes.start import Start, find_start, start_from
 from vaekit.recipes.start_given import GivenStart, find_start_given, start_from_given
 from vaekit.saving import spec
@@ -34,12 +35,13 @@ _UPDATES = 30_000  # default length of a run; enough for MNIST, patience ends sm
 
 @dataclass(frozen=True)
 class Plan:
-    """What settings and data make; `preset` is the name of the one that was taken."""
+    """What settings and data make; `preset` is the name of the one that was taken, `stage` what is trained first."""
 
     model: GenerativeModel
     objective: Objective
     trainer: Trainer
     preset: str
+    stage: Stage | None = None
 
 
 def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
@@ -69,7 +71,7 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
     trainer = _suited(settings, preset, data, model, progress)
     if preset.begins is not None:
         trainer = dataclasses.replace(trainer, callbacks=[preset.begins(), *trainer.callbacks])
-    return Plan(model, objective, trainer, preset.name)
+    return Plan(model, objective, trainer, preset.name, first_stage(model, trainer))
 
 
 def _suited(settings: Settings, preset: Preset, data: Dataset, model: GenerativeModel, progress: bool) -> Trainer:

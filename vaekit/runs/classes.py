@@ -14,9 +14,10 @@ from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError
 from vaekit.evaluation.results import with_article
 from vaekit.models.view import View
-from vaekit.queries.classify import Classification, fitted_temperature
+from vaekit.queries.classify import By, Classification, fitted_temperature
 from vaekit.runs.calibration import calibrated
 from vaekit.runs.table import Table
+from vaekit.traits import ModelTraits, told
 
 TEMPERATURE = "temperature"
 """The key of the temperature of p(y|x) in the metadata of a saved model."""
@@ -24,6 +25,7 @@ CLASS_CALIBRATION = "class_calibration"
 """The key of the calibrations of log p(x), summed over the classes."""
 DRAWS = 100
 _MOST_ROWS = 1_000
+_FEWEST_ROWS = 50  # of those with a label, where others have none
 
 
 def classes_of(schema: Schema | None) -> list[Any]:
@@ -41,26 +43,30 @@ def classes_of(schema: Schema | None) -> list[Any]:
 
 
 def about_classes(view: View, trained: View, marks: Sequence[int] = (), seed: int = 0) -> dict[str, Any]:
-    """What held-out rows with labels say of the classes, as metadata hold it; at most 1,000 rows, a fixed choice.
+    """What held-out rows say of the classes, as metadata hold it; at most 1,000 rows, a fixed choice.
 
-    The temperature of p(y|x), and of rows that are vectors how log p(x), summed over the classes, is distributed: the
-    scale on which a row is like none of them.
+    The temperature of p(y|x), unless labels are few among rows without one, and of rows that are vectors how log p(x),
+    summed over the classes, is distributed: the scale on which a row is like none of them.
 
     Args:
         view: the held-out rows, with contexts.
         trained: rows that were trained on; see `runs.calibration.calibrated`, as for `marks`.
         seed: source of all noise.
     """
-    known = view.some(_MOST_ROWS)
-    assert known.context is not None
-    found = classified(known.model, known, seed=seed)
+    some = view.some(_MOST_ROWS)
+    assert some.context is not None
+    found = classified(some.model, some, seed=seed)
 
     def log_p(rows: View, num_samples: int) -> Tensor:
-        is_found = num_samples == DRAWS and len(rows) == len(known) and not seed
+        is_found = num_samples == DRAWS and len(rows) == len(some) and not seed
         return (found if is_found else classified(rows.model, rows, num_samples=num_samples)).log_p
 
-    temperature = fitted_temperature(found, known.context[:, 0].cpu())
-    return {TEMPERATURE: temperature, CLASS_CALIBRATION: calibrated(known, trained, marks, log_p)}
+    about: dict[str, Any] = {CLASS_CALIBRATION: calibrated(some, trained, marks, log_p)}
+    codes = some.context[:, 0].cpu()
+    num_known = int((~codes.isnan()).sum())
+    if num_known == len(codes) or num_known >= _FEWEST_ROWS:
+        about[TEMPERATURE] = fitted_temperature(found, codes)
+    return about
 
 
 def classified(model: Any, x: Any, *, seed: int = 0, num_samples: int = DRAWS, **how: Any) -> Classification:
@@ -77,16 +83,20 @@ def table_of(found: Classification, classes: list[Any], rows: Dataset, notes: tu
     return Table(values, columns, rows.key, rows.row_keys, **about)
 
 
-def classify_rows(run: Any, rows: Dataset, num_samples: int, seed: int, proportions: Any, progress: bool) -> Table:
+def classify_rows(
+    run: Any, rows: Dataset, num_samples: int, seed: int, proportions: Any, progress: bool, by: By | None = None
+) -> Table:
     """What `Run.classify` answers; see there."""
     classes = classes_of(run.data.context_schema)
-    temperature = run.temperature
-    how: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "proportions": proportions}
+    by = by or ("bayes" if told(ModelTraits, run.model).classifier is None else "posterior")
+    temperature = run.temperature if by == "bayes" else 1.0
+    how: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "proportions": proportions, "by": by}
     with naming_cells(rows):
         found = classified(run.model, rows, temperature=temperature, progress=progress, **how)
+    densities = f"p(class | row) by Bayes' rule, K = {num_samples} draws of z per row and class"
+    what = densities if by == "bayes" else "q(class | row) of the model's own classifier"
     notes = (
-        f"p is p(class | row) by Bayes' rule, K = {num_samples} draws of z per row and class, temperature "
-        f"{temperature:.3g}",
+        f"p is {what}, temperature {temperature:.3g}",
         f"log_p is {with_article(found.quantity)}, in nats, of the row whatever its class: low where it is like none",
     )
     return table_of(found, classes, rows, notes)

@@ -19,6 +19,7 @@ from vaekit.evaluation.health.verdict import held_back
 from vaekit.evaluation.results import TRAINING, Results, in_sample, with_article
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
+from vaekit.queries.classify import By
 from vaekit.runs.classes import DRAWS, classify_rows, given_in_words
 from vaekit.runs.detection import detect, draws_for
 from vaekit.runs.division import CHANGED, Parts, Split, again, is_fitted_to, num_alike, own_set, split_of
@@ -104,7 +105,7 @@ class Run(Fitted, TableQuestions):
 
     def _in_context(self, rows: Dataset) -> Dataset:
         """The rows with what the model is conditioned on, where it is and they have it."""
-        return rows if self.data.context_schema is None else with_contexts(rows, self.data.context_schema)
+        return rows if self.data.context_schema is None else with_contexts(rows, self.data.context_schema, whole=True)
 
     def compare_with_fit(self, rows: Dataset) -> None:
         """Say how rows differ from those of the fit, where they were read from the place of the data of the run.
@@ -333,25 +334,28 @@ class Run(Fitted, TableQuestions):
         num_samples: int = DRAWS,
         seed: int = 0,
         proportions: Sequence[float] | None = None,
+        by: By | None = None,
         progress: bool = False,
     ) -> Table:
         """The class of each row by Bayes' rule: columns `label`, `p_<class>`, `stderr_<class>` and `log_p`.
 
         Classes stand in their order. log p(x|y) is divided by the temperature that the fit chose on held-out rows, in
-        p(y|x) alone. Labels that the rows have are not looked at.
+        p(y|x) alone. A model with a classifier of its own, as M2, answers by that; `Table.notes` says which it was.
+        Labels that the rows have are not looked at.
 
         Args:
             rows: a data set, as `rows(..., lenient=True)` gives it, or what that makes one of.
             num_samples: K, draws of z per row and class.
             seed: source of all noise.
             proportions: p(y) in the order of the classes; None takes the shares of the training rows.
+            by: "bayes", or "posterior" for the model's own q(y|x); None takes that where there is one.
             progress: whether to report on stderr.
 
         Raises:
             ConfigError: if the model is not one given a single label.
         """
         rows = rows if isinstance(rows, Dataset) else self.rows(rows, lenient=True)
-        return classify_rows(self, rows, num_samples, seed, proportions, progress)
+        return classify_rows(self, rows, num_samples, seed, proportions, progress, by)
 
     def encode(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ...; `transform_seed` as in `score`."""

@@ -22,6 +22,7 @@ from vaekit.models.ensemble import Ensemble
 from vaekit.models.view import View
 from vaekit.paths import as_text
 from vaekit.recipes import Settings
+from vaekit.recipes.contexts import labelled_oftener
 from vaekit.recipes.defaults import default_preset
 from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of, without_nan
 from vaekit.runs.classes import about_classes
@@ -33,6 +34,7 @@ from vaekit.runs.run import Run
 from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_rows, with_log_p
 from vaekit.saving import artifact, spec
 from vaekit.training import History
+from vaekit.training.checkpoint import has_checkpoint
 from vaekit.traits import ModelTraits, told
 from vaekit.transforms import Binarize
 from vaekit.transforms.base import steps_of
@@ -87,9 +89,10 @@ def conditioned(rows: Divided, wanted: Settings, label: str | None = None, known
     Raises:
         DataError: if there is nothing to condition on, or a label is unknown.
     """
-    if not presets.find(default_preset(wanted, rows.train)).is_conditional:
+    preset = presets.find(default_preset(wanted, rows.train))
+    if not preset.is_conditional:
         return rows
-    schema = known or contexts_found(rows.whole, label)
+    schema = known or contexts_found(rows.whole, label, preset.learns_unlabelled)
     whole, train, held_out = (with_contexts(part, schema) for part in (rows.whole, rows.train, rows.held_out))
     return Divided(whole, train, held_out, rows.rule)
 
@@ -130,6 +133,23 @@ class Job:
         schema = self.remembered.data.context_schema
         return schema is not None and len(schema.modelled) == 1 and self.views[1].context is not None
 
+    @property
+    def learns_unlabelled(self) -> bool:
+        """Whether the model learns from rows without a label, and some of the rows have none."""
+        context = self.views[0].context
+        return presets.find(self.plan.preset).learns_unlabelled and context is not None
+
+    def _first_stage(self, is_done: bool) -> dict[str, Any]:
+        """Train what comes before the whole, unless a checkpoint of the whole has it; what the metadata say of it."""
+        stage = self.plan.stage
+        if stage is None:
+            return {}
+        if is_done:
+            stage.freeze()
+            return {}
+        history = stage.train(*self.views)
+        return {"first_stage": {"epochs": len(history), "seconds": sum(history["seconds"])}}
+
     def train(
         self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, Any]], None] | None = None
     ) -> tuple[History, dict[str, Any]]:
@@ -143,14 +163,21 @@ class Job:
         """
         keep = keep or (lambda metadata: None)
         about = dict(self.metadata)
+        seen, held_out = self.views
+        if self.learns_unlabelled:
+            seen = labelled_oftener(seen)
         try:
+            about |= self._first_stage(resume and folder is not None and has_checkpoint(folder))
             history = self.plan.trainer.fit(
-                self.plan.model, self.plan.objective, *self.views, run=folder, resume=resume
+                self.plan.model, self.plan.objective, seen, held_out, run=folder, resume=resume
             )
             also = [plan.trainer.fit(plan.model, plan.objective, *views) for plan, views in self.others]
         except (KeyboardInterrupt, SystemExit, TrainingError):
             keep(about)
             raise
+        finally:
+            if self.plan.stage is not None:
+                self.plan.stage.freeze(False)
         about |= {"finished": True, "epochs": len(history), "best_epoch": history.best_epoch}
         seconds = [sum(each["seconds"]) for each in (history, *also)]
         about |= {"stopped_early": history.stopped_early, "seconds": sum(seconds)}
@@ -160,7 +187,7 @@ class Job:
         try:
             model = self.model
             trained, calibration = (
-                View.of(model, view) if also else view for view in (self.views[0], self.calibration)
+                View.of(model, view) if also else _asked_of(view) for view in (self.views[0], self.calibration)
             )
             about |= {TRAINING_ROWS: asdict(with_log_p(self.about, trained))}
             about |= {CALIBRATION: calibrated(calibration, trained, self.marks)}
@@ -340,6 +367,13 @@ def silent(line: str) -> None:
 def _some(weights: np.ndarray | None) -> np.ndarray | None:
     """Weights of held-out rows; None where all are 0: a bound is the mean over rows then."""
     return None if weights is None or not weights.any() else weights
+
+
+def _asked_of(view: View) -> View:
+    """Rows as a run is asked of them later: those of which some have no label count as rows without labels."""
+    if view.context is None or told(ModelTraits, view.model).alternatives is None:
+        return view
+    return view.without_context() if bool(view.context.isnan().any()) else view
 
 
 def _warn(text: str) -> None:

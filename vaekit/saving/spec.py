@@ -22,6 +22,7 @@ _CORE = {
     "VAE": "vaekit.models",
     "ConditionalVAE": "vaekit.models",
     "Ensemble": "vaekit.models",
+    "StackedVAE": "vaekit.models",
     "Hamiltonian": "vaekit.models",
     "SemiAmortized": "vaekit.models",
     "Conditional": "vaekit.conditional",

@@ -56,3 +56,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 def remove_checkpoint(folder: Path) -> None:
     """Delete the checkpoint of a finished run."""
     (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint, of whatever version."""
+    return (folder / FILE_NAME).exists()

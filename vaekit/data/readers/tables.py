@@ -312,16 +312,22 @@ def _numbers(column: Any, name: str) -> np.ndarray:
 
 
 def _label_values(column: Any, name: str) -> np.ndarray:
-    """The values of the column with the labels, as `Dataset` takes them."""
+    """The values of the column with the labels, as `Dataset` takes them: None or NaN where there is none."""
     import narwhals as nw
 
-    _refuse_holes(column, name, "label")
+    has_holes = bool(column.is_null().any())
+    if column.is_null().all():
+        raise ColumnError(
+            f"Column {column.name!r} of {name!r} has no label in any row. Leave it out (--drop).", "label"
+        )
     if column.dtype.is_integer() or column.dtype == nw.Boolean:
         return cells(column, name)
     if column.dtype in (nw.Categorical, nw.Enum):
         column = column.cast(nw.String)
+    if has_holes and column.dtype in (nw.String, nw.Object):
+        return np.array(column.to_list(), dtype=object)
     values: np.ndarray = column.to_numpy()
-    if values.dtype.kind == "f" and (values != np.round(values)).any():
+    if values.dtype.kind == "f" and (values != np.round(values))[~np.isnan(values)].any():
         message = f"Column {column.name!r} of {name!r} holds {column.dtype}; labels must be integers or strings."
         raise ColumnError(message, "label")
     return values.astype(np.str_) if column.dtype in (nw.String, nw.Object) else values
@@ -331,16 +337,13 @@ def _key_values(column: Any, name: str) -> np.ndarray:
     """The identifiers of the rows: integers as they are, all others as text."""
     import narwhals as nw
 
-    _refuse_holes(column, name, "key")
-    # Not by way of numpy: pyarrow imports pandas for that.
-    return cells(column, name) if column.dtype.is_integer() else np.array(column.cast(nw.String).to_list(), np.str_)
-
-
-def _refuse_holes(column: Any, name: str, what: str) -> None:
     num_missing = int(column.is_null().sum())
     if num_missing:
-        message = f"Column {column.name!r} of {name!r} has {num_missing} row(s) without a {what}. Fill or drop them."
-        raise ColumnError(message, what) if what == "label" else DataError(message)  # rows can do without labels
+        raise DataError(
+            f"Column {column.name!r} of {name!r} has {num_missing} row(s) without a key. Fill or drop them."
+        )
+    # Not by way of numpy: pyarrow imports pandas for that.
+    return cells(column, name) if column.dtype.is_integer() else np.array(column.cast(nw.String).to_list(), np.str_)
 
 
 def from_records(
