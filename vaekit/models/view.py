@@ -229,10 +229,6 @@ class View:
         """The same rows under no context: of a model that sums over labels."""
         return self._with(self.rows, self.weight, None)
 
-    def with_context(self, context: Data) -> "View":
-        """The same rows under other contexts, shape (N, *C); the rows are not checked again."""
-        return self._with(self.rows, self.weight, checks.contexts_of(self.model, context, len(self)))
-
     def by_context(self, most: int | None = None) -> list[tuple[Tensor, "View"]]:
         """The rows of each context, and their view by the model under that one context, which all of them share.
 
