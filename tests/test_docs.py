@@ -65,6 +65,15 @@ def test_data_page_runs():
     assert options >= names
 
 
+def test_fonts_page_runs():
+    names = {}
+    with torch.random.fork_rng(devices=()):
+        for block in blocks("docs/fonts.md", "python"):
+            exec(block, names)
+    assert not names["filled"].isnan().any()
+    assert names["log_p"].quantity == "mass"
+
+
 def test_tables_page_runs():
     from vaekit.data.column import KINDS
 

@@ -64,14 +64,14 @@ def run(
             f"examples.fonts found {len(fonts.faces)} fonts that have the characters and differ from each other; it "
             f"needs {FEWEST[script]}. On Debian: apt-get install {WANTED[script]}"
         )
-    rows = model.training_rows(fonts, seed, sizes.get("copies", 2))
+    rows = model.training_rows(fonts, seed, sizes.get("copies"))
     _say(f"{len(fonts.faces)} fonts of {len(set(fonts.families))} families; {fonts.held_out.sum()} fonts are held out")
     with vk.engine.seeded(seed):
         vae = model.autoencoder(len(characters), glyphs.SIDE, sizes.get("hidden", 512))
     prepared = time.perf_counter() - start
     trained = model.fit(vae, rows, 120 * minutes, seed)
     _say(f"trained: {trained}")
-    found = measure.measure(vae, fonts, sizes.get("num_targets", 4), seed, sizes.get("at_most", 100))
+    found = measure.measure(vae, fonts, sizes.get("num_targets", 2), seed, sizes.get("at_most", 64))
     sheet.draw(vae, fonts, out, seed=seed)
     held_out = {name for name, is_out in zip(fonts.families, fonts.held_out, strict=True) if is_out}
     return {

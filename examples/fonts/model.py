@@ -12,7 +12,7 @@ from examples.fonts.glyphs import Fonts, Style
 
 LATENT_DIM = 32
 _EMBEDDING = 64
-_COPIES = 3  # of each training font, in a changed style
+_ENOUGH = 200  # training fonts; where there are fewer, each has a copy in a changed style
 
 
 def autoencoder(num_characters: int, side: int, hidden: int = 512) -> vk.VAE:
@@ -31,12 +31,12 @@ def autoencoder(num_characters: int, side: int, hidden: int = 512) -> vk.VAE:
     )
 
 
-def training_rows(fonts: Fonts, seed: int, copies: int = _COPIES) -> np.ndarray:
+def training_rows(fonts: Fonts, seed: int, copies: int | None = None) -> np.ndarray:
     """The fonts that are not held out and copies of them, slanted, narrowed or made bolder, (N, L, SIDE, SIDE)."""
     noise = np.random.default_rng(seed)
     rows = [fonts.bits[~fonts.held_out]]
     faces = [face for face, out in zip(fonts.faces, fonts.held_out, strict=True) if not out]
-    for _ in range(copies):
+    for _ in range((len(faces) < _ENOUGH) if copies is None else copies):
         changed = [
             Style(float(noise.uniform(-0.1, 0.3)), float(noise.uniform(0.75, 1.05)), int(noise.choice((0, 0, 1, 2))))
             for _ in faces
