@@ -184,6 +184,7 @@ def report(
     """Write one self-contained HTML page: configuration, curves, numbers and pictures."""
     from vaekit import report as reports
     from vaekit.models.view import View
+    from vaekit.runs.calibration import nearest
 
     fitted = open_run(run)
     parts, about = fitted.parts(data.name, **data.options), fitted.describe()
@@ -211,6 +212,7 @@ def report(
         learned=_learned(parts.train),
         keys=rows.row_keys.tolist(),
         schema=rows.schema,
+        calibration=nearest(known, num_samples) if (known := fitted.calibrations) else None,
     )
     reports.write(output, page)
     print(f"wrote {as_text(output)}", file=sys.stderr)

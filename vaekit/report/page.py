@@ -18,6 +18,7 @@ from vaekit.plots import access
 from vaekit.report import numbers, words
 from vaekit.report.figures import Gallery
 from vaekit.report.tables import OfTable, of_table
+from vaekit.runs.calibration import Calibration
 from vaekit.saving.files import write_atomically
 from vaekit.traits import Data, RowTraits, told
 
@@ -51,6 +52,7 @@ def build(
     learned: np.ndarray | None = None,
     keys: Sequence[Any] | None = None,
     schema: Schema | None = None,
+    calibration: Calibration | None = None,
 ) -> str:
     """A self-contained page about a fitted model: no link, no script, pictures inside.
 
@@ -71,6 +73,7 @@ def build(
             the page says where one of these is better.
         keys: of a table: what its rows are called, where the oddest are named; None numbers them.
         schema: of a table: how its rows are written as cells.
+        calibration: of a table: what empty cells add to log p, which is taken off where the oddest rows are chosen.
 
     Returns:
         HTML.
@@ -94,7 +97,8 @@ def build(
     own = OfTable([], [], [], [])
     if columns is not None and len(view.event_shape) == 1:
         seed = engine.draw_seed(generator)
-        own = of_table(view, columns, learned=learned, keys=keys, schema=schema, seed=seed)
+        of_rows: dict[str, Any] = {"learned": learned, "keys": keys, "schema": schema, "calibration": calibration}
+        own = of_table(view, columns, seed=seed, **of_rows)
     health = [row for row in evaluation.table if "diagnostics." in row.name]
     table = [row for row in evaluation.table if "diagnostics." not in row.name]
     result: str = _template().render(
@@ -118,6 +122,7 @@ def build(
         margins=own.margins,
         pairs=own.pairs,
         odd=own.odd,
+        takes_holes_off=calibration is not None and bool(calibration.holes),
         two_dimensional=access.num_latents(view) == 2,
         **gallery.all(records),
     )
