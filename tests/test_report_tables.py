@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import vaekit as vk
-from vaekit import cli
+from vaekit import cli, runs
+from vaekit.data.by_schema import load_by_schema
 from vaekit.models.view import View
 from vaekit.report import baselines
 from vaekit.report.beside import US, Beside, judged
@@ -113,6 +114,24 @@ def test_the_oddest_row_is_named_with_the_cell_that_makes_it_odd():
     assert row.key == "r17"
     assert row.reason.startswith(f"c = {x[17, 2]:.2f}"[:7])
     assert "expected" in row.reason
+
+
+def test_odd_rows_are_chosen_as_detect_chooses_them():
+    """By log p less what holes add: each cell that is there costs here, so that whole rows have the lowest log p."""
+    table = pd.DataFrame(X[:400] @ np.diag([20.0, 40.0, 300.0, 4000.0]), columns=list("abcd"))
+    table = table.mask(np.random.default_rng(0).random(table.shape) < 0.3)
+    told = {"max_epochs": 2, "hidden": (8,), "latent_dim": 2, "compile": "off"}
+    run = runs.fit_rows(load_by_schema(table), told)
+    rows = run.rows(table)
+    calibration = run.calibrations[0]
+    assert min(calibration.holes) > 1  # nats
+    view = View.of(run.model, rows)
+    found = [int(row.key) for row in odd_rows(view, rows.columns, None, rows.schema, 0, calibration)]
+    flags = run.detect(rows, num_samples=50, seed=0).values
+    assert found == np.lexsort((np.arange(400), calibration.comparable(flags[:, 0], rows.x)))[:6].tolist()
+    plain = [int(row.key) for row in odd_rows(view, rows.columns, None, rows.schema, 0)]
+    assert plain != found
+    assert np.isnan(rows.x[found]).sum() > np.isnan(rows.x[plain]).sum()
 
 
 def test_the_report_of_a_table_has_its_sections(tmp_path):

@@ -1,18 +1,22 @@
 """Tables with words, dates and holes: fitted, scored, encoded and drawn, as codes and numbers by a schema."""
 
 import csv
+import importlib
 import io
 import json
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from vaekit import cli, likelihoods, runs, transforms
+from vaekit.data.by_schema import load_by_schema
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError, DriftWarning
 from vaekit.models.view import View
 from vaekit.recipes.tables import columns_likelihood, columns_transform
+from vaekit.runs import fitting
 
 FAST = ["max_epochs=4", "hidden=16", "latent_dim=2", "compile=off"]
 
@@ -218,3 +222,36 @@ def test_every_command_knows_a_table(run, tmp_path, capsys):
     assert "IWAE, K = 10 (density and mass)" in out
     assert "bits per dimension" not in out
     assert "a probability density in the columns of numbers" in (tmp_path / "page.html").read_text()
+
+
+PARSERS = {
+    "csv": ("pyarrow.csv", "read_csv"),
+    "csv.gz": ("pyarrow.csv", "read_csv"),
+    "parquet": ("pyarrow.parquet.ParquetFile", "read"),
+    "feather": ("pyarrow.feather", "read_table"),
+    "jsonl": ("vaekit.data.readers.json_files", "table_of_records"),
+    "xlsx": ("openpyxl", "load_workbook"),
+}
+
+
+@pytest.mark.parametrize("suffix", PARSERS)
+@pytest.mark.parametrize("columns", [["age", "income"], ["town", "age"]], ids=["numbers", "words"])
+def test_a_file_is_parsed_once(suffix, columns, tmp_path, monkeypatch):
+    """Whether its rows are numbers and which kinds its columns have are two questions to one parsed table."""
+    rows, path = frame()[columns].copy(), tmp_path / f"t.{suffix}"
+    write = {
+        "jsonl": lambda: rows.to_json(path, orient="records", lines=True),
+        "feather": lambda: rows.to_feather(path),
+    }
+    write |= {"parquet": lambda: rows.to_parquet(path), "xlsx": lambda: rows.to_excel(path, index=False)}
+    write.get(suffix, lambda: rows.to_csv(path, index=False))()
+    place, name = PARSERS[suffix]
+    owner = pyarrow.parquet.ParquetFile if suffix == "parquet" else importlib.import_module(place)
+    own, calls = getattr(owner, name), []
+    monkeypatch.setattr(owner, name, lambda *args, **kwargs: calls.append(name) or own(*args, **kwargs))
+    met = []
+    monkeypatch.setattr(fitting, "prepare", lambda wanted, parts, *args, **kwargs: met.append(parts) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runs.fit(str(path), tmp_path / "run")
+    assert calls == [name]
+    np.testing.assert_array_equal(met[0].whole.x, load_by_schema(path).x)

@@ -227,6 +227,7 @@ def report(
     """Write one self-contained HTML page: configuration, curves, numbers and pictures."""
     from vaekit import report as reports
     from vaekit.models.view import View
+    from vaekit.runs.calibration import nearest
 
     fitted = open_run(run)
     parts, about = fitted.parts(data.name, **data.options), fitted.describe()
@@ -255,6 +256,7 @@ def report(
         keys=rows.row_keys.tolist(),
         schema=rows.schema,
         classes=_classes(fitted, parts.train),
+        calibration=nearest(known, num_samples) if (known := fitted.calibrations) else None,
     )
     reports.write(output, page)
     print(f"wrote {as_text(output)}", file=sys.stderr)

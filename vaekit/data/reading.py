@@ -3,14 +3,16 @@
 import csv
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vaekit.errors import DataError, ReadingWarning
 from vaekit.paths import as_text
+
+T = TypeVar("T")
 
 Alpha = Literal["white", "black", "keep", "drop"]
 ALPHAS = ("white", "black", "keep", "drop")
@@ -129,16 +131,34 @@ def words(values: Iterable[str] | None) -> tuple[str, ...]:
 
 
 _SAID: ContextVar[set[str] | None] = ContextVar("_SAID", default=None)
+_PARSED: ContextVar[dict[Hashable, Any] | None] = ContextVar("_PARSED", default=None)
 
 
 @contextmanager
 def once() -> Iterator[None]:
-    """Say each notice once within the block, which may read a file more than once."""
-    token = _SAID.set(set())
+    """Parse each file once, and say each notice once, within the block, which may read a file more than once."""
+    tokens = _SAID.set(set()), _PARSED.set({})
     try:
         yield
     finally:
-        _SAID.reset(token)
+        _SAID.reset(tokens[0])
+        _PARSED.reset(tokens[1])
+
+
+def parsed(key: Hashable, parse: Callable[[], T]) -> T:
+    """What a file holds: parsed, or within a block of `once` what it was parsed to before.
+
+    Args:
+        key: the file, and all that what is parsed depends on.
+        parse: parses it; what it returns is not to be changed.
+    """
+    known = _PARSED.get()
+    if known is None:
+        return parse()
+    if key not in known:
+        known[key] = parse()
+    found: T = known[key]
+    return found
 
 
 def notice(text: str, category: type[ReadingWarning] = ReadingWarning) -> None:

@@ -21,6 +21,7 @@ from vaekit.report.classes import Classes, of_classes
 from vaekit.report.clusters import of_clusters
 from vaekit.report.figures import Gallery
 from vaekit.report.tables import OfTable, of_table
+from vaekit.runs.calibration import Calibration
 from vaekit.saving.files import write_atomically
 from vaekit.traits import Data, RowTraits, told
 
@@ -55,6 +56,7 @@ def build(
     keys: Sequence[Any] | None = None,
     schema: Schema | None = None,
     classes: Classes | None = None,
+    calibration: Calibration | None = None,
 ) -> str:
     """A self-contained page about a fitted model: no link, no script, pictures inside.
 
@@ -76,6 +78,7 @@ def build(
         keys: of a table: what its rows are called, where the oddest are named; None numbers them.
         schema: of a table: how its rows are written as cells.
         classes: of a model that is conditioned on a label: its classes, and the labels of `learned`.
+        calibration: of a table: what empty cells add to log p, which is taken off where the oddest rows are chosen.
 
     Returns:
         HTML.
@@ -102,7 +105,8 @@ def build(
     alone = view if view.context is None else View.of(view.model, view.rows)
     if columns is not None and len(view.event_shape) == 1 and has_sum:
         seed = engine.draw_seed(generator)
-        own = of_table(alone, columns, learned=learned, keys=keys, schema=schema, seed=seed)
+        of_rows: dict[str, Any] = {"learned": learned, "keys": keys, "schema": schema, "calibration": calibration}
+        own = of_table(alone, columns, seed=seed, **of_rows)
     found = of_classes(view, classes, learned, engine.draw_seed(torch.Generator().manual_seed(0)))
     health = [row for row in evaluation.table if "diagnostics." in row.name]
     table = [row for row in evaluation.table if "diagnostics." not in row.name]
@@ -129,6 +133,7 @@ def build(
         pairs=own.pairs,
         odd=own.odd,
         clusters=of_clusters(gallery, engine.draw_seed(generator)),
+        takes_holes_off=calibration is not None and bool(calibration.holes),
         two_dimensional=access.num_latents(view) == 2,
         **gallery.all(records),
     )

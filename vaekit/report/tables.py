@@ -19,6 +19,7 @@ from vaekit.models.view import View
 from vaekit.plots import style, tables
 from vaekit.report.beside import Beside, Contest
 from vaekit.report.figures import Picture, picture
+from vaekit.runs.calibration import Calibration, without_nan
 from vaekit.runs.reasons import reasons
 
 _ODDEST = 6
@@ -33,7 +34,7 @@ class OddRow:
 
     Attributes:
         key: what the row is called.
-        log_p: nats.
+        log_p: nats, with what its holes add.
         reason: in words, the cells that the others make least probable; see `runs.reasons`.
     """
 
@@ -67,6 +68,7 @@ def of_table(
     keys: Sequence[Any] | None,
     schema: Schema | None,
     seed: int,
+    calibration: Calibration | None = None,
 ) -> OfTable:
     """The sections of a page about rows of a table.
 
@@ -77,8 +79,9 @@ def of_table(
         keys: what the rows are called; None numbers them.
         schema: how numbers are written as cells.
         seed: of all noise.
+        calibration: what holes add to log p; None takes off nothing.
     """
-    odd = odd_rows(view, names, keys, schema, seed)
+    odd = odd_rows(view, names, keys, schema, seed, calibration)
     made = view.wide().sample(_DRAWN, False, torch.Generator().manual_seed(seed)).double().cpu().numpy()
     columns = [] if schema is None else [_margins(view, made, schema)]
     if learned is None or len(learned) < 20 or len(view) < 20:
@@ -88,9 +91,18 @@ def of_table(
 
 
 def odd_rows(
-    view: View, names: Sequence[str], keys: Sequence[Any] | None, schema: Schema | None, seed: int
+    view: View,
+    names: Sequence[str],
+    keys: Sequence[Any] | None,
+    schema: Schema | None,
+    seed: int,
+    calibration: Calibration | None = None,
 ) -> list[OddRow]:
-    """The rows with the lowest log p(x) among the first 2,000, with the cells that make them odd."""
+    """The oddest rows among the first 2,000, with the cells that make them so.
+
+    They are those that `Run.detect` finds oddest: of the lowest log p(x), less what the holes of a row add to it, where
+    the calibration says that.
+    """
     rows = torch.as_tensor(view.take(slice(0, _SCORED)).rows)
     noise = torch.Generator().manual_seed(seed)
     try:
@@ -99,9 +111,12 @@ def odd_rows(
             found = evaluation.log_marginal(
                 view.model, view.beside(rows), num_samples=50, generator=noise, key="content"
             )
-        log_p = found.value
-        oddest = torch.argsort(torch.nan_to_num(log_p, nan=-torch.inf), stable=True)[:_ODDEST]
-        some = Dataset(rows[oddest].cpu().numpy(), columns=tuple(names), kind=TABLES.name, schema=schema)
+        log_p, cells = without_nan(found.value.double().cpu().numpy()), rows.double().cpu().numpy()
+        bare = log_p if calibration is None else calibration.comparable(log_p, cells)
+        oddest = np.argsort(bare, kind="stable")[:_ODDEST]
+        some = Dataset(
+            rows[torch.from_numpy(oddest)].cpu().numpy(), columns=tuple(names), kind=TABLES.name, schema=schema
+        )
         said = reasons(view.model, some, names, num_samples=100, seed=seed)
     except VaekitError:  # no density, or no product over columns
         return []

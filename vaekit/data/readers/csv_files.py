@@ -16,7 +16,7 @@ from vaekit.data.readers.dialect import DELIMITERS, Dialect, look, single_byte_e
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.data.readers.tables import table_of
 from vaekit.data.readers.typed import Told, is_padded
-from vaekit.data.reading import Reading, notice
+from vaekit.data.reading import Reading, notice, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text
 
@@ -172,6 +172,26 @@ def _may_hold_padded(path: Path, dialect: Dialect) -> bool:
 
 
 def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool, texts: Sequence[str] = ()) -> Any:
+    key = ("csv", str(path), dialect, how.missing, tuple(sorted(texts)))
+    frame = parsed(key, lambda: _parse(path, dialect, how, texts))
+    return _without_marks(frame, how) if words else frame
+
+
+def _without_marks(frame: Any, how: Reading) -> Any:
+    """The table with nulls for the same marks in columns of text as parsing puts into those of numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv as pa_csv
+
+    marks = pa.array([*pa_csv.ConvertOptions().null_values, *how.missing], pa.string())
+    for i, column in enumerate(frame.columns):
+        if pa.types.is_string(column.type):
+            cells = pc.if_else(pc.is_in(column, marks), pa.scalar(None, pa.string()), column)
+            frame = frame.set_column(i, frame.field(i), cells)
+    return frame
+
+
+def _parse(path: Path, dialect: Dialect, how: Reading, texts: Sequence[str]) -> Any:
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
@@ -185,7 +205,7 @@ def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool, texts: Sequ
     if header and dialect.has_trailing:
         options.column_names, options.skip_rows_after_names = [*dialect.first, _EXTRA], 1
         options.autogenerate_column_names = False
-    convert = pa_csv.ConvertOptions(decimal_point=dialect.decimal, strings_can_be_null=words)
+    convert = pa_csv.ConvertOptions(decimal_point=dialect.decimal)
     convert.null_values = [*convert.null_values, *how.missing]
     convert.column_types = {mark + name: pa.string() for name in texts for mark in ("", "\ufeff")}
     try:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vaekit.data.readers.safe_reading import reading as safely
 from vaekit.data.readers.tables import table_of, without
 from vaekit.data.readers.typed import HOLES_AMONG_NUMBERS as HOLES_AMONG_NUMBERS
 from vaekit.data.readers.typed import Told, as_numbers, is_text, say_holes, with_dates
-from vaekit.data.reading import PLAIN, Reading
+from vaekit.data.reading import PLAIN, Reading, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text
 
@@ -30,7 +31,7 @@ def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
 
 
 def _parquet(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
-    return parquet_table(path), how
+    return parsed(("parquet", str(path)), lambda: parquet_table(path)), how
 
 
 def _feather(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
@@ -123,7 +124,8 @@ def _table(path: Path, reading: Reading, told: Told) -> tuple[Any, Reading]:
     suffix = next((suffix for suffix in FRAMES if path.name.lower().endswith(suffix)), None)
     if is_folder or suffix is None:
         raise DataError(f"{path} is no table. Known: {', '.join(FRAMES)}.")
-    table, reading = _READ[suffix](path, reading, told)
+    key = ("table", str(path), reading, tuple(sorted(told.items())), suffix)
+    table, reading = parsed(key, partial(_READ[suffix], path, reading, told))
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
         raise DataError(f"{path} has several columns {twice[0]!r}. Rename them.")

@@ -14,7 +14,7 @@ from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.data.readers.tables import annotations, from_frame, numbers, weights_in, without
-from vaekit.data.reading import Reading
+from vaekit.data.reading import Reading, parsed
 from vaekit.errors import DataError, ReadingWarning
 from vaekit.paths import as_text
 
@@ -54,8 +54,8 @@ def parquet_dataset(
             in_memory = stays_in_memory(num_bytes)
         if not in_memory and file.metadata.num_rows > 1:
             return _stored(file, names, path, label, key, how)
-        frame = file.read()
-    return from_frame(frame.select(names), label, key=key, name=as_text(path.stem), source=str(path), reading=how)
+    frame = parsed(("parquet", str(path)), lambda: parquet_table(path))
+    return from_frame(frame, label, key=key, name=as_text(path.stem), source=str(path), reading=how)
 
 
 def parquet_table(path: Path) -> Any:
