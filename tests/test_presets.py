@@ -11,6 +11,7 @@ import torch
 import vaekit as vk
 from vaekit import cli, engine, presets, recipes
 from vaekit.data import Dataset
+from vaekit.data.contexts import contexts_found, with_contexts
 from vaekit.errors import ConfigError
 from vaekit.presets import available
 from vaekit.saving import spec
@@ -83,7 +84,8 @@ def test_layers_are_halved_upwards_or_given():
         vk.presets.ladder_vae((6,), latent_dim=5, sizes=(4, 2))
 
 
-TINY = Dataset(IMAGES[:12].numpy().astype(np.uint8), value_range=(0, 1), kind="image")
+TINY = Dataset(IMAGES[:12].numpy().astype(np.uint8), np.arange(12) % 3, value_range=(0, 1), kind="image")
+TINY = with_contexts(TINY, contexts_found(TINY))  # for presets of conditional models
 TRIED = {
     "hidden": ["6"],
     "likelihood": ["bernoulli", "normal", "pixel-cnn", "categorical", "poisson", "sequence-categorical"],
@@ -102,11 +104,14 @@ TRIED = {
     "objective": ["iwae", "elbo:beta=2", "beta-tc", "dreg"],
     "beta": [2.0],
     "num_samples": [4],  # two groups of two, for miwae and piwae
+    "conditions": ["likelihood", "prior,posterior"],
+    "conditioning": ["concat", "film"],
+    "networks": ["mlp", "conv"],
 }
 
 
 def test_every_setting_of_a_model_is_tried():
-    assert set(TRIED) == presets.SETTINGS
+    assert set(TRIED) == presets.SETTINGS | presets.OF_CONTEXTS
 
 
 @pytest.mark.parametrize("name", sorted(available()))
@@ -130,7 +135,7 @@ def test_a_setting_changes_the_plan_or_is_refused(name):
     if inner is not objective:  # a weight of the KL makes it an ELBO
         lacking -= {"beta"}
     assert built == preset.takes - lacking - NOT_IN_WORDS.get(name, set())
-    assert (presets.SETTINGS - preset.takes) | lacking <= refused
+    assert ((presets.SETTINGS | presets.OF_CONTEXTS) - preset.takes) | lacking <= refused
 
 
 NOT_IN_WORDS = {"hierarchical-vamp": {"posterior"}}  # its prior needs a posterior with sizes, which words do not give

@@ -20,6 +20,8 @@ WITHOUT_SOURCE = {
     "models.GenerativeModel": "what models share",
     "models.View": "a model and rows of data",
     "networks.ColumnsInput": "one-hot codes and masks",
+    "networks.Concat": "inputs side by side",
+    "networks.ContextInput": "one-hot codes and standardised numbers",
     "networks.LogInput": "a logarithm",
     "networks.Parts": "a choice of inputs",
     "networks.RescaleInput": "an affine map",

@@ -87,8 +87,10 @@ class ModelTraits:
         decoder: the module behind `likelihood`, where there is one.
         num_likelihood_params: how many raw parameters p(x|z) has for one z; None reads it off a distribution.
         posterior_is_fixed: whether `posterior(x)` draws no noise of its own, as one that refines q does.
-        context: what leads contexts to the networks, and has a method `check`; None for a model without one.
-        num_rows: how many rows a model that stands under contexts holds them of; None for one of any rows.
+        check_context: raises where contexts, a tensor (N, C), are none that the model knows; None for a model that has
+            no opinion, and is not told the contexts that rows bring along.
+        num_labels: classes of a model that is conditioned on a single label; 0 for all others.
+        num_contexts: how many rows' contexts a model holds that stands under them; None for one of any rows.
     """
 
     transform: Any = None
@@ -96,8 +98,9 @@ class ModelTraits:
     decoder: Any = None
     num_likelihood_params: int | None = None
     posterior_is_fixed: bool = False
-    context: Any = None
-    num_rows: int | None = None
+    check_context: Callable[[Any], None] | None = None
+    num_labels: int = 0
+    num_contexts: int | None = None
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ _trained_by: dict[nn.Module, int] = {}
 
 def _first_parameter(model: object) -> Tensor | None:
     """The first floating parameter or buffer; of an object that is no module, of the modules among its attributes."""
-    held = [model] if isinstance(model, nn.Module) else [m for m in _attributes(model) if isinstance(m, nn.Module)]
-    tensors = (t for module in held for source in (module.parameters(), module.buffers()) for t in source)
+    tensors = (t for module in _held(model) for source in (module.parameters(), module.buffers()) for t in source)
     return next((t for t in tensors if t.is_floating_point()), None)
 
 
@@ -48,8 +47,13 @@ def model_device(model: object) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
+def _held(model: object) -> list[nn.Module]:
+    """The model, where it is a module; of an object that is none, the modules among its attributes."""
+    return [model] if isinstance(model, nn.Module) else [m for m in _attributes(model) if isinstance(m, nn.Module)]
+
+
 def _modules(model: object) -> list[nn.Module]:
-    return list(model.modules()) if isinstance(model, nn.Module) else []
+    return list({id(module): module for held in _held(model) for module in held.modules()}.values())
 
 
 @contextmanager
@@ -71,8 +75,8 @@ def evaluating(model: object) -> Iterator[None]:
         for module in modules:
             _evaluated.setdefault(module, _Evaluated(module.training)).num_bodies += 1
     try:
-        if isinstance(model, nn.Module):
-            model.eval()
+        for held in _held(model):
+            held.eval()
         with torch.no_grad():
             yield
     finally:

@@ -90,10 +90,10 @@ def contexts_of(model: Any, values: Data, num_rows: int) -> Tensor:
         DataError: if an entry is none that the model knows.
     """
     found = beside(values, num_rows, "context")
-    own = told(ModelTraits, model).context
-    if own is None:
+    check = told(ModelTraits, model).check_context
+    if check is None:
         return found
-    own.check(found)
+    check(found)
     return found.to(engine.model_dtype(model) or found.dtype)
 
 

@@ -20,8 +20,9 @@ from vaekit.transforms import Transform
 
 
 class ConditionalVAE(GenerativeModel):
-    r"""A VAE of x given a context y: \( p(x, z|y) = p(x|z, y)\, p(z|y) \), with an encoder \( q(z|x, y) \).
+    r"""A VAE of x given a context y, such as a label.
 
+    \( p(x, z|y) = p(x|z, y)\, p(z|y) \), with an encoder \( q(z|x, y) \).
     `model.given(context)` has the three methods, and samples, codes and reconstructions, under the contexts of some
     rows or one for all. A part that is conditioned has a network that takes a context (`context_dim`): `Concat` around
     any network, or an `MLP`, `ConvEncoder` or `ConvDecoder` whose layers are modulated. A decoder alone that takes the
@@ -126,6 +127,10 @@ class ConditionalVAE(GenerativeModel):
         """How many raw parameters p(x|z, y) has for one z."""
         return math.prod(self.decoder.head.param_shape)
 
+    def check_context(self, context: Tensor) -> None:
+        """Raise unless contexts of shape (N, C) are ones that the networks know; see `ContextInput.check`."""
+        self.context.check(context)
+
     def given(self, context: Data) -> "Given":
         """The model under a context: shape (B, C) for rows, or (C,) for one that all rows share.
 
@@ -227,7 +232,7 @@ class Given(Generative):
         self.vector: Tensor = model.context(self.context.reshape(-1, size)).reshape(*self.context.shape[:-1], -1)
 
     @property
-    def num_rows(self) -> int | None:
+    def num_contexts(self) -> int | None:
         """B; None for one context that all rows share."""
         return len(self.context) if self.context.ndim == 2 else None
 

@@ -71,12 +71,12 @@ def given(model: Any, context: Tensor | None) -> Any:
 
 def contexts_beside(model: Any, x: Data) -> Any:
     """The contexts that come with rows, shape (N, C), where the model is one given contexts; else None."""
-    return None if told(ModelTraits, model).context is None else told(RowTraits, x).contexts
+    return None if told(ModelTraits, model).check_context is None else told(RowTraits, x).contexts
 
 
 def of_rows(model: Any, index: Index) -> Any:
     """A model under the contexts of rows as one under those of some of them; any other model as it is."""
-    return model if told(ModelTraits, model).num_rows is None else model[index]
+    return model if told(ModelTraits, model).num_contexts is None else model[index]
 
 
 def as_rows(x: Data) -> Rows:

@@ -87,7 +87,7 @@ class View:
             DataError: if there are no rows, or a value is NaN or infinite and not allowed to be.
         """
         requires = tuple(requires)
-        if rows is not None and told(ModelTraits, model).num_rows is not None:
+        if rows is not None and told(ModelTraits, model).num_contexts is not None:
             model, context = model.model, model.context
         seed = rows.transform_seed if isinstance(rows, View) else None
         if isinstance(rows, View):
@@ -130,10 +130,10 @@ class View:
     @cached_property
     def at_prior(self) -> Distribution:
         """p(x|z) at one draw from the prior, the one dry run of the decoder: enough to ask for support and family."""
-        return protocol.at_prior(self._as_one)
+        return protocol.at_prior(self.as_one)
 
     @property
-    def _as_one(self) -> Any:
+    def as_one(self) -> Any:
         """The model under one context, that of the first row, where the rows have any."""
         return given(self.model, None if self.context is None else self.context[:1])
 
@@ -178,7 +178,7 @@ class View:
     def latent_shape(self) -> tuple[int, ...]:
         """Z, the shape of one latent."""
         with torch.no_grad():
-            return tuple(self._as_one.prior().event_shape)
+            return tuple(self.as_one.prior().event_shape)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -214,6 +214,29 @@ class View:
         """The same rows under other contexts, shape (N, *C); the rows are not checked again."""
         return self._with(self.rows, self.weight, checks.contexts_of(self.model, context, len(self)))
 
+    def by_context(self, most: int | None = None) -> list[tuple[Tensor, "View"]]:
+        """The rows of each context, and their view by the model under that one context, which all of them share.
+
+        Rows without contexts are all rows, and the view itself. Nothing is known of models whose `given` may take no
+        context that rows share.
+
+        Args:
+            most: contexts beyond which nothing is told apart, and the list is empty.
+        """
+        if self.context is None:
+            return [(torch.arange(len(self)), self)]
+        if self._traits.check_context is None:
+            return []
+        _, which = torch.unique(self.context.nan_to_num(nan=torch.inf), dim=0, return_inverse=True)
+        if most is not None and int(which.max()) >= most:
+            return []
+        found = []
+        for index in ((which == i).nonzero().flatten() for i in range(int(which.max()) + 1)):
+            model = self.model.given(self.context[index[0]])
+            part = View.of(model, self.take(index).rows, requires=self.requires)
+            found.append((index, part.under(self.transform_seed)))
+        return found
+
     def wide(self) -> "View":
         """The view with float64 answers in the units of the rows: the way back from model space keeps every digit."""
         view = copy.copy(self)
@@ -226,7 +249,7 @@ class View:
 
     def beside(self, rows: Data, where: str = "x", weight: Data = None) -> "View":
         """Other rows that the same model meets, checked like the first ones, without another dry run."""
-        if isinstance(rows, View) or self._traits.context is not None:
+        if isinstance(rows, View) or self._traits.check_context is not None:
             return View.of(self.model, rows, where=where, requires=self.requires, weight=weight)
         found = as_rows(rows)
         view = self._with(found, checks.weights_of(weight, len(found)), None)
@@ -374,9 +397,9 @@ class View:
             raise ConfigError(f"the number of samples is not negative; got {n}")
         if self.context is not None:
             raise ConfigError("samples have no rows whose contexts they could take; sample from model.given(context)")
-        if self._traits.num_rows not in (None, n):
+        if self._traits.num_contexts not in (None, n):
             raise ConfigError(
-                f"a model under contexts of {self._traits.num_rows} rows has as many samples; got n = {n}"
+                f"a model under contexts of {self._traits.num_contexts} rows has as many samples; got n = {n}"
             )
         noise = answers.noise(generator)
         with engine.evaluating(self.model):
@@ -396,7 +419,7 @@ class View:
     def _decode_all(self, z: Tensor, mean: bool, noise: answers.Noise) -> Tensor:
         def answer(part: slice) -> Tensor:
             context = None if self.context is None else self.context[part].to(z.device)
-            model = self.model if self._traits.num_rows is None else self.model[part]
+            model = self.model if self._traits.num_contexts is None else self.model[part]
             return self._decoded(given(model, context), z[part], mean)
 
         return answers.each(iter(slices(len(z), self._pass_size) or [slice(0, 0)]), answer, noise)

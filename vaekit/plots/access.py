@@ -11,7 +11,7 @@ from vaekit.distributions import known_support
 from vaekit.distributions import nearest as nearest_in_support
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.checks import require
-from vaekit.models.rows import as_tensor
+from vaekit.models.rows import as_tensor, contexts_beside
 from vaekit.models.view import View
 from vaekit.traits import Data, RowTraits, told
 
@@ -28,8 +28,18 @@ def view_of(model: LatentVariableModel, x: Data = None) -> View:
     require(model, _NEEDS if x is None else ("posterior", *_NEEDS), "this picture")
     if x is None or isinstance(x, View):
         return View.of(model, x, requires=_NEEDS if x is None else ("posterior", *_NEEDS))
-    rows = as_tensor(x)
-    return View.of(model, rows[None] if tuple(rows.shape) == View.of(model).event_shape else rows)
+    rows, context = as_tensor(x), contexts_beside(model, x)
+    return View.of(model, rows[None] if tuple(rows.shape) == View.of(model).event_shape else rows, context=context)
+
+
+def under_one(view: View) -> View:
+    """The model under the context of the first row, for pictures of z alone; as it is where rows have no contexts."""
+    return view if view.context is None else View.of(view.model.given(view.context[0]), view.rows)
+
+
+def repeated(view: View, num: int) -> View:
+    """Each row several times, one after another, so that as many latents can be decoded under its context."""
+    return view.take(torch.arange(len(view)).repeat_interleave(num)) if view.context is not None else view
 
 
 def num_latents(view: View) -> int:

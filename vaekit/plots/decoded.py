@@ -9,7 +9,7 @@ from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.rows import as_tensor
 from vaekit.plots import access, drawers, images
-from vaekit.traits import Data, RowTraits, told
+from vaekit.traits import Data, ModelTraits, RowTraits, told
 
 
 def samples(
@@ -92,7 +92,7 @@ def interpolation(
 ) -> Figure:
     """E[x|z] on straight lines between the codes of two rows.
 
-    From E[z|start] to E[z|end]: one row, or panel, per pair.
+    From E[z|start] to E[z|end]: one row, or panel, per pair; under the context of the start, if there is any.
 
     Args:
         model: any latent-variable model.
@@ -122,7 +122,7 @@ def interpolation(
     z = torch.lerp(*codes, t.to(codes[0].dtype).reshape(1, -1, 1))
     knows_range = told(RowTraits, start).value_range is not None
     walk = drawers.Walk(
-        access.decode(first, access.nearest(first, z.flatten(0, 1))),
+        access.decode(access.repeated(first, z.shape[1]), access.nearest(first, z.flatten(0, 1))),
         t,
         "E[x|z] on straight lines between two codes",
         "place on the line (0: start, 1: end)",
@@ -152,7 +152,8 @@ def traversal(
 ) -> Figure:
     """E[x|z] along one latent dimension at a time.
 
-    It goes from -3 to 3 while the others stay at a base point: one row, or panel, per latent.
+    It goes from -3 to 3 while the others stay at a base point: one row, or panel, per latent. A model given contexts
+    decodes under that of the first row.
 
     Args:
         model: any latent-variable model.
@@ -173,8 +174,9 @@ def traversal(
     if n_steps < 2:
         raise ConfigError(f"n_steps is at least 2; got {n_steps}")
     view = access.view_of(model, x)
-    access.check_unconfined(view, "traversal")
     codes = None if x is None else access.encode(view)
+    view = access.under_one(view)
+    access.check_unconfined(view, "traversal")
     base = access.base_point(view) if codes is None else codes.mean(0)
     chosen = _dims(access.num_latents(view), dims, codes)
     look = drawers.drawer(view.event_shape, columns, value_range, width)
@@ -250,7 +252,7 @@ def manifold(
     Args:
         model: a latent-variable model with two latent dimensions.
         n: points in each direction.
-        x: data, for the range of grey values and the names of columns.
+        x: data, for the range of grey values and the names of columns; of a model given contexts that of its first row.
         columns: names of the columns of a table.
         value_range: what is black and white in the units of the data; None reads it off the model or the data.
         width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
@@ -261,7 +263,8 @@ def manifold(
     Raises:
         ConfigError: if z does not have two dimensions, or is confined (to bits, a sphere, a ball).
     """
-    view = access.view_of(model)
+    conditioned = x is not None and told(ModelTraits, model).check_context is not None
+    view = access.under_one(access.view_of(model, x)) if conditioned else access.view_of(model)
     dims = access.num_latents(view)
     if dims != 2:
         raise ConfigError(

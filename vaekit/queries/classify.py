@@ -11,11 +11,15 @@ from torch import Tensor
 
 from vaekit import engine
 from vaekit.errors import ConfigError, UnreliableEstimateWarning
-from vaekit.evaluation.likelihood.marginal import log_marginal
+from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.likelihood.marginal import iwae, log_marginal
 from vaekit.models.draws import Key
+from vaekit.models.rows import as_rows, as_tensor
 from vaekit.models.view import View
 from vaekit.shapes import check_count
 from vaekit.traits import Data, ModelTraits, told
+
+_CLOSE = 30.0  # nats below the most probable class, within which log p(x|y) is searched for where draws of q fail
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Classification:
         log_proportions: log p(y), shape (L,), nats.
         temperature: T.
         quantity: what log p is.
+        unreliable: where log p(x|y) is not to be believed to its error, shape (N, L), bool; None knows of none.
 
     Example:
         >>> import torch
@@ -45,6 +50,7 @@ class Classification:
     log_proportions: Tensor
     temperature: float = 1.0
     quantity: str = "density"
+    unreliable: Tensor | None = None
 
     @property
     def log_joint(self) -> Tensor:
@@ -128,6 +134,9 @@ def classify(
 ) -> Classification:
     r"""p(y|x) of each row by Bayes' rule: importance sampling of log p(x|y) under each class (equation 13.1).
 
+    Where draws from q(z|x, y) fail a class that is within 30 nats of the most probable one, z is searched for, as in
+    `evaluation.log_marginal`.
+
     References:
         Kingma et al., "Semi-supervised learning with deep generative models", 2014, https://arxiv.org/abs/1406.5298.
         Guo et al., "On calibration of modern neural networks", 2017, https://arxiv.org/abs/1706.04599 (temperature).
@@ -161,22 +170,33 @@ def classify(
     if not temperature > 0:
         raise ConfigError(f"a temperature is above 0; got {temperature}")
     num_labels = labels_of(model)
-    view = View.of(model, x.rows if isinstance(x, View) else x, context=_first(x, model))
+    rows: Any = x.rows if isinstance(x, View) else as_rows(x)
     p = model.log_proportions.double().cpu() if proportions is None else log_shares(proportions, num_labels)
     seed = engine.draw_seed(generator)
-    values, errors = [], []
-    for label in range(num_labels):
-        under = view.with_context(torch.full((len(view), 1), float(label)))
-        noise = torch.Generator().manual_seed(engine.block_seed(seed, label))
-        with warnings.catch_warnings():
-            # Rows of other classes are far from what q has learned under this one, as they should be.
-            warnings.simplefilter("ignore", UnreliableEstimateWarning)
-            found = log_marginal(
-                model, under, num_samples=num_samples, generator=noise, key=key, progress=progress, precision=precision
-            )
-        values.append(found.value)
-        errors.append(found.stderr)
-    return Classification(torch.stack(values, 1), torch.stack(errors, 1), p, temperature, view.quantity)
+    noise = [torch.Generator().manual_seed(engine.block_seed(seed, label)) for label in range(num_labels)]
+    views = [View.of(model.given(torch.tensor([float(label)])), rows) for label in range(num_labels)]
+    how: dict[str, Any] = {"num_samples": num_samples, "progress": progress, "precision": precision}
+    found = [iwae(v.model, v, generator=g, key=key, **how) for v, g in zip(views, noise, strict=True)]
+    values, errors = (torch.stack([getattr(one, name) for one in found], 1) for name in ("value", "stderr"))
+    unreliable = torch.stack([one.unreliable for one in found], 1)
+    joint = (values + p).nan_to_num(nan=math.inf)  # a class without a number may be any
+    matters = unreliable & (joint > joint.where(joint < math.inf, -math.inf).amax(1, keepdim=True) - _CLOSE)
+    for label, view in enumerate(views):
+        again = matters[:, label].nonzero().flatten()
+        if len(again):
+            searched = _searched(view.take(again), key, again, engine.block_seed(seed, label), how)
+            values[again, label], errors[again, label] = searched.value, searched.stderr
+            unreliable[again, label] = searched.unreliable
+    return Classification(values, errors, p, temperature, views[0].quantity, unreliable)
+
+
+def _searched(view: View, key: Key | None, rows: Tensor, seed: int, how: dict[str, Any]) -> Estimate:
+    """log p(x) of some rows by draws that do not rest on the encoder, where that fails."""
+    own = key if key is None or isinstance(key, str) else as_tensor(key)[rows]
+    with warnings.catch_warnings():
+        # Rows of other classes are far from what q has learned under this one; `unreliable` says which.
+        warnings.simplefilter("ignore", UnreliableEstimateWarning)
+        return log_marginal(view.model, view, generator=torch.Generator().manual_seed(seed), key=own, **how)
 
 
 def labels_of(model: Any) -> int:
@@ -185,20 +205,15 @@ def labels_of(model: Any) -> int:
     Raises:
         ConfigError: if it is not.
     """
-    levels: Sequence[int] = getattr(told(ModelTraits, model).context, "levels", ())
-    if len(levels) == 1 and levels[0]:
-        return int(levels[0])
-    what = f"{type(model).__name__} is conditioned on nothing" if not levels else "the context is no single label"
+    traits = told(ModelTraits, model)
+    if traits.num_labels:
+        return traits.num_labels
+    is_conditioned = traits.check_context is not None
+    what = "the context is no single label" if is_conditioned else f"{type(model).__name__} is conditioned on nothing"
     raise ConfigError(
         f"classes need densities p(x|y) under each label y, and {what}. Fit a model with --preset conditional-vae and "
         "labels (--label COLUMN), or VAEClassifier."
     )
-
-
-def _first(x: Data, model: Any) -> Tensor:
-    """Contexts of the first label, for rows that are then seen under each."""
-    num_rows = len(x) if hasattr(x, "__len__") else len(View.of(model, x))
-    return torch.zeros(num_rows, 1)
 
 
 def fitted_temperature(found: Classification, codes: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.progress import track
+from vaekit.queries.apart import merged, under_contexts
 from vaekit.queries.cells import Cells, Statistic, parts_of
 from vaekit.queries.latents import doubtful, enough, keys_of, latents, takes_holes, view_of
 from vaekit.queries.weighted import effective_size, normalized, or_equal
@@ -109,6 +110,12 @@ def score_elements(
         ElementScores((2, 3), K=100, 0 cells unreliable)
     """
     check_count(num_samples, "num_samples")
+    how: dict[str, Any] = {"method": method, "statistic": statistic, "level": level, "progress": progress}
+    parts = under_contexts(
+        model, x, generator, lambda one, rows, noise: score_elements(one, rows, num_samples, generator=noise, **how)
+    )
+    if parts is not None:
+        return merged(parts)
     view = view_of(model, x, "score_elements")
     seed = engine.draw_seed(generator)
     cells = Cells(view, seed, statistic, level)

@@ -14,6 +14,7 @@ from vaekit.evaluation.chains.hmc import hmc_posterior
 from vaekit.models.draws import BLOCK_ROWS
 from vaekit.models.rows import as_tensor, slices
 from vaekit.models.view import View
+from vaekit.queries.apart import merged, under_contexts
 from vaekit.queries.cells import Cells
 from vaekit.queries.latents import Latents, keys_of, latents, view_of
 from vaekit.shapes import check_count
@@ -84,6 +85,12 @@ def sample_given(
         raise ConfigError(f'method is "importance" or "hmc"; got {method!r}')
     if num_samples is not None:
         check_count(num_samples, "num_samples")
+    how: dict[str, Any] = {"method": method, "num_samples": num_samples, "progress": progress}
+    parts = under_contexts(
+        model, x_partial, generator, lambda one, rows, noise: sample_given(one, rows, n, generator=noise, **how)
+    )
+    if parts is not None:
+        return merged(parts)
     names = told(RowTraits, x_partial).columns
     view = view_of(model, x_partial, "sample_given")
     seed = engine.draw_seed(generator)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vaekit import engine
 from vaekit.models.rows import as_tensor
+from vaekit.queries.apart import merged, under_contexts
 from vaekit.queries.cells import Cells, Statistic
 from vaekit.queries.latents import enough, keys_of, latents, view_of
 from vaekit.shapes import check_count
@@ -115,6 +116,16 @@ def impute(
     check_count(num_samples, "num_samples")
     if num_draws is not None:
         check_count(num_draws, "num_draws")
+    parts = under_contexts(
+        model,
+        x,
+        generator,
+        lambda one, rows, noise: impute(
+            one, rows, num_samples, num_draws, statistic=statistic, level=level, generator=noise, progress=progress
+        ),
+    )
+    if parts is not None:
+        return merged(parts, draws=1)
     view = view_of(model, x, "impute")
     seed = engine.draw_seed(generator)
     cells = Cells(view, seed, statistic, level)

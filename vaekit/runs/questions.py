@@ -13,13 +13,14 @@ from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells
 from vaekit.errors import ConfigError, NonFiniteError
 from vaekit.frames import as_frame
+from vaekit.models import checks
 from vaekit.models.rows import as_tensor
 from vaekit.models.view import View
 from vaekit.queries.cells import Statistic
 from vaekit.runs.folder import DataAbout
 from vaekit.runs.given import partial_row, split_given
 from vaekit.runs.table import Table, check_key, element_names
-from vaekit.traits import Data, ModelTraits, told
+from vaekit.traits import Data
 
 SHARE = "share_"
 """What stands before a column's name where -log p(x_j | the others) is meant."""
@@ -199,9 +200,10 @@ class TableQuestions(ABC):
             ConfigError: if the model is conditioned on nothing.
             ShapeError, DataError: if these are no contexts of the model.
         """
-        model, front, said = self._under(as_tensor(contexts))
+        rows = as_tensor(contexts)
+        model, front, said = self._under(rows)
         generator = torch.Generator().manual_seed(seed)
-        x = self._in_units(View.of(model).wide().sample(model.num_rows, mean, generator))
+        x = self._in_units(View.of(model).wide().sample(len(rows), mean, generator))
         columns = self.data.columns or element_names(x.shape[1:], "x")
         notes = (f"{len(x):,} rows drawn from p(x | {said}), exactly: the model is conditioned on it",)
         return Table(x, columns, notes=notes, schema=self.data.columns_schema, front=front)

@@ -43,8 +43,7 @@ from vaekit.evaluation.chains.dynamics import (
 )
 from vaekit.evaluation.estimate import HOLES, Estimate, Score
 from vaekit.evaluation.weights import WeightSums
-from vaekit.models.checks import refuse_context
-from vaekit.models.rows import as_tensor, slices
+from vaekit.models.rows import as_tensor, given, slices
 from vaekit.models.view import View
 from vaekit.traits import Data
 
@@ -273,9 +272,8 @@ def ais(
     """
     plan = Plan(num_chains, num_steps, num_leapfrog)
     view = View.of(model, x, requires=NEEDS)
-    refuse_context(view.context, "ais")
-    check_latents(model)
-    exact = None if z is None else _exact_draws(model, z, len(view), view.quantity)
+    check_latents(view.as_one)
+    exact = None if z is None else _exact_draws(view.as_one, z, len(view), view.quantity)
     seed, device = engine.draw_seed(generator), view.device
     blocks = slices(len(view), block_rows(view, num_chains))
     tick = ticking(len(blocks) * 2 * plan.num_transitions, "annealing", progress)
@@ -284,7 +282,7 @@ def ais(
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
                 batch = view.batch(rows, by_row=True)
-                block = AnnealedBlock(model, batch.x, plan, tick)
+                block = AnnealedBlock(given(view.model, batch.context), batch.x, plan, tick)
                 run = block.forward() if exact is None else block.reverse(exact[rows].to(device))
                 sums.add(rows, run, block.has_holes())
             sums.offset[rows] = batch.log_det.cpu()

@@ -34,8 +34,7 @@ from vaekit.evaluation.chains.dynamics import (
     ticking,
     transition,
 )
-from vaekit.models.checks import refuse_context
-from vaekit.models.rows import slices
+from vaekit.models.rows import given, slices
 from vaekit.models.view import View
 from vaekit.shapes import check_count
 from vaekit.traits import Data
@@ -198,8 +197,7 @@ def hmc_posterior(
     if num_samples < 4:
         raise ConfigError(f"num_samples is at least 4, two for each half of a chain; got {num_samples}")
     view = View.of(model, x, requires=NEEDS)
-    refuse_context(view.context, "hmc_posterior")
-    check_latents(model)
+    check_latents(view.as_one)
     seed = engine.draw_seed(generator)
     blocks = slices(len(view), block_rows(view, num_chains))
     tick = ticking(len(blocks) * (num_warmup + num_samples), "sampling", progress)
@@ -208,8 +206,10 @@ def hmc_posterior(
         acceptance, step_size = (torch.empty(num_rows, dtype=torch.float64) for _ in range(2))
         for i, rows in enumerate(blocks):
             with engine.seeded(engine.block_seed(seed, i)):
-                parts = joint(model, view.batch(rows, by_row=True).x)
-                z, step = prior_draws(model.prior(), num_chains, rows.stop - rows.start)
+                batch = view.batch(rows, by_row=True)
+                one = given(view.model, batch.context)
+                parts = joint(one, batch.x)
+                z, step = prior_draws(one.prior(), num_chains, rows.stop - rows.start)
                 if i == 0:
                     draws = torch.empty(num_samples, num_chains, num_rows, *z.shape[2:], dtype=z.dtype)
                     r_hat, ess = (torch.empty(draws.shape[2:], dtype=torch.float64) for _ in range(2))

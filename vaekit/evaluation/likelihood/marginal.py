@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
@@ -19,6 +20,8 @@ from vaekit.evaluation.weights import RunningMoments, Weights
 from vaekit.models.draws import BLOCK_ROWS, Block, Key, RowNoise, Sampling, row_seed
 from vaekit.models.view import View
 from vaekit.traits import Data
+
+_CONTEXTS = 100  # of rows, beyond which rows that the encoder fails are not searched for: each context is another model
 
 
 def log_marginal(
@@ -166,8 +169,8 @@ def _iwae(view: View, how: Sampling, precision: engine.Precision) -> Estimate:
 
 def _log_marginal(view: View, how: Sampling, precision: engine.Precision) -> Estimate:
     sums = _weighed(view, how, precision)
-    if view.context is None:
-        _redraw(sums, view, how)
+    for index, part in view.by_context(_CONTEXTS):
+        _redraw(sums, view, part, index, how)
     return replace(sums.estimate(), method="importance sampling")
 
 
@@ -202,9 +205,10 @@ class _Sums:
         self.offset[block.rows] = block.log_det.cpu()
 
     def finish(self, view: View) -> None:
-        """Find the far rows; a context makes another model of each row, of which no floor is known."""
-        if view.context is None:
-            self.far = Floors.of(view).passed(self.means.log_prior, self.means.log_likelihood)
+        """Find the far rows; of many contexts no floors are known, as each makes another model."""
+        for index, part in view.by_context(_CONTEXTS):
+            log_prior, log_likelihood = self.means.log_prior[index], self.means.log_likelihood[index]
+            self.far[index] = Floors.of(part).passed(log_prior, log_likelihood)
 
     def estimate(self) -> Estimate:
         """The mean weight of each row, as a bound."""
@@ -238,10 +242,19 @@ def _is_small(view: View) -> bool:
     return math.prod(view.latent_shape) <= MOST_DIMS
 
 
-def _redraw(sums: _Sums, view: View, how: Sampling) -> None:
-    """Let draws that do not rest on the encoder stand for rows that it fails, wherever they are the better ones."""
-    failed = sums.far | sums.unresolved | sums.narrow
-    if not bool(failed.any()) or not is_searchable(view.model):
+def _redraw(sums: _Sums, view: View, part: View, index: Tensor, how: Sampling) -> None:
+    """Let draws that do not rest on the encoder stand for rows that it fails, wherever they are the better ones.
+
+    Args:
+        sums: of all rows.
+        view: all rows.
+        part: those of one context, by the model under it.
+        index: which of the rows these are.
+        how: as for the draws of q.
+    """
+    failed = torch.zeros(len(view), dtype=torch.bool)
+    failed[index] = (sums.far | sums.unresolved | sums.narrow)[index]
+    if not bool(failed.any()) or not is_searchable(part.model):
         return
     seed = engine.draw_seed(how.generator)
     noise = RowNoise("row" if how.key is None else how.key, seed, len(view))
@@ -250,7 +263,7 @@ def _redraw(sums: _Sums, view: View, how: Sampling) -> None:
             batch = view.batch(rows, noise)
             assert batch.key is not None
             seeds = [row_seed(seed, key) for key in batch.key.tolist()]
-            found = redrawn(view, batch, how.num_samples, seeds)
+            found = redrawn(part, batch, how.num_samples, seeds)
         # Weights of draws that differ by rounding alone may be of any size.
         own = sums.means.log_weight[rows].nan_to_num(nan=-math.inf).masked_fill(sums.unresolved[rows], -math.inf)
         taken = found.is_number & (found.log_weight >= own)

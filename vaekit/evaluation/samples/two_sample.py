@@ -49,7 +49,7 @@ def _draws(view: View, num_samples: int) -> Tensor:
 def _under(model: Any) -> Tensor:
     """A draw under each context."""
     prior = model.prior()
-    z = prior.sample(torch.Size(() if prior.batch_shape else (model.num_rows,)))
+    z = prior.sample(torch.Size(() if prior.batch_shape else (model.num_contexts,)))
     result: Tensor = model.likelihood(z).sample()
     return result
 
