@@ -85,14 +85,19 @@ def points(n=200, seed=0):
 
 def test_gaussian_classes_have_the_probabilities_of_bayes_rule():
     x = points()
-    found = queries.classify(gaussian_classes(), torch.from_numpy(x), 3, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(found.log_p_given, exact_log_p(x), atol=1e-6)  # the encoder is exact
-    np.testing.assert_allclose(found.probabilities, exact_posterior(exact_log_p(x)), atol=1e-6)
+    found = queries.classify(gaussian_classes(), torch.from_numpy(x), 200, generator=torch.Generator().manual_seed(0))
+    # The encoder is exact; rows far from a class are searched for all the same, with an error of their own.
+    off = np.abs(found.log_p_given.numpy() - exact_log_p(x))
+    assert (off < 1e-6 + 4 * found.given_stderr.numpy()).all()
+    assert np.mean(off < 1e-6) > 0.95
+    off = np.abs(found.probabilities.numpy() - exact_posterior(exact_log_p(x)))
+    assert (off < 1e-6 + 4 * found.stderr.numpy()).all()
     np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-12)
-    np.testing.assert_allclose(found.log_p, logsumexp(exact_log_p(x) + np.log(SHARES), axis=1), atol=1e-6)
-    assert float(found.stderr.max()) < 1e-6
-    shifted = found.under((0.1, 0.1, 0.8)).probabilities
-    np.testing.assert_allclose(shifted, exact_posterior(exact_log_p(x), (0.1, 0.1, 0.8)), atol=1e-6)
+    off = np.abs(found.log_p.numpy() - logsumexp(exact_log_p(x) + np.log(SHARES), axis=1))
+    assert (off < 1e-6 + 4 * found.log_p_stderr.numpy()).all()
+    shifted = found.under((0.1, 0.1, 0.8))
+    off = np.abs(shifted.probabilities.numpy() - exact_posterior(exact_log_p(x), (0.1, 0.1, 0.8)))
+    assert (off < 1e-6 + 4 * shifted.stderr.numpy()).all()
 
 
 def test_the_monte_carlo_error_of_probabilities_is_what_is_stated():
@@ -127,7 +132,8 @@ def test_log_p_without_a_label_is_the_sum_over_classes():
     exact = logsumexp(exact_log_p(x.numpy()) + np.log(SHARES), axis=1)
     off = (found.value.numpy() - exact) / found.stderr.numpy()
     assert np.abs(off).max() < 4
-    np.testing.assert_allclose(queries.classify(model, x, 2).log_p, exact, atol=1e-6)
+    summed = queries.classify(model, x, 100, generator=torch.Generator().manual_seed(0))
+    assert (np.abs(summed.log_p.numpy() - exact) < 1e-6 + 4 * summed.log_p_stderr.numpy()).all()
 
 
 def test_the_temperature_makes_up_for_densities_that_are_too_sure():

@@ -96,6 +96,18 @@ def test_estimators_page_runs(tmp_path, monkeypatch):
     assert set(re.findall(r"`(\w+)`", text)) >= set(DEFAULTS) - set(KEYS)
 
 
+def test_labels_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("docs/labels.md", "python"):
+        exec(block.replace("max_epochs=5", "max_epochs=2, hidden=8"), names)
+    assert names["odd"].all()
+    assert names["p"].shape == names["error"].shape == names["shifted"].shape == (200, 2)
+    assert len(names["rows"]) == 3
+    assert names["sevens"].to_dict()["label"].tolist() == [7] * 4
+    assert (tmp_path / "runs/species/config.json").exists()
+
+
 def test_choose_page_runs():
     names = {}
     with torch.random.fork_rng(devices=()):

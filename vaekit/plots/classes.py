@@ -12,6 +12,7 @@ from vaekit.queries.calibration import reliability
 from vaekit.traits import Data
 
 _MOST_COUNTS = 15  # classes up to which each cell of the matrix has its number
+_ON_DARK, _ON_LIGHT = "#fefefe", "#0b2239"  # the cells keep their colours on a dark page, and so does their text
 
 
 def confusion(
@@ -49,7 +50,7 @@ def confusion(
         axes.set_yticks(range(size), labels)
         axes.tick_params(length=0)
         for row, column in np.argwhere(counts) if size <= _MOST_COUNTS else ():
-            colour = "white" if shares[row, column] > 0.5 else style.INK
+            colour = _ON_DARK if shares[row, column] > 0.5 else _ON_LIGHT
             small = 8.5 if across / size > 0.35 else 6.5
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=small)
         axes.set_xlabel("taken for")

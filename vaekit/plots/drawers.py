@@ -230,7 +230,7 @@ class Columns(Drawer):
     def walk(self, view: View, walk: Walk) -> Figure:
         """A panel for each line, with the columns that change most."""
         table = tables.as_table(walk.decoded)
-        unit = _unit(walk.unit, access.sample(view, 1000, False, access.fixed(None)))
+        unit = _unit(walk.unit, access.sample(access.under_one(view), 1000, False, access.fixed(None)))
         values = ((table - table.mean(0)) / unit).reshape(len(walk.panels), len(walk.position), -1)
         with style.style():
             labels = (walk.axis, "standard deviations")

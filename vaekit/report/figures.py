@@ -93,6 +93,7 @@ class Gallery:
 
     def __init__(self, view: View, labels: Data, options: dict[str, Any], seed: int) -> None:
         self.view, self.model, self.x, self.labels, self.seed = view, view.model, as_tensor(view.rows), labels, seed
+        self.seen: Any = self.x if view.context is None else view  # rows with contexts keep theirs
         self.look = drawers.drawer(view.event_shape, **options)
         self.options = {**options, "value_range": self.look.limits(view, self.x)}
 
@@ -135,7 +136,7 @@ class Gallery:
         """Originals and reconstructions."""
 
         def draw(width: float | None) -> Figure:
-            return plots.reconstructions(self.model, self.x, **self.options, width=width)
+            return plots.reconstructions(self.model, self.seen, **self.options, width=width)
 
         caption = "E[x'|z] at z = E[z|x]: what survives the way through the latent space."
         return [picture(draw, self.look.about_reconstructions, caption + self.look.about_pixels(self.view))]
@@ -163,7 +164,7 @@ class Gallery:
         alt = f"Scatter plot of the codes of {len(self.x):,} points{coloured}."
         given = "was not given any label" if self.view.context is None else "is given the label of each row"
         caption = f"One point per row of the data{coloured}. The model {given}."
-        return [picture(lambda width: plots.latent(self.model, self.x, self.labels, width=width), alt, caption)]
+        return [picture(lambda width: plots.latent(self.model, self.seen, self.labels, width=width), alt, caption)]
 
     def walk(self) -> list[Picture]:
         """The manifold in two dimensions, a traversal in others; none where z does not fill R^D."""
@@ -172,22 +173,32 @@ class Gallery:
         if access.num_latents(self.view) == 2:
             caption = "z runs over the plane in steps of equal prior probability: z1 to the right, z2 upwards."
             alt = "The decoder's means over a grid of the latent plane."
-            return [picture(lambda width: plots.manifold(self.model, **self.options, width=width), alt, caption)]
+            return [
+                picture(
+                    lambda width: plots.manifold(self.model, x=self.seen, **self.options, width=width), alt, caption
+                )
+            ]
         caption = (
             "One latent at a time from −3 to 3, the one whose code varies most first; the others stay at their mean."
         )
         alt = "The decoder's means while one latent changes."
-        return [picture(lambda width: plots.traversal(self.model, self.x, **self.options, width=width), alt, caption)]
+        return [
+            picture(lambda width: plots.traversal(self.model, self.seen, **self.options, width=width), alt, caption)
+        ]
 
     def interpolation(self) -> list[Picture]:
         """Lines between pairs of rows, of different labels where labels are known."""
         start, end = self._pairs(self.look.num_pairs)
 
         def draw(width: float | None) -> Figure:
-            return plots.interpolation(self.model, self.x[start], self.x[end], **self.options, width=width)
+            ends = (self._some(start), self._some(end))
+            return plots.interpolation(self.model, *ends, **self.options, width=width)
 
         caption = "The straight line in z between the codes of two rows, decoded."
         return [picture(draw, "The decoder's means between two codes.", caption)]
+
+    def _some(self, rows: list[int]) -> Any:
+        return self.x[rows] if self.view.context is None else self.view.take(torch.tensor(rows))
 
     def _pairs(self, num_pairs: int) -> tuple[list[int], list[int]]:
         half = len(self.x) // 2

@@ -243,9 +243,10 @@ class TableQuestions(ABC):
             ConfigError: if the model is conditioned on nothing.
             ShapeError, DataError: if these are no contexts of the model.
         """
-        model, front, said = self._under(as_tensor(contexts))
+        rows = as_tensor(contexts)
+        model, front, said = self._under(rows)
         generator = torch.Generator().manual_seed(seed)
-        x = self._in_units(View.of(model).wide().sample(model.num_rows, mean, generator))
+        x = self._in_units(View.of(model).wide().sample(len(rows), mean, generator))
         columns = self.data.columns or element_names(x.shape[1:], "x")
         notes = (f"{len(x):,} rows drawn from p(x | {said}), exactly: the model is conditioned on it",)
         return Table(x, columns, notes=notes, schema=self.data.columns_schema, front=front)
