@@ -22,6 +22,7 @@ WITHOUT_SOURCE = {
     "networks.ColumnsInput": "one-hot codes and masks",
     "networks.LogInput": "a logarithm",
     "networks.Parts": "a choice of inputs",
+    "networks.Readout": "a linear map",
     "networks.RescaleInput": "an affine map",
     "schedules.Constant": "a number",
     "transforms.Columns": "transforms side by side",

@@ -249,7 +249,9 @@ def _checked_rows(rows: Any, name: str) -> np.ndarray:
 def _filled(values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels with -1 or "" in the place of those that are missing, and where that is, shape (N,)."""
     labels: np.ndarray = np.asarray(values)
-    missing = np.array(np.ma.getmaskarray(values)) if isinstance(values, np.ma.MaskedArray) else np.zeros(labels.shape, bool)
+    missing = (
+        np.array(np.ma.getmaskarray(values)) if isinstance(values, np.ma.MaskedArray) else np.zeros(labels.shape, bool)
+    )
     if labels.dtype.kind == "f":
         missing |= np.isnan(labels)
     elif labels.dtype.kind == "O":
@@ -281,9 +283,7 @@ def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndar
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iuU":
         without = ", without missing ones" if what == "keys" else ""
-        raise DataError(
-            f"{what} of {name!r} must be integers or strings{without}; got dtype {labels.dtype}."
-        )
+        raise DataError(f"{what} of {name!r} must be integers or strings{without}; got dtype {labels.dtype}.")
     return _as_unicode(labels) if labels.dtype.kind == "U" else labels
 
 

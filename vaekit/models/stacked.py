@@ -127,7 +127,7 @@ class StackedVAE(_Layers, GenerativeModel):
         self.first, self.second = first, second
 
     @property
-    def upper(self) -> ConditionalVAE:  # type: ignore[override]
+    def upper(self) -> ConditionalVAE:
         """The second layer; without a context that of (y, z_2)."""
         return self.second
 

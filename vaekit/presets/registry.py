@@ -64,9 +64,7 @@ def preset(
     """A decorator that makes a function a preset; its arguments are the attributes of `Preset`."""
 
     def add(make: _Make) -> _Make:
-        _PRESETS.append(
-            Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional, learns_unlabelled)
-        )
+        _PRESETS.append(Preset(make, takes, likelihood, latent_dim, starts_linear, is_conditional, learns_unlabelled))
         return make
 
     return add

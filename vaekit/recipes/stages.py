@@ -27,7 +27,9 @@ class Stage:
     def train(self, seen: View, held_out: View) -> History:
         """Train the part on rows as the whole has met them, without their contexts, and freeze it."""
         view = View.of(self.model, seen.rows, where="train", weight=seen.weight)
-        history = self.trainer.fit(self.model, self.objective, view, view.beside(held_out.rows, "valid", held_out.weight))
+        history = self.trainer.fit(
+            self.model, self.objective, view, view.beside(held_out.rows, "valid", held_out.weight)
+        )
         self.freeze()
         return history
 

@@ -38,10 +38,10 @@ def classes_of(schema: Schema | None) -> list[Any]:
 
 
 def calibrated_temperature(view: View, seed: int = 0) -> float | None:
-    """The temperature of p(y|x), fitted to held-out rows with labels, at most 1,000 of them; None where they are few."""
+    """The temperature of p(y|x), fitted to at most 1,000 held-out rows with labels; None where they are few."""
     assert view.context is not None
     known = (~view.context[:, 0].isnan()).nonzero()[:, 0].cpu()
-    if 0 < len(known) < len(view) and len(known) < _FEWEST_ROWS or not len(known):
+    if (0 < len(known) < len(view) and len(known) < _FEWEST_ROWS) or not len(known):
         return None
     some = (view if len(known) == len(view) else view.take(known)).some(_MOST_ROWS)
     assert some.context is not None

@@ -340,7 +340,8 @@ class Run(Fitted, TableQuestions):
         """The class of each row by Bayes' rule: columns `label`, `p_<class>`, `stderr_<class>` and `log_p`.
 
         Classes stand in their order. log p(x|y) is divided by the temperature that the fit chose on held-out rows, in
-        p(y|x) alone. A model with a classifier of its own, as M2, answers by that; `Table.notes` says which it was. Labels that the rows have are not looked at.
+        p(y|x) alone. A model with a classifier of its own, as M2, answers by that; `Table.notes` says which it was.
+        Labels that the rows have are not looked at.
 
         Args:
             rows: a data set, as `rows(..., lenient=True)` gives it, or what that makes one of.

@@ -294,8 +294,9 @@ def _some(weights: np.ndarray | None) -> np.ndarray | None:
 
 def _asked_of(view: View) -> View:
     """Rows as a run is asked of them later: those of which some have no label count as rows without labels."""
-    is_mixed = view.context is not None and told(ModelTraits, view.model).alternatives is not None
-    return view.without_context() if is_mixed and bool(view.context.isnan().any()) else view
+    if view.context is None or told(ModelTraits, view.model).alternatives is None:
+        return view
+    return view.without_context() if bool(view.context.isnan().any()) else view
 
 
 def _warn(text: str) -> None:

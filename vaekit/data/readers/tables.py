@@ -317,7 +317,9 @@ def _label_values(column: Any, name: str) -> np.ndarray:
 
     has_holes = bool(column.is_null().any())
     if column.is_null().all():
-        raise ColumnError(f"Column {column.name!r} of {name!r} has no label in any row. Leave it out (--drop).", "label")
+        raise ColumnError(
+            f"Column {column.name!r} of {name!r} has no label in any row. Leave it out (--drop).", "label"
+        )
     if column.dtype.is_integer() or column.dtype == nw.Boolean:
         return cells(column, name)
     if column.dtype in (nw.Categorical, nw.Enum):
@@ -337,7 +339,9 @@ def _key_values(column: Any, name: str) -> np.ndarray:
 
     num_missing = int(column.is_null().sum())
     if num_missing:
-        raise DataError(f"Column {column.name!r} of {name!r} has {num_missing} row(s) without a key. Fill or drop them.")
+        raise DataError(
+            f"Column {column.name!r} of {name!r} has {num_missing} row(s) without a key. Fill or drop them."
+        )
     # Not by way of numpy: pyarrow imports pandas for that.
     return cells(column, name) if column.dtype.is_integer() else np.array(column.cast(nw.String).to_list(), np.str_)
 
