@@ -26,7 +26,11 @@ RECORDS = HERE / "records"
 def targets() -> dict[str, str]:
     """Name of each target (with hyphens) to its module."""
     modules = (module.name for module in pkgutil.iter_modules([str(HERE)]))
-    return {name.replace("_", "-"): name for name in modules if name not in ("__main__", "budget_table", "result")}
+    return {
+        name.replace("_", "-"): name
+        for name in modules
+        if name not in ("__main__", "budget_table", "few_labels", "result")
+    }
 
 
 def reproduce(name: str, data_dir: str | Path | None = None) -> Result:

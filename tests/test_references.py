@@ -24,6 +24,7 @@ WITHOUT_SOURCE = {
     "networks.ContextInput": "one-hot codes and standardised numbers",
     "networks.LogInput": "a logarithm",
     "networks.Parts": "a choice of inputs",
+    "networks.Readout": "a linear map",
     "networks.RescaleInput": "an affine map",
     "schedules.Constant": "a number",
     "transforms.Columns": "transforms side by side",

@@ -316,7 +316,7 @@ class Given(Generative):
         return result
 
     def prior(self) -> Distribution:
-        """p(z|y): batch shape (B,) where it depends on the contexts of B rows, else (); event shape as of `posterior`."""
+        """p(z|y): batch shape (B,) where it depends on the contexts of B rows, else (); events as of `posterior`."""
         if self.is_latent:
             p: Any = self.model.prior()
             log_p = self._certain(p.log_probs)

@@ -1,4 +1,4 @@
-"""Learning from rows of which some have a label and most have none: the sum over labels, and the classification loss."""
+"""Learning from rows of which few have a label: the sum over labels, and the classification loss."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from vaekit.errors import ConfigError
 from vaekit.models.labels import Alternatives
 from vaekit.objectives.base import Loss, average
 from vaekit.objectives.elbo import ELBO
-from vaekit.traits import ModelTraits, told
+from vaekit.traits import ModelTraits, told_of
 
 
 class SemiSupervised(ELBO):
@@ -54,7 +54,7 @@ class SemiSupervised(ELBO):
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X)."""
-        ask = told(ModelTraits, model).alternatives
+        ask = told_of(ModelTraits, model, "alternatives")
         if ask is None:
             return super().forward(model, x, weight)
         found: Alternatives = ask(x)
@@ -80,8 +80,5 @@ class SemiSupervised(ELBO):
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound of each row, and the mean of log q(y|x) over those with a label."""
-        return (
-            super().validation_terms(model, x)
-            if told(ModelTraits, model).alternatives is None
-            else self(model, x).terms
-        )
+        has_labels = told_of(ModelTraits, model, "alternatives") is not None
+        return self(model, x).terms if has_labels else super().validation_terms(model, x)

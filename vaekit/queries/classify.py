@@ -226,13 +226,13 @@ def _label_posterior(view: View) -> Tensor:
     Raises:
         ConfigError: if it has none.
     """
-    told_of = told(ModelTraits, view.model)
-    if told_of.classifier is None or told_of.log_label_posterior is None:
+    traits = told(ModelTraits, view.model)
+    if traits.classifier is None or traits.log_label_posterior is None:
         raise ConfigError(
             f'{type(view.model).__name__} has no classifier q(y|x); take by="bayes", or fit a model with --preset m2'
         )
     with torch.no_grad(), engine.evaluating(view.model):
-        found = [told_of.log_label_posterior(batch.x).double().cpu() for batch in view.batches(1024, by_row=True)]
+        found = [traits.log_label_posterior(batch.x).double().cpu() for batch in view.batches(1024, by_row=True)]
     return torch.cat(found)
 
 
