@@ -93,7 +93,7 @@ def test_a_run_remembers_the_preset_that_its_data_chose(tmp_path):
 
 
 def test_every_likelihood_has_a_row():
-    of_schemas = {"Columns", "Spiked"}  # whose parts follow from the columns of a table
+    of_schemas = {"Columns", "SelfMasked", "Spiked"}  # whose parts follow from the columns of a table
     assert {spec.normalized(row[0].partition(":")[0]) for row in CHAINS} == {
         spec.normalized(name) for name in likelihoods.__all__ if name not in of_schemas
     }

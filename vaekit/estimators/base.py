@@ -52,7 +52,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         schema: what the columns are: a `Schema`, the file of one, or kinds by column ({"age": "count"}) that go before
             what is found; None finds all out.
         model_holes: whether the model also describes which cells are empty; see `Schema.with_holes`. None is True for
-            `VAEDetector`, to which a rare pattern of holes would look ordinary.
+            `VAEDetector`, to which a rare pattern of holes would look ordinary. "self" where a cell may be empty
+            because of what it holds: fills are then what the model makes of such cells.
         validation_fraction: share of the rows that are held out to choose the epoch and to calibrate log p; None is a
             tenth, but 20 rows where there are as few as that, and a third at most.
         num_importance_samples: K, draws of z per row behind log p(x) and fills; None is 100 up to 100,000 rows, and 10
@@ -113,7 +114,9 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, np.empty((len(frame), 1)), ensure_non_negative=True)
         wants_holes = self._models_holes if self.model_holes is None else self.model_holes
-        return as_dataset(frame, schema, weights, model_holes=wants_holes and start is None)
+        if wants_holes not in (True, False, "self"):
+            raise ConfigError(f'model_holes is True, False, "self" or None; got {wants_holes!r}')
+        return as_dataset(frame, schema, weights, model_holes=wants_holes if start is None else False)
 
     def _schema(self, frame: Any) -> Schema:
         if isinstance(self.schema, Schema):

@@ -1,7 +1,7 @@
 """What scikit-learn calls X, as the data frame that a schema reads, and the way back."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils.validation import validate_data
@@ -119,11 +119,13 @@ def found_schema(frame: Any, layout: Layout, kinds: dict[str, Any]) -> Schema:
     return Schema.found(frame, kinds={**kinds, **dict.fromkeys(counted, "continuous")}, name="X")
 
 
-def as_dataset(frame: Any, schema: Schema, weights: np.ndarray | None, model_holes: bool = False) -> Dataset:
+def as_dataset(
+    frame: Any, schema: Schema, weights: np.ndarray | None, model_holes: bool | Literal["self"] = False
+) -> Dataset:
     """The rows of a frame with their weights, for a fit."""
     x = schema.encode(frame, name="X")
     if model_holes:
-        schema, x = schema.with_holes(x)
+        schema, x = schema.with_holes(x, by_value=model_holes == "self")
     names = tuple(column.name for column in schema.modelled)
     return Dataset(x, None, "X", names, kind=TABLES.name, schema=schema, weights=weights)
 
