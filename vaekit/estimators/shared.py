@@ -36,6 +36,7 @@ class Shared(TypedDict, total=False):
     patience: int | None
     em_steps: tuple[int, int] | None
     keep: str | None
+    fit_prior: bool | None
     schema: Schema | str | Path | Mapping[str, Kind] | None
     model_holes: bool | Literal["self"] | None
     validation_fraction: float | None

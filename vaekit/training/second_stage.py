@@ -52,7 +52,7 @@ def fit_prior(
 
     Args:
         model: a fitted `VAE`; it stays as it is.
-        x: training data in their own units, shape (N, *X).
+        x: training data in their own units, shape (N, *X), or a view of them; weights of its rows count.
         prior: becomes the prior of the result and is fitted in place; None is a `NormalMixture` of 10 components, with
             full covariances where z has one dimension of at most 64 entries.
         num_draws: draws from q(z) in all; rows are used several times, or only some of them.
@@ -120,13 +120,17 @@ def _with_prior(model: Any, prior: Any) -> Any:
 
 
 def _aggregate_draws(view: View, num_draws: int) -> Tensor:
-    """Draws from q(z), shape (num_draws, *Z), in random order."""
-    repeats = math.ceil(num_draws / len(view))
-    rows = torch.cat([torch.randperm(len(view)) for _ in range(repeats)])[:num_draws]
+    """Draws from q(z), shape (num_draws, *Z), in random order; rows with weights as often as these say."""
+    if view.weight is not None and bool(view.weight.any()):
+        rows = torch.multinomial(view.weight.double().cpu(), num_draws, replacement=True)
+    else:
+        repeats = math.ceil(num_draws / len(view))
+        rows = torch.cat([torch.randperm(len(view)) for _ in range(repeats)])[:num_draws]
     return view.encode(mean=False, indices=rows, fresh=True)
 
 
 def _expectation_maximization(prior: NormalMixture, z: Tensor, max_iter: int) -> None:
+    import threadpoolctl  # type: ignore[import-untyped]
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -135,7 +139,8 @@ def _expectation_maximization(prior: NormalMixture, z: Tensor, max_iter: int) ->
     kind = "full" if prior.covariance == "full" else "diag"
     seed = engine.draw_seed(None) % 2**32
     em = GaussianMixture(prior.num_components, covariance_type=kind, max_iter=max_iter, random_state=seed)
-    with warnings.catch_warnings():
+    # One thread: the sums of several come in the order in which these end, and a fit would not repeat bit for bit.
+    with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a last step below 1e-3 nats, or max_iter: either will do
         em.fit(z.flatten(1).double().cpu().numpy())
     weights, loc, covariance = (torch.from_numpy(a).to(z) for a in (em.weights_, em.means_, em.covariances_))
