@@ -85,6 +85,9 @@ LIKELIHOODS = {
             shape, power=[(0.0, 0.25, 0.5, 1.0)[d % 4] for d in range(flat(shape))], centre=3.0
         ),
     ],
+    "SelfMasked": [
+        lambda shape: likelihoods.SelfMasked(2 * flat(shape), likelihoods.Normal(flat(shape), scale="network")),
+    ],
     "SequenceCategorical": [
         lambda shape: likelihoods.SequenceCategorical(shape, num_tokens=3, hidden_size=5, embedding_size=3),
         lambda shape: likelihoods.SequenceCategorical(shape, 4, hidden_size=5, embedding_size=3, end_token=1),

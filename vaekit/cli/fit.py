@@ -83,6 +83,12 @@ def fit(
             "--model-holes", help="Model which cells of a table are empty, too: patterns of holes are then odd or not."
         ),
     ] = False,
+    self_masking: Annotated[
+        bool,
+        typer.Option(
+            "--self-masking", help="Model that a cell of a table may be empty because of what it holds: p(mask | x)."
+        ),
+    ] = False,
     from_: Annotated[
         Path | None,
         typer.Option("--from", metavar="RUN", help="Go on from a fitted model: its settings and weights, new rows."),
@@ -115,7 +121,7 @@ def fit(
             resume=resume,
             size=sides,
             schema=columns,
-            model_holes=model_holes,
+            model_holes="self" if self_masking else model_holes,
             start=from_,
             **reads,
             called=data,

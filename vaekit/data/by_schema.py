@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def load_by_schema(
     reading: Reading | None = None,
     keep_frame: bool = False,
     lenient: bool = False,
-    model_holes: bool = False,
+    model_holes: bool | Literal["self"] = False,
 ) -> Dataset:
     """A table as numbers, codes of levels and holes, with the schema that says which.
 
@@ -47,7 +47,8 @@ def load_by_schema(
         keep_frame: keep the table beside the rows, for answers that hold its other cells.
         lenient: take levels that the schema does not know, and numbers out of its bounds, for holes, and say which
             cells these are (`Dataset.excluded`), instead of refusing them.
-        model_holes: have elements of x for the holes of columns as well; see `Schema.with_holes`.
+        model_holes: have elements of x for the holes of columns as well; "self" where a cell may be empty because of
+            what it holds; see `Schema.with_holes`.
 
     Returns:
         A data set of kind "table" with `schema`; its columns are those that the schema models, NaN is a hole.
@@ -83,7 +84,7 @@ def load_by_schema(
     excluded = np.zeros((len(rest), len(schema.modelled)), dtype=bool) if lenient else None
     x = schema.encode(rest, name=name, place=place, excluded=excluded)
     if model_holes:
-        schema, x = schema.with_holes(x)
+        schema, x = schema.with_holes(x, by_value=model_holes == "self")
     about: dict[str, Any] = {"source": str(source) if isinstance(source, str | Path) else "memory", "reading": how}
     about |= {"keys": keys, "key": key or "row", "schema": schema}
     about["weights"] = weights_in(table, how, name, place)

@@ -24,6 +24,8 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WITH_LEVELS: tuple[Kind, ...] = ("binary", "categorical", "ordinal", "hole")
+NORMAL: tuple[Kind, ...] = ("continuous", "datetime", "positive", "bounded")
+"""Kinds whose numbers, transformed, are normal given z."""
 COUNTS: tuple[Kind, ...] = ("count", "zero-inflated count")
 DROPPED: tuple[Kind, ...] = ("constant", "identifier", "text")
 _NUMBERS = ("Int", "Float", "Decimal")
@@ -53,6 +55,7 @@ class Column(BaseModel):
         spikes: Values that have a probability of their own beside a density.
         value: The one value of a constant; None where all cells are empty.
         of: Of a hole: the column whose empty cells it marks. No table has it: it is made of the other's cells.
+        by_value: Of a hole: whether the cell may be empty because of what it holds; of a column of `NORMAL` kind.
 
     Raises:
         ValidationError: The parts contradict each other.
@@ -76,6 +79,7 @@ class Column(BaseModel):
     spikes: tuple[float, ...] = ()
     value: Cell | None = None
     of: str | None = None
+    by_value: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "Column":
@@ -89,6 +93,8 @@ class Column(BaseModel):
             raise ValueError(f"'other' belongs to a categorical column, not to a {self.kind} one")
         if (self.kind == "hole") != (self.of is not None):
             raise ValueError("a hole says of which column it is (of), and no other column does")
+        if self.by_value and self.kind != "hole":
+            raise ValueError(f"by_value belongs to a hole, not to a {self.kind} column")
         if (self.kind == "spiky") != bool(self.spikes):
             raise ValueError(f"spikes belong to a spiky column, and a spiky column has some; got {list(self.spikes)}")
         if self.kind == "bounded" and (self.low is None or self.high is None):

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vaekit.data import columns_found
-from vaekit.data.column import Cell, Column, Kind
+from vaekit.data.column import NORMAL, Cell, Column, Kind
 from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, floats, seconds
 from vaekit.data.column_restored import arrow_type, beside, restored, with_filled
 from vaekit.data.native_frames import native_frame, table_in
@@ -124,7 +124,7 @@ class Schema(BaseModel):
         kept = tuple(column for column in self.columns if name not in (column.name, column.of))
         return Schema(columns=kept, backend=self.backend)
 
-    def with_holes(self, x: np.ndarray) -> tuple["Schema", np.ndarray]:
+    def with_holes(self, x: np.ndarray, by_value: bool = False) -> tuple["Schema", np.ndarray]:
         """The schema with a further element of x for each column that has holes, 1 where its cell is empty; and such x.
 
         With it a model describes which cells are empty, p(x, mask) = E_z p(x observed | z) p(mask | z): log p then says
@@ -132,11 +132,17 @@ class Schema(BaseModel):
         values that are hidden because of what they are stay unknown. Columns that are empty in the same rows share
         one element; columns with fewer than 5 empty or 5 other cells get none.
 
+        With `by_value` a cell may be empty because of what it holds, p(mask | x): see `likelihoods.SelfMasked`. That
+        goes for columns that are continuous, positive, bounded or of dates, and of those that share an element for the
+        first; all others are as without.
+
         References:
             Collier et al., "VAEs in the presence of missing data", 2020, https://arxiv.org/abs/2006.05301.
+            Ipsen, Mattei & Frellsen, "not-MIWAE", 2021, https://arxiv.org/abs/2006.12871.
 
         Args:
             x: Rows as `encode` gives them, shape (N, D).
+            by_value: Whether a cell may be empty because of what it holds.
 
         Returns:
             A schema, and rows of shape (N, D + number of holes).
@@ -148,10 +154,13 @@ class Schema(BaseModel):
             if min(empty.sum(), (~empty).sum()) >= _LEAST_HOLES:
                 found.setdefault(np.packbits(empty).tobytes(), []).append(column.name)
         holes = []
-        for names in found.values():
+        kinds = {column.name: column.kind for column in self.modelled}
+        for group in found.values():
+            names = sorted(group, key=lambda name: kinds[name] not in NORMAL) if by_value else group
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             why = f"cells of {', '.join(map(repr, names[:4]))}{', ...' if len(names) > 4 else ''} are empty together"
             about: dict[str, Any] = {"kind": "hole", "dtype": "Boolean", "levels": (False, True), "of": names[0]}
+            about["by_value"] = by_value and kinds[names[0]] in NORMAL
             holes.append(Column(name=f"{names[0]}{more} empty", why=why if more else "some cells are empty", **about))
         place = {column.name: i for i, column in enumerate(self.modelled)}
         bits = [np.isnan(x[:, place[column.of]]) for column in holes if column.of is not None]

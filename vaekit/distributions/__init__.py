@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vaekit.distributions.reals import StudentT
     from vaekit.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
     from vaekit.distributions.rounded import RoundedLogNormal
+    from vaekit.distributions.selection import SelectedNormal, SelfMasked
     from vaekit.distributions.sphere import UniformSphere, VonMisesFisher
     from vaekit.distributions.spikes import Spiked
     from vaekit.distributions.stacked import Stacked
@@ -63,6 +64,7 @@ _FAMILIES = {
     "reals": ["StudentT"],
     "relaxed": ["RelaxedBernoulli", "RelaxedOneHotCategorical"],
     "rounded": ["RoundedLogNormal"],
+    "selection": ["SelectedNormal", "SelfMasked"],
     "sphere": ["UniformSphere", "VonMisesFisher"],
     "spikes": ["Spiked"],
     "stacked": ["Stacked"],
@@ -98,6 +100,8 @@ __all__ = [
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
     "RoundedLogNormal",
+    "SelectedNormal",
+    "SelfMasked",
     "Spiked",
     "Stacked",
     "StudentT",

@@ -20,6 +20,7 @@ class Hooks:
         makes_parts: whether `log_prob` makes the parts of an event that were observed alone, while the elements of all
             cost more. It then gives -inf outside of the support by itself.
         num_values: how many numbers `log_prob` makes on its way for one event, where those are more than it holds.
+        of_cells: the product over single cells of a row, each given those that it depends on beside the parameters.
         noise_shape: shape E of the standard normal noise behind one draw; None where draws are no function of it.
     """
 
@@ -37,6 +38,15 @@ class Hooks:
     def centre(self) -> Tensor | None:
         """The point that stands for the distribution, or None where the mean does."""
         return None
+
+    def of_cells(self, value: Tensor) -> Distribution:
+        """The product over cells that stand for the row in questions about single cells; itself where it is one.
+
+        Args:
+            value: rows, shape (B, *event), NaN where not observed.
+        """
+        assert isinstance(self, Distribution)
+        return self
 
     @property
     def noise_shape(self) -> Size | None:
@@ -125,6 +135,11 @@ def _maker(distribution: Distribution) -> type | None:
             is_kept = all(getattr(kind, name) is getattr(owner, name, None) for name in ("sample", "rsample"))
             return owner if is_kept else None
     return None
+
+
+def of_cells(distribution: Distribution, value: Tensor) -> Distribution:
+    """`Hooks.of_cells` of any distribution."""
+    return distribution.of_cells(value) if isinstance(distribution, Hooks) else distribution
 
 
 def noise_shape(distribution: Distribution) -> Size | None:

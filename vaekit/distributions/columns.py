@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from vaekit.distributions.base import Base, hooks
 from vaekit.distributions.levels import OrdinalCategorical
 from vaekit.distributions.product import Product
-from vaekit.distributions.support import Columnwise, Levels, has_levels, num_values
+from vaekit.distributions.support import Columnwise, Levels, elements, has_levels, num_values
 
 
 class RaggedCategorical(OrdinalCategorical):
@@ -69,7 +69,7 @@ class Columns(Base):
         (tensor([-0.9189, -0.6931, -0.9189]), 'density and mass')
     """
 
-    def __init__(self, parts: Sequence[Product], places: Sequence[Sequence[int]]) -> None:
+    def __init__(self, parts: "Sequence[Product | Columns]", places: Sequence[Sequence[int]]) -> None:
         self.parts, self.places = list(parts), [tuple(columns) for columns in places]
         order = [column for columns in self.places for column in columns]
         self._back = sorted(range(len(order)), key=order.__getitem__)
@@ -77,7 +77,7 @@ class Columns(Base):
 
     def __repr__(self) -> str:
         families = ", ".join(
-            f"{len(p)} x {type(d.base).__name__}" for p, d in zip(self.places, self.parts, strict=True)
+            f"{len(p)} x {type(elements(d)).__name__}" for p, d in zip(self.places, self.parts, strict=True)
         )
         return f"Columns({families}, batch_shape={tuple(self.batch_shape)})"
 
@@ -100,9 +100,10 @@ class Columns(Base):
     def is_mass(self) -> Tensor:
         """Which columns have a mass and no density, shape (D,), bool."""
         flags = [
-            part.quantity == "mass" for part, columns in zip(self.parts, self.places, strict=True) for _ in columns
+            part.is_mass if isinstance(part, Columns) else torch.full((len(columns),), part.quantity == "mass")
+            for part, columns in zip(self.parts, self.places, strict=True)
         ]
-        return torch.tensor(flags)[self._back]
+        return torch.cat(flags)[self._back]
 
     @property
     def num_values(self) -> int:  # type: ignore[override]
@@ -117,7 +118,7 @@ class Columns(Base):
     @property
     def has_exact_mean(self) -> bool:  # type: ignore[override]
         """Whether `mean` is E[x] for each group."""
-        return all(hooks(part.base).has_exact_mean for part in self.parts)
+        return all(hooks(elements(part)).has_exact_mean for part in self.parts)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -132,7 +133,7 @@ class Columns(Base):
     @property
     def centre(self) -> Tensor:
         """E[x], but of bits and levels the most probable, shape (*batch, D): a point that could be a row."""
-        return self._joined(lambda part: part.mode if has_levels(part.base) else part.mean)
+        return self._joined(_centre)
 
     @property
     def mode(self) -> Tensor:
@@ -166,8 +167,19 @@ class Columns(Base):
         found = [part.log_prob(value[..., c]) for part, c in zip(self.parts, self.places, strict=True)]
         return cast(Tensor, sum(found))
 
-    def _joined(self, ask: Callable[[Product], Tensor]) -> Tensor:
+    def of_cells(self, value: Tensor) -> "Columns":
+        """The product over cells, given what was observed of each row."""
+        pairs = zip(self.parts, self.places, strict=True)
+        return Columns([cast("Product | Columns", part.of_cells(value[..., c])) for part, c in pairs], self.places)
+
+    def _joined(self, ask: "Callable[[Product | Columns], Tensor]") -> Tensor:
         return torch.cat([ask(part) for part in self.parts], -1)[..., self._back]
+
+
+def _centre(part: Product | Columns) -> Tensor:
+    if isinstance(part, Columns):
+        return part.centre
+    return part.mode if has_levels(part.base) else part.mean
 
 
 def ragged_places(sizes: Sequence[int]) -> Tensor:

@@ -107,7 +107,7 @@ class Columnwise(Support):
 
     words = "the sets of its columns"
 
-    def __init__(self, parts: Sequence[Product], places: Sequence[Sequence[int]]) -> None:
+    def __init__(self, parts: Sequence[Distribution], places: Sequence[Sequence[int]]) -> None:
         self.parts, self.places = list(parts), [list(columns) for columns in places]
 
     @property

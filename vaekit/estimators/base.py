@@ -52,10 +52,13 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         patience: epochs without a better bound on the held-out rows.
         em_steps: updates of the encoder alone and of the rest, in turn.
         keep: "best" or "last" weights.
+        fit_prior: whether a mixture fitted to the codes takes the place of p(z) = N(0, I) after training, where
+            held-out rows gain by it; None is True from 300 rows on.
         schema: what the columns are: a `Schema`, the file of one, or kinds by column ({"age": "count"}) that go before
             what is found; None finds all out.
         model_holes: whether the model also describes which cells are empty; see `Schema.with_holes`. None is True for
-            `VAEDetector`, to which a rare pattern of holes would look ordinary.
+            `VAEDetector`, to which a rare pattern of holes would look ordinary. "self" where a cell may be empty
+            because of what it holds: fills are then what the model makes of such cells.
         validation_fraction: share of the rows that are held out to choose the epoch and to calibrate log p; None is a
             tenth, but 20 rows where there are as few as that, and a third at most.
         num_importance_samples: K, draws of z per row behind log p(x) and fills; None is 100 up to 100,000 rows, and 10
@@ -142,6 +145,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, np.empty((len(frame), 1)), ensure_non_negative=True)
         wants_holes = self._models_holes if self.model_holes is None else self.model_holes
+        if wants_holes not in (True, False, "self"):
+            raise ConfigError(f'model_holes is True, False, "self" or None; got {wants_holes!r}')
         if start is None:
             return as_dataset(frame, schema, weights, model_holes=wants_holes)
         rows = as_dataset(frame, schema, weights, lenient=True)

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec, TypedDict
+from typing import Any, Literal, ParamSpec, TypedDict
 
 import numpy as np
 
@@ -37,8 +37,9 @@ class Shared(TypedDict, total=False):
     patience: int | None
     em_steps: tuple[int, int] | None
     keep: str | None
+    fit_prior: bool | None
     schema: Schema | str | Path | Mapping[str, Kind] | None
-    model_holes: bool | None
+    model_holes: bool | Literal["self"] | None
     validation_fraction: float | None
     num_importance_samples: int | None
     warm_start: bool

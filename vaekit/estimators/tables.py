@@ -1,7 +1,7 @@
 """What scikit-learn calls X, as the data frame that a schema reads, and the way back."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils.validation import validate_data
@@ -120,13 +120,18 @@ def found_schema(frame: Any, layout: Layout, kinds: dict[str, Any]) -> Schema:
 
 
 def as_dataset(
-    frame: Any, schema: Schema, weights: np.ndarray | None, *, model_holes: bool = False, lenient: bool = False
+    frame: Any,
+    schema: Schema,
+    weights: np.ndarray | None,
+    *,
+    model_holes: bool | Literal["self"] = False,
+    lenient: bool = False,
 ) -> Dataset:
     """The rows of a frame with their weights, for a fit; `lenient` and `model_holes` as in `data.load_by_schema`."""
     excluded = np.zeros((len(as_frame(frame)), len(schema.modelled)), dtype=bool) if lenient else None
     x = schema.encode(frame, name="X", excluded=excluded)
     if model_holes:
-        schema, x = schema.with_holes(x)
+        schema, x = schema.with_holes(x, by_value=model_holes == "self")
     excluded = excluded if excluded is not None and excluded.any() else None
     names = tuple(column.name for column in schema.modelled)
     return Dataset(x, None, "X", names, kind=TABLES.name, schema=schema, weights=weights, excluded=excluded)

@@ -8,6 +8,7 @@ from vaekit.likelihoods.intervals import Beta, ContinuousBernoulli
 from vaekit.likelihoods.levels import Categorical, DiscretizedLogistic, DiscretizedLogisticMixture, Ordinal
 from vaekit.likelihoods.pixels import PixelCNN
 from vaekit.likelihoods.reals import Laplace, LogNormal, Normal, NormalMixture, StudentT
+from vaekit.likelihoods.selection import SelfMasked
 from vaekit.likelihoods.spikes import Spiked
 from vaekit.likelihoods.tokens import SequenceCategorical
 
@@ -29,6 +30,7 @@ __all__ = [
     "PixelCNN",
     "Poisson",
     "RoundedLogNormal",
+    "SelfMasked",
     "SequenceCategorical",
     "Spiked",
     "StudentT",

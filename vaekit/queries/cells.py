@@ -11,7 +11,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution
 
 from vaekit import engine
 from vaekit.distributions import Columns
-from vaekit.distributions.base import from_noise, hooks, noise_shape
+from vaekit.distributions.base import from_noise, hooks, noise_shape, of_cells
 from vaekit.distributions.support import elements, has_levels
 from vaekit.errors import ConfigError
 from vaekit.models.draws import row_seed
@@ -96,14 +96,24 @@ class Part(NamedTuple):
         return self.flat(from_noise(self.base, noise.reshape(shape))).double()
 
 
-def parts_of(p: Distribution) -> list[Part]:
-    """The parts of p(x|z), whose elements are independent given z.
+def parts_of(p: Distribution, y: Tensor | None = None) -> list[Part]:
+    """The parts of p(x|z), whose elements are independent given z, and given what each depends on beside it.
+
+    Args:
+        p: p(x|z).
+        y: rows in model space, shape (B, *X), NaN where not observed; None for no row in particular.
 
     Raises:
         ConfigError: if they are not.
     """
+    p = p if y is None else of_cells(p, y)
     if isinstance(p, Columns):
-        return [Part(part.base, torch.tensor(place), part) for part, place in zip(p.parts, p.places, strict=True)]
+        found = []
+        for part, place in zip(p.parts, p.places, strict=True):
+            columns = torch.tensor(place)
+            inner = parts_of(part) if isinstance(part, Columns) else [Part(part.base, torch.arange(len(place)), part)]
+            found += [each._replace(columns=columns[each.columns]) for each in inner]
+        return found
     base = elements(p)
     if base is p or base.event_shape:
         raise ConfigError(
@@ -154,9 +164,9 @@ class Cells:
             is_exact = self.units.is_affine[part.columns] & hooks(part.base).has_exact_mean
             self.is_bent[part.columns] = ~is_exact & (not part.has_levels)
 
-    def parts(self, z: Tensor) -> list[Part]:
-        """p(x|z) for z of shape (..., *Z)."""
-        return parts_of(self.model.likelihood(z))
+    def parts(self, z: Tensor, y: Tensor | None = None) -> list[Part]:
+        """p(x|z) for z of shape (..., *Z), given what else rows y, shape (B, *X), say of a cell."""
+        return parts_of(self.model.likelihood(z), y)
 
     def log_prob(self, z: Tensor, y: Tensor, columns: Tensor | None = None) -> Tensor:
         """log p(x_j|z) of cells in model space, nats, float64, shape (K, B, D), 0 where y is NaN.
@@ -166,9 +176,10 @@ class Cells:
             y: rows, shape (B, *X).
             columns: those that are wanted, shape (c,), of D; None wants all. The others are 0.
         """
+        parts = self.parts(z, y)
         y, columns = y.flatten(1), torch.arange(self.size) if columns is None else columns
         result = torch.zeros(*z.shape[:2], self.size, dtype=torch.float64, device=z.device)
-        for part in self.parts(z):
+        for part in parts:
             if bool(torch.isin(part.columns, columns).any()):
                 result[..., part.columns] = part.log_prob(y[:, part.columns])
         return torch.where(y.isnan(), 0.0, result)
@@ -211,7 +222,7 @@ class Cells:
             # Families without a map of their own from noise to draws: row by row, under the seed of the row.
             for i in asked.any(1).nonzero().flatten().tolist():
                 alone = row_of(part.base, i)
-                alone = self.parts(z[:, i : i + 1])[number].base if alone is None else alone
+                alone = self.parts(z[:, i : i + 1], found.y[i : i + 1])[number].base if alone is None else alone
                 with engine.seeded(row_seed(self.seed, keys[i], _ALONE, place, number)):
                     drawn = part.flat(alone.sample(Size((num_each,)))).double()
                 result[:, :, i : i + 1, to] = drawn[..., inside]
@@ -233,14 +244,14 @@ class Cells:
         chosen = resampled(or_equal(found.weights).cpu(), torch.stack(noise, 1)).to(found.z.device)
         event = found.z.shape[2:]
         z = found.z.gather(0, chosen.reshape(*chosen.shape, *[1] * len(event)).expand(*chosen.shape, *event))
-        once = Latents(found.rows, z, torch.full(z.shape[:2], 1 / num), found.keys, found.is_narrow)
+        once = Latents(found.rows, z, torch.full(z.shape[:2], 1 / num), found.keys, found.is_narrow, found.y)
         columns = wanted.any(0).nonzero().flatten()
         result = torch.zeros(num, *wanted.shape, dtype=torch.float64)
         for rows in self.passes(once, len(columns)):
             part, asked = once.part(rows), wanted[rows]
             own = asked.any(0).nonzero().flatten()
             result[:, rows][..., own] = self.units.of(
-                self.draws(self.parts(part.z), part, asked, place=1)[0], own
+                self.draws(self.parts(part.z, part.y), part, asked, place=1)[0], own
             ).cpu()
         return result
 
@@ -262,7 +273,7 @@ class Cells:
         return Summary(*(torch.cat(part) for part in zip(*pieces, strict=True)))
 
     def _summary(self, found: Latents, wanted: Tensor, weights: Tensor, num_each: int) -> Summary:
-        weights, parts = weights.to(found.z.device), self.parts(found.z)
+        weights, parts = weights.to(found.z.device), self.parts(found.z, found.y)
         at = torch.zeros(len(self.shares), *wanted.shape, dtype=torch.float64, device=weights.device)
         numbers = wanted & ~self.has_levels
         columns = numbers.any(0).nonzero().flatten()

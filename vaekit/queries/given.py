@@ -139,7 +139,8 @@ def _from_chains(view: View, n: int, seed: int, keys: Tensor, progress: bool) ->
     weights = torch.full(z.shape[:2], 1 / len(z), dtype=torch.float64)
     for rows in slices(len(keys), BLOCK_ROWS):
         numbers = torch.arange(rows.start, rows.stop)
-        yield Latents(numbers, z[:, rows].to(view.device), weights[:, rows], keys[rows], ~(r_hat[rows] < torch.inf))
+        own = z[:, rows].to(view.device), weights[:, rows], keys[rows], ~(r_hat[rows] < torch.inf)
+        yield Latents(numbers, *own, view.batch(numbers, by_row=True).x)
 
 
 def _weighed(

@@ -76,7 +76,8 @@ def impute(
 
     Use the fills where one table is wanted, and draws (`num_draws`) where a statistic of the filled table is: fills
     have too little spread, and columns of fills are too much alike. `pool` combines the statistics of several draws.
-    Missing at random is assumed: given what was observed, it must not depend on a hidden value whether it is hidden.
+    Missing at random is assumed: given what was observed, it must not depend on a hidden value whether it is hidden;
+    a likelihood such as `SelfMasked` says how it does.
 
     A row is filled alike alone and among others: its noise is a function of its content and the generator. Draws of
     equal rows differ, by the order of these rows among themselves. A row of nothing but holes is filled from p(x).

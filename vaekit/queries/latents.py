@@ -39,6 +39,7 @@ class Latents:
         weights: shape (K, B), float64; they sum to 1, and are all 0 where no draw gives the row any mass.
         keys: what the noise of the rows depends on, shape (B,), int64.
         is_narrow: rows whose q is so narrow that its draws agree with each other, and the ess says nothing, shape (B,).
+        y: the rows in model space, NaN where not observed, shape (B, *X).
     """
 
     rows: Tensor
@@ -46,6 +47,7 @@ class Latents:
     weights: Tensor
     keys: Tensor
     is_narrow: Tensor
+    y: Tensor
 
     @property
     def ess(self) -> Tensor:
@@ -58,7 +60,7 @@ class Latents:
 
     def part(self, index: slice) -> "Latents":
         """Some of the rows."""
-        own = (values[index] for values in (self.keys, self.is_narrow))
+        own = (values[index] for values in (self.keys, self.is_narrow, self.y))
         return Latents(self.rows[index], self.z[:, index], self.weights[:, index], *own)
 
 
@@ -183,7 +185,8 @@ def latents(
         part = part if model is view.model else View.of(model, part)
         can_search = search and weigh and model is view.model and is_searchable(model)
         for rows, z, log_weights, narrow in _drawn(part, how) if weigh else _unweighed(part, how, keys[numbers]):
-            found = Latents(numbers[rows], z, normalized(log_weights), keys[numbers[rows]], narrow)
+            y = part.batch(torch.arange(rows.start, rows.stop), by_row=True).x
+            found = Latents(numbers[rows], z, normalized(log_weights), keys[numbers[rows]], narrow, y)
             yield _searched(part, rows, found, seed) if can_search else found
 
 
@@ -207,7 +210,7 @@ def _searched(view: View, rows: slice, found: Latents, seed: int) -> Latents:
     narrow[failed[better]] = False
     z[:, failed[better]] = other.z[:, better].to(z.dtype)
     old[:, failed[better]] = weights[:, better]
-    return Latents(found.rows, z, old, found.keys, narrow)
+    return Latents(found.rows, z, old, found.keys, narrow, found.y)
 
 
 def doubtful(num_samples: int) -> float:

@@ -10,9 +10,12 @@ import torch
 from vaekit import engine, presets
 from vaekit.data import Dataset, kinds
 from vaekit.errors import ConfigError, ShapeError, SupportError
+from vaekit.models import VAE
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import ELBO, HideCells, Objective
 from vaekit.presets import Preset
+from vaekit.priors import StandardNormal
+from vaekit.recipes.after import FitPrior
 from vaekit.recipes.budget import table_trainer
 from vaekit.recipes.contexts import of_contexts
 from vaekit.recipes.defaults import (
@@ -78,7 +81,24 @@ def _suited(settings: Settings, preset: Preset, data: Dataset, model: Generative
     """The trainer of a preset."""
     of_table = preset.starts_linear or (preset.is_conditional and data.schema is not None)
     trainer = table_trainer(settings, len(data), model) if of_table else _trainer(settings, data)
-    return dataclasses.replace(trainer, progress=progress)
+    callbacks = [*trainer.callbacks, *_after(settings, preset, model)]
+    return dataclasses.replace(trainer, callbacks=callbacks, progress=progress)
+
+
+def _after(settings: Settings, preset: Preset, model: Any) -> list[FitPrior]:
+    """The fit of a prior after training: of tables, and where it is asked for.
+
+    Raises:
+        ConfigError: if it is asked for, and the model has another prior than N(0, I).
+    """
+    can = isinstance(getattr(model, "prior", None), StandardNormal) and isinstance(model, VAE)
+    if settings.fit_prior and not can:
+        raise ConfigError(
+            "fit_prior=true puts a mixture in the place of the prior standard-normal after training, which this model "
+            "does not have. Leave out prior or fit_prior."
+        )
+    wanted = preset.starts_linear if settings.fit_prior is None else settings.fit_prior
+    return [FitPrior(always=bool(settings.fit_prior))] if can and wanted else []
 
 
 def onward(

@@ -112,9 +112,22 @@ def _moments(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return loc, np.where(scale > 1e-9, scale, 1.0)
 
 
+def _part_of(head: Columns) -> dict[int, nn.Module]:
+    """The head of each column; of numbers that are hidden by what they are that of the numbers, and of bits."""
+    found: dict[int, nn.Module] = {}
+    for part, columns in zip(head.heads, head.places, strict=True):
+        if isinstance(part, likelihoods.SelfMasked):
+            size = len(columns) // 2
+            found |= dict.fromkeys(columns[:size], part.density)
+            found |= dict.fromkeys(columns[size:], likelihoods.Bernoulli(size))
+        else:
+            found |= dict.fromkeys(columns, part)
+    return found
+
+
 def _least_variance(head: Columns, scale: np.ndarray) -> np.ndarray:
     """Floors of the variances of the standardised numbers: those that the heads can express."""
-    part_of = {column: part for part, columns in zip(head.heads, head.places, strict=True) for column in columns}
+    part_of = _part_of(head)
     found: list[float] = []
     for row, surrogate in enumerate(surrogates(head)):
         part = part_of[surrogate.column]
@@ -178,17 +191,25 @@ def _linear(
         loc, variance = (torch.from_numpy(v[rows]) for v in (start.factors.loc, start.factors.variance))
         raw_scale = raw_of(variance.sqrt() - part.scale_parameter.floor)
         return torch.cat([loadings, torch.zeros_like(loadings)]), torch.cat([loc, raw_scale])
-    return _most_likely(part, start.y[:, list(columns)], z)
+    begin = None
+    if isinstance(part, likelihoods.SelfMasked):  # from what it would be if cells were hidden at random
+        begin = _linear(part.density, columns[: len(columns) // 2], start, z, head)
+    return _most_likely(part, start.y[:, list(columns)], z, begin)
 
 
-def _most_likely(part: ConditionalDistribution, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw parameters W z + b, and the head's own parameters, of the largest likelihood, W under a N(0, 1) prior."""
+def _most_likely(
+    part: ConditionalDistribution, x: Tensor, z: Tensor, begin_at: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Raw parameters W z + b, and the head's own parameters, of the largest likelihood, W under a N(0, 1) prior.
+
+    The search begins at zeros, or at a given W and b.
+    """
     from scipy.optimize import minimize  # type: ignore[import-untyped]
 
     fitted = copy.deepcopy(part).double()
     size, latent_dim = math.prod(part.param_shape), z.shape[-1]
-    weight = torch.zeros(size, latent_dim, dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(size, dtype=torch.float64, requires_grad=True)
+    first = (torch.zeros(size, latent_dim), torch.zeros(size)) if begin_at is None else begin_at
+    weight, bias = (values.to(torch.float64, copy=True).requires_grad_() for values in first)
     parameters = [weight, bias, *fitted.parameters()]
     sizes = [parameter.numel() for parameter in parameters]
 

@@ -104,6 +104,11 @@ FAMILIES: dict[str, _Family] = {
 """By the kind of a column."""
 
 
+def _self_masked(schema: Schema) -> dict[str, int]:
+    """Places of the holes that depend on the value of their column, by the name of that."""
+    return {column.of: place for place, column in enumerate(schema.modelled) if column.by_value and column.of}
+
+
 def _grouped(schema: Schema, alike: Callable[[Column], object]) -> list[tuple[list[int], list[Column]]]:
     """Places and columns of each group of columns that are alike, in the order of their first columns."""
     groups: dict[object, list[int]] = {}
@@ -123,12 +128,22 @@ def columns_likelihood(schema: Schema, rows: Dataset | None = None) -> likelihoo
         DataError: if no column is left to model.
     """
     schema.require_columns("the table")
-    groups = _grouped(schema, lambda column: FAMILIES[column.kind].head)
-    heads = [
-        FAMILIES[columns[0].kind].head(columns) if rows is None or columns[0].kind != "count" else _bent(places, rows)
-        for places, columns in groups
-    ]
-    return likelihoods.Columns(len(schema.modelled), heads, [places for places, _ in groups])
+    holes = _self_masked(schema)
+    heads: list[ConditionalDistribution] = []
+    all_places: list[list[int]] = []
+    for places, columns in _grouped(schema, lambda c: (FAMILIES[c.kind].head, c.by_value, c.name in holes)):
+        if columns[0].by_value:
+            continue  # beside their numbers
+        if rows is not None and columns[0].kind == "count":
+            head = _bent(places, rows)
+        else:
+            head = FAMILIES[columns[0].kind].head(columns)
+        if columns[0].name in holes:
+            places = [*places, *(holes[column.name] for column in columns)]
+            head = likelihoods.SelfMasked(len(places), head)
+        heads.append(head)
+        all_places.append(places)
+    return likelihoods.Columns(len(schema.modelled), heads, all_places)
 
 
 def columns_transform(schema: Schema) -> transforms.Columns | None:

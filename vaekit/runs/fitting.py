@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def fit(
     weight: str | None = None,
     start: str | Path | None = None,
     schema: Schema | None = None,
-    model_holes: bool = False,
+    model_holes: bool | Literal["self"] = False,
     data_dir: str | Path | None = None,
     called: str | None = None,
     progress: bool = True,
@@ -93,7 +93,8 @@ def fit(
             transform learns, and what the run says of its training rows, counts all rows alike.
         start: folder of a run to go on from: its model, transform, schema and settings, its weights as the first ones,
             and the new rows read as it reads rows. Settings that make the model what it is cannot be changed.
-        model_holes: whether the model of a table also describes which cells are empty; see `Schema.with_holes`.
+        model_holes: whether the model of a table also describes which cells are empty; "self" where they may be empty
+            because of what they hold; see `Schema.with_holes`.
         data_dir: where named sets are looked for first.
         called: what the run remembers of the source instead of it, where that is a copy: "-" is stdin.
         progress: whether to report on stderr.
@@ -240,7 +241,13 @@ def _of_schema(source: str, rows: Dataset, schema: Schema) -> str:
 
 
 def _load(
-    source: str, *, schema: Schema | None, may_code: bool, may_be_plain: bool, model_holes: bool, **options: Any
+    source: str,
+    *,
+    schema: Schema | None,
+    may_code: bool,
+    may_be_plain: bool,
+    model_holes: bool | Literal["self"],
+    **options: Any,
 ) -> Dataset:
     """The rows of a source; those of a file of a table by a schema, unless its numbers are to stay as they are."""
     kept = {name: options[name] for name in ("label", "key", "reading")}

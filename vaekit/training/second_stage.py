@@ -52,7 +52,7 @@ def fit_prior(
 
     Args:
         model: a fitted `VAE`; it stays as it is.
-        x: training data in their own units, shape (N, *X).
+        x: training data in their own units, shape (N, *X), or a view of them; weights of its rows count.
         prior: becomes the prior of the result and is fitted in place; None is a `NormalMixture` of 10 components, with
             full covariances where z has one dimension of at most 64 entries.
         num_draws: draws from q(z) in all; rows are used several times, or only some of them.
@@ -120,9 +120,12 @@ def _with_prior(model: Any, prior: Any) -> Any:
 
 
 def _aggregate_draws(view: View, num_draws: int) -> Tensor:
-    """Draws from q(z), shape (num_draws, *Z), in random order."""
-    repeats = math.ceil(num_draws / len(view))
-    rows = torch.cat([torch.randperm(len(view)) for _ in range(repeats)])[:num_draws]
+    """Draws from q(z), shape (num_draws, *Z), in random order; rows with weights as often as these say."""
+    if view.weight is not None and bool(view.weight.any()):
+        rows = torch.multinomial(view.weight.double().cpu(), num_draws, replacement=True)
+    else:
+        repeats = math.ceil(num_draws / len(view))
+        rows = torch.cat([torch.randperm(len(view)) for _ in range(repeats)])[:num_draws]
     return view.encode(mean=False, indices=rows, fresh=True)
 
 
@@ -141,6 +144,7 @@ def fit_mixture(
     Raises:
         DataError: if there are fewer than two draws for each component.
     """
+    import threadpoolctl  # type: ignore[import-untyped]
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -149,7 +153,8 @@ def fit_mixture(
     how: dict[str, Any] = {"covariance_type": "full" if prior.covariance == "full" else "diag", "max_iter": max_iter}
     seed = engine.draw_seed(None) % 2**32
     em = GaussianMixture(prior.num_components, n_init=num_starts, random_state=seed, **how)
-    with warnings.catch_warnings():
+    # One thread: the sums of several come in the order in which these end, and a fit would not repeat bit for bit.
+    with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a last step below 1e-3 nats, or max_iter: either will do
         em.fit(z.flatten(1).double().cpu().numpy())
     weights, loc, covariance = (torch.from_numpy(a).to(z) for a in (em.weights_, em.means_, em.covariances_))
