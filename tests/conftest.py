@@ -14,10 +14,24 @@ torch.set_warn_always(True)  # torch warns once per process: which test fails mu
 
 @pytest.fixture
 def coarse(monkeypatch):
-    """Few dots per inch: drawing is most of the time of a picture."""
+    """Few dots per inch, labels where they fall and margins as they are: drawing is most of the time of a picture.
+
+    What pictures look like is checked without it.
+    """
     from vaekit.plots import style
 
+    own = style.Figure.savefig
     monkeypatch.setattr(style, "DPI", 40)
+    monkeypatch.setattr(style, "figure", lambda width, height: style.Figure(figsize=(width, height), dpi=40))
+    monkeypatch.setattr(style.Figure, "savefig", lambda *to, **how: own(*to, **how | {"bbox_inches": None}))
+
+
+@pytest.fixture
+def quick_gap(monkeypatch):
+    """Few steps towards the best q of a row: most of the time of `evaluate` and of reports, whose other parts count."""
+    from vaekit.evaluation.health.inference_gap import inference_gap
+
+    monkeypatch.setitem(inference_gap.__kwdefaults__, "num_steps", 20)
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,8 @@ import vaekit as vk
 from vaekit import cli, plots, recipes, runs
 from vaekit.cli import app
 
+pytestmark = pytest.mark.usefixtures("quick_gap")
+
 ROOT = Path(__file__).parents[1]
 FAST = ["max_epochs=3", "hidden=16", "latent_dim=2"]
 

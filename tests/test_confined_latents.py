@@ -14,6 +14,8 @@ from vaekit.errors import ConfigError, SupportError
 from vaekit.models.view import View
 from vaekit.objectives import Capacity, Denoising
 
+pytestmark = pytest.mark.usefixtures("coarse")
+
 X = torch.bernoulli(torch.full((24, 1, 8, 8), 0.3), generator=torch.Generator().manual_seed(0))
 
 KINDS = {

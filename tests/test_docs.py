@@ -131,7 +131,7 @@ def test_choose_page_names_every_member():
     assert named - known == set()
 
 
-@pytest.mark.usefixtures("coarse")
+@pytest.mark.usefixtures("coarse", "quick_gap")
 def test_readme_commands_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()

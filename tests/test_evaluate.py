@@ -20,6 +20,8 @@ from vaekit.evaluation.results import Results, of_score, of_values, result, writ
 from vaekit.plots import trend
 from vaekit.report import numbers
 
+pytestmark = pytest.mark.usefixtures("coarse")
+
 _evaluate = sys.modules["vaekit.evaluation.evaluate"]  # the module; the package has the function under its name
 SCORE = vk.evaluation.Score(3.0, 0.5)
 METRICS, Metric = _evaluate.METRICS, _evaluate.Metric
@@ -188,6 +190,7 @@ def test_full_adds_every_check_and_their_numbers_agree(small, short_annealing):
     assert not any("details" in row.name for row in found.table)
 
 
+@pytest.mark.usefixtures("quick_gap")
 def test_what_cannot_be_done_says_why(small, short_annealing):
     model, x = small
     found = evaluate(model, x[:6], num_samples=3, full=True, generator=seeded())
@@ -198,6 +201,7 @@ def test_what_cannot_be_done_says_why(small, short_annealing):
     assert "at least 2" in single["diagnostics"].reason
 
 
+@pytest.mark.usefixtures("quick_gap")
 def test_a_metric_costs_a_function_and_a_line(runs, monkeypatch, tmp_path, capsys):
     """It is in the table, in --json, in the file and in the report."""
 
@@ -304,7 +308,6 @@ def test_compare_is_misused(runs, arguments, capsys):
     assert capsys.readouterr().err.startswith("vaekit: ")
 
 
-@pytest.mark.usefixtures("coarse")
 def test_the_report_shows_the_health_and_the_verdict(runs, tmp_path):
     path = tmp_path / "report.html"
     assert vaekit("report", runs / "long", "-o", path, "--num-samples", 5) == 0

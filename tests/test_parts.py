@@ -14,6 +14,8 @@ from vaekit.errors import DataChangedWarning
 from vaekit.evaluation.health.overfitting import overfitting
 from vaekit.runs.division import held_out_rule
 
+pytestmark = pytest.mark.usefixtures("coarse", "quick_gap")
+
 FAST = ["max_epochs=2", "hidden=8", "latent_dim=2", "compile=off", "--quiet"]
 OVERFIT = ["likelihood=normal", "max_epochs=150", "batch_size=8", "learning_rate=0.003", "beta=0.3", "keep=last"]
 K = ["--num-samples", 5]
@@ -360,7 +362,6 @@ def test_compare_judges_rows_that_no_run_was_trained_on(folder, tmp_path, capsys
     assert json.loads(capsys.readouterr().out)["rows"] == "30 rows"
 
 
-@pytest.mark.usefixtures("coarse")
 def test_pictures_show_held_out_rows(folder, tmp_path, monkeypatch, capsys):
     """All but the codes, and it is said where there are none."""
     from vaekit.plots import by_name
@@ -380,7 +381,6 @@ def test_pictures_show_held_out_rows(folder, tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(seen[0].x, normal(50)[rule(50)[1]])
 
 
-@pytest.mark.usefixtures("coarse")
 def test_the_report_judges_the_rows_that_evaluate_judges(folder, tmp_path, capsys):
     """The same numbers, and the words for both parts."""
     page = tmp_path / "report.html"

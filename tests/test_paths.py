@@ -20,6 +20,8 @@ from vaekit.errors import ArtifactError, ConfigError, DataError
 from vaekit.saving import artifact
 from vaekit.saving.files import check_place, write_atomically
 
+pytestmark = pytest.mark.usefixtures("coarse", "quick_gap")
+
 RAW = os.fsdecode(b"d\xe9pense")  # Latin-1
 FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
 X = np.random.default_rng(0).normal(size=(40, 3))

@@ -16,6 +16,8 @@ from vaekit.models import Hamiltonian, SemiAmortized
 from vaekit.models.refined import TemperedLeapfrog
 from vaekit.testing.distributions import check_draws
 
+pytestmark = pytest.mark.usefixtures("coarse")
+
 F64 = torch.float64
 DIMS, LATENT, NOISE = 4, 2, 0.6
 

@@ -13,6 +13,8 @@ from vaekit.report import baselines
 from vaekit.report.beside import US, Beside, judged
 from vaekit.report.tables import odd_rows
 
+pytestmark = pytest.mark.usefixtures("coarse", "quick_gap")
+
 RANDOM = np.random.default_rng(0)
 LOADINGS = np.array([[2.0, 0.0], [1.5, 1.0], [0.0, 1.5], [-1.0, 1.0]])
 X = RANDOM.normal(size=(1500, 2)) @ LOADINGS.T + 0.3 * RANDOM.normal(size=(1500, 4))

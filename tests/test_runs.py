@@ -23,6 +23,8 @@ from vaekit.runs import Table
 from vaekit.runs.folder import alone, set_aside
 from vaekit.saving import artifact
 
+pytestmark = pytest.mark.usefixtures("coarse", "quick_gap")
+
 FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "likelihood=normal", "compile=off", "--quiet"]
 NAMES = [f"s{i}" for i in range(60)]
 X = np.random.default_rng(0).normal(size=(60, 3)) * [1, 10, 100]

@@ -13,6 +13,8 @@ import vaekit as vk
 from vaekit import cli, runs
 from vaekit.errors import ConfigError, DataChangedWarning, DataError, ReadingWarning
 
+pytestmark = pytest.mark.usefixtures("coarse", "quick_gap")
+
 FAST = ["max_epochs=1", "hidden=4", "latent_dim=2", "compile=off", "--quiet"]
 SETTINGS = {"max_epochs": 1, "hidden": "4", "latent_dim": 2, "compile": "off"}
 X = np.random.default_rng(0).normal(size=(60, 3)) * [1, 10, 100]

@@ -18,6 +18,8 @@ from vaekit.models.view import View
 from vaekit.recipes.tables import columns_likelihood, columns_transform
 from vaekit.runs import fitting
 
+pytestmark = pytest.mark.usefixtures("coarse", "quick_gap")
+
 FAST = ["max_epochs=4", "hidden=16", "latent_dim=2", "compile=off"]
 
 

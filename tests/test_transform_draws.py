@@ -13,6 +13,8 @@ from vaekit.cli import run as vaekit_command
 from vaekit.errors import ConfigError
 from vaekit.transforms import Scale
 
+pytestmark = pytest.mark.usefixtures("coarse")
+
 F64 = torch.float64
 
 

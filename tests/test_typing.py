@@ -25,6 +25,7 @@ def test_mypy_finds_the_wrong_lines_and_no_others():
     assert [int(line.split(":")[1]) for line in out.splitlines() if ": error:" in line] == WRONG
 
 
+@pytest.mark.slow  # the same lines, by a second checker
 def test_basedpyright_finds_the_wrong_lines_and_no_others():
     pytest.importorskip("basedpyright")
     out = lines_of(["basedpyright", "--outputjson", "--level", "error", str(CLIENT)])

@@ -20,6 +20,8 @@ from vaekit.evaluation.health.verdict import chains, too_low, verdict
 from vaekit.evaluation.results import Result, nats, plain, result, written
 from vaekit.report.figures import Gallery
 
+pytestmark = pytest.mark.usefixtures("coarse")
+
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
