@@ -156,6 +156,14 @@ def test_too_few_fonts_exit_with_the_packages_that_are_wanted(bundled, tmp_path)
         fonts_program.run("latin", 1.0, 0, str(tmp_path / "sheet.png"), bundled)
 
 
+@pytest.mark.parametrize("words", [["--minutes", "0"], ["-o", "no/such/folder/sheet.png"], ["--script", "runes"]])
+def test_words_that_make_no_sense_exit_before_anything_is_trained(words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        fonts_program.main(words)
+    assert stopped.value.code == 2
+    assert "usage: python -m examples.fonts" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_recorded_fonts_keep_their_promise(path):
     """Each given glyph tells of the style: log p rises by two standard errors, over families as well."""

@@ -11,6 +11,7 @@ from examples.fonts.glyphs import SIDE, Fonts
 from examples.fonts.measure import given, order, told
 
 _GAP = 2
+_COLOURS = 64  # of the file: a third of its size
 _GIVEN = (255, 236, 200)  # paper of given glyphs
 _TRUTH = (226, 236, 250)  # of the truth
 
@@ -44,10 +45,11 @@ def draw(
         left = [_tile(row[i], _GIVEN) for i in shown]
         above = [*left, blank, *(_tile(mean[i], (255, 255, 255)) for i in others)]
         below = [*(np.full_like(tile, 255.0) for tile in left), blank, *(_tile(row[i], _TRUTH) for i in others)]
-        lines += [np.concatenate(above, 1), np.concatenate(below, 1), np.full((6, above_width(above), 3), 255.0)]
-    Image.fromarray(np.concatenate(lines).round().astype(np.uint8)).save(path, optimize=True)
+        lines += [np.concatenate(above, 1), np.concatenate(below, 1), np.full((6, _width(above), 3), 255.0)]
+    whole = Image.fromarray(np.concatenate(lines).round().astype(np.uint8))
+    whole.quantize(_COLOURS).save(path, "PNG", optimize=True)
 
 
-def above_width(tiles: list[np.ndarray]) -> int:
+def _width(tiles: list[np.ndarray]) -> int:
     """How wide tiles are side by side."""
     return sum(tile.shape[1] for tile in tiles)
