@@ -10,8 +10,10 @@ Published: 94.46% on MNIST (70,000 images, 784-500-500-2000-10, layers pretraine
 best of ten runs, and no mean is given: it is no figure that a mean over seeds could be held against.
 
 `run()` measures the small version: the 1,797 digits of 8 x 8 pixels, 64-400-400-10, 60 epochs of the autoencoder and 60
-of the model, of which nothing is published; the gate is around what was measured here. `run(name="mnist")` takes 20,000
-images of MNIST, the paper's widths, 20 epochs of the autoencoder and 40 of the model: ten minutes per seed on a core.
+of the model, of which nothing is published; the gate is around what was measured here. K-means of the pixels
+(scikit-learn, five starts) has a mean accuracy of 0.792 on them, more than this short training reaches.
+`run(name="mnist")` takes 20,000 images of MNIST, the paper's widths, 20 epochs of the autoencoder and 40 of the model,
+some ten minutes per seed on a quiet core. No record holds it: it has not been measured.
 
 Source: Jiang et al., "Variational deep embedding: an unsupervised and generative approach to clustering", 2017,
 https://arxiv.org/abs/1611.05148, table 2.

@@ -18,6 +18,9 @@ from vaekit.data import Dataset
 from vaekit.distributions import Mixture, Product
 from vaekit.distributions.mixtures import log_components
 from vaekit.errors import ConfigError, DataError, ShapeError, SupportError
+from vaekit.models.view import View
+from vaekit.report.clusters import of_clusters
+from vaekit.report.figures import Gallery
 from vaekit.training import Callback, StartClusters
 from vaekit.training.second_stage import fit_mixture
 
@@ -83,13 +86,13 @@ def quadrature(model, x):
 def test_weighted_responsibilities_are_those_of_the_closed_form(of_torch):
     model = LinearMixture(of_torch=of_torch)
     x = model.sample(60)
-    found = queries.clusters(model, x, 4_000, method="importance", generator=noise())
+    found = queries.clusters(model, x, 2_000, method="importance", generator=noise())
     exact = model.of_component(x)[0]
     assert float(exact.max(1).values.min()) < 0.7, "some rows are undecided, so that the weights matter"
     away = (found.probabilities - exact) / found.stderr
     assert float(away.abs().max()) < 4.5  # 180 numbers
     assert 0.8 < float(away.square().mean().sqrt()) < 1.2, "the errors are as large as they say"
-    assert float(found.stderr.max()) < 0.02
+    assert float(found.stderr.max()) < 0.03
     assert not bool(found.unreliable.any())
 
 
@@ -449,5 +452,11 @@ def test_a_report_shows_sizes_and_members():
     assert 'id="clusters"' in page
     assert "With one label for each cluster the clusters are right in" in page
     assert "rows of the data that are in it" in page
-    plain, _ = vk.presets.vae((1, 8, 8), latent_dim=2, hidden=(8,))
-    assert 'id="clusters"' not in vk.report.build(plain, x=x, **options)
+
+
+def test_a_report_has_no_clusters_without_components_or_with_hundreds():
+    for prior, size in (("standard-normal", 0), (vk.priors.VampPrior(2, num_pseudo_inputs=31), 31)):
+        model, _ = vk.presets.vae((1, 8, 8), latent_dim=2, hidden=(8,), prior=prior)
+        assert queries.num_components(model) == size
+        gallery = Gallery(View.of(model, torch.zeros(3, 1, 8, 8)), None, {}, 0)
+        assert of_clusters(gallery, 0) is None

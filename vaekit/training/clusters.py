@@ -53,7 +53,7 @@ class StartClusters(Callback):
     Example:
         >>> import torch, vaekit as vk
         >>> x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0)) / 4
-        >>> x[::2] += 1  # two clouds
+        >>> x[::2] += 3  # two clouds
         >>> with vk.engine.seeded(0):
         ...     model, objective = vk.presets.vade((4,), latent_dim=2, num_clusters=2, hidden=(8,), likelihood="normal")
         >>> trainer = vk.Trainer(max_epochs=50, learning_rate=1e-2, callbacks=[StartClusters()], progress=False)
