@@ -162,7 +162,9 @@ def test_one_compiled_graph_takes_the_sum_over_labels():
     found = []
     for step in (whole, Backward(model, objective, parameters)):
         loss, _ = step(batch)
-        found.append([loss.value.detach(), *(p.grad.clone() for p in parameters[2:])])
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+        gradients["decoder.adapter.linear.weight"][:, 0] = 0  # that of the weight of z is of the noise
+        found.append([loss.value.detach(), *gradients.values()])
     assert whole.otherwise is None  # no fallback
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
