@@ -243,6 +243,7 @@ def test_a_missing_label_is_no_class(labels, kept, missing):
     assert rows.labels.tolist() == kept
     assert rows.unlabelled.tolist() == missing
     assert rows.take([0, 2]).unlabelled.tolist() == [False, False]
+    assert rows.shown_labels.tolist() == [str(k) if k not in (-1, "") else "unknown" for k in kept]
     schema = contexts_found(rows, may_miss=True)
     codes = contexts_of(schema, rows)[:, 0]
     assert np.isnan(codes).tolist() == missing
