@@ -38,6 +38,17 @@ def balanced(labels: np.ndarray, num_labels: int, draw: int) -> np.ndarray:
     return contexts
 
 
+def trainer(max_epochs: int, batch_size: int, learning_rate: float) -> vk.Trainer:
+    """A trainer whose rate falls to 0 along a cosine, and that keeps the last weights."""
+
+    def cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs)
+
+    how: dict[str, Any] = {"precision": "bf16", "compile": "on", "keep": "last", "progress": False}
+    rate: dict[str, Any] = {"learning_rate": learning_rate, "scheduler": cosine}
+    return vk.Trainer(max_epochs=max_epochs, batch_size=batch_size, **rate, **how)
+
+
 def accuracy(log_q: Callable[[Tensor], Tensor], view: View, labels: np.ndarray) -> float:
     """The share of rows whose class has the largest log q(y|x)."""
     with torch.no_grad():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import vaekit as vk
-from reproductions.few_labels import NUM_CLASSES, mnist, summary, together, trial
+from reproductions.few_labels import NUM_CLASSES, mnist, summary, together, trainer, trial
 from reproductions.result import Result
 from vaekit.models.view import View
 
@@ -40,10 +40,7 @@ def made() -> tuple[Any, Any]:
 
 def fitted(model: Any, objective: Any, view: View, max_epochs: int = MAX_EPOCHS) -> None:
     """Train; no row is held out."""
-    trainer = vk.Trainer(
-        max_epochs=max_epochs, batch_size=BATCH_SIZE, precision="bf16", compile="on", keep="last", progress=False
-    )
-    trainer.fit(model, objective, view)
+    trainer(max_epochs, batch_size=BATCH_SIZE, learning_rate=1e-3).fit(model, objective, view)
 
 
 def run(data_dir: str | Path | None = None, num_draws: int = NUM_DRAWS) -> Result:

@@ -71,9 +71,14 @@ def test_labels_are_integers_or_strings_one_per_row():
     assert Dataset(x, np.array(["a", "bc", "d"], dtype=object)).labels.dtype.kind == "U"
     with pytest.raises(DataError, match=r"shape \(3,\), one for each row of x; got \(2,\)"):
         Dataset(x, np.array([0, 1]))
-    for labels in (np.array([0.5, 1, 2]), np.array([np.nan, 1, 2]), np.array(["a", None, "b"], dtype=object)):
-        with pytest.raises(DataError, match="must be integers or strings, without missing ones"):
+    for labels in (np.array([0.5, 1, 2]), np.array([np.nan, 0.5, 2])):
+        with pytest.raises(DataError, match="labels of 'data' must be integers or strings; got dtype float64"):
             Dataset(x, labels)
+    with pytest.raises(DataError, match="no row of 'data' has a label"):
+        Dataset(x, np.full(3, np.nan))
+    for keys in (np.array([np.nan, 1, 2]), np.array(["a", None, "b"], dtype=object)):
+        with pytest.raises(DataError, match="must be integers or strings, without missing ones"):
+            Dataset(x, keys=keys)
 
 
 def test_columns_and_kind_must_fit():

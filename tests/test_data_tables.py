@@ -13,7 +13,7 @@ import pytest
 from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
-from vaekit.data import from_frame, load
+from vaekit.data import Reading, from_frame, load
 from vaekit.data.readers import safe_reading
 from vaekit.errors import DataError
 from vaekit.frames import cells, to_arrow
@@ -62,8 +62,10 @@ def test_labels_and_empty_cells(tmp_path, suffix):
         load(path)
     with pytest.raises(DataError, match=r"no column 'K' for the labels\. Nearest: 'a'"):
         load(path, label="K")
-    with pytest.raises(DataError, match=r"Column 'a' of 't' has 1 row\(s\) without a label"):
-        load(path, label="a")
+    with pytest.raises(DataError, match=r"Column 'n' of 't' has no label in any row"):
+        load(path, label="n")
+    partly = load(path, label="a", reading=Reading(drop=("k",)))
+    assert (partly.labels.tolist(), partly.unlabelled.tolist()) == ([1, -1, 3], [False, True, False])
 
 
 def test_a_misspelt_label_names_the_nearest(tmp_path):

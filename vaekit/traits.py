@@ -122,11 +122,13 @@ class RowTraits:
     Attributes:
         columns: names of the columns of a table.
         labels: one per row.
+        shown_labels: the same for pictures, where some are missing; None takes `labels`.
         value_range: least and greatest value that can occur.
         contexts: what a model of the rows is conditioned on, shape (N, C).
     """
 
     columns: Any = None
     labels: Any = None
+    shown_labels: Any = None
     value_range: tuple[float, float] | None = None
     contexts: Any = None

@@ -109,9 +109,14 @@ def with_contexts(rows: Dataset, schema: Schema, whole: bool = False) -> Dataset
         whole: whether rows of which some have no label count as rows without labels.
     """
     contexts = contexts_of(schema, rows)
-    if contexts is None or (whole and np.isnan(contexts).any()):
+    if contexts is None:
         return rows
     found = copy.copy(rows)
+    unknown = np.isnan(contexts[:, 0])
+    if unknown.any():
+        object.__setattr__(found, "unlabelled", unknown)
+        if whole:
+            return found
     object.__setattr__(found, "contexts", contexts)
     object.__setattr__(found, "context_schema", schema)
     return found

@@ -114,6 +114,13 @@ class Dataset:
         """The key of each row, shape (N,); rows keep theirs when some are taken."""
         return np.arange(len(self)) if self.keys is None else self.keys
 
+    @property
+    def shown_labels(self) -> np.ndarray | None:
+        """The labels for pictures, shape (N,): those that are missing are "unknown" there, and no class."""
+        if self.labels is None or self.unlabelled is None:
+            return self.labels
+        return np.where(self.unlabelled, "unknown", self.labels.astype(np.str_))
+
     def __len__(self) -> int:
         return len(self.x)
 

@@ -98,8 +98,8 @@ class StackedVAE(_Layers, GenerativeModel):
     codes are drawn anew at each use, and the value is a bound on log p(x). The preset `m1-m2` does both.
 
     References:
-        Kingma et al., "Semi-supervised learning with deep generative models", 2014, https://arxiv.org/abs/1406.5298
-        (section 3.1, M1+M2).
+        Kingma et al., "Semi-supervised learning with deep generative models", 2014, https://arxiv.org/abs/1406.5298,
+        section 3.1.
 
     Args:
         first: a VAE whose z are vectors; its prior serves its own training alone.

@@ -46,7 +46,7 @@ class SemiSupervised(ELBO):
         ['classification', 'elbo', 'kl', 'log_likelihood']
     """
 
-    def __init__(self, alpha: float = 1.0, num_samples: int = 1, kl: KLMode = "auto") -> None:
+    def __init__(self, alpha: float = 0.3, num_samples: int = 1, kl: KLMode = "auto") -> None:
         super().__init__(num_samples=num_samples, kl=kl)
         if not alpha >= 0:
             raise ConfigError(f"alpha is not negative; got {alpha}")

@@ -68,7 +68,7 @@ def draw(
         raise DataError(f"the picture {kind!r} shows rows of data; hand some over")
     view = View.of(model, data).under(transform_seed)
     if kind == "latent":
-        return latent(model, view, data.labels)
+        return latent(model, view, data.shown_labels)
     if kind == "trend":
         return trend(bias_trend(model, view.some(_TREND_ROWS), generator=generator))
     if kind == "traversal":

@@ -33,7 +33,8 @@ def latent(model: LatentVariableModel, x: Data, labels: Data = None, *, width: f
         ShapeError: if there are not as many labels as rows.
     """
     view = access.view_of(model, x)
-    labels = told(RowTraits, x).labels if labels is None else labels
+    known = told(RowTraits, x)
+    labels = (known.labels if known.shown_labels is None else known.shown_labels) if labels is None else labels
     labels = None if labels is None else np.asarray(labels)
     if labels is not None and labels.shape != (len(view),):
         raise ShapeError(f"labels has one label per row, shape ({len(view)},); got {labels.shape}")

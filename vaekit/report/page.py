@@ -89,7 +89,7 @@ def build(
     generator = access.fixed(generator)
     view = access.view_of(model, x)
     known = told(RowTraits, x)
-    labels = known.labels if labels is None else labels
+    labels = (known.labels if known.shown_labels is None else known.shown_labels) if labels is None else labels
     columns = known.columns if columns is None else columns
     value_range = known.value_range if value_range is None else value_range
     if evaluation is None:
