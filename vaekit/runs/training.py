@@ -94,7 +94,19 @@ def conditioned(rows: Divided, wanted: Settings, label: str | None = None, known
         return rows
     schema = known or contexts_found(rows.whole, label, preset.learns_unlabelled)
     whole, train, held_out = (with_contexts(part, schema) for part in (rows.whole, rows.train, rows.held_out))
+    _warn_of_lost_classes(train, schema)
     return Divided(whole, train, held_out, rows.rule)
+
+
+def _warn_of_lost_classes(train: Dataset, schema: Schema) -> None:
+    """Warn of classes of which no row is left to train on: nothing is known of them."""
+    if train.contexts is None or len(schema.modelled) != 1 or not schema.modelled[0].levels:
+        return
+    levels, met = schema.modelled[0].levels, set(train.contexts[:, 0].tolist())
+    lost = [level for code, level in enumerate(levels) if code not in met]
+    if lost:
+        some = ", ".join(map(repr, lost[:5])) + (", ..." if len(lost) > 5 else "")
+        warnings.warn(f"{some}: these classes have no row to train on, for theirs are held out", stacklevel=4)
 
 
 @dataclass(frozen=True, eq=False)
