@@ -18,11 +18,11 @@ from vaekit.traits import ModelTraits, told
 class Ensemble(GenerativeModel):
     r"""An equal mixture of models as one latent-variable model.
 
-    \( p(x) = \frac1M \sum_m p_m(x) \). Its latent is (m, z): the number m of a member, each as likely as the others, and
-    the z of that member, with zeros behind it where others have more dimensions. So \( q(m, z|x) = \frac1M q_m(z|x) \),
-    and whatever takes a model takes an ensemble: estimates of log p(x) average the members' p, fills weigh the members
-    by \( p_m \) of the observed cells, draws choose a member for each row. K draws of z are shared out evenly among the
-    members.
+    \( p(x) = \frac1M \sum_m p_m(x) \). Its latent is (m, z): the number m of a member, each as likely as the others,
+    and the z of that member, with zeros behind it where others have more dimensions. So
+    \( q(m, z|x) = \frac1M q_m(z|x) \), and whatever takes a model takes an ensemble: estimates of log p(x) average the
+    members' p, fills weigh the members by \( p_m \) of the observed cells, draws choose a member for each row. K draws
+    of z are shared out evenly among the members.
 
     Use it where rows are few or columns many: by Jensen's inequality log p(x) is at least the mean of the members'
     log p(x), the more so the more they differ. It costs M times the training and the memory. Members have no axes of z
