@@ -25,7 +25,7 @@ def test_a_preset_trains_and_moves_every_parameter(name):
         model, objective = available()[name]((1, 8, 8), latent_dim=3)
     before = {key: value.clone() for key, value in model.named_parameters()}
     history = vk.Trainer(max_epochs=2, batch_size=20, progress=False).fit(model, objective, IMAGES, IMAGES)
-    assert model.latent_shape == ((2, 3) if name == "hvae" else (3,))  # with the momentum
+    assert model.latent_shape == {"hvae": (2, 3), "m1-m2": (6,)}.get(name, (3,))  # with the momentum; two layers
     assert all(not torch.equal(value, before[key]) for key, value in model.named_parameters())
     assert history["valid_elbo"][-1] > -64
     estimate = vk.evaluation.log_marginal(model, IMAGES, num_samples=30, generator=torch.Generator().manual_seed(0))

@@ -16,7 +16,7 @@ from vaekit.traits import ModelTraits, told
 
 
 class Ensemble(GenerativeModel):
-    r"""An equal mixture of models as one latent-variable model.
+    r"""An equal mixture of models of the same rows as one latent-variable model.
 
     \( p(x) = \frac1M \sum_m p_m(x) \). Its latent is (m, z): the number m of a member, each as likely as the others,
     and the z of that member, with zeros behind it where others have more dimensions. So
