@@ -10,14 +10,17 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vaekit as vk
-from vaekit import evaluation, likelihoods, posteriors, priors, queries, runs
+from vaekit import evaluation, likelihoods, posteriors, priors, queries, recipes, runs
 from vaekit.conditional import Conditional
+from vaekit.data.contexts import contexts_found, with_contexts
+from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.estimators import VAEClassifier, VAEDetector, VAETransformer
 from vaekit.models import ConditionalVAE
@@ -339,6 +342,23 @@ def simulated(n, seed):
     y = rng.choice(3, n, p=SHARES)
     z = rng.normal(size=(n, 1))
     return LOC + SHIFT.T[y] + z @ LOADINGS.T + rng.normal(size=(n, 2)) * np.sqrt(VARIANCE), y
+
+
+def test_a_table_starts_as_a_linear_discriminant_analysis():
+    """Before the first update p(y|x) is within .03, on average, of that of scikit-learn and of the truth."""
+    x, y = simulated(1000, 0)
+    new, _ = simulated(200, 1)
+    X = pd.DataFrame(x, columns=["u", "v"])
+    schema = Schema.found(X, name="X")
+    rows = with_contexts(
+        vk.data.Dataset(schema.encode(X, name="X"), y, columns=("u", "v"), kind="table", schema=schema),
+        contexts_found(vk.data.Dataset(x, y)),
+    )
+    model = recipes.plan(recipes.settings({"preset": "conditional-vae"}), rows, progress=False).model
+    found = queries.classify(model.eval(), torch.from_numpy(new), 100, generator=torch.Generator().manual_seed(0))
+    p = found.probabilities.numpy()
+    assert np.abs(p - LinearDiscriminantAnalysis().fit(x, y).predict_proba(new)).mean() < 0.03
+    assert np.abs(p - exact_posterior(exact_log_p(new))).mean() < 0.03
 
 
 @pytest.mark.slow
