@@ -14,7 +14,7 @@ from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.base import Generative, GenerativeModel
 from vaekit.models.conversion import to_tensor
 from vaekit.models.labels import Alternatives, UnderEachLabel, one_hot
-from vaekit.models.vae import check_supports
+from vaekit.models.vae import check_supports, latent_shape_of
 from vaekit.networks import ContextInput
 from vaekit.traits import Data
 from vaekit.transforms import Transform
@@ -89,10 +89,11 @@ class ConditionalVAE(GenerativeModel):
                 raise ShapeError(f"contexts become vectors of {size} entries; the {name} takes {takes}")
         if not (encoder.context_dim or decoder.context_dim or isinstance(latent_prior, Conditional)):
             raise ConfigError("no part of the model takes a context; build a VAE, or condition one of them")
-        prior = latent_prior.head if isinstance(latent_prior, Conditional) else latent_prior
-        if not isinstance(latent_prior, Conditional):
-            check_supports(encoder.head, prior)
-        shape = _event_shape(latent_prior)
+        if isinstance(latent_prior, Conditional):
+            shape = latent_prior.head.event_shape
+        else:
+            check_supports(encoder.head, latent_prior)
+            shape = latent_shape_of(latent_prior)
         if shape != encoder.head.event_shape:
             raise ShapeError(
                 f"the posterior has events of shape {encoder.head.event_shape}, p(z|y) of shape {shape}; both describe "
@@ -212,14 +213,6 @@ class ConditionalVAE(GenerativeModel):
         yield from self.encoder.parameters()
         if self.classifier is not None:
             yield from self.classifier.parameters()
-
-
-def _event_shape(latent_prior: nn.Module) -> tuple[int, ...]:
-    """Shape Z of the events of a prior, conditioned or not."""
-    if isinstance(latent_prior, Conditional):
-        return latent_prior.head.event_shape
-    with torch.no_grad():
-        return tuple(latent_prior().event_shape)
 
 
 class Given(Generative):

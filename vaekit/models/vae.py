@@ -73,7 +73,7 @@ def _support_of_head(head: ConditionalDistribution) -> str | None:
         return None
 
 
-def _event_shape(prior: nn.Module) -> tuple[int, ...]:
+def latent_shape_of(prior: nn.Module) -> tuple[int, ...]:
     """Shape Z of the prior's events: of its attribute, for a prior that works only once it is bound, or of its call."""
     shape = told(PartTraits, prior).event_shape
     if shape is None:
@@ -123,7 +123,7 @@ class VAE(GenerativeModel):
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.prior, self.transform = encoder, decoder, prior, transform
-        latent_shape = _event_shape(prior)
+        latent_shape = latent_shape_of(prior)
         if encoder.head.event_shape != latent_shape:
             raise ShapeError(
                 f"the posterior {type(encoder.head).__name__} has events of shape {encoder.head.event_shape}, "
