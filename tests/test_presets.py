@@ -1,5 +1,6 @@
 """Every preset, as the command line and the library use it."""
 
+import dataclasses
 import inspect
 import pickle
 import re
@@ -11,6 +12,7 @@ import torch
 import vaekit as vk
 from vaekit import cli, engine, presets, recipes
 from vaekit.data import Dataset
+from vaekit.data.contexts import contexts_found, with_contexts
 from vaekit.errors import ConfigError
 from vaekit.presets import available
 from vaekit.saving import spec
@@ -24,7 +26,7 @@ def test_a_preset_trains_and_moves_every_parameter(name):
         model, objective = available()[name]((1, 8, 8), latent_dim=3)
     before = {key: value.clone() for key, value in model.named_parameters()}
     history = vk.Trainer(max_epochs=2, batch_size=20, progress=False).fit(model, objective, IMAGES, IMAGES)
-    assert model.latent_shape == ((2, 3) if name == "hvae" else (3,))  # with the momentum
+    assert model.latent_shape == {"hvae": (2, 3), "m1-m2": (6,)}.get(name, (3,))  # with the momentum; of both layers
     assert all(not torch.equal(value, before[key]) for key, value in model.named_parameters())
     assert history["valid_elbo"][-1] > -64
     estimate = vk.evaluation.log_marginal(model, IMAGES, num_samples=30, generator=torch.Generator().manual_seed(0))
@@ -103,6 +105,8 @@ TRIED = {
     "beta": [2.0],
     "num_samples": [4],  # two groups of two, for miwae and piwae
 }
+LABELLED = dataclasses.replace(TINY, labels=np.arange(len(TINY)) % 3)
+LABELLED = with_contexts(LABELLED, contexts_found(LABELLED))
 
 
 def test_every_setting_of_a_model_is_tried():
@@ -113,11 +117,12 @@ def test_every_setting_of_a_model_is_tried():
 def test_a_setting_changes_the_plan_or_is_refused(name):
     """No other error than a `ConfigError`, which the command line answers with exit code 2."""
     built, refused = set(), set()
+    rows = LABELLED if presets.find(name).is_conditional else TINY
     for key, values in TRIED.items():
         for value in values:
             settings = recipes.settings({"preset": name, "latent_dim": 3, key: value})
             try:
-                plan = recipes.plan(settings, TINY, progress=False)
+                plan = recipes.plan(settings, rows, progress=False)
             except ConfigError:
                 refused.add(key)
             else:
@@ -129,7 +134,7 @@ def test_a_setting_changes_the_plan_or_is_refused(name):
     lacking = {"beta", "num_samples"} - set(spec.parameters(type(inner)))
     if inner is not objective:  # a weight of the KL makes it an ELBO
         lacking -= {"beta"}
-    assert built == preset.takes - lacking - NOT_IN_WORDS.get(name, set())
+    assert built == (preset.takes & presets.SETTINGS) - lacking - NOT_IN_WORDS.get(name, set())
     assert (presets.SETTINGS - preset.takes) | lacking <= refused
 
 
