@@ -118,9 +118,9 @@ def trial(
     return found
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean over draws and its standard error; NaN of a single one."""
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean over draws and its standard error; None of a single one."""
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
     return float(np.mean(values)), error
 
 
