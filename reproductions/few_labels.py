@@ -118,13 +118,13 @@ def trial(
     return found
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean over draws and its standard error; NaN of a single one."""
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean over draws and its standard error; None of a single one."""
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
     return float(np.mean(values)), error
 
 
-def summary(name: str, published: float, least: float, trials: Sequence[dict[str, float]]) -> Result:
+def summary(name: str, published: float | None, least: float, trials: Sequence[dict[str, float]]) -> Result:
     """The checks of a model and its number of labels, and what the trials gave, with standard errors."""
     best, _ = mean_and_error([t["posterior"] for t in trials])
     checks = [Check(f"{name}: accuracy, mean of {len(trials)} draws", published, best, least, 1.0)]

@@ -354,6 +354,8 @@ def test_a_run_reads_contexts_with_its_rows(digits_run):
     assert columns[:2] == ["row", "label"]
     assert columns[2:] == [f"p_{c}" for c in range(10)] + [f"stderr_{c}" for c in range(10)] + ["log_p"]
     assert found.values[:, :10].sum(1) == pytest.approx(1)
+    assert digits_run.encode(rows).columns == ("z0", "z1")
+    assert digits_run.encode(bare).columns == ("z0", "z1", "z2"), "label and z, where the label is unknown"
     results = digits_run.evaluate(digits_run.parts("digits:test"), num_samples=5)
     assert results["diagnostics.rate"].value > 0
 

