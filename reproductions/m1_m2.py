@@ -3,8 +3,8 @@
 Protocol: that of `m2`, with a VAE of 50 dimensions that is trained first, on all rows and without labels, and M2 on its
 codes, which are drawn anew at each use. q(y|z_1) is asked at E[z_1|x].
 
-alpha, dropout and the size of z_2 were chosen among some eight settings on one other draw of 100 labels, by accuracy on the
-test part, so that labels beyond the 100 had a say in them.
+alpha, dropout and the size of z_2 were chosen among some eight settings on one other draw of 100 labels, by accuracy on
+the test part, so that labels beyond the 100 had a say in them.
 
 The record holds one draw of labels (.9185 in 5 minutes on a busy machine, a miss), not the five of the protocol.
 
