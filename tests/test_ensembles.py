@@ -85,12 +85,12 @@ def test_each_z_is_decoded_by_its_own_member(name, i):
     for seed in range(2):
         with vk.engine.seeded(seed):
             head = LIKELIHOODS[name][i](4)
-            encoder = vk.Conditional(networks.MLP(4, (8,)), posteriors.DiagonalNormal(1 + seed))
+            encoder = vk.Conditional(networks.MLP(head.event_shape, (8,)), posteriors.DiagonalNormal(1 + seed))
             decoder = vk.Conditional(networks.MLP(1 + seed, (8,)), head)
             for parameter in head.parameters():
                 parameter.data += 0.3 * torch.randn_like(parameter)
             members.append(vk.VAE(encoder, decoder, priors.StandardNormal(1 + seed)).double())
-    if name in ("SequenceCategorical", "PixelCNN"):  # layers that see several elements
+    if name in ("Group", "SelfMasked", "SequenceCategorical", "PixelCNN"):  # parameters of other shapes than an event
         with pytest.raises(ConfigError, match="parameters for each element"):
             Ensemble(members)
         return

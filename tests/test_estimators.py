@@ -213,7 +213,7 @@ def test_partial_fit_counts_new_levels_as_other_where_a_column_has_that():
         vk.data.Dataset(schema.encode(new), columns=("town", "income"), kind="table", schema=schema),
         {key: model.get_params()[name] for name, key in KEYS.items() if model.get_params()[name] is not None}
         | {"hidden": (8,), "seed": 0},
-        rule=model._rule(50),
+        rule=model._rule(new),
         start=model.run_,
     )
     model.partial_fit(new)

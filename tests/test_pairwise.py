@@ -43,10 +43,10 @@ def home(distribution):
 
 
 def build(q, p, likelihood):
-    head, prior = POSTERIOR[q](SIZE), PRIOR[p](SIZE)
+    head, prior, of_x = POSTERIOR[q](SIZE), PRIOR[p](SIZE), LIKELIHOOD[likelihood](DATA)
     return vk.VAE(
-        encoder=vk.Conditional(networks.MLP(DATA, (6,), "tanh"), head),
-        decoder=vk.Conditional(networks.MLP(head.event_shape, (6,), "tanh"), LIKELIHOOD[likelihood](DATA)),
+        encoder=vk.Conditional(networks.MLP(of_x.event_shape, (6,), "tanh"), head),
+        decoder=vk.Conditional(networks.MLP(head.event_shape, (6,), "tanh"), of_x),
         prior=prior,
     )
 
@@ -82,8 +82,9 @@ def member(name):
 
 
 def makes_sense(row):
-    q, p, _, o = row
-    return (q, p) in MEET and not UNMET[q, p, o]
+    q, p, likelihood, o = row
+    fits = p != "VampPrior/1" or LIKELIHOOD[likelihood](DATA).event_shape == (DATA,)  # its pseudo-inputs are such rows
+    return fits and (q, p) in MEET and not UNMET[q, p, o]
 
 
 def first_of_members(table):

@@ -50,7 +50,8 @@ def test_every_pair_of_likelihood_and_posterior_does_everything(likelihood, post
     ):
         assert result.shape == shape
         assert result.dtype == dtype
-        assert result.isfinite().all()
+        holes = result.isnan() if likelihood == "SelfMasked" else torch.tensor(False)  # which are draws of it
+        assert (result.isfinite() | holes).all()
         assert not result.requires_grad
 
 

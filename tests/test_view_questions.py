@@ -180,11 +180,16 @@ def test_a_context_that_cannot_be_used_is_refused():
         view.sample(3)
 
 
-@pytest.mark.parametrize("ask", [vk.evaluation.ais, vk.evaluation.hmc_posterior, vk.evaluation.diagnostics])
-def test_what_asks_the_model_alone_refuses_contexts(ask):
+def test_chains_annealing_and_diagnostics_take_the_context_of_each_row():
     model, x, context = conditioned()
-    with pytest.raises(ConfigError, match=f"{ask.__name__} knows nothing of contexts"):
-        ask(model, View.of(model, x, context=context))
+    view = View.of(model, x, context=context)
+    annealed = vk.evaluation.ais(model, view, num_steps=60, num_leapfrog=5, generator=seeded())
+    assert ((annealed.value - model.log_prob(x, context)).abs() < 5 * annealed.stderr + 0.05).all()
+    chains = vk.evaluation.hmc_posterior(model, view.some(8), num_samples=60, num_warmup=60, generator=seeded())
+    assert chains.z.isfinite().all()
+    found = vk.evaluation.diagnostics(model, view, num_gap_rows=4, generator=seeded())
+    assert found.num_points == len(x)
+    assert found.rate.value == pytest.approx(0, abs=1e-6), "q(z|x, c) is p(z|c)"
 
 
 def test_holes_are_tried_on_the_encoder_under_their_context():

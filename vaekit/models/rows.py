@@ -74,11 +74,6 @@ def contexts_beside(model: Any, x: Data) -> Any:
     return None if told(ModelTraits, model).check_context is None else told(RowTraits, x).contexts
 
 
-def of_rows(model: Any, index: Index) -> Any:
-    """A model under the contexts of rows as one under those of some of them; any other model as it is."""
-    return model if told(ModelTraits, model).num_contexts is None else model[index]
-
-
 def as_rows(x: Data) -> Rows:
     """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks."""
     rows: Any = getattr(x, "rows", x)

@@ -47,7 +47,7 @@ def reliability(probabilities: Data, classes: Data, num_bins: int = 10) -> Relia
         ShapeError: if there is not a class for each row.
 
     Example:
-        >>> found = reliability([[0.9, 0.1], [0.2, 0.8]], [0, 0])
+        >>> found = reliability([[0.95, 0.05], [0.15, 0.85]], [0, 0])
         >>> found.counts.tolist()[8:], round(found.error, 3)
         ([1, 1], 0.45)
     """

@@ -183,11 +183,13 @@ def _without_marks(frame: Any, how: Reading) -> Any:
     import pyarrow.compute as pc
     from pyarrow import csv as pa_csv
 
-    marks = pa.array([*pa_csv.ConvertOptions().null_values, *how.missing], pa.string())
+    # By a pattern, and a null out of an array of them: pyarrow imports pandas to make arrays and scalars of ours.
+    marks = "|".join(re.escape(mark) for mark in [*pa_csv.ConvertOptions().null_values, *how.missing])
+    null = pa.nulls(1, pa.string())[0]
     for i, column in enumerate(frame.columns):
         if pa.types.is_string(column.type):
-            cells = pc.if_else(pc.is_in(column, marks), pa.scalar(None, pa.string()), column)
-            frame = frame.set_column(i, frame.field(i), cells)
+            is_mark = pc.match_substring_regex(column, rf"\A(?:{marks})\z")
+            frame = frame.set_column(i, frame.field(i), pc.if_else(is_mark, null, column))
     return frame
 
 

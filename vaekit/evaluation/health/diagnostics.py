@@ -13,13 +13,13 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.estimate import Score
 from vaekit.evaluation.health.aggregate import Aggregate, aggregate
 from vaekit.evaluation.health.inference_gap import InferenceGap, inference_gap
-from vaekit.evaluation.health.runaway import Runaway, runaway
+from vaekit.evaluation.health.runaway import FEW, Runaway, runaway
 from vaekit.evaluation.health.scale import Scale, learned_scale
 from vaekit.evaluation.health.unlike import Unlike, unlike
 from vaekit.evaluation.health.verdict import Finding, of_finding, of_other_rows, of_still_rows, verdict
 from vaekit.evaluation.results import Result, nested, of_score, result
 from vaekit.kl import kl_per_dimension
-from vaekit.models.rows import given, of_rows, slices
+from vaekit.models.rows import Batch, given, slices
 from vaekit.models.view import View
 from vaekit.traits import Data
 
@@ -132,11 +132,15 @@ def diagnostics(
             others = unlike(view.rows, described)
             order = order if others.are_many else order[~others.rows[order]]
         batch = view.batch(order[:max_rows], by_row=True)
-        model, y = given(view.model, batch.context), batch.x
+        y = batch.x
+
+        def under(num_rows: int | None) -> Any:  # the first rows' contexts alone, where there are any
+            return given(view.model, None if batch.context is None else batch.context[:num_rows])
+
+        model = under(None)
         code = aggregate(model, y)
-        log_likelihood, rate = _terms(model, y)
-        few = of_rows(model, slice(0, num_gap_rows))
-        gap = inference_gap(few, y[:num_gap_rows], progress=progress) if num_gap_rows else None
+        log_likelihood, rate = _terms(view.model, batch)
+        gap = inference_gap(under(num_gap_rows), y[:num_gap_rows], progress=progress) if num_gap_rows else None
         names = described.names if described is not None else None
         found: dict[str, Any] = {
             "rate": Score.of_mean(rate),
@@ -144,8 +148,8 @@ def diagnostics(
             "kl_per_dimension": _kl_per_dimension(model, y),
             "aggregate": code,
             "inference_gap": gap,
-            "scale": learned_scale(of_rows(model, slice(0, 256)), y[:256]),
-            "runaway": runaway(model, y, names) if view.quantity == "density" else None,
+            "scale": learned_scale(under(FEW), y[:FEW]),
+            "runaway": runaway(under(FEW), y, names) if view.quantity == "density" else None,
             "unlike": others,
             "num_points": len(y),
         }
@@ -165,9 +169,10 @@ def _beside(findings: tuple[Finding, ...], others: Unlike | None) -> tuple[Findi
     return (replace(first, evidence=f"{first.evidence} Left out: {others.evidence}"), *rest)
 
 
-def _terms(model: LatentVariableModel, y: Tensor) -> tuple[Tensor, Tensor]:
+def _terms(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Both terms of the ELBO per row, with a few draws each, in batches."""
-    parts = [bounds.elbo_terms(of_rows(model, rows), y[rows], 4) for rows in slices(len(y), 256)]
+    some = [batch.part(rows) for rows in slices(len(batch), 256)]
+    parts = [bounds.elbo_terms(given(model, part.context), part.x, 4) for part in some]
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 

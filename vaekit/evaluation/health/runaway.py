@@ -11,11 +11,11 @@ from vaekit.bounds import LatentVariableModel
 from vaekit.columns import described
 from vaekit.distributions.support import elements
 from vaekit.evaluation.health.scale import has_fixed_scale
-from vaekit.models.rows import of_rows
 
 _NORMAL = 0.5 * math.log(2 * math.pi * math.e)  # nats: E log p of a normal column of standard deviation 1 is minus this
 _GAIN = math.log(10) - _NORMAL  # nats: p(x|z) is some ten times narrower than the column
-_ROWS = 256
+FEW = 256
+"""Rows at which the model is asked."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def runaway(model: LatentVariableModel, y: Tensor, names: Sequence[str] | None =
     Call it in eval mode and with a seed, and for a likelihood that is a density.
 
     Args:
-        model: any object with the three methods.
+        model: any object with the three methods; it is asked at the first 256 rows.
         y: data in model space, shape (N, *X).
         names: names of the elements of x; None calls them x0, x1, ...
 
@@ -51,7 +51,7 @@ def runaway(model: LatentVariableModel, y: Tensor, names: Sequence[str] | None =
     repeated = described([rows.numpy()], len(rows), rows.shape[1:], names=names)
     if not repeated.repeated:
         return None
-    y, model = y[:_ROWS], of_rows(model, slice(0, _ROWS))
+    y = y[:FEW]
     base = elements(model.likelihood(model.posterior(y).sample()))
     try:
         log_prob = base.log_prob(torch.nan_to_num(y)).double().cpu()
