@@ -360,9 +360,10 @@ class Run(Fitted, TableQuestions):
     def encode(self, rows: Data, *, mean: bool = True, seed: int = 0, transform_seed: int = 0) -> Table:
         """E[z|x] of each row, or a draw from q(z|x): columns `z0`, `z1`, ...; `transform_seed` as in `score`."""
         rows = self._asked(rows)
-        view = self._view(rows).under(transform_seed)
-        columns = element_names(view.latent_shape, "z")
+        one = self.model if rows.contexts is None else self.model.given(rows.contexts[:1])
+        columns = element_names(View.of(one).latent_shape, "z")
         check_key(rows.key, columns)
+        view = self._view(rows).under(transform_seed)
         codes = self.model.encode(view, mean=mean, generator=_generator(seed)).cpu().numpy()
         return Table(codes, columns, rows.key, rows.row_keys, notes=_notes(view.transform_noise(errors=False)))
 
