@@ -404,3 +404,9 @@ def test_questions_about_cells_are_asked_under_the_context_of_each_row():
     assert odd.values[0, 0] > odd.values[1, 0] + 3
     drawn = run.sample(50, given=partial.take([1]))
     assert drawn.values[:, 0].mean() == pytest.approx(5, abs=1)
+
+
+def test_an_ensemble_of_conditional_models_is_refused_before_it_is_trained():
+    rows = data.load("digits:train").take(np.arange(40))
+    with pytest.raises(ConfigError, match="num_models averages models of x alone, and conditional-vae is given labels"):
+        runs.fit_rows(rows, {"preset": "conditional-vae", "num_models": 2})

@@ -15,7 +15,7 @@ from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells, refuse_infinite
 from vaekit.data.contexts import contexts_found, with_contexts
 from vaekit.data.schema import Schema
-from vaekit.errors import DataError, TrainingError
+from vaekit.errors import ConfigError, DataError, TrainingError
 from vaekit.evaluation.results import with_article
 from vaekit.models.base import GenerativeModel
 from vaekit.models.ensemble import Ensemble
@@ -92,6 +92,8 @@ def conditioned(rows: Divided, wanted: Settings, label: str | None = None, known
     preset = presets.find(default_preset(wanted, rows.train))
     if not preset.is_conditional:
         return rows
+    if (wanted.num_models or 1) > 1:
+        raise ConfigError(f"num_models averages models of x alone, and {preset.name} is given labels. Drop num_models.")
     schema = known or contexts_found(rows.whole, label, preset.learns_unlabelled)
     whole, train, held_out = (with_contexts(part, schema) for part in (rows.whole, rows.train, rows.held_out))
     _warn_of_lost_classes(train, schema)
