@@ -29,11 +29,12 @@ def parts(model: LatentVariableModel) -> list[Part]:
     """The model, its three distributions, its networks, transform and size."""
     view = View.of(model)
     encoder, decoder, prior = (getattr(model, name, None) for name in ("encoder", "decoder", "prior"))
+    prior = getattr(model, "latent_prior", prior)  # of z alone, where the prior is one of labels as well
     head_q, head_x = getattr(encoder, "head", None), getattr(decoder, "head", None)
     rows = [
         Part("Model", type(model).__name__),
         Part("Data x", shape(view.event_shape)),
-        Part("Latent z", shape(view.latent_shape)),
+        Part("Latent z", shape(getattr(model, "latent_shape", view.latent_shape))),
         Part("Posterior q(z|x)", "given by the model") if head_q is None else part("Posterior q(z|x)", head_q),
         part("Prior p(z)", prior if isinstance(prior, nn.Module) else model.prior()),
         part("Likelihood p(x|z)", view.at_prior if head_x is None else head_x),
