@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.conditional import Conditional
 from vaekit.distributions import nearest
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.traits import Data, ModelTraits, told
@@ -42,6 +44,28 @@ class OfWrapped:
     def transform(self) -> Any:
         """The way from data to model space, or None."""
         return self.model.transform
+
+
+class OfParts:
+    """Shapes of a model that has an encoder and a decoder, each a `Conditional`; a mixin."""
+
+    encoder: Conditional
+    decoder: Conditional
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape X of one row of data."""
+        return self.decoder.head.event_shape
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape Z of one latent, given the context where there is one."""
+        return self.encoder.head.event_shape
+
+    @property
+    def num_likelihood_params(self) -> int:
+        """How many raw parameters p(x|z) has for one z."""
+        return prod(self.decoder.head.param_shape)
 
 
 class Generative(ABC):

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from vaekit.conditional import Conditional
 from vaekit.distributions.enumerated import Enumerated
 from vaekit.errors import ConfigError, ShapeError
-from vaekit.models.base import Generative, GenerativeModel
+from vaekit.models.base import Generative, GenerativeModel, OfParts
 from vaekit.models.conversion import to_tensor
 from vaekit.models.labels import Alternatives, UnderEachLabel, one_hot
 from vaekit.models.vae import check_supports, latent_shape_of
@@ -20,7 +20,7 @@ from vaekit.traits import Data
 from vaekit.transforms import Transform
 
 
-class ConditionalVAE(GenerativeModel):
+class ConditionalVAE(OfParts, GenerativeModel):
     r"""A VAE of x given a context y, such as a label.
 
     \( p(x, z|y) = p(x|z, y)\, p(z|y) \), with an encoder \( q(z|x, y) \).
@@ -115,21 +115,6 @@ class ConditionalVAE(GenerativeModel):
     def num_labels(self) -> int:
         """L, the number of levels where the context is a single label; 0 for all other contexts."""
         return self.context.levels[0] if len(self.context.levels) == 1 else 0
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape X of one row of data."""
-        return self.decoder.head.event_shape
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape Z of one latent, given a context."""
-        return self.encoder.head.event_shape
-
-    @property
-    def num_likelihood_params(self) -> int:
-        """How many raw parameters p(x|z, y) has for one z."""
-        return math.prod(self.decoder.head.param_shape)
 
     def check_context(self, context: Tensor) -> None:
         """Raise unless contexts of shape (N, C) are ones that the networks know; see `ContextInput.check`."""

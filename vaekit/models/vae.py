@@ -1,7 +1,6 @@
 """The variational autoencoder, and which priors its posterior can meet."""
 
 from collections.abc import Iterator
-from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from vaekit import engine
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import known_support
 from vaekit.errors import ShapeError, SupportError
-from vaekit.models.base import GenerativeModel
+from vaekit.models.base import GenerativeModel, OfParts
 from vaekit.traits import PartTraits, told
 from vaekit.transforms import Transform
 
@@ -82,7 +81,7 @@ def latent_shape_of(prior: nn.Module) -> tuple[int, ...]:
     return tuple(shape)
 
 
-class VAE(GenerativeModel):
+class VAE(OfParts, GenerativeModel):
     r"""The variational autoencoder: an encoder q(z|x), a decoder p(x|z) and a prior p(z).
 
     A latent-variable model \( p(x, z) = p(x|z) p(z) \) with an inference network \( q(z|x) \).
@@ -144,21 +143,6 @@ class VAE(GenerativeModel):
             bind = told(PartTraits, part).bind
             if bind is not None:
                 bind(self)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape X of one row of data."""
-        return self.decoder.head.event_shape
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape Z of one latent."""
-        return self.encoder.head.event_shape
-
-    @property
-    def num_likelihood_params(self) -> int:
-        """How many raw parameters p(x|z) has for one z."""
-        return prod(self.decoder.head.param_shape)
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x) for x of shape (B, *X) in model space: batch shape (B,), event shape Z."""
