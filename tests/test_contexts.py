@@ -336,6 +336,73 @@ def test_labels_become_contexts_by_what_the_fit_met():
 
 
 @pytest.fixture(scope="module")
+def table():
+    """Rows whose mean moves with a batch and an age, which some rows lack."""
+    rng = np.random.default_rng(0)
+    batch, age = rng.choice(["a", "b"], 300), np.where(rng.random(300) < 0.1, np.nan, rng.uniform(20, 60, 300))
+    x = rng.normal(size=(300, 2)) + 5 * (batch == "b")[:, None] + np.nan_to_num(age, nan=40.0)[:, None]
+    columns = {"u": x[:, 0], "v": x[:, 1], "batch": batch, "age": pa.array(age, from_pandas=True)}
+    return pa.table(columns | {"kind": np.where(x[:, 0] > 40, "p", "q")})
+
+
+@pytest.fixture(scope="module")
+def table_run(table):
+    how = data.Reading(context=("batch", "age"))
+    return runs.fit_rows(load_by_schema(table, reading=how), {"latent_dim": 1, "seed": 0})
+
+
+def test_columns_of_a_table_are_contexts_of_any_kind(table, table_run):
+    rows = load_by_schema(table, label="kind", reading=data.Reading(context=("batch", "age")))
+    assert rows.columns == ("u", "v")
+    schema = contexts_found(rows, "kind")
+    assert [(column.name, column.kind) for column in schema.columns] == [
+        ("kind", "binary"),
+        ("batch", "binary"),
+        ("age", "continuous"),
+    ]
+    found = contexts_of(schema, rows)
+    assert found[:, 1].tolist() == [float(name == "b") for name in table["batch"].to_pylist()]
+    assert np.array_equal(found[:, 2], table["age"].to_numpy(), equal_nan=True)
+    assert np.array_equal(with_contexts(rows, schema).take([5, 2]).contexts, found[[5, 2]], equal_nan=True)
+    assert table_run.settings.preset == "conditional-vae"
+    constant = table.append_column("site", pa.array(["x"] * 300))
+    with pytest.raises(DataError, match="Column 'site' of 'frame' is constant, which says nothing of a row"):
+        contexts_found(load_by_schema(constant, reading=data.Reading(context=("site",))))
+
+
+def test_a_run_given_columns_scores_what_a_row_is_for_its_context(table, table_run):
+    rows = table_run.rows(table)
+    moved = table.set_column(2, "batch", pa.array(["b" if name == "a" else "a" for name in table["batch"].to_pylist()]))
+    as_it_is, for_another = (table_run.score(each).values[:, 0] for each in (table, moved))
+    assert np.median(as_it_is - for_another) > 2, "a shift of 5 standard deviations, of which z can tell a part"
+    assert np.array_equal(table_run.score(rows).values[:, 0], as_it_is)
+    p_values = table_run.detect(table).values[:, 1]
+    assert 0 < (p_values <= 0.05).mean() < 0.12
+    assert (table_run.detect(moved).values[:, 1] <= 0.05).mean() > 0.5
+    drawn = table_run.sample(400, given={"batch": "b", "age": 30}, seed=1)
+    assert drawn.values[:, :2].mean(0) == pytest.approx([35, 35], abs=0.6)
+    assert drawn.front["age"].tolist() == [30.0] * 400
+    unknown_age = table_run.sample(2, given={"batch": "b"})  # some rows of the fit lack it
+    assert unknown_age.values.shape == (2, 3)
+
+
+def test_what_a_run_given_columns_cannot_answer_is_said(table, table_run):
+    with pytest.raises(DataError, match=r"has no column 'age' \(--context\)"):
+        table_run.score(table.drop(["age"]))
+    with pytest.raises(DataError, match=r"'c'"):
+        table_run.score(table.set_column(2, "batch", pa.array(["c"] * 300)))
+    with pytest.raises(ConfigError, match="batch is not given: --given batch=VALUE"):
+        table_run.sample(2, given={"age": 30})
+    with pytest.raises(ConfigError, match="--given NAME=VALUE"):
+        table_run.sample(2)
+    with pytest.raises(ConfigError, match="not one of a model given a single label"):
+        table_run.classify(table)
+    for preset, said in (("vae", "vae is given nothing"), ("m2", "m2 learns from one label")):
+        with pytest.raises(ConfigError, match=said):
+            runs.fit_rows(load_by_schema(table, reading=data.Reading(context=("batch",))), {"preset": preset})
+
+
+@pytest.fixture(scope="module")
 def digits_run():
     rows = data.load("digits:train").take(np.arange(400))
     given = {"preset": "conditional-vae", "max_epochs": 3, "hidden": (16,), "latent_dim": 2, "compile": "off"}

@@ -94,6 +94,8 @@ class ModelTraits:
         posterior_is_fixed: whether `posterior(x)` draws no noise of its own, as one that refines q does.
         check_context: raises where contexts, a tensor (N, C), are none that the model knows; None for a model that has
             no opinion, and is not told the contexts that rows bring along.
+        some_context: a context of shape (1, C) that the model knows, for what does not depend on it, such as shapes;
+            None for a model that needs none to answer.
         num_labels: classes of a model that is conditioned on a single label; 0 for all others.
         num_contexts: how many rows' contexts a model holds that stands under them; None for one of any rows.
         alternatives: for x (B, *X), the model under each of its labels, which rows may lack; see
@@ -108,6 +110,7 @@ class ModelTraits:
     num_likelihood_params: int | None = None
     posterior_is_fixed: bool = False
     check_context: Callable[[Any], None] | None = None
+    some_context: Any = None
     num_labels: int = 0
     num_contexts: int | None = None
     alternatives: Callable[[Any], Any] | None = None

@@ -23,6 +23,10 @@ _OF_FILES: dict[str, Any] = {
         str | None,
         typer.Option("--weight", metavar="COLUMN", help="Column of a table with what its rows count; no data."),
     ],
+    "context": Annotated[
+        _Words,
+        typer.Option("--context", metavar="A,B", help="Columns of a table that a conditional model is given; no data."),
+    ],
     "missing": Annotated[
         _Words, typer.Option("--missing", metavar="MARK", help="Cells of a table that mean 'not observed'; repeatable.")
     ],
@@ -64,7 +68,7 @@ def as_read(given: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: _decoded(value) for name, value in given.items()}
     options = {name: given[name] for name in READS if name not in _OF_FILES}
     how = {name: given[name] for name in _OF_FILES if given[name] not in (None, [], ())}
-    how |= {name: words(how[name]) for name in ("columns", "drop") if name in how}
+    how |= {name: words(how[name]) for name in ("columns", "drop", "context") if name in how}
     return {**options, "reading": Reading(**how)}
 
 

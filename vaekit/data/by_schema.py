@@ -11,7 +11,7 @@ from vaekit.data.kinds import TABLES
 from vaekit.data.native_frames import table_in
 from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
-from vaekit.data.readers.tables import annotations, weights_in, without
+from vaekit.data.readers.tables import annotations, context_columns, weights_in, without
 from vaekit.data.readers.typed import table_of_records
 from vaekit.data.reading import Reading, notice
 from vaekit.data.schema import Schema
@@ -67,13 +67,13 @@ def load_by_schema(
         frame, name, place = _frame(source, label, key, how), "frame", "row {}".format
     table = as_frame(frame)
     weight = how.weight if how.weight in table.columns else None
-    beside = list(dict.fromkeys(column for column in (label, key, weight) if column is not None))
+    beside = list(dict.fromkeys(column for column in (label, key, weight, *how.context) if column is not None))
     labels, keys = annotations(table.select(beside), label, key, name)
     rest = table.drop(beside)
     if not rest.columns:
         raise DataError(f"{name!r} has no columns beside {' and '.join(map(repr, beside))}.")
-    if schema is not None and weight is not None:
-        schema = schema.without(weight)
+    for column in () if schema is None else (weight, *how.context):
+        schema = schema if schema is None or column is None else schema.without(column)
     if schema is None:
         schema = Schema.found(rest, name=name, place=place)
     else:
@@ -87,7 +87,7 @@ def load_by_schema(
         schema, x = schema.with_holes(x, by_value=model_holes == "self")
     about: dict[str, Any] = {"source": str(source) if isinstance(source, str | Path) else "memory", "reading": how}
     about |= {"keys": keys, "key": key or "row", "schema": schema}
-    about["weights"] = weights_in(table, how, name, place)
+    about |= {"weights": weights_in(table, how, name, place), "beside": context_columns(table, how)}
     about["excluded"] = excluded if excluded is not None and excluded.any() else None
     about["frame"] = table if keep_frame else None
     return Dataset(x, labels, name, tuple(column.name for column in schema.modelled), kind=TABLES.name, **about)

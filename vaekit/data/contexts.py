@@ -20,20 +20,42 @@ UNKNOWN = (-1, "")
 
 
 def contexts_found(rows: Dataset, label: str | None = None, may_miss: bool = False) -> Schema:
-    """What the contexts of rows are: their labels, each a level.
+    """What the contexts of rows are: their labels, each a level, and the columns that a model is given beside them.
 
     Args:
-        rows: rows with labels.
+        rows: rows with labels, or with columns of contexts.
         label: what to call the labels; None is "label".
         may_miss: whether rows without a label are taken, and -1 means that there is none.
 
     Raises:
-        DataError: if they have none, or one alone, or some rows have none and that may not be.
+        DataError: if they have neither, or a label alone, or some rows have no label and that may not be, or a column
+            says nothing.
     """
+    beside = () if rows.beside is None else _columns_found(rows)
+    if rows.labels is None and beside:
+        return Schema(columns=beside)
+    return Schema(columns=(_label_found(rows, label, may_miss), *beside))
+
+
+def _columns_found(rows: Dataset) -> tuple[Column, ...]:
+    """What the columns are that a model is given."""
+    columns = Schema.found(rows.beside, name=rows.name).columns
+    for column in columns:
+        if not column.is_modelled:
+            raise DataError(
+                f"Column {column.name!r} of {rows.name!r} is {column.kind}, which says nothing of a row: leave it out "
+                "of --context."
+            )
+    return columns
+
+
+def _label_found(rows: Dataset, label: str | None, may_miss: bool) -> Column:
+    """What the labels are."""
     if rows.labels is None:
         raise DataError(
             f"{rows.name!r} has no labels, and a conditional model is one given something: name the column that holds "
-            "them (--label COLUMN, label=...), or take a set or a folder of class folders that has them."
+            "them (--label COLUMN, label=...) or is given beside the data (--context A,B), or take a set or a folder "
+            "of class folders that has them."
         )
     if rows.unlabelled is not None and not may_miss:
         raise DataError(
@@ -50,8 +72,7 @@ def contexts_found(rows: Dataset, label: str | None = None, may_miss: bool = Fal
         )
     kind: Any = "binary" if len(levels) == 2 else "categorical"
     dtype = "String" if isinstance(levels[0], str) else "Int64"
-    column = Column(name=label or LABEL, kind=kind, why="the labels", dtype=dtype, levels=tuple(levels))
-    return Schema(columns=(column,))
+    return Column(name=label or LABEL, kind=kind, why="the labels", dtype=dtype, levels=tuple(levels))
 
 
 def unknown_labels(rows: Dataset, levels: Sequence[Any] = ()) -> np.ndarray:
@@ -64,7 +85,7 @@ def unknown_labels(rows: Dataset, levels: Sequence[Any] = ()) -> np.ndarray:
 
 
 def contexts_of(schema: Schema, rows: Dataset) -> np.ndarray | None:
-    """The contexts of rows, shape (N, C), float64, NaN for labels that are unknown; None for rows without labels.
+    """The contexts of rows, shape (N, C), float64, NaN for what is unknown; None for rows that lack some.
 
     Args:
         schema: what the contexts are, as `contexts_found` says it.
@@ -73,10 +94,18 @@ def contexts_of(schema: Schema, rows: Dataset) -> np.ndarray | None:
     Raises:
         DataError: if a row has a label that the fit never met, with the row.
     """
-    if rows.labels is None:
-        return None
-    (column,) = schema.modelled
-    return label_codes(column, rows.labels, rows.name, unknown_labels(rows, column.levels))[:, None]
+    given = () if rows.beside is None else tuple(rows.beside.columns)
+    columns = [column for column in schema.modelled if column.name not in given]
+    found = []
+    if columns:
+        if rows.labels is None:
+            return None
+        (column,) = columns
+        found.append(label_codes(column, rows.labels, rows.name, unknown_labels(rows, column.levels))[:, None])
+    if given:
+        beside = Schema(columns=tuple(column for column in schema.columns if column.name in given))
+        found.append(beside.encode(rows.beside, name=rows.name))
+    return np.concatenate(found, axis=1)
 
 
 def label_codes(column: Column, labels: np.ndarray, name: str, unknown: np.ndarray | None = None) -> np.ndarray:
@@ -101,7 +130,7 @@ def label_codes(column: Column, labels: np.ndarray, name: str, unknown: np.ndarr
 
 
 def with_contexts(rows: Dataset, schema: Schema, whole: bool = False) -> Dataset:
-    """The rows with their contexts, where they have labels.
+    """The rows with their contexts, where they have them.
 
     Args:
         rows: the rows.
@@ -112,7 +141,8 @@ def with_contexts(rows: Dataset, schema: Schema, whole: bool = False) -> Dataset
     if contexts is None:
         return rows
     found = copy.copy(rows)
-    unknown = np.isnan(contexts[:, 0])
+    is_label = rows.beside is None or schema.modelled[0].name not in rows.beside.columns
+    unknown = np.isnan(contexts[:, 0]) & is_label
     if unknown.any():
         object.__setattr__(found, "unlabelled", unknown)
         if whole:

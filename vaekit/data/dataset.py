@@ -43,6 +43,7 @@ class Dataset:
         excluded: Which cells are holes because the schema does not have such levels or numbers, shape (N, D), bool.
         contexts: What a model is conditioned on, shape (N, C), float64; see `data.contexts`.
         context_schema: What the C entries of the contexts are.
+        beside: The columns of the table that a conditional model is given, as a frame of narwhals.
         frame: The table that x was encoded from, with all its columns, as a frame of narwhals, where it was kept.
         unlabelled: Which rows have no label, shape (N,), bool; None where each has one.
 
@@ -71,6 +72,7 @@ class Dataset:
     excluded: np.ndarray | None = None
     contexts: np.ndarray | None = None
     context_schema: "Schema | None" = None
+    beside: Any = None
     frame: Any = None
     unlabelled: np.ndarray | None = None
 
@@ -153,8 +155,10 @@ class Dataset:
             for name in ("weights", "excluded", "contexts", "unlabelled"):
                 values = getattr(self, name)
                 object.__setattr__(part, name, None if values is None else values[indices])
-            if self.frame is not None:
-                object.__setattr__(part, "frame", self.frame[np.arange(len(self))[indices].tolist()])
+            places = np.arange(len(self))[indices].tolist()
+            for name in ("frame", "beside"):
+                table = getattr(self, name)
+                object.__setattr__(part, name, None if table is None else table[places])
         except IndexError as error:
             raise DataError(f"Cannot take rows of {self.name!r}, which has {len(self)}: {error}.") from error
         if indices.ndim != 1 or len(part) == 0:

@@ -35,6 +35,7 @@ class Reading:
         columns: The columns of a table that are data, in this order; None takes all.
         drop: Columns of a table that are no data.
         weight: Column of a table that says how much each of its rows counts in a fit, and is no data either.
+        context: Columns of a table that a conditional model is given, beside labels; no data either.
         alpha: What becomes of transparent pixels: composed over "white" (the default) or "black", kept as one more
             channel ("keep"), or dropped together with what they hide ("drop").
         channels_last: Whether an array of images has shape (N, H, W, C).
@@ -57,6 +58,7 @@ class Reading:
     columns: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
     weight: str | None = None
+    context: tuple[str, ...] = ()
     alpha: str | None = None
     channels_last: bool | None = None
     guessed: tuple[str, ...] = ()
@@ -66,7 +68,7 @@ class Reading:
             for word in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(word, str) and as_text(word) != word:
                     raise DataError(f"{name} takes text, and {as_text(word)!r} is no UTF-8. Check the locale.")
-        for name in ("missing", "columns", "drop", "guessed"):
+        for name in ("missing", "columns", "drop", "context", "guessed"):
             value = getattr(self, name)
             if isinstance(value, str):
                 raise DataError(f"{name} takes several words; got the text {value!r}. Write ({value!r},).")

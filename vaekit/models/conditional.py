@@ -116,6 +116,14 @@ class ConditionalVAE(OfParts, GenerativeModel):
         """L, the number of levels where the context is a single label; 0 for all other contexts."""
         return self.context.levels[0] if len(self.context.levels) == 1 else 0
 
+    @property
+    def some_context(self) -> Tensor | None:
+        """A context of shape (1, C) that the networks know; None of a single label, over which the model can sum."""
+        if self.num_labels:
+            return None
+        typical = torch.tensor([self.context.loc or (0.0,) * len(self.context.levels)], dtype=torch.float64)
+        return typical.to(self.context.like)
+
     def check_context(self, context: Tensor) -> None:
         """Raise unless contexts of shape (N, C) are ones that the networks know; see `ContextInput.check`."""
         self.context.check(context)
@@ -139,8 +147,9 @@ class ConditionalVAE(OfParts, GenerativeModel):
         """
         if not self.num_labels:
             raise ConfigError(
-                "this model describes x given a context, which was not handed over: View.of(model, rows, context=...), "
-                "or model.given(context). Only a single label has probabilities that can be summed over."
+                "this model describes x given a context, which was not handed over: model.given(context) or "
+                "View.of(model, rows, context=...); --given NAME=VALUE for samples of a run. Only a single label has "
+                "probabilities that can be summed over."
             )
         p = torch.tensor(self.proportions or (1 / self.num_labels,) * self.num_labels, dtype=torch.float64)
         return p.log().to(self.context.like)

@@ -142,6 +142,11 @@ class StackedVAE(_Layers, GenerativeModel):
         """L, the number of levels where the context is a single label; 0 for all other contexts."""
         return self.second.num_labels
 
+    @property
+    def some_context(self) -> Tensor | None:
+        """A context that the upper model knows; None of a single label."""
+        return self.second.some_context
+
     def check_context(self, context: Tensor) -> None:
         """Raise unless contexts of shape (N, C) are ones that the networks know."""
         self.second.check_context(context)

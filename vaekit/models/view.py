@@ -134,8 +134,8 @@ class View:
 
     @property
     def as_one(self) -> Any:
-        """The model under one context, that of the first row, where the rows have any."""
-        return given(self.model, None if self.context is None else self.context[:1])
+        """The model under one context, that of the first row, where the rows have any or the model needs some."""
+        return given(self.model, self._traits.some_context if self.context is None else self.context[:1])
 
     @cached_property
     def event_shape(self) -> tuple[int, ...]:

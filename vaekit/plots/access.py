@@ -13,7 +13,7 @@ from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.checks import require
 from vaekit.models.rows import as_tensor, contexts_beside
 from vaekit.models.view import View
-from vaekit.traits import Data, RowTraits, told
+from vaekit.traits import Data, ModelTraits, RowTraits, told
 
 _NEEDS = ("prior", "likelihood")
 
@@ -35,6 +35,16 @@ def view_of(model: LatentVariableModel, x: Data = None) -> View:
 def under_one(view: View) -> View:
     """The model under the context of the first row, for pictures of z alone; as it is where rows have no contexts."""
     return view if view.context is None else View.of(view.model.given(view.context[0]), view.rows)
+
+
+def under_some(view: View, x: Data, n: int) -> View:
+    """What n samples are drawn from: the model, or one that needs contexts under those of rows, over and over."""
+    if told(ModelTraits, view.model).some_context is None:
+        return view
+    contexts = x.context if isinstance(x, View) else contexts_beside(view.model, x)
+    if contexts is None:
+        return view
+    return View.of(view.model.given(as_tensor(contexts)[torch.arange(n) % len(contexts)]))
 
 
 def repeated(view: View, num: int) -> View:
@@ -75,7 +85,7 @@ def seen_by_model(view: View) -> Tensor | None:
 def base_point(view: View) -> Tensor:
     """The mean of the prior, shape (D,); zero where it has none."""
     with torch.no_grad():
-        prior = view.model.prior()
+        prior = view.as_one.prior()
         try:
             mean: Tensor = prior.mean
         except NotImplementedError:
@@ -89,13 +99,13 @@ def base_point(view: View) -> Tensor:
 def nearest(view: View, z: Tensor) -> Tensor:
     """Points between codes, shape (N, D), moved onto the set of the latents where that is a sphere."""
     with torch.no_grad():
-        return nearest_in_support(view.model.prior(), z.reshape(len(z), *view.latent_shape)).flatten(1)
+        return nearest_in_support(view.as_one.prior(), z.reshape(len(z), *view.latent_shape)).flatten(1)
 
 
 def confined(view: View) -> str | None:
     """The set of the latents in words, where it is known and is not all of R^D."""
     with torch.no_grad():
-        support = known_support(view.model.prior())
+        support = known_support(view.as_one.prior())
     return None if support == "the real numbers" else support
 
 

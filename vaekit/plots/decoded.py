@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from vaekit.bounds import LatentVariableModel
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.models.rows import as_tensor
+from vaekit.models.view import View
 from vaekit.plots import access, drawers, images
 from vaekit.traits import Data, ModelTraits, RowTraits, told
 
@@ -32,7 +33,8 @@ def samples(
         n: number of images; histograms take at least 2,000 samples.
         mean: show E[x|z] instead of draws of x.
         generator: source of the noise; None is the seed 0.
-        x: data, shape (N, *X): drawn behind the histograms; gives the range of grey values and the names of columns.
+        x: data, shape (N, *X): drawn behind the histograms; gives the range of grey values, the names of columns, and
+            the contexts of a model that is given more than a label.
         columns: names of the columns of a table.
         value_range: what is black and white in the units of the data; None reads it off the model or the data.
         width: of the page in inches, for a figure that is read on a narrow one; None takes what the figure needs.
@@ -42,9 +44,10 @@ def samples(
     """
     view = access.view_of(model)
     look = drawers.drawer(view.event_shape, columns, value_range, width)
-    drawn = access.sample(view, look.num_samples(n), mean, access.fixed(generator))
+    num = look.num_samples(n)
+    drawn = access.sample(access.under_some(view, x, num), num, mean, access.fixed(generator))
     title = "E[x|z] at draws of z from the prior" if mean else "Samples of x from the model"
-    return look.samples(view, drawn, x, title)
+    return look.samples(view, drawn, x.rows if isinstance(x, View) else x, title)
 
 
 def reconstructions(

@@ -24,6 +24,8 @@ def default_preset(settings: Settings, data: Dataset) -> str:
     """The preset that is asked for; else the one that suits the data and the parts of the model that are named."""
     if settings.preset is not None:
         return settings.preset
+    if data.beside is not None:
+        return "conditional-vae"
     parts = ("posterior", "prior", "objective", "likelihood", "transform")
     named = {part for part in parts if getattr(settings, part) is not None}
     if settings.likelihood is not None and spec.normalized(settings.likelihood) == _COLUMNS:

@@ -146,7 +146,7 @@ class Gallery:
 
         def draw(mean: bool, width: float | None) -> Figure:
             generator = torch.Generator().manual_seed(self.seed)
-            return plots.samples(self.model, 64, mean, generator, x=self.x, **self.options, width=width)
+            return plots.samples(self.model, 64, mean, generator, x=self.seen, **self.options, width=width)
 
         made = []
         captions = (

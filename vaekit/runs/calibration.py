@@ -17,6 +17,7 @@ from vaekit.data.schema import Schema
 from vaekit.errors import ArtifactError, UnreliableEstimateWarning, VaekitError
 from vaekit.models.view import View
 from vaekit.saving import artifact
+from vaekit.traits import ModelTraits, told
 
 CALIBRATION = "calibration"
 """The key of the calibrations in the metadata of a saved model."""
@@ -112,11 +113,12 @@ def calibrated(
         view: the held-out rows.
         trained: rows that were trained on, which tell what holes add to log p; None takes nothing off.
         marks: elements of a row that say which cells are empty; see `Schema.with_holes`.
-        log_p: what is calibrated; None takes `evaluation.log_marginal`, and makes none of a model with contexts.
+        log_p: what is calibrated; None takes `evaluation.log_marginal`: log p(x | context) of a model with contexts,
+            of which none are made where some labels are unknown.
     """
     if view.weight is not None and not bool(view.weight.all()):
         view = view.take(view.weight.nonzero().flatten())
-    if not view.has_likelihood or len(view.event_shape) != 1 or (view.context is not None and log_p is None):
+    if not view.has_likelihood or len(view.event_shape) != 1 or (log_p is None and _has_unknown_labels(view)):
         return []
     rows = view.some(MOST_ROWS)
     try:
@@ -125,6 +127,12 @@ def calibrated(
         return [asdict(_calibrated(rows, num_samples, holes, of)) for num_samples in DRAWS]
     except VaekitError:  # a model that cannot be asked
         return []
+
+
+def _has_unknown_labels(view: View) -> bool:
+    """Whether a model that sums over labels has met some rows with and some without one."""
+    sums = told(ModelTraits, view.model).num_labels > 0
+    return view.context is not None and sums and bool(view.context.isnan().any())
 
 
 def marks_of(schema: Schema | None) -> tuple[int, ...]:

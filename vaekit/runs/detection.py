@@ -24,14 +24,19 @@ def draws_for(num_rows: int) -> int:
     return DRAWS[0] if num_rows <= _MANY_ROWS else DRAWS[1]
 
 
-def calibration_for(run: "Run", num_samples: int) -> Calibration:
+def calibration_for(run: "Run", num_samples: int, summed: bool = False) -> Calibration:
     """The calibration of a run for so many draws; that of the nearest number where there is none of this one.
+
+    Args:
+        run: the run.
+        num_samples: K.
+        summed: of log p(x) summed over the labels, of a run whose model is given one, instead of log p(x | label).
 
     Raises:
         ConfigError: if the run has none, and its held-out rows cannot be read again.
     """
-    known = run.calibrations
-    if not known:
+    known = run.class_calibrations if summed else run.calibrations
+    if not known and not summed:
         parts = run.parts()
         held_out, trained = parts.held_out, None if parts.train is None else View.of(run.model, parts.train)
         found = [] if held_out is None else calibrated(View.of(run.model, held_out), trained, marks_of(held_out.schema))
@@ -68,7 +73,7 @@ def detect(
         raise ConfigError(f"rate is a share of the rows above 0 and below 1, such as 0.01; got {rate}")
     check_key(rows.key, COLUMNS)
     num_samples = num_samples or draws_for(len(rows))
-    calibration = calibration_for(run, num_samples)
+    calibration = calibration_for(run, num_samples, run.data.context_schema is not None and rows.contexts is None)
     scores = run.score(rows, num_samples=num_samples, **how)
     log_p = without_nan(scores.values[:, 0])
     bare = calibration.comparable(log_p, rows.x)

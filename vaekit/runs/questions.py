@@ -14,7 +14,7 @@ from torch import Tensor
 from vaekit import evaluation, queries
 from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells
-from vaekit.errors import ConfigError, NonFiniteError
+from vaekit.errors import ConfigError, DataError, NonFiniteError
 from vaekit.frames import as_frame
 from vaekit.models import checks
 from vaekit.models.rows import as_tensor
@@ -258,7 +258,17 @@ class TableQuestions(ABC):
             raise ConfigError(
                 f"{self.called} is a model of x alone; fit one of x given labels: --preset conditional-vae"
             )
-        checks.contexts_of(self.model, contexts, len(contexts))
+        try:
+            checks.contexts_of(self.model, contexts, len(contexts))
+        except DataError as error:
+            unknown = [column.name for column, c in zip(schema.modelled, contexts.T, strict=True) if c.isnan().any()]
+            if not unknown:
+                raise
+            names = " and ".join(column.name for column in schema.modelled)
+            raise ConfigError(
+                f"the model is given {names}, none of which was missing in its fit, and {unknown[0]} is not given: "
+                f"--given {unknown[0]}=VALUE"
+            ) from error
         cells = as_frame(schema.decode(contexts.double().numpy(), "pyarrow"))
         front = {name: np.array(cells[name].to_list()) for name in cells.columns}
         alike = bool((contexts == contexts[:1]).all())

@@ -65,7 +65,7 @@ def _reading(about: DataAbout, source: Any, asked: Reading | None) -> Reading:
 def _options_of(source: Any) -> tuple[str, ...]:
     """What can be said of the reading of a source: nothing of a named set."""
     if not isinstance(source, str | Path):
-        return ("missing", "columns", "drop", "weight")
+        return ("missing", "columns", "drop", "weight", "context")
     return () if isinstance(source, str) and set_and_part(source) else options_of(source)
 
 

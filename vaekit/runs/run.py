@@ -214,7 +214,9 @@ class Run(Fitted, TableQuestions):
 
     def _asked(self, rows: Data) -> Dataset:
         """The rows of a question: a data set as it is, or what `rows` makes of anything else."""
-        return rows if isinstance(rows, Dataset) else self.rows(rows)
+        if not isinstance(rows, Dataset):
+            return self.rows(rows)
+        return rows if rows.beside is None or rows.contexts is not None else self._in_context(rows)
 
     def evaluate(
         self,
@@ -324,6 +326,7 @@ class Run(Fitted, TableQuestions):
             seed: see `Run.score`, as for `progress` and `transform_seed`.
         """
         rows = rows if isinstance(rows, Dataset) else self.rows(rows, lenient=True)
+        rows = rows if rows.contexts is not None else self._in_context(rows)
         noise: dict[str, Any] = {"seed": seed, "progress": progress, "transform_seed": transform_seed}
         return detect(self, rows, rate=rate, num_samples=num_samples, **noise)
 

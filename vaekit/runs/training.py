@@ -90,6 +90,9 @@ def conditioned(rows: Divided, wanted: Settings, label: str | None = None, known
         DataError: if there is nothing to condition on, or a label is unknown.
     """
     preset = presets.find(default_preset(wanted, rows.train))
+    if rows.whole.beside is not None and (preset.learns_unlabelled or not preset.is_conditional):
+        what = "learns from one label" if preset.is_conditional else "is given nothing"
+        raise ConfigError(f"--context names what a model is given, and {preset.name} {what}. Take conditional-vae.")
     if not preset.is_conditional:
         return rows
     if (wanted.num_models or 1) > 1:
@@ -370,7 +373,8 @@ def _without_oddest(run: Run, rows: Dataset, share: float) -> Dataset:
         return rows
     num_samples = draws_for(len(rows))
     log_p = without_nan(run.score(rows, num_samples=num_samples).values[:, 0])
-    bare = calibration_for(run, num_samples).comparable(log_p, rows.x)
+    summed = run.data.context_schema is not None and rows.contexts is None
+    bare = calibration_for(run, num_samples, summed).comparable(log_p, rows.x)
     return rows.take(np.sort(np.argsort(bare, kind="stable")[num:]))
 
 
@@ -385,7 +389,7 @@ def _some(weights: np.ndarray | None) -> np.ndarray | None:
 
 def _asked_of(view: View) -> View:
     """Rows as a run is asked of them later: those of which some have no label count as rows without labels."""
-    if view.context is None or told(ModelTraits, view.model).alternatives is None:
+    if view.context is None or not told(ModelTraits, view.model).num_labels:
         return view
     return view.without_context() if bool(view.context.isnan().any()) else view
 

@@ -60,7 +60,7 @@ class Loop:
         self.boundaries = _boundaries(len(train), settings.batch_size)
         self.num_batches, self.max_epochs = len(self.boundaries), settings.max_epochs
         with engine.seeded(engine.block_seed(settings.seed, INITIAL)):
-            objective.build(model)
+            objective.build(given(model, None if train.context is None else train.context[[0, 0]]))
         num_rows = self.boundaries[0].stop - self.boundaries[0].start
         self.stepper = Step(settings, train, objective, self.num_batches * self.max_epochs, num_rows)
         self.history = History()

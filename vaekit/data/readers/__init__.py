@@ -32,7 +32,7 @@ class Reader:
     options: tuple[str, ...] = ()
 
 
-_TABLE = ("label", "key", "missing", "columns", "drop", "weight")
+_TABLE = ("label", "key", "missing", "columns", "drop", "weight", "context")
 _CSV = Reader(csv_dataset, (*_TABLE, "delimiter", "decimal", "encoding", "header"))
 _JSON = Reader(frame_dataset, (*_TABLE, "encoding"))
 _IDX = Reader(idx_dataset)

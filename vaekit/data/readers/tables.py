@@ -90,17 +90,17 @@ def table_of(
     x = numbers([series[i] for i in indices], name, reading, place)
     names = spread([columns[i] for i in indices], widths([series[i] for i in indices]))
     about: dict[str, Any] = {"source": source, "keys": keys, "key": key or "row", "reading": reading}
-    about["weights"] = weights
+    about |= {"weights": weights, "beside": context_columns(table, reading)}
     return Dataset(x, labels, name, names, kind=TABLES.name, **about)
 
 
 def without(
     columns: list[str], label: str | None, key: str | None, name: str, reading: Reading
 ) -> tuple[list[int], list[int]]:
-    """Where the columns of numbers stand, in the order of x, and where those of the labels, keys and weights do."""
+    """Where the columns of numbers stand, in the order of x, and where those that are no data do."""
     weight = reading.weight if "weight" in reading.given or reading.weight in columns else None
-    named = {"label": label, "key": key, "weight": weight}
-    chosen = [_position_of(columns, column, name, option) for option, column in named.items() if column is not None]
+    named = [("label", label), ("key", key), ("weight", weight), *(("context", each) for each in reading.context)]
+    chosen = [_position_of(columns, column, name, option) for option, column in named if column is not None]
     if reading.columns is not None:
         indices = [_position_of(columns, column, name, "columns") for column in reading.columns]
         indices = [i for i in dict.fromkeys(indices) if columns[i] not in reading.drop]
@@ -136,6 +136,11 @@ def annotations(
     """Labels and keys of a narwhals frame that holds their columns, each as `Dataset` takes them."""
     labels = None if label is None else _label_values(table[label], name)
     return labels, None if key is None else _key_values(table[key], name)
+
+
+def context_columns(table: Any, reading: Reading) -> Any:
+    """The columns of a narwhals frame that a model is given; None where there are none."""
+    return table.select(list(reading.context)) if reading.context else None
 
 
 def weights_in(table: Any, reading: Reading, name: str, place: Place = "row {}".format) -> np.ndarray | None:
