@@ -337,6 +337,24 @@ def test_a_grade_is_filled_by_the_most_probable_and_bounded_by_quantiles():
     assert int(found.upper[0, 0]) == int((reached < 0.975).sum())
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_grade_that_is_a_number_is_filled_by_the_level_nearest_to_the_mean_or_by_the_median(seed):
+    model = fixed(likelihoods.Ordinal(1, num_classes=5, **OBSERVED), seed=seed)
+    values = np.array([1.0, 2.0, 3.0, 10.0, 30.0])
+    masses = (
+        model.likelihood(torch.zeros(1, dtype=F64))
+        .log_prob(torch.arange(5.0, dtype=F64)[:, None])
+        .exp()
+        .detach()
+        .numpy()
+    )
+    row, how = torch.full((1, 1), torch.nan, dtype=F64), {"level_values": {0: values}, "generator": noise()}
+    mean = queries.impute(model, row, 50, **how).filled
+    assert float(mean[0, 0]) == np.abs(values - masses @ values).argmin()
+    median = queries.impute(model, row, 50, statistic="median", **how).filled
+    assert float(median[0, 0]) == (masses.cumsum() < 0.5).sum()
+
+
 def test_the_distribution_of_one_row_is_the_same_alone():
     z = torch.randn(7, 5, 1, dtype=F64, generator=noise())
     for name, head in FAMILIES.items():

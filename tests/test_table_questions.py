@@ -22,6 +22,14 @@ FAST = ["max_epochs=200", "hidden=32", "latent_dim=2", "learning_rate=0.003", "c
 CELLS = ["town", "income", "age", "visits", "member", "since"]
 
 
+def test_a_schema_knows_what_the_levels_of_grades_stand_for():
+    table = pd.DataFrame(
+        {"x": np.arange(6) / 7, "stars": [1, 2, 3, 3, 2, 1], "size": list("SMLSML"), "kind": list("ababab")}
+    )
+    schema = Schema.found(table, kinds={"stars": "ordinal"}, orders={"stars": [1, 2, 3], "size": ["S", "M", "L"]})
+    assert schema.level_values == {1: (1.0, 2.0, 3.0)}
+
+
 def frame(n=400, seed=0):
     """Rows of several kinds: the town decides on income and age; a few notes, and a constant."""
     rng = np.random.default_rng(seed)

@@ -119,6 +119,15 @@ class Schema(BaseModel):
         """The columns that are elements of x, in order: all but constants, identifiers and free text."""
         return tuple(column for column in self.columns if column.is_modelled)
 
+    @property
+    def level_values(self) -> dict[int, tuple[float, ...]]:
+        """By the place of an element of x what its codes stand for, of ordinal columns whose levels are numbers."""
+        return {
+            i: tuple(float(level) for level in column.levels)
+            for i, column in enumerate(self.modelled)
+            if column.kind == "ordinal" and not any(isinstance(level, str | bool) for level in column.levels)
+        }
+
     def without(self, name: str) -> "Schema":
         """The schema of the other columns."""
         kept = tuple(column for column in self.columns if name not in (column.name, column.of))

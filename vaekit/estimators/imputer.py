@@ -19,9 +19,10 @@ class VAEImputer(TransformerMixin, VAEEstimator):  # type: ignore[misc]
     r"""Fills of missing values: \( E[x_j | \text{observed cells}] \), and draws where several are wanted.
 
     Fills rest on importance-weighted draws from q(z|x_observed): means of numbers, or medians, and the most probable
-    levels. Observed cells stay bit for bit. `impute(X, num_draws=m)` gives m tables that are draws, for statistics of
-    filled tables: fills have too little spread. `vaekit.queries.pool` combines these (Rubin's rules). Missing at random
-    is assumed: given the observed cells, it must not depend on a hidden value whether it is hidden.
+    levels; of grades that are numbers the level nearest to the mean. Observed cells stay bit for bit. `impute(X,
+    num_draws=m)` gives m tables that are draws, for statistics of filled tables: fills have too little spread.
+    `vaekit.queries.pool` combines these (Rubin's rules). Missing at random is assumed: given the observed cells, it
+    must not depend on a hidden value whether it is hidden.
 
     Unlike other imputers of scikit-learn it gives back data frames for data frames, since cells may hold words, unless
     `set_output` says otherwise. A column without a single value stays empty, and so do holes in free text.

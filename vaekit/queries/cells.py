@@ -1,6 +1,6 @@
 """p(x|z) cell by cell: means, levels, densities and draws of single elements of a row, weighed over draws of z."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -139,6 +139,8 @@ class Cells:
         seed: of the noise of draws from p(x|z).
         statistic: "mean" or "median" of numbers; of levels it is the most probable one.
         level: mass of an interval, which leaves as much out below as above.
+        level_values: by the place of an element what the numbers of its levels stand for: of such a cell the statistic
+            is taken as well, and is the level nearest to it.
 
     Attributes:
         size: D, elements of a row.
@@ -148,13 +150,20 @@ class Cells:
         ConfigError: for another word, a level outside 0 to 1, or a p(x|z) that is no product over cells.
     """
 
-    def __init__(self, view: View, seed: int, statistic: Statistic = "mean", level: float = 0.95) -> None:
+    def __init__(
+        self,
+        view: View,
+        seed: int,
+        statistic: Statistic = "mean",
+        level: float = 0.95,
+        level_values: Mapping[int, Sequence[float]] | None = None,
+    ) -> None:
         if statistic not in ("mean", "median"):
             raise ConfigError(f'statistic is "mean" or "median"; got {statistic!r}')
         if not 0 < level < 1:
             raise ConfigError(f"level, the mass of an interval, lies between 0 and 1; got {level}")
         self.view, self.model, self.seed, self.statistic = view, view.model, seed, statistic
-        self.size = prod(view.event_shape)
+        self.size, self.level_values = prod(view.event_shape), level_values or {}
         self.shares = (0.5, (1 - level) / 2, (1 + level) / 2)
         self.units = Units(view.transform, view.event_shape)
         self.has_levels = torch.zeros(self.size, dtype=torch.bool)
@@ -297,12 +306,21 @@ class Cells:
         return Summary(value.cpu(), ends.amin(0).cpu(), ends.amax(0).cpu())
 
     def _fill_levels(self, part: Part, weights: Tensor, point: Tensor, at: Tensor) -> None:
-        """The most probable level of each cell, and the quantiles of their numbers."""
+        """The most probable level of each cell, or the one nearest to the mean, and the quantiles of their numbers."""
         mass = (weights.unsqueeze(-1) * part.level_masses()).sum(0)
         point[:, part.columns] = mass.argmax(-1).double()
+        for j, column in enumerate(part.columns.tolist()):
+            if column in self.level_values and self.statistic == "mean":
+                values = torch.as_tensor(self.level_values[column], dtype=torch.float64, device=mass.device)
+                own = mass[:, j, : len(values)]
+                mean = (own * values).sum(-1, keepdim=True) / own.sum(-1, keepdim=True)
+                point[:, column] = (values - mean).abs().argmin(-1).double()
         reached = mass.cumsum(-1)
         for i, share in enumerate(self.shares):
             at[i][:, part.columns] = (reached < share * reached[..., -1:] - 1e-12).sum(-1).double()
+        if self.statistic == "median":
+            for column in set(self.level_values) & set(part.columns.tolist()):
+                point[:, column] = at[0][:, column]
 
     def _fill_bent_means(
         self, parts: list[Part], wanted: Tensor, value: Tensor, y: Tensor, columns: Tensor, weights: Tensor

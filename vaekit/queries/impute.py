@@ -1,6 +1,8 @@
 """What stood in the holes of a row: a fill for each, with an interval, or several draws of the whole row."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +65,7 @@ def impute(
     *,
     statistic: Statistic = "mean",
     level: float = 0.95,
+    level_values: Mapping[int, Sequence[float]] | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Imputation:
@@ -95,6 +98,8 @@ def impute(
         num_draws: M, imputations that are draws; None makes none.
         statistic: "mean" or "median" of numbers.
         level: mass of an interval, which leaves out as much on either side.
+        level_values: by the place of an element what its levels stand for, where these are numbers in an order, such as
+            grades 1 to 5: the fill is then the level nearest to the statistic of these, and not the most probable one.
         generator: source of the noise; None is torch's own stream.
         progress: show a bar on stderr where that is a terminal.
 
@@ -117,19 +122,15 @@ def impute(
     check_count(num_samples, "num_samples")
     if num_draws is not None:
         check_count(num_draws, "num_draws")
+    how: dict[str, Any] = {"statistic": statistic, "level": level, "level_values": level_values, "progress": progress}
     parts = under_contexts(
-        model,
-        x,
-        generator,
-        lambda one, rows, noise: impute(
-            one, rows, num_samples, num_draws, statistic=statistic, level=level, generator=noise, progress=progress
-        ),
+        model, x, generator, lambda one, rows, noise: impute(one, rows, num_samples, num_draws, generator=noise, **how)
     )
     if parts is not None:
         return merged(parts, draws=1)
     view = view_of(model, x, "impute")
     seed = engine.draw_seed(generator)
-    cells = Cells(view, seed, statistic, level)
+    cells = Cells(view, seed, statistic, level, level_values)
     rows = as_tensor(view.rows).cpu()
     hole = rows.isnan() if rows.is_floating_point() else torch.zeros(rows.shape, dtype=torch.bool)
     holed = hole.flatten(1).any(1).nonzero().flatten()

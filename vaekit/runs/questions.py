@@ -72,7 +72,8 @@ class TableQuestions(ABC):
         Args:
             rows: a data set, as `rows` gives it, or what `rows` makes one of.
             num_samples: K, draws of z per row.
-            num_draws: M, imputations that are draws; None makes one table of means or medians and most probable levels.
+            num_draws: M, imputations that are draws; None makes one table of means or medians, most probable levels,
+                and for ordinal columns of numbers, the levels nearest to the means.
             statistic: "mean" or "median" of numbers.
             seed: source of all noise.
             progress: whether to report on stderr.
@@ -91,6 +92,7 @@ class TableQuestions(ABC):
                 num_samples,
                 num_draws,
                 statistic=statistic,
+                level_values=None if self.data.columns_schema is None else self.data.columns_schema.level_values,
                 generator=torch.Generator().manual_seed(seed),
                 progress=progress,
             )
@@ -317,7 +319,9 @@ def _said(found: queries.Imputation, statistic: Statistic, rows: Dataset) -> tup
     num_rows = int((~found.ess.isnan()).sum())
     draws = found.draws
     if draws is None:
-        how = f"the {statistic} of numbers and the most probable level"
+        how = f"the {statistic} of numbers, the level nearest to it of grades, and the most probable of other levels"
+        if rows.schema is None or not rows.schema.level_values:
+            how = f"the {statistic} of numbers and the most probable level"
     else:
         how = f"{len(draws)} draws from p(empty cells | the others)"
     notes = [
