@@ -11,18 +11,20 @@ from vaekit.data.kinds import TABLES
 from vaekit.data.native_frames import table_in
 from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
+from vaekit.data.readers.parts import name_of, parts_of
 from vaekit.data.readers.tables import annotations, context_columns, weights_in, without
 from vaekit.data.readers.typed import table_of_records
 from vaekit.data.reading import Reading, notice
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError
 from vaekit.frames import as_frame, is_frame
-from vaekit.paths import as_text
 
 
 def is_table_file(source: Any) -> bool:
-    """Whether a source is the path of a file that is read with its words."""
-    return isinstance(source, str | Path) and str(source).lower().endswith(FRAMES)
+    """Whether a source is the path of a file, or of a table in parts, that is read with its words."""
+    if not isinstance(source, str | Path):
+        return False
+    return str(source).lower().endswith(FRAMES) or parts_of(source, FRAMES) is not None
 
 
 def load_by_schema(
@@ -62,7 +64,7 @@ def load_by_schema(
         for option in sorted(set(how.given) - set(options_of(path))):
             refuse_option(option, how.given[option], str(path))
         frame, how = frame_and_reading(path, how, label=label, key=key, told=schema.told if schema else None)
-        name, place = as_text(path.name.split(".")[0]), place_in(path, how)
+        name, place = name_of(path), place_in(path, how)
     else:
         frame, name, place = _frame(source, label, key, how), "frame", "row {}".format
     table = as_frame(frame)

@@ -254,7 +254,7 @@ def _load(
     by_schema = partial(load_by_schema, source, schema, model_holes=model_holes, **kept)
     if schema is not None:
         return by_schema()
-    may_code = may_code and is_table_file(source)
+    may_code = may_code and set_and_part(source) is None and is_table_file(source)
     try:
         rows = data.load(source, **options)
     except WordsError as error:

@@ -1,11 +1,13 @@
 """Where the data of a run lie: told apart from the description of the data, for it holds on one machine alone."""
 
+import glob
 import os
 from pathlib import Path
 from typing import Any, Literal
 
 from vaekit import paths
 from vaekit.data.readers.arrays import member_of
+from vaekit.data.readers.parts import is_pattern
 from vaekit.data.sources import set_and_part
 from vaekit.errors import ConfigError, DataError
 from vaekit.runs.folder import DataAbout
@@ -149,4 +151,4 @@ def _file(path: str) -> str:
 
 
 def _exists(path: str) -> bool:
-    return os.path.exists(_file(path))
+    return os.path.exists(_file(path)) or (is_pattern(path) and bool(glob.glob(path, recursive=True)))

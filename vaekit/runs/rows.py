@@ -111,6 +111,8 @@ def _names_columns(source: Any) -> bool:
     """Whether a source holds named columns: a file of a table, a data frame or records."""
     if isinstance(source, Sequence) and not isinstance(source, str):
         return len(source) > 0 and all(isinstance(record, Mapping) for record in source)
+    if isinstance(source, str) and set_and_part(source) is not None:
+        return False
     return is_table_file(source) or (not isinstance(source, Dataset) and is_frame(source))
 
 

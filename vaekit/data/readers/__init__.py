@@ -8,12 +8,13 @@ from pathlib import Path
 from vaekit.data.dataset import Dataset
 from vaekit.data.readers.arrays import member_of, npy_dataset, npz_dataset
 from vaekit.data.readers.csv_files import csv_dataset
+from vaekit.data.readers.frames import FRAMES, frame_dataset
 from vaekit.data.readers.frames import frame as frame
-from vaekit.data.readers.frames import frame_dataset
 from vaekit.data.readers.idx import idx_dataset, with_suffix
 from vaekit.data.readers.images import folder_dataset
 from vaekit.data.readers.json_files import LINES
 from vaekit.data.readers.parquet import parquet_dataset
+from vaekit.data.readers.parts import parts_of
 from vaekit.data.readers.safe_reading import reading as safely
 from vaekit.data.reading import Reading
 from vaekit.errors import ColumnError, DataError
@@ -54,6 +55,7 @@ READERS = {
     "-ubyte": _IDX,
     "-ubyte.gz": _IDX,
 }
+PARTS = Reader(frame_dataset, (*_TABLE, "delimiter", "decimal", "encoding", "header", "sheet"))
 FOLDER = Reader(folder_dataset, ("size", "in_memory", "alpha"))
 
 _MEANINGS = {  # what to say where an option has none
@@ -78,8 +80,8 @@ def read(
     """Read a file or a folder of images.
 
     Args:
-        path: A file with one of the suffixes in `READERS` (`file.npz:member` for one array of several), or a folder of
-            images.
+        path: A file with one of the suffixes in `READERS` (`file.npz:member` for one array of several), a folder of
+            images, or a table in parts: a folder of them, or a pattern such as `parts/*.parquet`.
         label: The column (or the member of an .npz file) with the labels.
         key: The column of a table with the identifiers of the rows.
         size: Height and width to which the images of a folder are resized.
@@ -95,11 +97,13 @@ def read(
     path, how = Path(path).expanduser(), reading or Reading()
     found = member_of(str(path))
     path, member = found or (path, None)
-    with safely(path):
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
-    if not (is_folder or path.is_file()):
-        raise DataError(f"{path} is neither a file nor a folder. Store the data in a file first.")  # pipes block
-    reader = FOLDER if is_folder else _reader_of(path)
+    reader = PARTS if parts_of(path, FRAMES) is not None else None
+    if reader is None:
+        with safely(path):
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        if not (is_folder or path.is_file()):
+            raise DataError(f"{path} is neither a file nor a folder. Store the data in a file first.")  # pipes block
+        reader = FOLDER if is_folder else _reader_of(path)
     options = {"label": label, "key": key, "size": size, "in_memory": in_memory, "member": member}
     known = reader.options if reader else ()
     for name, value in {**options, **how.given}.items():
@@ -115,6 +119,8 @@ def read(
 def options_of(source: str | Path) -> tuple[str, ...]:
     """The options that have a meaning for a path; none for a named set."""
     path, _ = member_of(str(source)) or (Path(source).expanduser(), None)
+    if parts_of(path, FRAMES) is not None:
+        return PARTS.options
     reader = FOLDER if path.is_dir() else _reader_of(path)
     return reader.options if reader else ()
 

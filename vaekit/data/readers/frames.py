@@ -13,13 +13,13 @@ from vaekit.data.readers.csv_files import csv_table
 from vaekit.data.readers.excel import excel_table
 from vaekit.data.readers.json_files import json_table
 from vaekit.data.readers.parquet import INDEX, parquet_table
+from vaekit.data.readers.parts import joined, name_of, parts_of, place_in_parts
 from vaekit.data.readers.safe_reading import reading as safely
 from vaekit.data.readers.tables import table_of, without
 from vaekit.data.readers.typed import HOLES_AMONG_NUMBERS as HOLES_AMONG_NUMBERS
 from vaekit.data.readers.typed import Told, as_numbers, is_text, say_holes, with_dates
 from vaekit.data.reading import PLAIN, Reading, parsed
 from vaekit.errors import DataError
-from vaekit.paths import as_text
 
 
 def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
@@ -113,12 +113,19 @@ def frame_dataset(path: Path, label: str | None = None, key: str | None = None, 
         DataError: The file cannot be read, or does not hold numbers.
     """
     table, found = _table(path, how, {})
-    about: dict[str, Any] = {"name": as_text(path.name.split(".")[0]), "source": str(path), "reading": found}
+    about: dict[str, Any] = {"name": name_of(path), "source": str(path), "reading": found}
     return table_of(table, label, key, **about, place=place_in(path, found))
 
 
 def _table(path: Path, reading: Reading, told: Told) -> tuple[Any, Reading]:
-    """All columns of a file, each with a name of its own."""
+    """All columns of a file, or of a table in parts, each with a name of its own."""
+    files = parts_of(path, FRAMES)
+    if files is not None:
+        tables = []
+        for file in files:  # what was found out of the first part is tried first with the others
+            table, reading = _table(file, reading, told)
+            tables.append(table)
+        return joined(tables, files), reading
     with safely(path):
         is_folder = path.is_dir() if path.exists() else path.stat() is None
     suffix = next((suffix for suffix in FRAMES if path.name.lower().endswith(suffix)), None)
@@ -133,7 +140,10 @@ def _table(path: Path, reading: Reading, told: Told) -> tuple[Any, Reading]:
 
 
 def place_in(path: str | Path, reading: Reading) -> Callable[[int], str]:
-    """Where a row stands in a file that was read so, for messages: "row 57 (line 59)"."""
+    """Where a row stands in a file that was read so, for messages: "row 57 (line 59)", or "row 3 of part-1.csv"."""
+    files = parts_of(path, FRAMES)
+    if files is not None:
+        return lambda row: place_in_parts([len(_table(file, reading, {})[0]) for file in files], files, row)
     return lambda row: f"row {row}{line_of(Path(path).expanduser(), reading, row)}"
 
 
