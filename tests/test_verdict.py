@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch.distributions import Normal
 
 import vaekit as vk
@@ -16,7 +17,7 @@ from vaekit.evaluation import Score, diagnostics, evaluate
 from vaekit.evaluation.health.aggregate import Aggregate
 from vaekit.evaluation.health.inference_gap import InferenceGap
 from vaekit.evaluation.health.runaway import Runaway, runaway
-from vaekit.evaluation.health.verdict import chains, too_low, verdict
+from vaekit.evaluation.health.verdict import _interval, chains, too_low, verdict
 from vaekit.evaluation.results import Result, nats, plain, result, written
 from vaekit.report.figures import Gallery
 
@@ -52,6 +53,19 @@ def test_a_large_gap_that_nothing_else_explains_is_a_finding():
     assert names(code(), gap(2.54, 0.57, agreement=0.5)) == ["lagging inference"]
     assert names(code(), gap(2.54, 0.57, best_rate=13.0)) == ["over-regularisation"]
     assert names(code(std=4.0, width=0.01), gap(170.0, 5.0)) == ["decay to an autoencoder"]
+
+
+@pytest.mark.parametrize(("num_rows", "expected"), [(2, "healthy"), (5, "healthy"), (60, "decay to an autoencoder")])
+def test_a_handful_of_rows_cannot_say_that_codes_do_not_look_like_the_prior(num_rows, expected):
+    few = dataclasses.replace(code(std=0.5, width=0.02), limit=math.log(num_rows))
+    assert names(few) == [expected]
+
+
+def test_the_spread_of_few_rows_lies_between_those_of_the_chi_squared_law():
+    least, most = _interval(0.5, 5)
+    assert stats.chi2.sf(4 * 0.5**2 / least**2, 4) == pytest.approx(0.005)
+    assert stats.chi2.cdf(4 * 0.5**2 / most**2, 4) == pytest.approx(0.005)
+    assert _interval(0.5, 1) == (0.0, math.inf)
 
 
 def test_active_units_without_information_are_a_finding():

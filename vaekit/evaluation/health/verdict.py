@@ -185,7 +185,8 @@ def _autoencoder(rate: Score, code: Aggregate) -> Finding | None:
     if not bool(active.any()):
         return None
     std, width = float(code.std[active].median()), float(code.posterior_std[active].median())
-    if width > _POINT or _NARROW < std < _WIDE:
+    least, most = _interval(std, round(math.exp(code.limit)))
+    if width > _POINT or (most > _NARROW and least < _WIDE):
         return None
     return Finding(
         AUTOENCODER,
@@ -195,6 +196,17 @@ def _autoencoder(rate: Score, code: Aggregate) -> Finding | None:
         "Raise beta to 1: without the KL a VAE is an autoencoder. If beta is 1, the scale of p(x|z) is too small: "
         "learn it, or raise it.",
     )
+
+
+def _interval(std: float, num_rows: int) -> tuple[float, float]:
+    """The standard deviations of normal rows, so many, that may have shown this one: 99%, by the chi-squared law."""
+    from scipy.special import chdtri  # type: ignore[import-untyped]
+
+    if num_rows < 2:
+        return 0.0, math.inf
+    freedom = num_rows - 1
+    least, most = (std * math.sqrt(freedom / chdtri(freedom, share)) for share in (0.005, 0.995))
+    return float(least), float(most)
 
 
 def _amortisation(gap: InferenceGap | None) -> Finding | None:
