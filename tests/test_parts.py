@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from vaekit import data, runs
+from vaekit import cli, data, runs
 from vaekit.data.by_schema import is_table_file, load_by_schema
 from vaekit.data.readers.frames import frame
 from vaekit.errors import DataError
@@ -101,3 +101,59 @@ def test_a_run_finds_its_parts_again_and_scores_some_of_them(tmp_path, table, mo
     assert whole.shape == (60, 3)
     assert run.score(run.rows("parts/part-1*")).values[:, 0] == pytest.approx(whole[20:40, 0], rel=1e-5)
     assert run.score(run.rows("parts")).values[:, 0] == pytest.approx(whole[:, 0], rel=1e-5)
+
+
+@pytest.fixture
+def fitted(tmp_path, table, monkeypatch):
+    """A run of a table in three parts, in the current folder."""
+    write(table.assign(a=table["a"].where(table.index % 7 > 0)), tmp_path / "parts")
+    monkeypatch.chdir(tmp_path)
+    fast = {"max_epochs": 2, "latent_dim": 1, "hidden": (4,), "compile": "off"}
+    runs.fit("parts", "run", fast)
+    return tmp_path
+
+
+def answers(folder):
+    return pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("*"))], ignore_index=True)
+
+
+@pytest.mark.parametrize("command", [["score", "--num-samples", "20"], ["encode"], ["impute", "--num-samples", "20"]])
+def test_answers_to_parts_are_those_of_the_whole_table(fitted, command):
+    name, *options = command
+    assert cli.run([name, "run", "parts", "-o", "whole.parquet", *options]) == 0
+    assert cli.run([name, "run", "parts", "-o", "out", *options]) == 0
+    assert [path.name for path in sorted((fitted / "out").iterdir())] == [f"part-0000{i}.parquet" for i in range(3)]
+    found, whole = answers(fitted / "out"), pd.read_parquet("whole.parquet")
+    pd.testing.assert_frame_equal(found, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_that_is_answered_is_not_asked_again(fitted, capsys):
+    score = ["score", "run", "parts/*.parquet", "-o", "out", "--num-samples", "5"]
+    assert cli.run(score) == 0
+    before = answers(fitted / "out")
+    first = (fitted / "out" / "part-00000.parquet").stat().st_mtime_ns
+    (fitted / "out" / "part-00001.parquet").unlink()
+    (fitted / "out" / "part-00002.parquet").write_bytes(b"PAR1 and nothing")  # as a crash of the machine leaves it
+    capsys.readouterr()
+    assert cli.run(score) == 0
+    assert "wrote 3 parts, 1 of which stood there, 60 rows" in capsys.readouterr().err
+    assert (fitted / "out" / "part-00000.parquet").stat().st_mtime_ns == first
+    pd.testing.assert_frame_equal(answers(fitted / "out"), before)
+    part = pd.read_parquet("parts/part-0.parquet")
+    part.assign(b=part["b"] + 1).to_parquet("parts/part-0.parquet", index=False)
+    assert cli.run(score) == 0
+    after = answers(fitted / "out")
+    assert (after["log_p"][:20] != before["log_p"][:20]).all()
+    pd.testing.assert_frame_equal(after[20:], before[20:])
+
+
+def test_what_cannot_be_answered_by_part_is_said(fitted, table, capsys):
+    assert cli.run(["score", "run", "parts", "-o", "out"]) == 0
+    assert cli.run(["score", "run", "parts", "-o", "out", "--seed", "1"]) == 2
+    assert "answers another question, or is of another run" in capsys.readouterr().err
+    table.to_csv("one.csv", index=False)
+    assert cli.run(["score", "run", "one.csv", "-o", "other"]) == 2
+    assert "is a folder for the answers to a table in parts" in capsys.readouterr().err
+    (fitted / "parts" / "part-1.parquet").write_bytes(b"none")
+    assert cli.run(["score", "run", "parts", "-o", "third"]) != 0
+    assert "part-1.parquet" in capsys.readouterr().err

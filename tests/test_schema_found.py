@@ -217,7 +217,10 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
         frame(tmp_path / "t.csv")
     with pytest.raises(DataError, match="No such file"):
         frame(tmp_path / "none.csv")
-    for path in (tmp_path, Path(__file__)):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "a.png").write_bytes(b"")
+    for path in (pictures, Path(__file__)):  # a folder of nothing but tables is one in parts
         with pytest.raises(DataError, match="is no table. Known: .csv"):
             frame(path)
 

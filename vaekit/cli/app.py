@@ -124,23 +124,26 @@ def generator(seed: int) -> "torch.Generator":
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
-def command(example: str, *, name: str | None = None, writes: Sequence[str] = ()) -> Callable[[_Command], _Command]:
+def command(
+    example: str, *, name: str | None = None, writes: Sequence[str] = (), by_part: bool = False
+) -> Callable[[_Command], _Command]:
     """Make a function a command: its signature is the arguments and options, its docstring the help.
 
     Args:
         example: how the command is called, the last line of its help.
         name: its name; None takes that of the function.
         writes: suffixes that the option `output` may have, checked before the work starts.
+        by_part: whether `output` may be a folder, for answers to a table in parts.
     """
 
     def register(function: _Command) -> _Command:
-        app.command(name, epilog=f"Example: {example}")(_spelled_out(function, writes))
+        app.command(name, epilog=f"Example: {example}")(_spelled_out(function, writes, by_part))
         return function
 
     return register
 
 
-def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callable[..., None]:
+def _spelled_out(function: Callable[..., None], writes: Sequence[str], by_part: bool) -> Callable[..., None]:
     """The function as typer reads it: how data are read is asked for behind all other options but --json."""
     parameters: list[inspect.Parameter] = []
     reads: dict[str, bool] = {}  # parameters about data, and whether they name the data too
@@ -158,7 +161,7 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str]) -> Callab
     @wraps(function)
     def called(**given: Any) -> None:
         if writes and given.get("output") is not None:
-            check_output(given["output"], tuple(writes))
+            check_output(given["output"], tuple(writes), by_part)
         options = as_read({name: given.pop(name) for name in READS}) if reads else {}
         with ExitStack() as files:
             for name, has_data in reads.items():

@@ -19,6 +19,7 @@ from vaekit.cli.app import (
     open_run,
 )
 from vaekit.cli.output import check_picture, report_missing, report_trained, write_table
+from vaekit.cli.parts import write_by_part
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 from vaekit.saving.files import ARRAY_SUFFIXES
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from vaekit.data import Dataset
     from vaekit.report.classes import Classes
     from vaekit.runs import Run as FittedRun
+    from vaekit.runs import Table
 
 _MOST_LEARNED = 20_000
 
 
-@command("vaekit score runs/digits digits:test -o scores.csv", writes=ARRAY_SUFFIXES)
+@command("vaekit score runs/digits digits:test -o scores.csv", writes=ARRAY_SUFFIXES, by_part=True)
 def score(
     run: Run,
     data: Data,
@@ -52,13 +54,20 @@ def score(
 ) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats.
 
-    (.npy, .csv, .parquet, .feather, .json, .jsonl)
+    (.npy, .csv, .parquet, .feather, .json, .jsonl; of a table in parts a folder, part by part)
     """
     fitted = open_run(run)
-    rows, noise = data.of(fitted), {"transform_draws": transform_draws, "transform_seed": transform_seed}
-    scores = fitted.score(rows, num_samples=num_samples, seed=seed, progress=True, **noise)
-    if shares:
-        scores = scores.joined(fitted.score_elements(rows, num_samples or 100, seed, progress=True))
+    how: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "transform_draws": transform_draws}
+    how["transform_seed"] = transform_seed
+
+    def ask(rows: "Dataset") -> "Table":
+        found = fitted.score(rows, progress=True, **how)
+        return found.joined(fitted.score_elements(rows, num_samples or 100, seed, progress=True)) if shares else found
+
+    if write_by_part(output, data, fitted, ask, "score", shares=shares, **how):
+        return
+    rows = data.of(fitted)
+    scores = ask(rows)
     write_table(output, scores, fitted)
     report_trained(fitted, rows)
     report_missing(scores)
@@ -136,7 +145,7 @@ def reconstruct(
     write_table(output, fitted.reconstruct(data.of(fitted), mean=not draw, **noise).without_keys(), fitted)
 
 
-@command("vaekit encode runs/digits digits:train -o codes.csv", writes=ARRAY_SUFFIXES)
+@command("vaekit encode runs/digits digits:train -o codes.csv", writes=ARRAY_SUFFIXES, by_part=True)
 def encode(
     run: Run,
     data: Data,
@@ -154,19 +163,26 @@ def encode(
     seed: Seed = 0,
     transform_seed: TransformSeed = 0,
 ) -> None:
-    """Write E[z|x] of every row, or which cluster it is in (.npy, .csv, .parquet, .feather, .json, .jsonl)."""
+    """Write E[z|x] of every row, or which cluster it is in.
+
+    (.npy, .csv, .parquet, .feather, .json, .jsonl; of a table in parts a folder, part by part)
+    """
     if clusters and draw:
         raise ConfigError("--clusters is a mean over draws of z, --draw is one of them; drop one of the two")
     if not clusters and (weighted or num_samples is not None):
         raise ConfigError("--weighted and --num-samples go with --clusters; a code is E[z|x] or one draw")
     fitted = open_run(run)
-    rows = data.of(fitted, "train")
-    if clusters:
-        method: Any = "importance" if weighted else "posterior"
-        noise: dict[str, Any] = {"seed": seed, "transform_seed": transform_seed, "progress": True}
-        write_table(output, fitted.clusters(rows, num_samples or 100, method, **noise), fitted)
-        return
-    write_table(output, fitted.encode(rows, mean=not draw, seed=seed, transform_seed=transform_seed), fitted)
+    noise: dict[str, Any] = {"seed": seed, "transform_seed": transform_seed}
+    method: Any = "importance" if weighted else "posterior"
+
+    def ask(rows: "Dataset") -> "Table":
+        if clusters:
+            return fitted.clusters(rows, num_samples or 100, method, progress=True, **noise)
+        return fitted.encode(rows, mean=not draw, **noise)
+
+    which = {"draw": draw, "clusters": clusters, "method": method, "num_samples": num_samples, **noise}
+    if not write_by_part(output, data, fitted, ask, "encode", **which):
+        write_table(output, ask(data.of(fitted, "train")), fitted)
 
 
 @command("vaekit plot runs/digits latent digits:train -o latent.png", writes=(".png", ".svg", ".pdf"))

@@ -169,9 +169,17 @@ def write_numbers(
     print(f"wrote {as_text(path)}", file=sys.stderr)
 
 
-def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Refuse an unknown suffix, and a place where no file can be written, before the work starts; "-" is stdout."""
+def check_output(path: Path, suffixes: tuple[str, ...], by_part: bool = False) -> None:
+    """Refuse an unknown suffix, and a place where no file can be written, before the work starts; "-" is stdout.
+
+    Where a command answers part by part, a path without a suffix is the folder for its answers.
+    """
     if path == STDOUT and ".csv" in suffixes:
+        return
+    if by_part and not path.suffix:
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"{as_text(path)} is a file, and no folder for the answers to parts")
+        check_place(path / "part" if path.is_dir() else path)
         return
     check_suffix(path, suffixes)
     check_place(path)

@@ -54,9 +54,15 @@ class Fitted:
             ArtifactError: if the weights are missing or altered.
         """
         with engine.seeded(0):  # modules are made with weights that are then replaced: no stream of others moves
-            return artifact.put_together(self.config, self._content(), where=str(self._own.place))
+            return artifact.put_together(self.config, self.weights, where=str(self._own.place))
 
-    def _content(self) -> bytes:
+    @property
+    def weights(self) -> bytes:
+        """The weights as they are stored: safetensors.
+
+        Raises:
+            ArtifactError: if they are missing or altered.
+        """
         return artifact.read_weights(self._own.place, self.config) if self._weights is None else self._weights
 
     @cached_property
@@ -71,7 +77,7 @@ class Fitted:
 
     def in_memory(self) -> Self:
         """The run without its folder, which may go."""
-        return type(self)(None, self.config, weights=self._content(), epochs=self.records)
+        return type(self)(None, self.config, weights=self.weights, epochs=self.records)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the run to a folder, as `vaekit fit` writes it.
@@ -82,7 +88,7 @@ class Fitted:
             ArtifactError: if it cannot be written.
         """
         stored = Stored(settings=self.config.metadata.get("settings") or {}, data=self.data)
-        save_run(Path(folder), self.config, self._content(), stored, self.records, overwrite)
+        save_run(Path(folder), self.config, self.weights, stored, self.records, overwrite)
 
     @property
     def settings(self) -> Settings | None:

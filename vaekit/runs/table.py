@@ -117,23 +117,27 @@ class Table:
         keys = np.arange(len(self)) if self.keys is None else self.keys
         return [str(key) for key in keys[rows]]
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, about: Mapping[bytes, bytes] | None = None) -> None:
         """Write the table as a whole, in the format of the suffix.
 
         `.csv`, `.parquet` and `.feather` have the columns of `to_dict`, `.json` a list of records with these names and
         `.jsonl` a record in each line, null where there is no number; `.npy` holds what `to_numpy` gives.
 
+        Args:
+            path: the file.
+            about: metadata of a `.parquet` or `.feather` file, beside what log p is; others hold none.
+
         Raises:
             ConfigError: for another suffix.
             ArtifactError: if the file cannot be written.
         """
-        write_atomically(path, self._bytes(check_suffix(path, ARRAY_SUFFIXES)))
+        write_atomically(path, self._bytes(check_suffix(path, ARRAY_SUFFIXES), about))
 
     def to_csv(self) -> str:
         """The table as text, as `write` writes it to a `.csv` file."""
         return self._bytes(".csv").decode()
 
-    def _bytes(self, suffix: str) -> bytes:
+    def _bytes(self, suffix: str, about: Mapping[bytes, bytes] | None = None) -> bytes:
         buffer = io.BytesIO()
         if suffix == ".npy":
             np.save(buffer, self.to_numpy(), allow_pickle=False)
@@ -149,7 +153,8 @@ class Table:
 
             write_csv(table, buffer)
             return buffer.getvalue()
-        known = {} if self.quantity is None else {"log_p": f"{self.quantity}, in nats"}
+        known: dict[Any, Any] = {} if self.quantity is None else {"log_p": f"{self.quantity}, in nats"}
+        known |= about or {}
         table = table.replace_schema_metadata(known)
         if suffix == ".feather":
             from pyarrow.feather import write_feather
