@@ -1,12 +1,14 @@
 """Tables in several files."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from vaekit import cli, data, runs
+from vaekit import cli, data, evaluation, runs
 from vaekit.data.by_schema import is_table_file, load_by_schema
 from vaekit.data.readers.frames import frame
 from vaekit.errors import DataError
@@ -145,6 +147,9 @@ def test_a_part_that_is_answered_is_not_asked_again(fitted, capsys):
     after = answers(fitted / "out")
     assert (after["log_p"][:20] != before["log_p"][:20]).all()
     pd.testing.assert_frame_equal(after[20:], before[20:])
+    part.iloc[1:].to_parquet("parts/part-0.parquet", index=False)  # all rows behind have other numbers
+    assert cli.run(score) == 0
+    assert answers(fitted / "out")["row"].tolist() == list(range(59))
 
 
 def test_what_cannot_be_answered_by_part_is_said(fitted, table, capsys):
@@ -157,3 +162,25 @@ def test_what_cannot_be_answered_by_part_is_said(fitted, table, capsys):
     (fitted / "parts" / "part-1.parquet").write_bytes(b"none")
     assert cli.run(["score", "run", "parts", "-o", "third"]) != 0
     assert "part-1.parquet" in capsys.readouterr().err
+
+
+def test_bounds_of_parts_have_the_means_of_all_rows(fitted, capsys):
+    assert cli.run(["evaluate", "run", "parts", "-o", "out", "--num-samples", "20", "--json"]) == 0
+    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
+    rows = pd.concat([pd.read_parquet(path) for path in sorted((fitted / "out").glob("part-*"))])
+    assert rows["row"].tolist() == list(range(60))
+    for name, error in (("elbo", "elbo_stderr"), ("iwae", "stderr")):
+        assert found[name]["value"] == pytest.approx(rows[name].mean())
+        assert found[name]["stderr"] == pytest.approx(np.sqrt(np.square(rows[error]).sum()) / 60)
+        assert found[name]["sampling_stderr"] == pytest.approx(rows[name].std() / np.sqrt(60))
+    assert rows["elbo"].to_numpy() == pytest.approx((rows["log_likelihood"] - rows["kl"]).to_numpy(), abs=1e-4)
+    run = runs.open("run")
+    whole = evaluation.elbo(run.model, run.rows("parts"), num_samples=2000)
+    assert found["elbo"]["value"] == pytest.approx(whole.mean, abs=4 * found["elbo"]["stderr"])
+    assert found["num_points"]["value"] == 60
+    assert "diagnostics.active_units" in found
+    assert json.loads((fitted / "out" / "_results.json").read_text())["results"] == list(found.values())
+    assert cli.run(["evaluate", "run", "parts", "-o", "out", "--num-samples", "20", "--json"]) == 0
+    said = capsys.readouterr()
+    assert {row["name"]: row for row in json.loads(said.out)["results"]} == found
+    assert "wrote 3 parts, 3 of which stood there" in said.err

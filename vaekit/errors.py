@@ -70,6 +70,10 @@ class BusyError(VaekitError, RuntimeError):
     """A model is trained by one thread while another trains or evaluates it, or two processes write into one folder."""
 
 
+class WorkerError(VaekitError, RuntimeError):
+    """A process that works with others died, hangs or does not answer."""
+
+
 class ArtifactWarning(UserWarning):
     """A saved run is of an older format, in which something means another thing than today."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from vaekit.cli.app import (
     Reads,
     Run,
     Seed,
+    Source,
     TransformDraws,
     TransformSeed,
     command,
@@ -32,22 +34,27 @@ from vaekit.cli.output import (
     write_numbers,
     write_table,
 )
+from vaekit.cli.parts import Engine, Workers, answer_by_part
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
 if TYPE_CHECKING:
     from vaekit.evaluation.results import Results
+    from vaekit.runs import Run as FittedRun
     from vaekit.runs import Table
 
 _QUICK_ROWS = 2000
 
 
-@command("vaekit evaluate runs/digits digits:test --num-samples 500", writes=(".json", ".csv"))
+@command("vaekit evaluate runs/digits digits:test --num-samples 500", writes=(".json", ".csv"), by_part=True)
 def evaluate(
     run: Run,
     data: Data,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the numbers too: .json or .csv.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write the numbers too: .json, .csv, or of parts a folder."
+        ),
     ] = None,
     num_samples: NumSamples = 100,
     quick: Annotated[bool, typer.Option("--quick", help=f"Look at no more than {_QUICK_ROWS:,} rows.")] = False,
@@ -57,10 +64,17 @@ def evaluate(
     seed: Seed = 0,
     transform_draws: TransformDraws = 1,
     transform_seed: TransformSeed = 0,
+    engine: Engine = "local",
+    workers: Workers = None,
     json_: Json = False,
 ) -> None:
     """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
     fitted = open_run(run)
+    if output is not None or engine == "ray":
+        how = {"num_samples": num_samples, "seed": seed, "transform_draws": transform_draws}
+        how["transform_seed"] = transform_seed
+        if _evaluate_by_part(fitted, data, output, how, full or quick, engine, workers, json_):
+            return
     parts = fitted.parts(data.name, **data.options)
     results = fitted.evaluate(
         parts,
@@ -81,6 +95,37 @@ def evaluate(
     if lost is not None and judged is not None and lost.value == judged.value:
         # `score` searches for z where the encoder fails: it has the last word.
         report_missing(fitted.score(parts.judged, num_samples=num_samples, seed=seed))
+
+
+def _evaluate_by_part(
+    run: "FittedRun",
+    data: Source,
+    output: Path | None,
+    how: dict[str, int],
+    is_other: bool,
+    engine: str,
+    workers: int | None,
+    json_: bool,
+) -> bool:
+    """Write the bounds of each row of a table in parts, and print their means; says whether a folder was asked for."""
+    from vaekit.runs.asking import Question
+    from vaekit.runs.pooled import diagnosed, pooled
+
+    if output is None:
+        raise ConfigError("--engine ray writes the bounds of each row, part by part: name a folder with -o")
+    found = answer_by_part(output, data, run, Question("bounds", how, progress=True), engine, workers)
+    if found is None:
+        return False
+    if is_other:
+        raise ConfigError("--full and --quick are for rows in memory; leave them out of an evaluation part by part")
+    results = pooled(run, found.answers, how["num_samples"])
+    first = run.rows(found.parts[0], **data.options)
+    results = replace(results, rows=(*results.rows, *diagnosed(run, first, how["seed"])))
+    rows = results.to_dicts()
+    document = {"run": as_text(run.folder or ""), "data": as_text(data.name or ""), "results": rows}
+    write_numbers(output / "_results.json", document, list(rows[0]), [list(row.values()) for row in rows])
+    _print_results(results, as_text(data.name or ""), document if json_ else None)
+    return True
 
 
 def _print_results(results: "Results", name: str, document: Mapping[str, object] | None) -> None:

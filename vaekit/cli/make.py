@@ -19,7 +19,7 @@ from vaekit.cli.app import (
     open_run,
 )
 from vaekit.cli.output import check_picture, report_missing, report_trained, write_table
-from vaekit.cli.parts import write_by_part
+from vaekit.cli.parts import Engine, Workers, answer_by_part
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 from vaekit.saving.files import ARRAY_SUFFIXES
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from vaekit.data import Dataset
     from vaekit.report.classes import Classes
     from vaekit.runs import Run as FittedRun
-    from vaekit.runs import Table
 
 _MOST_LEARNED = 20_000
 
@@ -51,23 +50,22 @@ def score(
             help="Add columns share_NAME: -log p(cell | the other cells). --columns without names is the same.",
         ),
     ] = False,
+    engine: Engine = "local",
+    workers: Workers = None,
 ) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats.
 
     (.npy, .csv, .parquet, .feather, .json, .jsonl; of a table in parts a folder, part by part)
     """
+    from vaekit.runs.asking import Question
+
     fitted = open_run(run)
     how: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "transform_draws": transform_draws}
-    how["transform_seed"] = transform_seed
-
-    def ask(rows: "Dataset") -> "Table":
-        found = fitted.score(rows, progress=True, **how)
-        return found.joined(fitted.score_elements(rows, num_samples or 100, seed, progress=True)) if shares else found
-
-    if write_by_part(output, data, fitted, ask, "score", shares=shares, **how):
+    question = Question("score", {"shares": shares, "transform_seed": transform_seed, **how}, progress=True)
+    if answer_by_part(output, data, fitted, question, engine, workers):
         return
     rows = data.of(fitted)
-    scores = ask(rows)
+    scores = question.ask(fitted, rows)
     write_table(output, scores, fitted)
     report_trained(fitted, rows)
     report_missing(scores)
@@ -162,6 +160,8 @@ def encode(
     ] = None,
     seed: Seed = 0,
     transform_seed: TransformSeed = 0,
+    engine: Engine = "local",
+    workers: Workers = None,
 ) -> None:
     """Write E[z|x] of every row, or which cluster it is in.
 
@@ -171,18 +171,14 @@ def encode(
         raise ConfigError("--clusters is a mean over draws of z, --draw is one of them; drop one of the two")
     if not clusters and (weighted or num_samples is not None):
         raise ConfigError("--weighted and --num-samples go with --clusters; a code is E[z|x] or one draw")
+    from vaekit.runs.asking import Question
+
     fitted = open_run(run)
-    noise: dict[str, Any] = {"seed": seed, "transform_seed": transform_seed}
-    method: Any = "importance" if weighted else "posterior"
-
-    def ask(rows: "Dataset") -> "Table":
-        if clusters:
-            return fitted.clusters(rows, num_samples or 100, method, progress=True, **noise)
-        return fitted.encode(rows, mean=not draw, **noise)
-
-    which = {"draw": draw, "clusters": clusters, "method": method, "num_samples": num_samples, **noise}
-    if not write_by_part(output, data, fitted, ask, "encode", **which):
-        write_table(output, ask(data.of(fitted, "train")), fitted)
+    which: dict[str, Any] = {"draw": draw, "clusters": clusters, "num_samples": num_samples}
+    which |= {"method": "importance" if weighted else "posterior", "seed": seed, "transform_seed": transform_seed}
+    question = Question("encode", which, progress=True)
+    if not answer_by_part(output, data, fitted, question, engine, workers):
+        write_table(output, question.ask(fitted, data.of(fitted, "train")), fitted)
 
 
 @command("vaekit plot runs/digits latent digits:train -o latent.png", writes=(".png", ".svg", ".pdf"))

@@ -1,18 +1,17 @@
 """Commands about the cells of tables."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vaekit.cli.app import Data, NumSamples, Output, Run, Seed, command, open_run
 from vaekit.cli.output import write_table
-from vaekit.cli.parts import write_by_part
+from vaekit.cli.parts import Engine, Workers, answer_by_part
 from vaekit.errors import ConfigError
 from vaekit.saving.files import ARRAY_SUFFIXES
 
 if TYPE_CHECKING:
-    from vaekit.data import Dataset
-    from vaekit.runs import Table
+    pass
 
 
 @command("vaekit impute runs/people new.csv -o filled.csv", writes=ARRAY_SUFFIXES, by_part=True)
@@ -27,6 +26,8 @@ def impute(
     statistic: Annotated[str, typer.Option("--statistic", help="What fills numbers: mean or median.")] = "mean",
     num_samples: NumSamples = 100,
     seed: Seed = 0,
+    engine: Engine = "local",
+    workers: Workers = None,
 ) -> None:
     """Write the table with its empty cells filled from the others.
 
@@ -34,11 +35,10 @@ def impute(
     """
     if statistic not in ("mean", "median"):
         raise ConfigError(f"--statistic is mean or median; got {statistic}")
+    from vaekit.runs.asking import Question
+
     fitted = open_run(run)
-    how: dict[str, Any] = {"num_samples": num_samples, "num_draws": draws, "statistic": statistic, "seed": seed}
-
-    def ask(rows: "Dataset") -> "Table":
-        return fitted.impute(rows, **how)
-
-    if not write_by_part(output, data, fitted, ask, "impute", **how):
-        write_table(output, ask(data.of(fitted)), fitted)
+    how = {"num_samples": num_samples, "num_draws": draws, "statistic": statistic, "seed": seed}
+    question = Question("impute", how)
+    if not answer_by_part(output, data, fitted, question, engine, workers):
+        write_table(output, question.ask(fitted, data.of(fitted)), fitted)

@@ -93,7 +93,7 @@ def of_estimate(name: str, label: str, estimate: Estimate) -> Result:
     whole = estimate
     estimate = whole.numbered()
     if len(estimate) == 0:
-        return Result(name, label, None, unit="nats", reason=_of_none(whole.value))
+        return Result(name, label, None, unit="nats", reason=of_none(whole.value))
     if math.isnan(estimate.mean_stderr) and math.isfinite(estimate.mean):
         why = "one draw does not tell it" if estimate.num_samples == 1 else "that of some rows is not known"
         label = f"{label}, no Monte Carlo error: {why}"
@@ -105,11 +105,12 @@ def of_values(name: str, label: str, values: Tensor) -> Result:
     """A row of the mean of a number per point, shape (N,), without the points that have none; see `of_estimate`."""
     numbers = values[values.isfinite()]
     if len(numbers) == 0:
-        return Result(name, label, None, unit="nats", reason=_of_none(values))
+        return Result(name, label, None, unit="nats", reason=of_none(values))
     return of_score(name, label + _left_out(values), Score.of_mean(numbers))
 
 
-def _of_none(values: Tensor) -> str:
+def of_none(values: Tensor) -> str:
+    """Why a mean over rows that have no number is not there."""
     if bool((values == -math.inf).all()):
         return f"it is -inf: no draw gives any of the {len(values):,} rows mass"
     return f"none of the {len(values):,} rows has a number"

@@ -2,11 +2,9 @@
 
 import copy
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,10 +12,45 @@ from vaekit.data import Dataset
 from vaekit.errors import ArtifactError, ConfigError
 from vaekit.paths import as_text
 from vaekit.progress import track
+from vaekit.runs.asking import Question
 from vaekit.runs.run import Run
-from vaekit.runs.table import Table
 
-_QUESTION, _PART, _ROWS = b"vaekit_question", b"vaekit_part", b"vaekit_rows"
+_QUESTION, _PART, _ROWS, _START = (b"vaekit_" + name for name in (b"question", b"part", b"rows", b"start"))
+Reader = Callable[[Path], Dataset]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a table in parts.
+
+    Attributes:
+        number: its place among the parts, from 0.
+        path: the file.
+    """
+
+    number: int
+    path: Path
+
+    def answer_in(self, folder: Path) -> Path:
+        """The file of its answer: `part-00000.parquet` of the first part, and so on."""
+        return folder / f"part-{self.number:05d}.parquet"
+
+
+@dataclass(frozen=True)
+class PartAnswered:
+    """What became of a part.
+
+    Attributes:
+        num_rows: its rows.
+        is_known: whether its answer stood there before.
+        num_missing: rows without a number, such as a log p that is NaN, where it was answered now.
+        notes: what is to be said of the numbers.
+    """
+
+    num_rows: int
+    is_known: bool = False
+    num_missing: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -26,7 +59,7 @@ class Answered:
 
     Attributes:
         folder: where the answers lie: `part-00000.parquet` for the first part, and so on.
-        num_parts: how many parts there are.
+        parts: the parts, in their order.
         num_known: how many of them had been answered before.
         num_rows: rows of all parts.
         num_missing: rows without a number among those that were answered now, such as a log p that is NaN.
@@ -34,20 +67,27 @@ class Answered:
     """
 
     folder: Path
-    num_parts: int
+    parts: tuple[Path, ...]
     num_known: int
     num_rows: int
     num_missing: int
     notes: tuple[str, ...]
 
+    @classmethod
+    def of(cls, folder: Path, parts: Sequence[str | Path], found: Sequence[PartAnswered]) -> "Answered":
+        """The sum over all parts."""
+        notes = dict.fromkeys(note for part in found for note in part.notes)
+        sums = (sum(p.is_known for p in found), sum(p.num_rows for p in found), sum(p.num_missing for p in found))
+        return cls(folder, tuple(map(Path, parts)), *sums, tuple(notes))
+
+    @property
+    def answers(self) -> list[Path]:
+        """The files of the answers, in the order of the parts."""
+        return [Part(number, path).answer_in(self.folder) for number, path in enumerate(self.parts)]
+
 
 def answer_by_part(
-    run: Run,
-    parts: Sequence[str | Path],
-    folder: str | Path,
-    ask: Callable[[Dataset], Table],
-    question: Mapping[str, Any],
-    read: Callable[[Path], Dataset] | None = None,
+    run: Run, parts: Sequence[str | Path], folder: str | Path, question: Question, read: Reader | None = None
 ) -> Answered:
     """Ask a run of one part of a table after another, and write a parquet file for each.
 
@@ -59,8 +99,7 @@ def answer_by_part(
         run: the run.
         parts: files, in their order.
         folder: where to write; made where it does not exist.
-        ask: the question, of the rows of a part.
-        question: what the question is, such as its name, the seed and the number of draws: plain values.
+        question: what is asked.
         read: reads a part; None is `run.rows`.
 
     Raises:
@@ -68,33 +107,53 @@ def answer_by_part(
         DataError: if a part cannot be read, by name; the answers before it stand.
         ArtifactError: if the folder cannot be made, or a file cannot be written.
     """
-    folder, asked = Path(folder), _digest_of_question(run, question)
+    place, found, start = made(folder), [], 0
+    for number, path in track(list(enumerate(map(Path, parts))), "parts"):
+        found.append(answer_part(run, Part(number, path), start, place, question, read or run.rows))
+        start += found[-1].num_rows
+    return Answered.of(place, parts, found)
+
+
+def made(folder: str | Path) -> Path:
+    """The folder for answers, which now exists.
+
+    Raises:
+        ArtifactError: if it cannot be made.
+    """
+    folder = Path(folder)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"cannot make the folder {as_text(folder)}: {error.strerror or error}") from error
-    num_rows = num_known = num_missing = 0
-    notes: dict[str, None] = {}
-    for number, part in track(list(enumerate(map(Path, parts))), "parts"):
-        place = folder / f"part-{number:05d}.parquet"
-        content = _digest_of_file(part)
-        known = _stored(place)
-        if known.get(_QUESTION, asked) != asked:
-            raise ConfigError(
-                f"{as_text(place)} answers another question, or is of another run. Name another folder, or remove "
-                "this one."
-            )
-        if known.get(_PART) == content:
-            num_rows, num_known = num_rows + int(known[_ROWS]), num_known + 1
-            continue
-        rows = (read or run.rows)(part)
-        table = ask(_numbered(rows, num_rows))
-        about = {_QUESTION: asked, _PART: content, _ROWS: str(len(rows)).encode()}
-        table.write(place, about)
-        notes |= dict.fromkeys(table.notes)
-        num_rows += len(rows)
-        num_missing += int(table.without_number.sum()) if "log_p" in table.columns else 0
-    return Answered(folder, len(parts), num_known, num_rows, num_missing, tuple(notes))
+    return folder
+
+
+def answer_part(run: Run, part: Part, start: int, folder: Path, question: Question, read: Reader) -> PartAnswered:
+    """Ask a run of one part of a table, and write the answer; see `answer_by_part`.
+
+    Args:
+        run: the run.
+        part: the part.
+        start: how many rows the parts before it have, from where rows without keys are numbered.
+        folder: where to write.
+        question: what is asked.
+        read: reads the part.
+    """
+    place, asked, content = part.answer_in(folder), question.digest(run).encode(), _digest_of_file(part.path)
+    known = _stored(place)
+    if known.get(_QUESTION, asked) != asked:
+        raise ConfigError(
+            f"{as_text(place)} answers another question, or is of another run. Name another folder, or remove this one."
+        )
+    first = str(start).encode()
+    if known.get(_PART) == content and known.get(_START, first) == first:
+        return PartAnswered(int(known[_ROWS]), is_known=True)
+    rows = read(part.path)
+    table = question.ask(run, _numbered(rows, start))
+    about = {_QUESTION: asked, _PART: content, _ROWS: str(len(rows)).encode()}
+    table.write(place, about if rows.keys is not None else about | {_START: first})
+    num_missing = int(table.without_number.sum()) if "log_p" in table.columns else 0
+    return PartAnswered(len(rows), num_missing=num_missing, notes=table.notes)
 
 
 def _numbered(rows: Dataset, start: int) -> Dataset:
@@ -104,12 +163,6 @@ def _numbered(rows: Dataset, start: int) -> Dataset:
     found = copy.copy(rows)
     object.__setattr__(found, "keys", np.arange(start, start + len(rows)))
     return found
-
-
-def _digest_of_question(run: Run, question: Mapping[str, Any]) -> bytes:
-    weights = hashlib.sha256(run.weights).hexdigest()
-    text = json.dumps({"weights": weights, **question}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest().encode()
 
 
 def _digest_of_file(path: Path) -> bytes:
