@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from vaekit import testing as testing
     from vaekit import training as training
     from vaekit import transforms as transforms
+    from vaekit import tuning as tuning
     from vaekit.conditional import Conditional, ConditionalDistribution
     from vaekit.models import VAE
     from vaekit.models.base import GenerativeModel
@@ -99,6 +100,7 @@ _MODULES = frozenset(
         "testing",
         "training",
         "transforms",
+        "tuning",
     ]
 )
 

@@ -14,7 +14,7 @@ from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
 
-def _pairs(pairs: list[str]) -> dict[str, Any]:
+def pairs_of(pairs: list[str]) -> dict[str, Any]:
     """KEY=VALUE words as a dictionary."""
     values: dict[str, Any] = {}
     for pair in pairs:
@@ -100,7 +100,7 @@ def fit(
 ) -> None:
     """Fit a model to data and save it as a folder."""
     options = {"preset": preset, "seed": seed}
-    given = _file(config) | _pairs(pairs or []) | {key: v for key, v in options.items() if v is not None}
+    given = _file(config) | pairs_of(pairs or []) | {key: v for key, v in options.items() if v is not None}
     from vaekit import runs
 
     if valid == STDIN:

@@ -1,7 +1,7 @@
 """Fitting a model to data and saving it as a run."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ from vaekit.runs.places import as_source, find, locate
 from vaekit.runs.training import Divided, conditioned, divided, prepare, silent, without_oddest
 from vaekit.saving import artifact
 from vaekit.saving.files import check_place, write_atomically
-from vaekit.training import History
+from vaekit.training import Callback, History
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 from vaekit.training.checkpoint import remove_checkpoint
 
@@ -69,6 +69,7 @@ def fit(
     called: str | None = None,
     progress: bool = True,
     announce: Callable[[str], object] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> History | None:
     """Fit a model to data and save it: what `vaekit fit` does.
 
@@ -101,6 +102,7 @@ def fit(
         announce: called before training with a line that says which likelihood and transform the data got, and what
             log p will be; and with a second where the density has no bound on some columns, which otherwise is a
             warning.
+        callbacks: of the trainer, beside its own; of an ensemble, of its first model.
 
     Returns:
         The history, or None where the run was finished already.
@@ -153,7 +155,8 @@ def fit(
         wanted = merge(folder, stored, wanted)
     if is_done:
         return None
-    job = prepare(wanted, rows, described, start=parent, progress=progress, announce=announce)
+    also: dict[str, Any] = {"progress": progress, "callbacks": callbacks}
+    job = prepare(wanted, rows, described, start=parent, announce=announce, **also)
     clear(folder)
     try:
         if overwrite:
@@ -165,7 +168,7 @@ def fit(
                 num = len(rows.train) - len(kept.train)
                 announce(f"fitted once; again without the {num:,} oddest of {len(rows.train):,} training rows")
             once_more: dict[str, Any] = {"calibrate_on": rows.held_out, "start": parent, "announce": silent}
-            job = prepare(wanted, kept, described, progress=progress, **once_more)
+            job = prepare(wanted, kept, described, **also, **once_more)
         history, _ = job.train(folder, resume, lambda metadata: artifact.save(job.model, folder, metadata=metadata))
     finally:
         settle(folder)

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from vaekit.runs.places import travelling
 from vaekit.runs.run import Run
 from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_rows, with_log_p
 from vaekit.saving import artifact, spec
-from vaekit.training import History
+from vaekit.training import Callback, History
 from vaekit.training.checkpoint import has_checkpoint
 from vaekit.traits import ModelTraits, told
 from vaekit.transforms import Binarize
@@ -230,6 +230,7 @@ def prepare(
     start: Run | None = None,
     progress: bool = True,
     announce: Announce = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Job:
     """Let settings and rows make a model, and let it meet the rows.
 
@@ -240,10 +241,11 @@ def prepare(
         calibrate_on: rows on which log p is calibrated; None takes the held-out rows.
         start: a run whose weights and transform training goes on from; None starts afresh.
         progress: whether the trainer reports on stderr.
-        announce: see `fitting.fit`.
+        announce: see `fitting.fit`, as for `callbacks`.
     """
     data.warn_constant_columns(rows.whole)
     plan, *others = _plans(wanted, rows, start, progress)
+    plan = replace(plan, trainer=replace(plan.trainer, callbacks=[*plan.trainer.callbacks, *callbacks]))
     engine.resolve_device(wanted.device)
     views = _views(plan.model, rows)
     seen = views[0]
