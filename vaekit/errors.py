@@ -70,6 +70,10 @@ class BusyError(VaekitError, RuntimeError):
     """A model is trained by one thread while another trains or evaluates it, or two processes write into one folder."""
 
 
+class GroupError(VaekitError, RuntimeError):
+    """Processes that compute together do not agree, or one of them ended or hangs."""
+
+
 class ArtifactWarning(UserWarning):
     """A saved run is of an older format, in which something means another thing than today."""
 

@@ -5,6 +5,7 @@ take turns where the state is that of the whole process.
 """
 
 from vaekit.engine import world
+from vaekit.engine.batch_norm import batch_norm_together, has_batch_norm
 from vaekit.engine.caches import cache_dir
 from vaekit.engine.description import describe, describe_run
 from vaekit.engine.devices import (
@@ -38,6 +39,8 @@ from vaekit.engine.streams import Stream, block_seed, draw_seed, fork_rng, seede
 
 __all__ = [
     "Adam",
+    "batch_norm_together",
+    "has_batch_norm",
     "Compile",
     "NetworkDtype",
     "PayingCompilation",
