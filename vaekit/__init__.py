@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vaekit import conditional as conditional
     from vaekit import contrib as contrib
     from vaekit import data as data
+    from vaekit import distributed as distributed
     from vaekit import distributions as distributions
     from vaekit import docstrings as docstrings
     from vaekit import engine as engine
@@ -73,6 +74,7 @@ _MODULES = frozenset(
         "conditional",
         "contrib",
         "data",
+        "distributed",
         "distributions",
         "docstrings",
         "engine",

@@ -21,6 +21,7 @@ from vaekit.engine.devices import (
     resident,
     resolve_device,
 )
+from vaekit.engine.group import is_launched, is_restarted, join, launched_rank
 from vaekit.engine.modes import evaluating, model_device, model_dtype, training
 from vaekit.engine.speed.adam import Adam
 from vaekit.engine.speed.compilation import (
@@ -67,7 +68,11 @@ __all__ = [
     "fork_rng",
     "has_fast_bf16",
     "in_notebook",
+    "is_launched",
+    "is_restarted",
     "is_small_step",
+    "join",
+    "launched_rank",
     "model_device",
     "model_dtype",
     "network_precision",

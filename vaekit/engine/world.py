@@ -6,8 +6,8 @@ group call the same functions in the same order; what one of them does for itsel
 
 A loss over the rows of all processes is the sum of their losses, each times the share of its rows; shares add up to 1.
 A process takes the gradient of its loss times its share. The gradients of `gather` and `total` bring in what its own
-rows mean to the others, so that the sum of all gradients is that of the whole loss. Where each process computes the same
-loss over gathered rows, the rule holds as well.
+rows mean to the others, so that the sum of all gradients is that of the whole loss. Where each process computes the
+same loss over gathered rows, the rule holds as well.
 """
 
 import threading

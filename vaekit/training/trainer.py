@@ -85,9 +85,10 @@ class Trainer(TrainerSettings):
         put back, and then KeyboardInterrupt or SystemExit(143) is raised; at an interactive prompt `fit` returns
         instead.
 
-        In a group of `torch.distributed` all processes call `fit` with the same rows and settings. Each takes its share
-        of every batch, so that `batch_size` stays what the gradient is made of; process 0 alone writes and reports.
-        Callbacks are told on every process, and compute there without the others (`engine.world.alone`).
+        In a group of `torch.distributed`, which is joined here where a launcher's variables are set, all processes call
+        `fit` with the same rows and settings. Each takes its share of every batch, so that `batch_size` stays what the
+        gradient is made of; process 0 alone writes and reports. Callbacks are told on every process, and compute there
+        without the others (`vaekit.distributed.alone`).
 
         Args:
             model: an nn.Module with `posterior`, `prior` and `likelihood`.
@@ -116,6 +117,7 @@ class Trainer(TrainerSettings):
         if self.patience is not None and valid is None:
             raise ConfigError("patience counts epochs without a better validation bound; hand over `valid` or drop it")
         engine.settle_heap()
+        engine.join()
         device = engine.resolve_device(self.device)
         if torch.is_autocast_enabled(device.type):
             raise ConfigError(

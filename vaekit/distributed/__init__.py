@@ -1,0 +1,11 @@
+"""Several processes: joining their group, starting them on this machine, and computing without the others.
+
+Where a group of `torch.distributed` is there, `Trainer.fit` and `evaluation.log_marginal` share their rows among its
+processes; every process calls them. `alone` is for what one process does by itself.
+"""
+
+from vaekit.distributed.launch import launch
+from vaekit.engine.group import is_launched, join
+from vaekit.engine.world import alone, rank, size
+
+__all__ = ["alone", "is_launched", "join", "launch", "rank", "size"]
