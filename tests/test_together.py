@@ -1,5 +1,7 @@
 """Several processes train as one: gradients, loss curves, and what each of them may say."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -243,6 +245,50 @@ def test_without_noise_by_row_the_bound_agrees_within_its_scatter():
     error = np.sqrt((one.var(ddof=1) + np.var(two, ddof=1)) / 5)
     assert abs(one.mean() - np.mean(two)) < 3 * error
     assert not np.allclose(one, two, atol=1e-3), "each process has noise of its own"
+
+
+# --- Evaluation ------------------------------------------------------------------------------------------------------
+
+
+def _estimates():
+    """Estimates of several kinds, of rows that fill several blocks, and rows far from all that the model knows."""
+    train, _ = _digits()
+    rows = torch.cat([train[:130].double(), 400 + train[:3].double()])
+    with engine.seeded(0):
+        model, _ = vk.presets.vae((1, 8, 8), latent_dim=2, hidden=(16,), likelihood="normal")
+    bits, _ = vk.presets.vae((1, 8, 8), latent_dim=2, hidden=(16,), transform=vk.transforms.Binarize())
+    model, bits = model.double(), bits.double()
+    with engine.seeded(0):
+        for p in bits.parameters():
+            nn.init.normal_(p, std=0.2)
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for key in (None, "row", "content"):
+            noise = torch.Generator().manual_seed(3)
+            found.append(vk.evaluation.log_marginal(model, rows, num_samples=30, generator=noise, key=key))
+        noise = torch.Generator().manual_seed(3)
+        found += vk.evaluation.likelihood.marginal.elbo_and_iwae(model, rows, num_samples=30, generator=noise)
+        noise = torch.Generator().manual_seed(3)
+        how = {"num_samples": 20, "transform_draws": 3, "generator": noise}
+        found.append(vk.evaluation.log_marginal(bits, train[:70].double() / 16, **how))
+        if world.rank():
+            with world.alone():  # a process may ask by itself
+                assert len(vk.evaluation.log_marginal(model, rows[:7], num_samples=5)) == 7
+        torch.manual_seed(world.rank())
+        found.append(vk.evaluation.log_marginal(model, rows[:10], num_samples=5))
+    return [[getattr(e, name).numpy() for name in ("value", "stderr", "ess", "max_weight")] for e in found]
+
+
+@needs_gloo
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_share_an_estimate(size):
+    expected = _estimates()
+    answers = together(_estimates, size)
+    for found in answers:
+        for one, several in zip(expected[:-1], found[:-1], strict=True):
+            np.testing.assert_allclose(several, one, rtol=1e-9, atol=1e-6)
+        np.testing.assert_array_equal(found[-1], answers[0][-1], "without a generator they draw as process 0 does")
 
 
 # --- Noise by row ----------------------------------------------------------------------------------------------------
