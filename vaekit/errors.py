@@ -70,8 +70,8 @@ class BusyError(VaekitError, RuntimeError):
     """A model is trained by one thread while another trains or evaluates it, or two processes write into one folder."""
 
 
-class WorkerError(VaekitError, RuntimeError):
-    """A process that works with others died, hangs or does not answer."""
+class GroupError(VaekitError, RuntimeError):
+    """Processes that compute together do not agree, or one of them ended or hangs."""
 
 
 class ArtifactWarning(UserWarning):

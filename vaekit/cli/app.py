@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -20,7 +21,8 @@ import typer
 from vaekit.cli.memory import keep_freed_memory
 from vaekit.cli.output import check_output, escape_what_streams_lack, open_closed_streams
 from vaekit.cli.reading import READS, as_read
-from vaekit.errors import ConfigError, ReadingWarning, VaekitError
+from vaekit.errors import ConfigError, GroupError, ReadingWarning, VaekitError
+from vaekit.outcome import is_settled, settled
 from vaekit.paths import as_text
 
 if TYPE_CHECKING:
@@ -117,6 +119,14 @@ def generator(seed: int) -> "torch.Generator":
     import torch
 
     return torch.Generator().manual_seed(seed)
+
+
+_called_with: ContextVar[list[str]] = ContextVar("_called_with")
+
+
+def arguments() -> list[str]:
+    """The words after `vaekit` that the running command was called with."""
+    return _called_with.get()
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------
@@ -225,6 +235,7 @@ _INTERRUPTED = 130  # what typer returns, without a word
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0, 1 for failure, 2 for misuse, 130 and 143 for signals."""
     debug = "--debug" in arguments
+    _called_with.set(arguments)
     arguments = _with_flags([argument for argument in arguments if argument != "--debug"])
     try:
         with warnings.catch_warnings():
@@ -261,7 +272,7 @@ def main() -> None:
     """The program `vaekit` as a function, which ends by `SystemExit`."""
     keep_freed_memory()
     escape_what_streams_lack()
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(0 if is_settled() else run(sys.argv[1:]))
 
 
 def program() -> None:
@@ -287,12 +298,22 @@ def _end(code: int) -> NoReturn:
 
 
 def _show_warning(message: object, category: object, *place: object, **options: object) -> None:
+    if not _speaks():
+        return
     print(f"vaekit: warning: {' '.join(as_text(str(message)).split())}", file=sys.stderr)
+
+
+def _speaks() -> bool:
+    """Whether this is the process of a group that speaks, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _explain(error: Exception) -> int:
     if isinstance(error, VaekitError):
-        return _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+        is_final = not isinstance(error, GroupError)
+        if not _speaks() and isinstance(error, ConfigError | GroupError):  # process 0 says the same, or why
+            return settled(2 if is_final else 1, is_final)
+        return settled(_fail(str(error), 2 if isinstance(error, ConfigError) else 1), is_final)
     if hasattr(error, "format_message"):  # the command line could not be parsed
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())

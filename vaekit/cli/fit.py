@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaekit.cli.app import STDIN, Json, Reads, command, from_stdin
+from vaekit.cli.app import STDIN, Json, Reads, arguments, command, from_stdin
 from vaekit.cli.output import print_json
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
@@ -52,6 +52,17 @@ def _sides(size: str) -> int | tuple[int, int]:
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
 
+def _launch(workers: int, data: str) -> None:
+    """Let several processes run the command that this one was asked for."""
+    from vaekit.distributed import launch
+
+    if data == STDIN:
+        raise ConfigError("stdin has one reader; with --workers, name a file of data")
+    code = launch(arguments(), workers)
+    if code:
+        raise typer.Exit(code)
+
+
 @command("vaekit fit mnist -o runs/mnist latent_dim=40 max_epochs=50")
 def fit(
     data: Annotated[
@@ -93,6 +104,9 @@ def fit(
         Path | None,
         typer.Option("--from", metavar="RUN", help="Go on from a fitted model: its settings and weights, new rows."),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes of this machine that train as one; default: 1.")
+    ] = None,
     *,
     reads: Reads,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -101,8 +115,12 @@ def fit(
     """Fit a model to data and save it as a folder."""
     options = {"preset": preset, "seed": seed}
     given = _file(config) | pairs_of(pairs or []) | {key: v for key, v in options.items() if v is not None}
-    from vaekit import runs
+    from vaekit import engine, runs
 
+    if (workers or 1) > 1 and not engine.is_launched():
+        _launch(workers or 1, data)
+        return
+    engine.join()
     if valid == STDIN:
         raise ConfigError("stdin is for DATA; name a file of validation data")
     sides = None if size is None else _sides(size)
@@ -128,6 +146,8 @@ def fit(
             progress=not quiet,
             announce=lambda line: print(line, file=sys.stderr),
         )
+    if engine.world.rank():
+        return
     told = as_text(output)
     if history is None:
         print(f"{told} is finished already; nothing to do", file=sys.stderr)

@@ -1,5 +1,12 @@
-"""Work on several processes and machines, by engines that exist: Ray asks a run about a table in parts."""
+"""Several processes: joining their group, starting them on this machine, asking a table in parts on a Ray cluster.
 
+Where a group of `torch.distributed` is there, `Trainer.fit` and `evaluation.log_marginal` share their rows among its
+processes; every process calls them. `alone` is for what one process does by itself.
+"""
+
+from vaekit.distributed.launch import launch
 from vaekit.distributed.ray_questions import answer_on_ray
+from vaekit.engine.group import is_launched, join
+from vaekit.engine.world import alone, rank, size
 
-__all__ = ["answer_on_ray"]
+__all__ = ["alone", "answer_on_ray", "is_launched", "join", "launch", "rank", "size"]

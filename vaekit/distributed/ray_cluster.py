@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vaekit.errors import ConfigError, WorkerError
+from vaekit.errors import ConfigError, GroupError
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -36,7 +36,7 @@ def cluster() -> Iterator[Any]:
 
     Raises:
         ConfigError: if Ray is not installed.
-        WorkerError: if the cluster does not answer.
+        GroupError: if the cluster does not answer.
     """
     ray = imported()
     if ray.is_initialized():
@@ -47,7 +47,7 @@ def cluster() -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         address = os.environ.get("RAY_ADDRESS")
         where = f"the cluster at {address} (RAY_ADDRESS)" if address else "Ray on this machine"
-        raise WorkerError(f"{where} does not answer: {' '.join(str(error).split())[:300]}") from error
+        raise GroupError(f"{where} does not answer: {' '.join(str(error).split())[:300]}") from error
     try:
         yield ray
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vaekit import errors, runs
 from vaekit.distributed.ray_cluster import cluster
-from vaekit.errors import VaekitError, WorkerError
+from vaekit.errors import GroupError, VaekitError
 from vaekit.runs.asking import Question
 from vaekit.runs.by_part import Answered, Part, PartAnswered, answer_part, made
 
@@ -46,7 +46,7 @@ def answer_on_ray(
         ConfigError: if Ray is not installed, or the folder holds answers to another question, or of another run.
         DataError: if parts cannot be read, with the first of them. All others are answered; where rows have no keys,
             those before it, since the rows behind it cannot be numbered.
-        WorkerError: if the cluster does not answer, or a part ends the process of its actor each time.
+        GroupError: if the cluster does not answer, or a part ends the process of its actor each time.
 
     Example:
         Scores of a table that is larger than memory::
@@ -74,7 +74,7 @@ def answer_on_ray(
             ]
             said = _mapped(ray, items, shared, workers)
         except RayError as error:
-            raise WorkerError(f"the work on Ray did not end: {' '.join(str(error).split())[:500]}") from error
+            raise GroupError(f"the work on Ray did not end: {' '.join(str(error).split())[:500]}") from error
     return Answered.of(Path(folder), parts, _in_order(said, len(parts)))
 
 

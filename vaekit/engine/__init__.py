@@ -5,6 +5,7 @@ take turns where the state is that of the whole process.
 """
 
 from vaekit.engine import world
+from vaekit.engine.batch_norm import batch_norm_together, has_batch_norm
 from vaekit.engine.caches import cache_dir
 from vaekit.engine.description import describe, describe_run
 from vaekit.engine.devices import (
@@ -20,6 +21,7 @@ from vaekit.engine.devices import (
     resident,
     resolve_device,
 )
+from vaekit.engine.group import is_launched, is_restarted, join, launched_rank
 from vaekit.engine.modes import evaluating, model_device, model_dtype, training
 from vaekit.engine.speed.adam import Adam
 from vaekit.engine.speed.compilation import (
@@ -38,6 +40,8 @@ from vaekit.engine.streams import Stream, block_seed, draw_seed, fork_rng, seede
 
 __all__ = [
     "Adam",
+    "batch_norm_together",
+    "has_batch_norm",
     "Compile",
     "NetworkDtype",
     "PayingCompilation",
@@ -64,7 +68,11 @@ __all__ = [
     "fork_rng",
     "has_fast_bf16",
     "in_notebook",
+    "is_launched",
+    "is_restarted",
     "is_small_step",
+    "join",
+    "launched_rank",
     "model_device",
     "model_dtype",
     "network_precision",

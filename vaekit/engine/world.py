@@ -1,16 +1,47 @@
-"""The processes that compute together: which one this is, and sums and rows of all of them.
+r"""The processes that compute together: which one this is, and sums and rows of all of them.
 
 Without a group of `torch.distributed` the world has one process, and every function here hands back what it is given.
-A launcher (`torchrun`, Ray) starts the processes and calls `torch.distributed.init_process_group`.
+A launcher (`torchrun`, Ray) starts the processes and calls `torch.distributed.init_process_group`. All processes of a
+group call the same functions in the same order; what one of them does for itself alone belongs into `alone`.
+
+A loss over the rows of all processes is the sum of their losses, each times the share of its rows; shares add up to 1.
+A process takes the gradient of its loss times its share. The gradients of `gather` and `total` bring in what its own
+rows mean to the others, so that the sum of all gradients is that of the whole loss. Where each process computes the
+same loss over gathered rows, the rule holds as well.
 """
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vaekit.errors import GroupError, VaekitError
+
+
+class _Here(threading.local):
+    """Whether the calling thread computes for itself."""
+
+    apart = False
+
+
+_here = _Here()
+
 
 def _alone() -> bool:
-    return not (dist.is_available() and dist.is_initialized())
+    return not (dist.is_available() and dist.is_initialized()) or _here.apart
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Compute without the other processes: in the body this process is the world, in this thread."""
+    before, _here.apart = _here.apart, True
+    try:
+        yield
+    finally:
+        _here.apart = before
 
 
 def rank() -> int:
@@ -23,6 +54,45 @@ def size() -> int:
     return 1 if _alone() else dist.get_world_size()
 
 
+def part(num_rows: int) -> slice:
+    """The rows of this process, where all processes divide `num_rows` rows in their order, as evenly as can be."""
+    first, count = rank(), size()
+    return slice(num_rows * first // count, num_rows * (first + 1) // count)
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """Say what it means where a message to the other processes fails in the body.
+
+    Raises:
+        GroupError: for an error of the connection.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _alone() or isinstance(error, VaekitError) or not _is_of_connection(error):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise GroupError(
+            f"process {dist.get_rank()} of {dist.get_world_size()} waited in vain for the others: one of them ended, "
+            f"or hangs ({first}). Look for its own error; then go on from the last checkpoint with --resume. A group "
+            "whose steps take long needs a longer timeout (vaekit.distributed.join)."
+        ) from error
+
+
+_OF_CONNECTION = ("gloo", "nccl", "timed out", "timeout", "connection", "broken pipe", "socket", "process group")
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or any(word in text for word in _OF_CONNECTION)
+
+
+def _device() -> torch.device:
+    """Where the messages of the group lie."""
+    return torch.device("cuda" if "nccl" in dist.get_backend() else "cpu")
+
+
 def reduce(value: Tensor) -> Tensor:
     """The sum of `value` over all processes, on each of them; without gradients.
 
@@ -31,9 +101,46 @@ def reduce(value: Tensor) -> Tensor:
     """
     if _alone():
         return value.detach()
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total
+    total = value.detach().to(_device(), copy=True)
+    with named_errors():
+        dist.all_reduce(total)
+    return total.to(value.device)
+
+
+def reduce_together(values: Sequence[Tensor]) -> list[Tensor]:
+    """The sums of several tensors over all processes, in one message for each dtype; without gradients.
+
+    Args:
+        values: tensors of the same shapes and dtypes on every process.
+
+    Returns:
+        New tensors.
+    """
+    if _alone():
+        return [value.detach() for value in values]
+    result: list[Tensor] = [value.detach() for value in values]
+    for dtype in dict.fromkeys(value.dtype for value in values):
+        places = [i for i, value in enumerate(values) if value.dtype == dtype]
+        flat = reduce(torch.cat([result[i].reshape(-1) for i in places]))
+        pieces = flat.split([result[i].numel() for i in places])
+        for i, piece in zip(places, pieces, strict=True):
+            result[i] = piece.reshape(result[i].shape)
+    return result
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum of `value` over all processes, on each of them, with gradients.
+
+    Args:
+        value: a tensor of the same shape and dtype on every process.
+    """
+    if _alone():
+        return value
+    from torch.distributed.nn.functional import all_reduce
+
+    with named_errors():
+        result: Tensor = all_reduce(value.contiguous())
+    return result
 
 
 def gather(rows: Tensor) -> Tensor:
@@ -42,13 +149,98 @@ def gather(rows: Tensor) -> Tensor:
     The gradient of a process's own rows is the sum of those that all processes have for them.
 
     Args:
-        rows: shape (B, *X), the same on every process.
+        rows: shape (B, *X); B may differ between processes, and may be 0.
 
     Returns:
-        Shape (size * B, *X).
+        Shape (B', *X), B' the sum of all B.
     """
     if _alone():
         return rows
     from torch.distributed.nn.functional import all_gather
 
-    return torch.cat(all_gather(rows))
+    counts = [int(count) for count in _counts(len(rows))]
+    most = max(counts)
+    if rows.dtype == torch.bool:
+        return gather(rows.to(torch.uint8)).to(torch.bool)
+    missing = rows.new_zeros(most - len(rows), *rows.shape[1:])
+    padded = (torch.cat([rows, missing]) if len(missing) else rows).contiguous()
+    with named_errors():
+        parts = all_gather(padded.to(_device()))
+    return torch.cat([rows_of[:count] for rows_of, count in zip(parts, counts, strict=True)]).to(rows.device)
+
+
+def place_of(num_rows: int) -> slice:
+    """Where the rows of this process stand among those that `gather` brings together.
+
+    Args:
+        num_rows: B, as for `gather`.
+    """
+    if _alone():
+        return slice(0, num_rows)
+    first = sum(_counts(num_rows)[: rank()])
+    return slice(first, first + num_rows)
+
+
+def _counts(count: int) -> list[int]:
+    """A number of each process."""
+    mine = torch.zeros(dist.get_world_size(), dtype=torch.int64)
+    mine[dist.get_rank()] = count
+    result: list[int] = reduce(mine).tolist()
+    return result
+
+
+def same(number: int) -> bool:
+    """Whether a whole number is the same on all processes; each of them gets the same answer."""
+    return _alone() or len(set(_counts(number))) == 1
+
+
+def any_of(value: bool) -> bool:
+    """Whether `value` holds on one of the processes; each of them gets the same answer."""
+    return value if _alone() else bool(reduce(torch.tensor(int(value))) > 0)
+
+
+def from_first(make: Callable[[], bytes]) -> bytes:
+    """What `make` returns on process 0, on all of them; the others do not call it.
+
+    Raises:
+        GroupError: on the others, where process 0 raised an error of vaekit, which it raises itself.
+    """
+    if _alone():
+        return make()
+    content, failed = b"", None
+    if rank() == 0:
+        try:
+            content = make()
+        except (VaekitError, OSError) as error:
+            content, failed = str(error).encode(), error
+    head = torch.tensor([len(content), int(failed is not None)] if rank() == 0 else [0, 0])
+    num_bytes, has_failed = reduce(head).tolist()
+    message = torch.zeros(num_bytes, dtype=torch.uint8)
+    if rank() == 0:
+        message.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else message)
+    message = message.to(_device())
+    with named_errors():
+        dist.broadcast(message, 0)
+    told = bytes(message.cpu().numpy())
+    if failed is not None:
+        raise failed
+    if has_failed:
+        raise GroupError(f"process 0 gave up: {told.decode()}")
+    return told
+
+
+@torch.no_grad()
+def take_over(tensors: Sequence[Tensor]) -> None:
+    """Give tensors the values that they have on process 0.
+
+    Args:
+        tensors: of the same shapes and dtypes on every process; written to in place.
+    """
+    if _alone():
+        return
+    for tensor in tensors:
+        message = tensor.detach().to(_device(), copy=True).contiguous()
+        with named_errors():
+            dist.broadcast(message, 0)
+        if rank():
+            tensor.copy_(message)

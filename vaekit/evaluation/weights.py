@@ -88,6 +88,10 @@ class RunningMoments:
         self.mean[rows] += shift * added / now
         self.count[rows] = now
 
+    def parts(self) -> tuple[Tensor, ...]:
+        """Everything that is kept of each row, shape (N,) each."""
+        return self.count, self.mean, self.squares
+
     @property
     def mean_stderr(self) -> Tensor:
         """Standard error of the mean, shape (N,); NaN for one draw."""
@@ -286,10 +290,10 @@ class Weights:
             other: the weights of the draws.
             chosen: which of its rows, shape (M,) of numbers or a mask of M.
         """
-        for old, new in zip(self._parts(), other._parts(), strict=True):
+        for old, new in zip(self.parts(), other.parts(), strict=True):
             old[rows] = new[chosen]
 
-    def _parts(self) -> tuple[Tensor, ...]:
+    def parts(self) -> tuple[Tensor, ...]:
         """Everything that is kept of each row, shape (N,) each."""
         sums, spreads = self.sums, self.spreads
         return sums.largest, sums.total, sums.squares, self.tails.index, spreads.variance, spreads.below

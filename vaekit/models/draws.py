@@ -26,6 +26,7 @@ from torch.distributions import Distribution
 from vaekit import engine
 from vaekit.bounds import Draw, LatentVariableModel, log_likelihood_at, log_prob_of
 from vaekit.distributions.base import from_noise, noise_shape
+from vaekit.engine import world
 from vaekit.errors import ConfigError
 from vaekit.models.checks import beside
 from vaekit.models.rows import Batch, Index, given, slices, taken
@@ -153,6 +154,8 @@ class Sampling:
         progress: show a bar on stderr where that is a terminal.
         key: what a row's noise depends on beside the seed: "row" (its number), "content" (its values), integers of
             shape (N,), or None for noise in fixed blocks.
+        is_shared: whether the processes of a group divide the rows, in whole blocks and in their order; each then
+            draws for its own, and the noise is that of one process.
 
     Raises:
         ConfigError: if a count is none.
@@ -164,6 +167,7 @@ class Sampling:
     chunk_size: int | None = None
     progress: bool = False
     key: Key | None = None
+    is_shared: bool = False
 
     def __post_init__(self) -> None:
         check_count(self.num_samples, "num_samples")
@@ -230,9 +234,11 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
     block_rows = BLOCK_ROWS if noise is None or source.posterior_is_fixed else 1
     rows_at_once = min(num_rows, block_rows, chunk)
     passes = _Passes(model, rows_at_once, max(1, chunk // rows_at_once), pays)
-    row_blocks = slices(num_rows, block_rows)
+    row_blocks = list(enumerate(slices(num_rows, block_rows)))
+    if how.is_shared:
+        row_blocks = row_blocks[world.part(len(row_blocks))]
     prior: Distribution | None = None
-    for i, rows in enumerate(track(row_blocks, "evaluating") if how.progress else row_blocks):
+    for i, rows in track(row_blocks, "evaluating") if how.progress and not world.rank() else row_blocks:
         with engine.seeded(engine.block_seed(seed, i)):
             batch = source.batch(rows, noise, by_row=True)
             # Seeded, too: a posterior that is refined draws noise.

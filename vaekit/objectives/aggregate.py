@@ -9,9 +9,10 @@ from torch.distributions import Distribution
 
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
+from vaekit.engine import world
 from vaekit.errors import ConfigError
 from vaekit.kernels import gaussian_kernel, unbiased_mmd, weighted_mmd
-from vaekit.objectives.base import Loss, Objective, as_factorized, average
+from vaekit.objectives.base import Loss, Objective, as_factorized, average, average_of_all
 
 
 class DIPVAE(Objective):
@@ -44,6 +45,8 @@ class DIPVAE(Objective):
         DIPVAE(kind='i', off_diagonal=5.0, diagonal=None)
     """
 
+    needs_whole_batch = True
+
     def __init__(
         self, kind: Literal["i", "ii"] = "ii", off_diagonal: float = 10.0, diagonal: float | None = None
     ) -> None:
@@ -73,14 +76,16 @@ class DIPVAE(Objective):
             means = q.mean.flatten(1)
         except NotImplementedError as error:
             raise ConfigError(f"DIPVAE needs a posterior with a mean; {type(q).__name__} has none") from error
-        centered = means - average(means, weight)
-        weighted = centered if weight is None else centered * weight.to(means).unsqueeze(1)
-        total = means.new_tensor(len(means)) if weight is None else weight.to(means).sum()
+        weights = None if weight is None else world.gather(weight.to(means))
+        means = world.gather(means)
+        centered = means - average(means, weights)
+        weighted = centered if weights is None else centered * weights.unsqueeze(1)
+        total = means.new_tensor(len(means)) if weights is None else weights.sum()
         covariance = weighted.T @ centered / total.clamp(min=torch.finfo(means.dtype).tiny)
         if self.kind == "i":
             return covariance
         variances = as_factorized(q, "DIPVAE of the second kind").variance
-        return covariance + torch.diag(average(variances.flatten(1), weight))
+        return covariance + torch.diag(average_of_all(variances.flatten(1), weight))
 
 
 class InfoVAE(Objective):
@@ -115,6 +120,8 @@ class InfoVAE(Objective):
         InfoVAE(alpha=1.0, weight=100.0, bandwidth=None)
     """
 
+    needs_whole_batch = True
+
     def __init__(self, alpha: float = 0.5, weight: float = 100.0, bandwidth: float | None = None) -> None:
         super().__init__()
         if not alpha <= 1:
@@ -127,7 +134,7 @@ class InfoVAE(Objective):
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X); the terms of the ELBO, and `mmd` of shape ()."""
-        if len(x) < 2:
+        if world.size() == 1 and len(x) < 2:
             raise ConfigError(f"the discrepancy from the prior needs batches of at least 2 rows; got {len(x)}")
         q, prior = model.posterior(x), model.prior()
         if not q.has_rsample:
@@ -155,6 +162,8 @@ class InfoVAE(Objective):
 
     def _mmd(self, z: Tensor, from_prior: Tensor, weight: Tensor | None) -> Tensor:
         """The squared discrepancy of two samples of shape (B, *Z), shape ()."""
+        z, from_prior = world.gather(z), world.gather(from_prior)
+        weight = None if weight is None else world.gather(weight)
         pooled = torch.cat([z, from_prior]).flatten(1)
         bandwidth = self.bandwidth or math.sqrt(2 * pooled.shape[1])
         squared = (pooled.unsqueeze(1) - pooled).square().sum(-1)

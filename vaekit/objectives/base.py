@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from vaekit import bounds
 from vaekit.bounds import LatentVariableModel
 from vaekit.distributions import Product
+from vaekit.engine import world
 from vaekit.errors import ConfigError
 from vaekit.kl import as_own
 
@@ -42,6 +43,16 @@ def average(values: Tensor, weight: Tensor | None) -> Tensor:
     return result
 
 
+def average_of_all(values: Tensor, weight: Tensor | None) -> Tensor:
+    """`average` over the rows of all processes that train together, with gradients: for what is no sum over rows."""
+    if world.size() == 1:
+        return average(values, weight)
+    weight = values.new_ones(len(values)) if weight is None else weight.to(values)
+    both = torch.cat([torch.tensordot(weight, values, 1).reshape(-1), weight.sum().reshape(1)])
+    sums = world.total(both)
+    return (sums[:-1] / sums[-1].clamp(min=torch.finfo(values.dtype).tiny)).reshape(values.shape[1:])
+
+
 class Objective(nn.Module, ABC):
     """A function of a model and a batch. It also works in a bare PyTorch loop: `objective(model, x).value.backward()`.
 
@@ -54,6 +65,8 @@ class Objective(nn.Module, ABC):
         step: number of updates so far, shape (); feeds schedules.
         num_samples: draws of z per row in one forward pass.
         num_data: N, or the sum of the weights of the training rows; known after `prepare`.
+        needs_whole_batch: whether the loss is more than a weighted mean over rows. Its forward pass then brings rows of
+            other processes in (`engine.world`), and is not compiled where there are some.
         selects: the key of `validation_terms` by which the best weights are chosen.
         can_compile: whether torch.compile can take its forward pass; False where that contains a derivative of its own.
         adversary_learning_rate: step size of the optimiser of `adversary_parameters`.
@@ -64,6 +77,7 @@ class Objective(nn.Module, ABC):
     num_samples: int = 1
     step: Tensor
     selects = "elbo"
+    needs_whole_batch: bool = False
     can_compile = True
     adversary_learning_rate = 1e-4
     log_densities = frozenset({"elbo", "iwae", "log_likelihood"})

@@ -11,7 +11,7 @@ from vaekit import bounds
 from vaekit.bounds import KLMode, LatentVariableModel
 from vaekit.errors import ConfigError
 from vaekit.kl import kl_per_dimension
-from vaekit.objectives.base import Loss, Objective, average
+from vaekit.objectives.base import Loss, Objective, average, average_of_all
 
 
 class ELBO(Objective):
@@ -62,6 +62,7 @@ class ELBO(Objective):
         if free_bits is not None and free_bits < 0:
             raise ConfigError(f"free_bits is not negative; got {free_bits}")
         self.num_samples, self.beta, self.kl, self.free_bits = num_samples, beta, kl, free_bits
+        self.needs_whole_batch = bool(free_bits)
         # Running means of the two terms: the baseline of the score function with one draw (bounds.elbo_terms).
         self.register_buffer("baseline", torch.zeros(2))
         # Those of the last batch. The baseline moves in `advance`, not in the forward pass: a compiled backward pass
@@ -93,7 +94,7 @@ class ELBO(Objective):
 
     def _with_free_bits(self, q: Distribution, prior: Distribution, weight: Tensor | None) -> Tensor:
         assert self.free_bits is not None
-        per_dimension = average(kl_per_dimension(q, prior), weight)
+        per_dimension = average_of_all(kl_per_dimension(q, prior), weight)
         return per_dimension.clamp(min=self.free_bits).sum()
 
     def _note(self, log_likelihood: Tensor, kl: Tensor) -> None:
@@ -136,6 +137,8 @@ class Capacity(Objective):
         Capacity(capacity=10.0, gamma=100.0, num_samples=1, kl='auto')
     """
 
+    needs_whole_batch = True
+
     def __init__(
         self,
         capacity: float | Callable[[Tensor], Tensor] = 25.0,
@@ -155,7 +158,7 @@ class Capacity(Objective):
         """The loss on x of shape (B, *X); terms `elbo`, `log_likelihood`, `kl` per point, and `capacity`."""
         log_likelihood, kl = bounds.elbo_terms(model, x, self.num_samples, self.kl)
         capacity = torch.as_tensor(self.capacity(self.step) if callable(self.capacity) else self.capacity).to(kl)
-        value = self.gamma * (average(kl, weight) - capacity).abs() - average(log_likelihood, weight)
+        value = self.gamma * (average_of_all(kl, weight) - capacity).abs() - average(log_likelihood, weight)
         terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl, "capacity": capacity}
         return Loss(value, terms)
 

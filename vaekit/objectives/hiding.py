@@ -70,6 +70,7 @@ class HideCells(Objective):
         self.objective, self.rows, self.most = IWAE() if objective is None else objective, rows, most
         self.selects, self.log_densities = self.objective.selects, self.objective.log_densities
         self.requires, self.num_samples = self.objective.requires, self.objective.num_samples
+        self.needs_whole_batch = self.objective.needs_whole_batch
         self.adversary_learning_rate = self.objective.adversary_learning_rate
         self._hides: bool | None = None  # whether the model takes holes, once that is known
 

@@ -6,7 +6,7 @@ from vaekit import bounds
 from vaekit.bounds import KLMode, LatentVariableModel
 from vaekit.errors import ConfigError
 from vaekit.models.labels import Alternatives
-from vaekit.objectives.base import Loss, average
+from vaekit.objectives.base import Loss, average, average_of_all
 from vaekit.objectives.elbo import ELBO
 from vaekit.traits import ModelTraits, told_of
 
@@ -51,6 +51,7 @@ class SemiSupervised(ELBO):
         if not alpha >= 0:
             raise ConfigError(f"alpha is not negative; got {alpha}")
         self.alpha = alpha
+        self.needs_whole_batch = True  # labels may be few, and lie with one process
 
     def forward(self, model: LatentVariableModel, x: Tensor, weight: Tensor | None = None) -> Loss:
         """The loss on x of shape (B, *X)."""
@@ -60,7 +61,7 @@ class SemiSupervised(ELBO):
         found: Alternatives = ask(x)
         log_likelihood, kl = self._bound(found)
         labelled = found.is_known if weight is None else found.is_known * weight.to(x)
-        right = average((found.known * found.log_posterior).sum(-1), labelled)
+        right = average_of_all((found.known * found.log_posterior).sum(-1), labelled)
         elbo = log_likelihood - kl
         terms = {"elbo": elbo, "log_likelihood": log_likelihood, "kl": kl, "classification": right}
         return Loss(-average(elbo, weight) - self.alpha * right, terms)

@@ -11,6 +11,8 @@ from torch.func import functional_call
 
 from vaekit import bounds, engine
 from vaekit.bounds import LatentVariableModel
+from vaekit.distributions import Product
+from vaekit.engine import world
 from vaekit.errors import ConfigError
 from vaekit.networks import MLP
 from vaekit.objectives.base import Loss, Objective, as_factorized, average
@@ -57,6 +59,8 @@ class BetaTC(Objective):
         BetaTC(beta=6.0, alpha=1.0, gamma=1.0, weighting='stratified')
     """
 
+    needs_whole_batch = True
+
     def __init__(
         self, beta: float = 6.0, alpha: float = 1.0, gamma: float = 1.0, weighting: Weighting = "stratified"
     ) -> None:
@@ -78,11 +82,7 @@ class BetaTC(Objective):
         log_q, log_p = q.log_prob(z), prior.log_prob(z)
         closed = bounds.closed_form_kl(q, prior, "auto")
         kl = log_q - log_p if closed is None else closed
-        # Each draw under each row's posterior, per dimension: (B draws, B rows, D).
-        densities = q.log_prob_per_element(z.unsqueeze(1)).flatten(2)
-        log_weights = log_batch_weights(len(x), self._rows(), self.weighting, weight).to(densities)
-        log_joint = torch.logsumexp(log_weights + densities.sum(-1), 1)
-        log_marginals = torch.logsumexp(log_weights.unsqueeze(-1) + densities, 1).sum(-1)
+        log_joint, log_marginals = self._aggregate(q, z, weight)
         information = average(log_q - log_joint, weight)
         total_correlation = average(log_joint - log_marginals, weight)
         marginal_kl = average(log_marginals - log_p, weight)
@@ -91,6 +91,22 @@ class BetaTC(Objective):
         value = average(kl - log_likelihood, weight)
         value = value + sum(w * part for w, part in zip(weights, parts.values(), strict=True) if w)
         return Loss(value, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl, **parts})
+
+    def _aggregate(self, q: Product, z: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The logarithms of q(z) and of the product of its marginals at the draws of the batch, shape (B,) each."""
+        draws, own = world.gather(z), world.place_of(len(z))
+        weight = None if weight is None else world.gather(weight)
+        # Each draw under each row's posterior, per dimension: (B draws, B rows, D); of several processes, each has the
+        # rows of its own.
+        densities = q.log_prob_per_element(draws.unsqueeze(1)).flatten(2)
+        log_weights = log_batch_weights(len(draws), self._rows(), self.weighting, weight).to(densities)[:, own]
+        log_joint = torch.logsumexp(log_weights + densities.sum(-1), 1)
+        log_marginals = torch.logsumexp(log_weights.unsqueeze(-1) + densities, 1)
+        if world.size() > 1:
+            parts = world.gather(torch.cat([log_joint.unsqueeze(1), log_marginals], 1).unsqueeze(0))
+            over_rows = torch.logsumexp(parts, 0)[own]
+            log_joint, log_marginals = over_rows[:, 0], over_rows[:, 1:]
+        return log_joint, log_marginals.sum(-1)
 
     def _rows(self) -> float:
         if self.num_data is None:
@@ -176,6 +192,8 @@ class FactorVAE(Objective):
         [(16, 3), (16,), (1, 16), (1,)]
     """
 
+    needs_whole_batch = True
+
     def __init__(
         self, gamma: float = 10.0, hidden: Sequence[int] = (256, 256, 256), adversary_learning_rate: float = 1e-4
     ) -> None:
@@ -220,8 +238,11 @@ class FactorVAE(Objective):
         """The cross-entropy of D on draws of q(z), against draws with shuffled dimensions; both terms of shape ()."""
         with torch.no_grad():
             q = as_factorized(model.posterior(x), "total correlation")
-            real, other = (_by_weight(z, weight) for z in (q.sample().flatten(1), q.sample().flatten(1)))
-            order = torch.rand_like(other).argsort(0)  # a permutation of its own for each dimension
+            own, also = q.sample().flatten(1), q.sample().flatten(1)
+            ranks = world.gather(torch.rand_like(also))
+            weight = None if weight is None else world.gather(weight)
+            real, other = (_by_weight(world.gather(z), weight) for z in (own, also))
+            order = ranks.argsort(0)  # a permutation of its own for each dimension
             shuffled = other.gather(0, order)
         discriminator = self._discriminator(model, real)
         from_real, from_shuffled = discriminator(real).squeeze(1), discriminator(shuffled).squeeze(1)

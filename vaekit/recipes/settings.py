@@ -79,11 +79,16 @@ class Settings(BaseModel):
         description="after training, put a mixture fitted to the codes in the place of p(z) = N(0, I), where held-out "
         "rows gain by it; default: of tables with a schema from 300 rows on",
     )
+    row_noise: bool = Field(
+        False,
+        description="noise of each row by its number, so that any number of processes gives the loss curve of one; "
+        "takes time",
+    )
     checkpoint_every: int | None = Field(None, ge=1, description="epochs between checkpoints; default: ten seconds")
 
     def of_trainer(self) -> dict[str, Any]:
         """The settings that a trainer takes as they are."""
-        names = ("keep", "em_steps", "precision", "compile", "device", "seed", "checkpoint_every")
+        names = ("keep", "em_steps", "precision", "compile", "device", "seed", "checkpoint_every", "row_noise")
         return {name: getattr(self, name) for name in names}
 
     def of_members(self) -> list["Settings"]:

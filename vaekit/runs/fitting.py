@@ -1,5 +1,6 @@
 """Fitting a model to data and saving it as a run."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,13 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vaekit import data, recipes
+from vaekit import data, engine, recipes
 from vaekit.data import Dataset, StoredDataset
 from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.reading import once
 from vaekit.data.schema import Schema
 from vaekit.data.sources import set_and_part
+from vaekit.engine import world
 from vaekit.errors import ConfigError, WordsError
 from vaekit.paths import as_text, from_place
 from vaekit.runs.changes import column_checksums, in_words, row_digests
@@ -23,12 +25,15 @@ from vaekit.runs.division import again
 from vaekit.runs.folder import (
     SETTINGS,
     DataAbout,
+    Stored,
     claim,
     clear,
     create,
     describe_data,
     digest,
+    has_begun_here,
     is_finished,
+    mark_begun,
     merge,
     one_writer,
     read_settings,
@@ -107,20 +112,18 @@ def fit(
     Returns:
         The history, or None where the run was finished already.
 
+    In a group of processes all of them call this; process 0 alone writes the folder.
+
     Raises:
         ConfigError: for settings that do not exist or a folder that may not be written.
         BusyError: if another process fits a model into the folder.
         DataError, SupportError, ShapeError, TrainingError, ArtifactError: as the parts raise them.
     """
     folder, source = Path(run), as_source(source)
+    is_first = world.rank() == 0
+    progress, announce = progress and is_first, announce if is_first else None
     wanted = recipes.settings(given or {})
-    recover(folder)
-    claim(folder, overwrite=overwrite, resume=resume)
-    stored = read_settings(folder) if resume else None
-    is_done = resume and is_finished(folder)
-    if not is_done:
-        create(folder)
-        check_place(folder / CHECKPOINT)  # the longest name
+    stored, is_done, resume, overwrite = _opened(folder, overwrite, resume)
     known = stored.data if stored else DataAbout()
     parent = start_of(start, known, folder)
     if parent is not None:
@@ -157,11 +160,9 @@ def fit(
         return None
     also: dict[str, Any] = {"progress": progress, "callbacks": callbacks}
     job = prepare(wanted, rows, described, start=parent, announce=announce, **also)
-    clear(folder)
     try:
-        if overwrite:
-            set_aside(folder)
-        write_atomically(folder / SETTINGS, stored_json(job.remembered))
+        if is_first:
+            _begin(folder, job.remembered, overwrite)
         if wanted.trim:
             kept = without_oddest(job.trained(), rows, wanted.trim) or rows
             if announce is not None:
@@ -169,11 +170,49 @@ def fit(
                 announce(f"fitted once; again without the {num:,} oddest of {len(rows.train):,} training rows")
             once_more: dict[str, Any] = {"calibrate_on": rows.held_out, "start": parent, "announce": silent}
             job = prepare(wanted, kept, described, **also, **once_more)
-        history, _ = job.train(folder, resume, lambda metadata: artifact.save(job.model, folder, metadata=metadata))
+        keep = (lambda metadata: artifact.save(job.model, folder, metadata=metadata)) if is_first else None
+        history, _ = job.train(folder, resume, keep)
     finally:
-        settle(folder)
-    remove_checkpoint(folder)
+        if is_first:
+            settle(folder)
+    if is_first:
+        remove_checkpoint(folder)
+        clear(folder)
     return history
+
+
+def _opened(folder: Path, overwrite: bool, resume: bool) -> tuple[Stored | None, bool, bool, bool]:
+    """What the run remembers, whether it is finished, and whether to go on with it or to replace it.
+
+    Of several processes the first one looks, and tells the others, who may not see the folder. Where a launcher has
+    started them anew, they go on with what they have begun.
+    """
+
+    def look() -> bytes:
+        recover(folder)
+        goes_on = has_begun_here(folder)
+        replaces, continues = overwrite and not goes_on, resume or goes_on
+        claim(folder, overwrite=replaces, resume=continues)
+        stored = read_settings(folder) if continues else None
+        is_done = continues and is_finished(folder)
+        if not is_done:
+            create(folder)
+            check_place(folder / CHECKPOINT)  # the longest name
+        told = None if stored is None else stored.model_dump(mode="json")
+        return json.dumps([told, is_done, continues, replaces]).encode()
+
+    told, is_done, continues, replaces = json.loads(world.from_first(look))
+    return None if told is None else Stored.model_validate(told), is_done, continues, replaces
+
+
+def _begin(folder: Path, remembered: Stored, overwrite: bool) -> None:
+    """Write what a run is before its first epoch."""
+    clear(folder)
+    if overwrite:
+        set_aside(folder)
+    write_atomically(folder / SETTINGS, stored_json(remembered))
+    if engine.is_launched():
+        mark_begun(folder)
 
 
 def _ignoring(read: Callable[..., Dataset]) -> Callable[..., Dataset]:

@@ -13,10 +13,11 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vaekit import recipes
+from vaekit import engine, recipes
 from vaekit.data import Dataset
 from vaekit.data.reading import PLAIN, Reading
 from vaekit.data.schema import Schema
+from vaekit.engine import world
 from vaekit.errors import ArtifactError, BusyError, ConfigError
 from vaekit.recipes import Settings
 from vaekit.runs.origin import Local, Origin
@@ -33,6 +34,7 @@ SETTINGS, METRICS = "settings.json", "metrics.jsonl"
 _ASIDE = ".replaced"  # a folder within that of a run: the run that is overwritten, until the new one has begun
 DENSITIES = ("density", "bound on a mass")
 """What log p is of a model that draws real numbers. Only those are rounded: means of bits are probabilities."""
+_BEGUN = f".{SETTINGS}.begun"  # goes with what killed writes leave
 _OWN_FILES = (artifact.CONFIG, artifact.WEIGHTS, CHECKPOINT, SETTINGS, METRICS)
 
 
@@ -236,6 +238,7 @@ def settle(folder: Path) -> None:
     """
     aside = folder / _ASIDE
     if not _has_begun(folder):
+        clear(folder)
         for path in _own_files(folder):
             path.unlink()
         for path in _own_files(aside):
@@ -245,6 +248,24 @@ def settle(folder: Path) -> None:
     for empty in (aside, folder):
         if empty.is_dir() and not any(empty.iterdir()):
             empty.rmdir()
+
+
+def mark_begun(folder: Path) -> None:
+    """Note which start of a group of processes the run belongs to, so that another start of that group goes on."""
+    write_atomically(folder / _BEGUN, _group().encode())
+
+
+def has_begun_here(folder: Path) -> bool:
+    """Whether an earlier start of this group of processes has begun the run that lies in the folder."""
+    try:
+        return engine.is_restarted() and (folder / _BEGUN).read_bytes() == _group().encode()
+    except OSError:
+        return False
+
+
+def _group() -> str:
+    """The name of the group of processes, the same for each of its starts."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "")
 
 
 def recover(folder: Path) -> None:
@@ -364,11 +385,13 @@ _Result = TypeVar("_Result")
 
 
 def one_writer(function: Callable[_Options, _Result]) -> Callable[_Options, _Result]:
-    """Let a function have the folder that its argument `run` names `alone`."""
+    """Let a function have the folder that its argument `run` names `alone`; of a group, process 0 has it."""
     arguments = inspect.signature(function)
 
     @wraps(function)
     def locked(*args: _Options.args, **options: _Options.kwargs) -> _Result:
+        if world.rank():  # process 0 writes
+            return function(*args, **options)
         with alone(Path(arguments.bind(*args, **options).arguments["run"])):
             return function(*args, **options)
 

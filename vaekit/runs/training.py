@@ -15,6 +15,7 @@ from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells, refuse_infinite
 from vaekit.data.contexts import contexts_found, with_contexts
 from vaekit.data.schema import Schema
+from vaekit.engine import world
 from vaekit.errors import ConfigError, DataError, TrainingError
 from vaekit.evaluation.results import with_article
 from vaekit.models.base import GenerativeModel
@@ -184,7 +185,7 @@ class Job:
         if self.learns_unlabelled:
             seen = labelled_oftener(seen)
         try:
-            about |= self._first_stage(resume and folder is not None and has_checkpoint(folder))
+            about |= self._first_stage(world.any_of(_goes_on(folder, resume)))
             history = self.plan.trainer.fit(
                 self.plan.model, self.plan.objective, seen, held_out, run=folder, resume=resume
             )
@@ -382,6 +383,11 @@ def _without_oddest(run: Run, rows: Dataset, share: float) -> Dataset:
 
 def silent(line: str) -> None:
     """Nothing is said of a second fit that was not said of the first."""
+
+
+def _goes_on(folder: Path | None, resume: bool) -> bool:
+    """Whether training goes on from a checkpoint, as process 0 sees it."""
+    return resume and folder is not None and world.rank() == 0 and has_checkpoint(folder)
 
 
 def _some(weights: np.ndarray | None) -> np.ndarray | None:

@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from vaekit.engine import world
 from vaekit.errors import ArtifactError
 from vaekit.saving.files import write_atomically
 from vaekit.saving.tensors import pack, sha256, unpack
@@ -28,19 +29,20 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> bool:
     return True
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path | None) -> dict[str, Any] | None:
     """The state that `save_checkpoint` wrote, or None where there is no checkpoint.
+
+    Args:
+        folder: of the run. Of processes that compute together the first one reads, and tells the others, which may
+            have None.
 
     Raises:
         ArtifactError: if the file is truncated, altered, or of another version.
     """
-    path = folder / FILE_NAME
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    path = (folder or Path()) / FILE_NAME
+    content = world.from_first(lambda: b"" if folder is None else _content(path))
+    if not content:
         return None
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
     header, _, body = content.partition(b"\n")
     words = header.decode("ascii", "replace").split()
     if len(words) != 3 or words[0] != "vaekit-checkpoint":
@@ -51,6 +53,16 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
         raise ArtifactError(f"{path} is truncated or altered. Remove it to start afresh, or restore a copy.")
     result: dict[str, Any] | None = unpack(body, str(path))
     return result
+
+
+def _content(path: Path) -> bytes:
+    """What a file holds; nothing, where there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Losses and their gradients: backward, compiled, of an adversary, and what happens where one is not finite."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
 from vaekit import engine
+from vaekit.engine import world
 from vaekit.errors import TrainingError
 from vaekit.models.rows import Batch, given
 from vaekit.objectives import Loss, Objective
+from vaekit.training.together import Part, Together
 
 
 def _loss(model: Any, objective: Callable[..., Loss], x: Tensor, weight: Tensor | None, context: Tensor | None) -> Loss:
@@ -43,12 +46,13 @@ class Backward:
         self.model, self.objective, self.parameters = model, objective, parameters
         self.loss = engine.compiled(_loss, compile)
 
-    def __call__(self, batch: Batch) -> tuple[Loss, Tensor | None]:
-        """The loss on a batch; the norm of the gradient is left to the caller."""
+    def __call__(self, batch: Batch, share: float = 1.0) -> tuple[Loss, Tensor | None]:
+        """The loss on a batch; the gradient is that of its share. The norm of the gradient is left to the caller."""
         loss = self.loss(self.model, self.objective, batch.x, batch.weight, batch.context)
         for parameter in self.parameters:  # only now: the backward pass then finds their memory free
             parameter.grad = None
-        loss.value.backward()
+        with world.named_errors():
+            (loss.value if share == 1 else loss.value * share).backward()
         return loss, None
 
 
@@ -130,10 +134,10 @@ class OneGraph:
             buffer.copy_(torch.where(finite, changed[name], buffer))
         return Loss(value.detach(), {name: term.detach() for name, term in terms.items()}), flat, norm
 
-    def __call__(self, batch: Batch) -> tuple[Loss, Tensor | None]:
-        """The loss on a batch, and the norm of the gradient, which is left in the parameters."""
+    def __call__(self, batch: Batch, share: float = 1.0) -> tuple[Loss, Tensor | None]:
+        """The loss on a batch, and the norm of the gradient; the parameters have the gradient of its share."""
         if self.otherwise is not None:
-            return self.otherwise(batch)
+            return self.otherwise(batch, share)
         rows = batch.x, batch.weight, batch.context
         if self.is_replayed:
             torch.compiler.cudagraph_mark_step_begin()
@@ -142,7 +146,9 @@ class OneGraph:
                 loss, gradients, norm = self.graph(self.parameters, self.buffers, *rows)
         except Exception:  # of the compiler; one of the model's own comes out of what takes the graph's place
             self.otherwise = Backward(self.both.model, self.both.objective, list(self.parameters.values()), True)
-            return self.otherwise(batch)
+            return self.otherwise(batch, share)
+        if share != 1:
+            gradients = [gradient * share for gradient in gradients]
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
             parameter.grad = gradient
         if self.is_replayed:  # the next replay writes into the same memory, and totals of an epoch are kept for longer
@@ -211,17 +217,27 @@ class Adversary:
         """How many moves were left out."""
         return self.guard.num_skipped
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """One step on a batch; returns the terms of the adversary's loss, none if the step was skipped."""
+    def __call__(self, batch: Batch, part: Part | None = None) -> dict[str, Tensor]:
+        """One step on a batch; returns the terms of the adversary's loss, none if the step was skipped.
+
+        Args:
+            batch: the rows of this process.
+            part: which part of a batch they are, where processes train together.
+        """
         kept = self.guard.keep()
-        loss = _loss(self.model, self.objective.adversary, batch.x, batch.weight, batch.context)
-        gradients = torch.autograd.grad(loss.value, self.parameters, allow_unused=True)
-        squares = [g.square().sum() for g in gradients if g is not None]
-        value = loss.value.detach()
-        if not self.guard.passes(kept, value + torch.stack(squares).sum(), lambda: self._diagnosis(value)):
-            return {}
+        with nullcontext() if part is None else part.computing(), world.named_errors():
+            loss = _loss(self.model, self.objective.adversary, batch.x, batch.weight, batch.context)
+            scaled = loss.value if part is None else loss.value * part.share
+            gradients = torch.autograd.grad(scaled, self.parameters, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
+        value = loss.value.detach()
+        if part is not None:
+            value = Together()(self.parameters, value, part.share, self.guard.buffers)
+        squares = [p.grad.square().sum() for p in self.parameters if p.grad is not None]
+        if not self.guard.passes(kept, value + torch.stack(squares).sum(), lambda: self._diagnosis(value)):
+            self.optimizer.zero_grad()
+            return {}
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss.terms

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaekit.engine import world
 from vaekit.frames import to_frame
 
 
@@ -89,6 +90,20 @@ class Totals:
         for name, term in terms.items():
             total, count = self.sums.get(name, (0.0, 0.0))
             self.sums[name] = (total + float((term.double() * weight).sum()), count + float(weight.sum()))
+
+    def shared(self) -> "Totals":
+        """The sums of all processes, each of which has added the same terms."""
+        self._sum_up()
+        names, result = sorted(self.sums), Totals()
+        flat = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
+        result.sums = dict(zip(names, world.reduce(flat).tolist(), strict=True))
+        result.sums = {name: (result.sums[name][0], result.sums[name][1]) for name in self.sums}
+        return result
+
+    def emptied(self) -> None:
+        """Keep the names of the terms alone: another process has the sums."""
+        self._sum_up()
+        self.sums = dict.fromkeys(self.sums, (0.0, 0.0))
 
     def means(self) -> dict[str, float]:
         """Term to its mean over the rows so far."""

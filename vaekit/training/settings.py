@@ -48,6 +48,7 @@ class TrainerSettings:
     progress: bool = True
     checkpoint_every: int | None = None
     keep: Keep = "best"
+    row_noise: bool = False
 
     def __post_init__(self) -> None:
         for name, number in {"seed": self.seed, "learning_rate": self.learning_rate}.items():
@@ -71,6 +72,8 @@ class TrainerSettings:
         engine.check_choice("scheduler_moves", self.scheduler_moves, get_args(Moves))
         engine.check_precision(self.precision)
         engine.check_compile(self.compile)
+        if self.row_noise and self.compile == "on":
+            raise ConfigError('row_noise draws the noise of each row, which is not compiled; take compile="off"')
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """A new optimiser; Adam in its fused form unless a factory was given."""
@@ -91,6 +94,7 @@ class TrainerSettings:
             "seed": self.seed,
             "max_grad_norm": self.max_grad_norm,
             "shuffle": self.shuffle,
+            "row_noise": self.row_noise,
             "optimizer": optimizer,
             "em_steps": None if self.em_steps is None else list(self.em_steps),
         }

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit import engine
+from vaekit.engine import world
 from vaekit.errors import ConfigError
 from vaekit.models.checks import require, standardize
 from vaekit.models.rows import Batch
@@ -13,6 +14,7 @@ from vaekit.models.view import View
 from vaekit.objectives import Loss, Objective
 from vaekit.training.gradients import MAX_SKIPPED, Adversary, Backward, Guard, OneGraph, norm_of
 from vaekit.training.settings import TrainerSettings
+from vaekit.training.together import Part, Together
 from vaekit.traits import ModuleTraits, all_told
 
 _LARGE = 1e3  # numbers in model space that explain why a step is not finite
@@ -57,7 +59,10 @@ class Step:
         self.guard = Guard(buffers)
         self.adversary = Adversary(objective, model, buffers) if apart else None
         parts = [part for module in (model, objective) for part in module.modules()]
-        can_compile = all(part.can_compile for part in all_told(ModuleTraits, parts))
+        can_compile = all(part.can_compile for part in all_told(ModuleTraits, parts)) and not settings.row_noise
+        if world.size() > 1:  # messages within a forward pass are not compiled
+            can_compile = can_compile and not (objective.needs_whole_batch or engine.has_batch_norm(model))
+        self.together = Together()
         self.num_rows = num_rows or settings.batch_size
         self.plain = Backward(model, objective, self.parameters)
         self.gradients = self._gradients(settings.compile if can_compile else "off", num_steps)
@@ -94,16 +99,30 @@ class Step:
         """The step after which `compile="auto"` was known to be faster compiled; None without."""
         return self.gradients.compiled_at if isinstance(self.gradients, engine.PayingCompilation) else None
 
-    def __call__(self, batch: Batch) -> Loss | None:
+    def __call__(self, batch: Batch, part: Part | None = None) -> Loss | None:
         """One step on a batch; returns the loss, or None if the step was skipped.
 
         A batch whose weights are all 0 says nothing: neither parameters nor schedules move.
+
+        Args:
+            batch: the rows of this process.
+            part: which part of a batch they are, where processes train together: the loss returned is that of the
+                whole batch, its terms are those of the part.
         """
-        if batch.weight is not None and not bool(batch.weight.any()):
+        silent = batch.weight is not None and not bool(batch.weight.any()) if part is None else part.is_silent
+        if silent:
             return None
         kept = self.guard.keep()
-        loss, norm = (self.gradients if len(batch) == self.num_rows else self.plain)(batch)
+        gradients = self.gradients if len(batch) == self.num_rows else self.plain
+        if part is None:
+            loss, norm = gradients(batch)
+        else:
+            with part.computing():
+                loss, norm = gradients(batch, part.share)
         self._freeze()
+        if part is not None:
+            value = self.together(self._moving, loss.value, part.share, self.guard.buffers)
+            loss, norm = loss._replace(value=value), None
         self.count += 1
         if norm is None:
             norm = norm_of([p.grad for p in self.parameters if p.grad is not None])
@@ -118,14 +137,24 @@ class Step:
             self.scheduler.step()
         self.objective.advance()
         if self.adversary is not None:
-            loss = loss._replace(terms={**loss.terms, **self.adversary(batch)})
+            loss = loss._replace(terms={**loss.terms, **self.adversary(batch, part)})
         return loss
+
+    @property
+    def _frozen(self) -> list[nn.Parameter]:
+        """The parameters that stay as they are in an E or M step."""
+        return self.phases[self.count % len(self.phases)] if self.phases else []
+
+    @property
+    def _moving(self) -> list[nn.Parameter]:
+        """The parameters that the step moves."""
+        frozen = {id(parameter) for parameter in self._frozen}
+        return [parameter for parameter in self.parameters if id(parameter) not in frozen]
 
     def _freeze(self) -> None:
         """In an E or M step, forget the gradient of the other half: the optimiser leaves such parameters alone."""
-        if self.phases:
-            for parameter in self.phases[self.count % len(self.phases)]:
-                parameter.grad = None
+        for parameter in self._frozen:
+            parameter.grad = None
 
     def _diagnosis(self, loss: Loss, norm: Tensor, batch: Batch) -> str:
         values = f"loss {float(loss.value.detach()):g}, gradient norm {float(norm):g}"

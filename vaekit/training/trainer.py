@@ -2,8 +2,9 @@
 
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from vaekit import engine
+from vaekit.engine import world
 from vaekit.errors import ConfigError, DataError
 from vaekit.models.view import View
 from vaekit.objectives import Objective
@@ -19,6 +21,7 @@ from vaekit.training.callbacks import Callback, EpochLog, MetricsFile, progress_
 from vaekit.training.history import History
 from vaekit.training.loop import Loop
 from vaekit.training.settings import TrainerSettings
+from vaekit.training.together import refuse_differences
 from vaekit.traits import Data
 
 
@@ -50,6 +53,8 @@ class Trainer(TrainerSettings):
             the last one is ten seconds old.
         keep: whose weights the model has in the end: "best", those of the best validation bound at beta = 1, or "last",
             for experiments that this choice would hide, such as training without the KL.
+        row_noise: whether all noise of training is a function of seed, step and the row's number, so that any number of
+            processes gives the loss curve of one. It takes time, and nothing is compiled.
 
     Raises:
         ConfigError: for a setting that cannot be.
@@ -80,6 +85,11 @@ class Trainer(TrainerSettings):
         put back, and then KeyboardInterrupt or SystemExit(143) is raised; at an interactive prompt `fit` returns
         instead.
 
+        In a group of `torch.distributed`, which is joined here where a launcher's variables are set, all processes call
+        `fit` with the same rows and settings. Each takes its share of every batch, so that `batch_size` stays what the
+        gradient is made of; process 0 alone writes and reports. Callbacks are told on every process, and compute there
+        without the others (`vaekit.distributed.alone`).
+
         Args:
             model: an nn.Module with `posterior`, `prior` and `likelihood`.
             objective: what to minimise.
@@ -99,6 +109,7 @@ class Trainer(TrainerSettings):
             ConfigError: if the settings do not go together, or within torch.autocast.
             TrainingError: after three steps in a row that were not finite; the model then has its best weights.
             ArtifactError: if the checkpoint is damaged or belongs to other settings.
+            GroupError: if processes that train together have other rows or settings, or one of them ended or hangs.
             BusyError: if the model is being evaluated, or another thread trains it or another model by this objective.
         """
         if not isinstance(model, nn.Module):
@@ -106,6 +117,7 @@ class Trainer(TrainerSettings):
         if self.patience is not None and valid is None:
             raise ConfigError("patience counts epochs without a better validation bound; hand over `valid` or drop it")
         engine.settle_heap()
+        engine.join()
         device = engine.resolve_device(self.device)
         if torch.is_autocast_enabled(device.type):
             raise ConfigError(
@@ -114,14 +126,22 @@ class Trainer(TrainerSettings):
             )
         model.to(device)
         objective.to(device)
+        is_first = world.rank() == 0
         view = View.of(model, train, where="train", requires=objective.requires, weight=weight)
         if len(view) < 2:
             raise DataError(f"train has {len(view)} rows; training needs at least 2")
         held_out = None if valid is None else view.beside(valid, "valid").resident()
-        folder = None if run is None else Path(run)
+        if world.size() > 1:
+            refuse_differences(view, held_out, self)
+        folder = None if run is None or not is_first else Path(run)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        with engine.training(model), engine.training(objective, "objective"):
+        with (
+            engine.training(model),
+            engine.training(objective, "objective"),
+            engine.batch_norm_together(model) if world.size() > 1 else nullcontext(),
+            nullcontext() if is_first else _unspoken(),
+        ):
             objective.prepare(view.total_weight)
             loop = Loop(self, objective, view.resident(), held_out, folder, self._callbacks(folder))
             try:
@@ -142,8 +162,18 @@ class Trainer(TrainerSettings):
         return loop.history
 
     def _callbacks(self, folder: Path | None) -> list[Callback]:
+        if world.rank():
+            return list(self.callbacks)
         files = [] if folder is None else [MetricsFile(folder / "metrics.jsonl")]
         return [*files, EpochLog(), *self.callbacks, *([progress_callback()] if self.progress else [])]
+
+
+@contextmanager
+def _unspoken() -> Iterator[None]:
+    """No warnings: process 0 has the same ones."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

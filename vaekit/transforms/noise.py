@@ -58,11 +58,36 @@ def content_noise(
     Returns:
         Noise of shape (N, *X), or (N, *shape). Equal rows get equal noise.
     """
-    seed, dtype = _int64(seed), as_floating(x[:0]).dtype if dtype is None else dtype
+    dtype = as_floating(x[:0]).dtype if dtype is None else dtype
     shape = tuple(x.shape[1:]) if shape is None else shape
-    mixed = _mix(row_hashes(x, seed).unsqueeze(1) + _places(math.prod(shape), seed, x.device))
+    return hashed_noise(row_hashes(x, seed), seed, shape, dtype)
+
+
+def hashed_noise(hashes: Tensor, seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Uniform noise in [0, 1) that depends on a number for each row and on the seed.
+
+    Args:
+        hashes: shape (N,), int64, well mixed: `row_hashes` or `key_hashes`.
+        seed: any integer; counted modulo 2**64.
+        shape: event shape of the noise.
+        dtype: of the noise.
+
+    Returns:
+        Noise of shape (N, *shape).
+    """
+    mixed = _mix(hashes.unsqueeze(1) + _places(math.prod(shape), _int64(seed), hashes.device))
     uniform = ((mixed >> 11) & 0x1FFFFFFFFFFFFF).to(torch.float64).mul(2.0**-53).to(dtype)
-    return uniform.reshape(len(x), *shape).clamp(max=1 - torch.finfo(dtype).eps / 2)
+    return uniform.reshape(len(hashes), *shape).clamp(max=1 - torch.finfo(dtype).eps / 2)
+
+
+def key_hashes(keys: Tensor, seed: int) -> Tensor:
+    """A number for each row that depends on its key and the seed alone, shape (N,), int64.
+
+    Args:
+        keys: integers of shape (N,), such as the numbers of the rows in their data set.
+        seed: any integer; counted modulo 2**64.
+    """
+    return _mix(_mix(keys.to(torch.int64) * _GOLDEN + _int64(seed)) + _int64(seed))
 
 
 def _int64(seed: int) -> int:

@@ -95,6 +95,10 @@ class Means:
         self.log_prior, self.log_likelihood, self.log_weight = torch.zeros(3, num_rows, dtype=torch.float64).unbind()
         self._count = torch.zeros(num_rows, dtype=torch.float64)
 
+    def parts(self) -> tuple[Tensor, ...]:
+        """Everything that is kept of each row, shape (N,) each."""
+        return self.log_prior, self.log_likelihood, self.log_weight, self._count
+
     def add(self, rows: slice, draws: Draw) -> None:
         """Add draws of some rows."""
         self._count[rows] += len(draws.log_prior)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaekit import engine
 from vaekit.bounds import KLMode, LatentVariableModel, check_arguments, closed_form_kl
+from vaekit.engine import world
 from vaekit.errors import UnreliableEstimateWarning
 from vaekit.evaluation.estimate import FAR, MANY_UNRELIABLE, NARROW, UNRESOLVED, Estimate
 from vaekit.evaluation.likelihood.far import Floors, Means, is_searchable, redrawn
@@ -42,6 +43,10 @@ def log_marginal(
 
     \( \log \frac1K \sum_k p(x|z_k) p(z_k) / q(z_k|x) \): a lower bound in expectation that becomes exact as K grows.
     The weights are accumulated in float64 and never kept, so memory does not grow with K.
+
+    In a group of `torch.distributed` every process calls this with the same rows and an equal generator. The processes
+    divide the rows, and each has the estimate of one process; `vaekit.distributed.alone` is for a process that asks by
+    itself.
 
     Rows far from what the model generates, of which an encoder knows nothing, and those whose q(z|x) is far narrower
     than p(z|x) (`evaluation.likelihood.narrow`) get draws of their own; see `evaluation.likelihood.far`. They take as
@@ -90,10 +95,18 @@ def log_marginal(
     """
     check_arguments(num_samples)
     view = View.of(model, x).under(transform_seed)
-    how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
+    how = Sampling(num_samples, _agreed(generator), compile, chunk_size, progress, key, is_shared=True)
     result = _over_draws(_log_marginal, view, how, precision, transform_draws)
     _warn_if_unreliable(result)
     return result
+
+
+def _agreed(generator: torch.Generator | None) -> torch.Generator | None:
+    """A source of noise that is the same on all processes: the one that all of them have, or one of process 0's."""
+    if generator is not None or world.size() == 1:
+        return generator
+    seed = world.from_first(lambda: str(engine.draw_seed(None)).encode())
+    return torch.Generator().manual_seed(int(seed))
 
 
 def _warn_if_unreliable(estimate: Estimate) -> None:
@@ -145,7 +158,7 @@ def iwae(
     """
     check_arguments(num_samples)
     view = View.of(model, x).under(transform_seed)
-    how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
+    how = Sampling(num_samples, _agreed(generator), compile, chunk_size, progress, key, is_shared=True)
     return _over_draws(_iwae, view, how, precision, transform_draws)
 
 
@@ -193,6 +206,7 @@ class _Sums:
         self.noise = view.transform_noise()
         self.unresolved, self.narrow, self.far, self._judged = torch.zeros(4, num_rows, dtype=torch.bool).unbind()
         self.offset = torch.zeros(num_rows, dtype=torch.float64)
+        self._own = slice(0, 0)  # the rows of this process, which are next to each other
 
     def add(self, block: Block) -> None:
         """Add draws of some rows."""
@@ -203,9 +217,22 @@ class _Sums:
             self.narrow[block.rows] = is_narrow(block.posterior, block.draws)
             self._judged[block.rows] = True
         self.offset[block.rows] = block.log_det.cpu()
+        self._own = slice(self._own.start if self._own.stop else block.rows.start, block.rows.stop)
 
-    def finish(self, view: View) -> None:
-        """Find the far rows; of many contexts no floors are known, as each makes another model."""
+    def finish(self, view: View, *beside: Tensor) -> None:
+        """Bring the rows of all processes together, and find the far ones.
+
+        Of many contexts no floors are known, as each makes another model.
+
+        Args:
+            view: all rows.
+            beside: what else is kept of each row, shape (N,) each, float64; written to.
+        """
+        if world.size() > 1:
+            kept = (*self.weights.parts(), *self.means.parts(), self.unresolved, self.narrow, self.offset, *beside)
+            found = world.gather(torch.stack([values[self._own].double() for values in kept], 1))
+            for values, column in zip(kept, found.unbind(1), strict=True):
+                values.copy_(column)
         for index, part in view.by_context(_CONTEXTS):
             log_prior, log_likelihood = self.means.log_prior[index], self.means.log_likelihood[index]
             self.far[index] = Floors.of(part).passed(log_prior, log_likelihood)
@@ -314,6 +341,7 @@ def elbo_and_iwae(
     """The ELBO and the IWAE bound of the same K draws, for the price of one; see `elbo` and `iwae`."""
     check_arguments(num_samples, kl)
     view = View.of(model, x).under(transform_seed)
+    generator = _agreed(generator)
     if is_averaged(view, transform_draws):
         options: dict[str, Any] = {"precision": precision, "compile": compile, "chunk_size": chunk_size, "key": key}
         options |= {"num_samples": num_samples, "progress": progress, "kl": kl}
@@ -324,7 +352,7 @@ def elbo_and_iwae(
     sums, values = _Sums(view, num_samples), RunningMoments(len(view))
     log_likelihoods, divergences = RunningMoments(len(view)), RunningMoments(len(view))
     with engine.evaluating_in(model, precision):
-        how = Sampling(num_samples, generator, compile, chunk_size, progress, key)
+        how = Sampling(num_samples, generator, compile, chunk_size, progress, key, is_shared=True)
         for block in view.blocks(how, keep_z=_is_small(view)):
             rows, q, prior, draws, _ = block
             sampled = draws.log_posterior - draws.log_prior
@@ -334,7 +362,7 @@ def elbo_and_iwae(
             log_likelihoods.add(rows, draws.log_likelihood)
             divergences.add(rows, divergence)
             sums.add(block)
-    sums.finish(view)
+    sums.finish(view, *values.parts(), *log_likelihoods.parts(), *divergences.parts())
     common: dict[str, Any] = {"num_samples": num_samples, "quantity": view.quantity, **sums.weights.summary()}
     common["transform_noise"] = view.transform_noise()
     terms = {"log_likelihood": log_likelihoods.mean + sums.offset, "kl": divergences.mean}
