@@ -96,7 +96,7 @@ def test_an_actor_that_is_killed_is_replaced_and_the_command_goes_on(fitted):
     command += ["--workers", "1", "--num-samples", "400000"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        pid = _actor(process)
+        pid = _actor(process, b"MapWorker", b"submit")
         os.kill(pid, signal.SIGKILL)
         _, said = process.communicate(timeout=300)
     finally:
@@ -105,9 +105,9 @@ def test_an_actor_that_is_killed_is_replaced_and_the_command_goes_on(fitted):
     assert answers(fitted / "out")["row"].tolist() == list(range(90))
 
 
-def _actor(process):
-    """The pid of the process of the actor, once it has begun to answer."""
-    for _ in range(600):
+def _actor(process, *marks):
+    """The pid of the process of an actor of Ray whose title has these words, once it has begun to work."""
+    for _ in range(900):
         for name in os.listdir("/proc"):
             if not name.isdigit():
                 continue
@@ -118,8 +118,49 @@ def _actor(process):
                     is_ours = b"VAEKIT_TEST=1" in file.read()
             except OSError:
                 continue
-            if is_ours and words.startswith(b"ray::") and b"MapWorker" in words and b"submit" in words:
+            if is_ours and words.startswith(b"ray::") and all(mark in words for mark in marks):
                 return int(name)
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
     raise AssertionError("no actor came")
+
+
+FIT = ["fit", "parts", "row_noise=true", "max_epochs=5", "latent_dim=1", "hidden=4", "compile=off", "batch_size=32"]
+
+
+def curve(run):
+    return [record["valid_elbo"] for record in runs.open(run).records]
+
+
+def test_ray_trains_as_one_process_does(cluster, fitted, capsys):
+    assert cli.run([*FIT, "-o", "one"]) == 0
+    assert cli.run([*FIT, "-o", "two", "--engine", "ray", "--workers", "2"]) == 0
+    assert curve("two") == pytest.approx(curve("one"), abs=1e-3)
+    assert len(curve("two")) == 5
+    assert "epoch 5/5" in capsys.readouterr().err
+    assert not list(fitted.glob(".ray-*"))
+    assert cli.run([*FIT, "-o", "two", "--engine", "ray", "--workers", "2"]) == 2
+    assert "two exists; use --resume to go on" in capsys.readouterr().err
+    assert cli.run([*FIT, "-o", "six", "--engine", "ray", "--workers", "600"]) == 2
+    assert "cores" in capsys.readouterr().err
+
+
+def test_training_goes_on_where_a_worker_was_killed(fitted):
+    longer = [word.replace("=5", "=80") for word in FIT] + ["checkpoint_every=1", "patience=80"]
+    command = [sys.executable, "-m", "vaekit", *longer, "-o", "killed", "--engine", "ray", "--workers", "2"]
+    process = subprocess.Popen(command, env={**os.environ, "VAEKIT_TEST": "1"}, stderr=subprocess.PIPE, text=True)
+    metrics = fitted / "killed" / "metrics.jsonl"
+    try:
+        for _ in range(1200):
+            if metrics.exists() and len(metrics.read_text().splitlines()) > 20:
+                break
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.1)
+        os.kill(_actor(process, b"RayTrainWorker"), signal.SIGKILL)
+        _, said = process.communicate(timeout=400)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert cli.run([*longer, "-o", "whole", "--quiet"]) == 0
+    assert curve("killed") == pytest.approx(curve("whole"), abs=1e-3)
+    assert len(curve("killed")) == 80

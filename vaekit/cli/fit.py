@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,10 @@ def _file(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path} holds a {type(values).__name__}; expected keys and values")
     own = values.get("settings")
     return own if isinstance(own, dict) and set(values) == {"settings", "data"} else values
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _sides(size: str) -> int | tuple[int, int]:
@@ -105,19 +109,24 @@ def fit(
         typer.Option("--from", metavar="RUN", help="Go on from a fitted model: its settings and weights, new rows."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes of this machine that train as one; default: 1.")
+        int | None, typer.Option("--workers", min=1, help="Processes that train as one; default: 1.")
     ] = None,
+    on: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--engine", help="Where these are: on this machine, or on a Ray cluster."),
+    ] = "local",
     *,
     reads: Reads,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     json_: Json = False,
 ) -> None:
     """Fit a model to data and save it as a folder."""
-    options = {"preset": preset, "seed": seed}
-    given = _file(config) | pairs_of(pairs or []) | {key: v for key, v in options.items() if v is not None}
+    words = {"preset": preset, "seed": seed}
+    given = _file(config) | pairs_of(pairs or []) | {key: v for key, v in words.items() if v is not None}
     from vaekit import engine, runs
 
-    if (workers or 1) > 1 and not engine.is_launched():
+    on_ray = on == "ray"
+    if (workers or 1) > 1 and not on_ray and not engine.is_launched():
         _launch(workers or 1, data)
         return
     engine.join()
@@ -129,23 +138,26 @@ def fit(
         from vaekit.data.schema import Schema
 
         columns = Schema.load(schema)
+    if on_ray and STDIN in (data, valid):
+        raise ConfigError("stdin has one reader; with --engine ray, name a file of data")
+    options: dict[str, Any] = {
+        "valid": valid,
+        "overwrite": overwrite,
+        "resume": resume,
+        "size": sides,
+        "schema": columns,
+        **reads,
+    }
+    options |= {"model_holes": "self" if self_masking else model_holes, "start": from_, "called": data}
     with ExitStack() as files:
-        history = runs.fit(
-            from_stdin(files) if data == STDIN else data,
-            output,
-            given,
-            valid=valid,
-            overwrite=overwrite,
-            resume=resume,
-            size=sides,
-            schema=columns,
-            model_holes="self" if self_masking else model_holes,
-            start=from_,
-            **reads,
-            called=data,
-            progress=not quiet,
-            announce=lambda line: print(line, file=sys.stderr),
-        )
+        source = from_stdin(files) if data == STDIN else data
+        if on_ray:
+            from vaekit.distributed import fit_on_ray
+
+            fit_on_ray(source, output, given, workers=workers or 1, **options)
+            history: Any = True
+        else:
+            history = runs.fit(source, output, given, **options, announce=_say)
     if engine.world.rank():
         return
     told = as_text(output)

@@ -3,6 +3,7 @@
 from vaekit.data import kinds
 from vaekit.data.dataset import Dataset, StoredDataset
 from vaekit.data.kinds import warn_constant_columns
+from vaekit.data.readers.huggingface import from_huggingface
 from vaekit.data.readers.idx import read_idx
 from vaekit.data.readers.tables import from_frame, from_records
 from vaekit.data.reading import Reading
@@ -15,6 +16,7 @@ __all__ = [
     "StoredDataset",
     "available",
     "from_frame",
+    "from_huggingface",
     "from_records",
     "holdout",
     "kinds",

@@ -7,15 +7,11 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
-from vaekit import errors, runs
-from vaekit.distributed.ray_cluster import cluster
+from vaekit import runs
+from vaekit.distributed.ray_cluster import cluster, raised
 from vaekit.errors import GroupError, VaekitError
 from vaekit.runs.asking import Question
 from vaekit.runs.by_part import Answered, Part, PartAnswered, answer_part, made
-
-_KINDS = {
-    kind.__name__: kind for kind in (errors.ConfigError, errors.ArtifactError, errors.ShapeError, errors.SupportError)
-}
 
 
 def answer_on_ray(
@@ -84,8 +80,7 @@ def _in_order(said: list[dict[str, Any]], num_parts: int) -> list[PartAnswered]:
     wrong = [row for row in said if row["error"]]
     if wrong:
         others = f" ({len(said) - len(wrong)} of {num_parts} parts are answered, and are not asked again)"
-        kind = _KINDS.get(wrong[0]["kind"], errors.DataError)
-        raise kind(wrong[0]["error"] + others)
+        raise raised(wrong[0]["kind"], wrong[0]["error"] + others)
     return [
         PartAnswered(int(r["num_rows"]), bool(r["is_known"]), int(r["num_missing"]), tuple(r["notes"])) for r in said
     ]

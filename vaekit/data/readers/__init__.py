@@ -8,8 +8,9 @@ from pathlib import Path
 from vaekit.data.dataset import Dataset
 from vaekit.data.readers.arrays import member_of, npy_dataset, npz_dataset
 from vaekit.data.readers.csv_files import csv_dataset
-from vaekit.data.readers.frames import FRAMES, frame_dataset
+from vaekit.data.readers.frames import FRAMES, frame_dataset, parts_dataset
 from vaekit.data.readers.frames import frame as frame
+from vaekit.data.readers.huggingface import is_saved, saved_dataset
 from vaekit.data.readers.idx import idx_dataset, with_suffix
 from vaekit.data.readers.images import folder_dataset
 from vaekit.data.readers.json_files import LINES
@@ -55,7 +56,8 @@ READERS = {
     "-ubyte": _IDX,
     "-ubyte.gz": _IDX,
 }
-PARTS = Reader(frame_dataset, (*_TABLE, "delimiter", "decimal", "encoding", "header", "sheet"))
+PARTS = Reader(parts_dataset, (*_TABLE, "in_memory", "delimiter", "decimal", "encoding", "header", "sheet"))
+SAVED = Reader(saved_dataset, (*_TABLE, "in_memory"))
 FOLDER = Reader(folder_dataset, ("size", "in_memory", "alpha"))
 
 _MEANINGS = {  # what to say where an option has none
@@ -103,7 +105,7 @@ def read(
             is_folder = stat.S_ISDIR(path.stat().st_mode)
         if not (is_folder or path.is_file()):
             raise DataError(f"{path} is neither a file nor a folder. Store the data in a file first.")  # pipes block
-        reader = FOLDER if is_folder else _reader_of(path)
+        reader = _of_folder(path) if is_folder else _reader_of(path)
     options = {"label": label, "key": key, "size": size, "in_memory": in_memory, "member": member}
     known = reader.options if reader else ()
     for name, value in {**options, **how.given}.items():
@@ -121,7 +123,7 @@ def options_of(source: str | Path) -> tuple[str, ...]:
     path, _ = member_of(str(source)) or (Path(source).expanduser(), None)
     if parts_of(path, FRAMES) is not None:
         return PARTS.options
-    reader = FOLDER if path.is_dir() else _reader_of(path)
+    reader = _of_folder(path) if path.is_dir() else _reader_of(path)
     return reader.options if reader else ()
 
 
@@ -138,6 +140,10 @@ def refuse_option(name: str, value: object, what: str) -> None:
         formats = [suffix.lstrip(".") for suffix in formats]
     message = _MEANINGS.get(name, _OF_READING).format(name=name, value=value, formats=", ".join(formats), what=what)
     raise ColumnError(message, name) if name in ("label", "key") else DataError(message)
+
+
+def _of_folder(path: Path) -> Reader:
+    return SAVED if is_saved(path) else FOLDER
 
 
 def _reader_of(path: Path) -> Reader | None:

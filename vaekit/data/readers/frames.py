@@ -12,7 +12,7 @@ from vaekit.data.readers import csv_files, excel, json_files
 from vaekit.data.readers.csv_files import csv_table
 from vaekit.data.readers.excel import excel_table
 from vaekit.data.readers.json_files import json_table
-from vaekit.data.readers.parquet import INDEX, parquet_table
+from vaekit.data.readers.parquet import INDEX, large_parts, parquet_table
 from vaekit.data.readers.parts import joined, name_of, parts_of, place_in_parts
 from vaekit.data.readers.safe_reading import reading as safely
 from vaekit.data.readers.tables import table_of, without
@@ -20,6 +20,7 @@ from vaekit.data.readers.typed import HOLES_AMONG_NUMBERS as HOLES_AMONG_NUMBERS
 from vaekit.data.readers.typed import Told, as_numbers, is_text, say_holes, with_dates
 from vaekit.data.reading import PLAIN, Reading, parsed
 from vaekit.errors import DataError
+from vaekit.paths import as_text
 
 
 def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
@@ -115,6 +116,25 @@ def frame_dataset(path: Path, label: str | None = None, key: str | None = None, 
     table, found = _table(path, how, {})
     about: dict[str, Any] = {"name": name_of(path), "source": str(path), "reading": found}
     return table_of(table, label, key, **about, place=place_in(path, found))
+
+
+def parts_dataset(
+    path: Path, label: str | None = None, in_memory: bool | None = None, key: str | None = None, how: Reading = PLAIN
+) -> Dataset:
+    """Read a table of numbers in parts; parquet files that are large together stay on disk.
+
+    Raises:
+        DataError: A part cannot be read, or the parts do not fit together.
+    """
+    files = parts_of(path, FRAMES)
+    assert files is not None
+    if files[0].suffix.lower() == ".parquet":
+        large = large_parts(path, files, label, in_memory, key, how)
+        if large is not None:
+            return large
+    elif in_memory is False:
+        raise DataError(f"parts stay on disk where they are parquet files; {as_text(files[0])} is none.")
+    return frame_dataset(path, label, key, how)
 
 
 def _table(path: Path, reading: Reading, told: Told) -> tuple[Any, Reading]:

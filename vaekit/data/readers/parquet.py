@@ -1,25 +1,22 @@
 """Parquet files: read whole, or a piece at a time where they are large."""
 
 import re
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vaekit.data.dataset import Dataset, StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
-from vaekit.data.kinds import TABLES
+from vaekit.data.disk_cache import stays_in_memory
+from vaekit.data.readers.parts import joined, name_of
+from vaekit.data.readers.pieces import stored
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
-from vaekit.data.readers.tables import annotations, from_frame, numbers, weights_in, without
+from vaekit.data.readers.tables import from_frame
 from vaekit.data.reading import Reading, parsed
-from vaekit.errors import DataError, ReadingWarning
+from vaekit.errors import DataError
 from vaekit.paths import as_text
 
 INDEX = re.compile(r"__index_level_\d+__")
-_PIECE_VALUES = 2**20
 
 
 def parquet_dataset(
@@ -31,8 +28,7 @@ def parquet_dataset(
 ) -> Dataset:
     """Read a parquet file; an index that pandas stored with it is left out, a column of vectors is D columns.
 
-    A file that stays on disk is decoded once, a piece at a time, into a file of the cache from which rows are taken in
-    any order: row groups would have to be decoded whole for each row of a shuffled batch.
+    A file that stays on disk is decoded once; see `pieces.stored`.
 
     Args:
         path: The file.
@@ -49,11 +45,12 @@ def parquet_dataset(
             there is no room for it.
     """
     how = how or Reading()
-    with _opened(path) as (file, names, num_bytes):
+    with _opened(path) as (file, _, num_bytes):
         if in_memory is None:
             in_memory = stays_in_memory(num_bytes)
-        if not in_memory and file.metadata.num_rows > 1:
-            return _stored(file, names, path, label, key, how)
+        is_large = not in_memory and file.metadata.num_rows > 1
+    if is_large:
+        return stored(_Files([path]), label, key, how, name=as_text(path.stem), source=str(path))
     frame = parsed(("parquet", str(path)), lambda: parquet_table(path))
     return from_frame(frame, label, key=key, name=as_text(path.stem), source=str(path), reading=how)
 
@@ -88,49 +85,53 @@ def _num_values(metadata: Any) -> int:
     return sum(group.column(j).num_values for group in groups for j in range(metadata.num_columns))
 
 
-def _stored(file: Any, names: list[str], path: Path, label: str | None, key: str | None, how: Reading) -> StoredDataset:
-    import narwhals as nw
-    import pyarrow as pa
+def large_parts(
+    source: Path,
+    files: Sequence[Path],
+    label: str | None = None,
+    in_memory: bool | None = None,
+    key: str | None = None,
+    how: Reading | None = None,
+) -> StoredDataset | None:
+    """The parts of a table as rows that stay on disk, where they take more than a quarter of the free memory.
 
-    from vaekit.data.disk_rows import StoredRows
+    Args:
+        source: the folder or the pattern.
+        files: the parts, in their order.
+        label: as in `parquet_dataset`, as for `key` and `how`.
+        in_memory: whether all rows are held in memory, whatever they take; None decides by that.
 
-    first = pa.Table.from_batches([next(file.iter_batches(2, columns=names))])
-    name = as_text(path.stem)
-    like = from_frame(first, label, key=key, name=name, reading=how)  # refuses names and types as in memory
-    with warnings.catch_warnings():  # said already
-        warnings.simplefilter("ignore", ReadingWarning)
-        indices, chosen = without(names, label, key, name, how)
-    about = nw.from_native(file.read(columns=[names[i] for i in chosen]), eager_only=True)
-    labels, keys, weights = *annotations(about, label, key, name), weights_in(about, how, name)
-    names = [names[i] for i in indices]
-    shape = (file.metadata.num_rows, *like.event_shape)
-    num_bytes = 8 * shape[0] * shape[1]
-    if not has_disk_room(num_bytes):
-        raise DataError(f"{path} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
-    dtype = _common_dtype(file, names, name, how)
-    rows = StoredRows(DecodedRows(shape, dtype, _pieces(file, names, name, how)), name=name)
-    about_keys: dict[str, Any] = {"keys": keys, "key": key or "row", "reading": how}
-    about_keys["weights"] = weights
-    about_rows: dict[str, Any] = {"name": name, "columns": like.columns, "source": str(path)}
-    return StoredDataset(rows, labels=labels, kind=TABLES.name, **about_rows, **about_keys)
+    Returns:
+        The rows; None where they are to be held in memory.
 
-
-def _pieces(file: Any, names: list[str], name: str, how: Reading) -> Iterator[np.ndarray]:
-    """The rows in order, about 8 MiB at a time."""
-    import narwhals as nw
-    import pyarrow as pa
-
-    for batch in file.iter_batches(max(1, _PIECE_VALUES // len(names)), columns=names):
-        frame = nw.from_native(pa.Table.from_batches([batch]).select(names), eager_only=True)
-        yield numbers(list(frame.iter_columns()), name, how)
+    Raises:
+        DataError: a part cannot be read, or lacks a column that the first one has.
+    """
+    table = _Files(files)
+    if in_memory or (in_memory is None and stays_in_memory(table.num_bytes)) or table.num_rows < 2:
+        return None
+    return stored(table, label, key, how or Reading(), name=name_of(source), source=str(source))
 
 
-def _common_dtype(file: Any, names: list[str], name: str, how: Reading) -> np.dtype:
-    """int64 if every column is whole and without empty cells, else float64: the dtype of the table as a whole."""
-    import pyarrow as pa
+class _Files:
+    """The rows of one parquet file after another, of which one is open at a time."""
 
-    fields = [file.schema_arrow.field(column) for column in names]
-    kinds = [getattr(field.type, "value_type", field.type) for field in fields]  # of a vector, that of its numbers
-    if not all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in kinds):
-        return np.dtype(np.float64)
-    return np.result_type(*{piece.dtype for piece in _pieces(file, names, name, how)})
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files, self.num_rows, self.num_bytes, heads = files, 0, 0, []
+        for path in files:
+            with _opened(path) as (file, names, num_bytes):
+                heads.append(file.schema_arrow.empty_table().select(names))
+                self.num_rows += file.metadata.num_rows
+                self.num_bytes += num_bytes
+        self.schema = joined(heads, files).schema
+
+    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+        """Tables of at most so many rows each, in order."""
+        import pyarrow as pa
+
+        columns = list(columns)
+        wanted = pa.schema([self.schema.field(column) for column in columns])
+        for path in self._files:
+            with _opened(path) as (file, _, _):
+                for batch in file.iter_batches(num_rows, columns=columns):
+                    yield pa.Table.from_batches([batch]).select(columns).cast(wanted)

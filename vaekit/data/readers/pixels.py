@@ -1,5 +1,6 @@
 """One image, in any format that Pillow reads, as an array of bytes."""
 
+import io
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -48,17 +49,20 @@ def look_at(path: Path, size: tuple[int, int] | None, alpha: str = "white") -> t
         return *(size or (height, width)), num_channels, is_transparent
 
 
-def read_image(path: Path, size: tuple[int, int] | None, alpha: str = "white") -> tuple[np.ndarray, bool]:
+def read_image(
+    path: Path, size: tuple[int, int] | None, alpha: str = "white", content: bytes | None = None
+) -> tuple[np.ndarray, bool]:
     """One image as uint8, (H, W) if it is grey and (H, W, C) otherwise, and whether pixels of it are transparent.
 
     Args:
         path: The file.
         size: Height and width to resize to.
         alpha: What becomes of transparent pixels, see `Reading`; kept, they are the last channel.
+        content: The bytes of the file, where it lies elsewhere; `path` then is what to call it.
     """
     from PIL import Image, ImageOps
 
-    with _opened(path) as image:
+    with _opened(path, content) as image:
         upright, mode = ImageOps.exif_transpose(image), "L" if image.mode in GREY_MODES else "RGB"
         is_transparent = False
         if image.has_transparency_data and alpha != "drop":
@@ -93,7 +97,7 @@ def common_channels(counts: Iterable[int]) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["Image.Image"]:
+def _opened(path: Path, content: bytes | None = None) -> Iterator["Image.Image"]:
     """An opened image; what goes wrong with it in the block becomes a `DataError`."""
     from PIL import Image
 
@@ -102,7 +106,7 @@ def _opened(path: Path) -> Iterator["Image.Image"]:
         warnings.simplefilter("ignore")  # about metadata that are not used
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path, formats=formats) as image:
+            with Image.open(path if content is None else io.BytesIO(content), formats=formats) as image:
                 _refuse_wide(image, path)
                 yield image
         except (DataError, FileNotFoundError, PermissionError, MemoryError):

@@ -1,0 +1,211 @@
+"""Data sets of Hugging Face's `datasets`: a folder that `save_to_disk` wrote, or the object itself."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaekit.data.dataset import Dataset, StoredDataset
+from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
+from vaekit.data.kinds import IMAGES
+from vaekit.data.readers.pieces import stored
+from vaekit.data.readers.pixels import common_channels, read_image, with_channels
+from vaekit.data.readers.safe_reading import reading
+from vaekit.data.readers.tables import from_frame
+from vaekit.data.reading import Reading
+from vaekit.errors import ColumnError, DataError
+from vaekit.paths import as_text
+
+_STATE, _PARTS = "state.json", "dataset_dict.json"
+_BLOCK_BYTES = 2**22
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets` wrote a folder."""
+    return (folder / _STATE).is_file() or (folder / _PARTS).is_file()
+
+
+def saved_dataset(
+    folder: Path,
+    label: str | None = None,
+    in_memory: bool | None = None,
+    key: str | None = None,
+    how: Reading | None = None,
+) -> Dataset:
+    """Read a folder that `save_to_disk` wrote; see `from_huggingface`.
+
+    Raises:
+        DataError: if the folder holds several parts, or cannot be read.
+    """
+    datasets = _imported()
+    if (folder / _PARTS).is_file():
+        parts = sorted(path.name for path in folder.iterdir() if (path / _STATE).is_file())
+        raise DataError(f"{folder} holds the parts {', '.join(parts)}. Name one: {folder / (parts or ['train'])[0]}.")
+    try:
+        with reading(folder):
+            found = datasets.load_from_disk(str(folder))
+    except (ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"{folder} is not a readable data set of Hugging Face: {error}. Save it again.") from error
+    return from_huggingface(
+        found, label, key=key, in_memory=in_memory, reading=how, name=as_text(folder.name), source=str(folder)
+    )
+
+
+def from_huggingface(
+    dataset: Any,
+    label: str | None = None,
+    *,
+    key: str | None = None,
+    in_memory: bool | None = None,
+    reading: Reading | None = None,
+    name: str = "huggingface",
+    source: str = "memory",
+) -> Dataset:
+    """Rows of a `datasets.Dataset`: the pixels of its one column of images, or its columns of numbers.
+
+    What takes more than a quarter of the free memory stays on disk, decoded once into a file of the cache. Names of
+    classes are the labels where the label is a `ClassLabel`; the only one of a set of images is taken by itself.
+
+    Args:
+        dataset: the data set.
+        label: column with the labels.
+        key: column with the identifiers of the rows.
+        in_memory: whether all rows are held in memory; None decides by their size.
+        reading: which columns of numbers are data.
+        name: what to call the data.
+        source: where they are.
+
+    Returns:
+        Images of shape (N, C, H, W), uint8, C being 1 or 3; or a table of numbers, shape (N, D).
+
+    Raises:
+        DataError: if there is no column of images or numbers, images differ in size, or `dataset` is a stream or holds
+            several parts; if `datasets` is not installed.
+
+    Example:
+        >>> import datasets
+        >>> rows = from_huggingface(datasets.Dataset.from_dict({"a": [1.0, 2.0], "b": [0.5, 0.25]}))
+        >>> rows.columns, rows.x.tolist()
+        (('a', 'b'), [[1.0, 0.5], [2.0, 0.25]])
+    """
+    datasets = _imported()
+    if isinstance(dataset, datasets.DatasetDict | datasets.IterableDatasetDict):
+        raise DataError(f"{name!r} holds the parts {', '.join(dataset)}. Hand over one of them.")
+    if not isinstance(dataset, datasets.Dataset):
+        raise DataError(f"expected a datasets.Dataset, got {type(dataset).__name__}. Save a stream to disk first.")
+    how = reading or Reading()
+    for what, column in (("label", label), ("key", key)):
+        if column is not None and column not in dataset.column_names:
+            raise ColumnError(f"{name!r} has no column {column!r}; it has {', '.join(dataset.column_names)}.", what)
+    images = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+    if images:
+        return _images(datasets, dataset, images, label, key, in_memory, name, source)
+    table = _Rows(dataset)
+    classes = {} if label is None else {label: dataset.features[label]}
+    if in_memory or (in_memory is None and stays_in_memory(8 * len(dataset) * len(dataset.column_names))):
+        whole = dataset.with_format("arrow")[:]
+        found = from_frame(whole, label, key=key, name=name, source=source, reading=how)
+    else:
+        found = stored(table, label, key, how, name=name, source=source)
+    return _with_names(found, classes.get(label or ""))
+
+
+class _Rows:
+    """The rows of a data set in the order that it has been given, a piece at a time."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset.with_format("arrow")
+        self.num_rows, self.schema = len(dataset), self._dataset[:1].schema
+
+    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+        """Tables of at most so many rows each, in order."""
+        yield from self._dataset.select_columns(list(columns)).iter(num_rows)
+
+
+def _with_names(rows: Dataset, feature: Any) -> Dataset:
+    """The rows with the names of the classes as labels, where the label's feature has them."""
+    names = getattr(feature, "names", None)
+    if names and rows.labels is not None and rows.labels.dtype.kind in "iu":
+        object.__setattr__(rows, "labels", np.array([names[code] if code >= 0 else "" for code in rows.labels]))
+    return rows
+
+
+def _images(
+    datasets: Any,
+    dataset: Any,
+    columns: list[str],
+    label: str | None,
+    key: str | None,
+    in_memory: bool | None,
+    name: str,
+    source: str,
+) -> Dataset:
+    if len(columns) > 1:
+        raise DataError(f"{name!r} has several columns of images: {', '.join(columns)}. Select one of them.")
+    classes = [column for column, one in dataset.features.items() if isinstance(one, datasets.ClassLabel)]
+    label = label or (classes[0] if len(classes) == 1 else None)
+    pictures = _Pictures(datasets, dataset, columns[0], name)
+    about: dict[str, Any] = {"name": name, "source": source, "kind": IMAGES.name, "value_range": IMAGES.value_range}
+    if key is not None:
+        about |= {"keys": np.array(dataset[key][:]), "key": key}
+    labels = None if label is None else np.array(dataset[label][:])
+    num_bytes = math.prod(pictures.shape)
+    if in_memory or (in_memory is None and stays_in_memory(num_bytes)) or len(dataset) < 2:
+        rows = Dataset(pictures.read(np.arange(len(dataset))), labels, **about)
+    else:
+        from vaekit.data.disk_rows import StoredRows, ahead
+
+        if not has_disk_room(num_bytes):
+            raise DataError(f"{source} is too large for memory: {no_room(num_bytes)}.")
+        blocks = np.array_split(np.arange(len(dataset)), math.ceil(num_bytes / _BLOCK_BYTES))
+        decoded = DecodedRows(pictures.shape, np.dtype(np.uint8), ahead(pictures.read, blocks))
+        rows = StoredDataset(StoredRows(decoded, name=name), labels=labels, **about)
+    return _with_names(rows, None if label is None else dataset.features[label])
+
+
+class _Pictures:
+    """Images of one size, decoded when they are asked for."""
+
+    def __init__(self, datasets: Any, dataset: Any, column: str, name: str) -> None:
+        self._rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        self._column, self._name = column, name
+        # One image may be grey where others have colours: all are looked at before the first is kept.
+        sizes = [self._pixels(i).shape for i in range(min(len(dataset), 256))]
+        channels = common_channels(1 if len(size) == 2 else size[2] for size in sizes)
+        self.shape: tuple[int, ...] = (len(dataset), channels, *sizes[0][:2])
+
+    def _pixels(self, i: int) -> np.ndarray:
+        cell = self._rows[int(i)][self._column]
+        if cell is None:
+            raise DataError(f"row {i} of {self._name!r} has no image. Leave such rows out.")
+        place = Path(cell["path"] or f"row {i} of {self._name}")
+        return read_image(place, None, content=cell["bytes"])[0]
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Pixels of shape (B, C, H, W)."""
+        x = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        for row, i in zip(x, indices, strict=True):
+            pixels = self._pixels(i)
+            own = 1 if pixels.ndim == 2 else pixels.shape[2]
+            if pixels.shape[:2] != self.shape[2:] or common_channels((own, self.shape[1])) != self.shape[1]:
+                height, width = self.shape[2:]
+                raise DataError(
+                    f"row {i} of {self._name!r} is {pixels.shape[0]} x {pixels.shape[1]} with {own} channel(s); the "
+                    f"others are {height} x {width} with {self.shape[1]}. Resize and convert all images alike."
+                )
+            row[:] = with_channels(pixels, self.shape[1])
+        return x
+
+
+def _imported() -> Any:
+    """The module `datasets`."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(
+            "data sets of Hugging Face are read by datasets, which is not installed: pip install 'vaekit[huggingface]'"
+        ) from error
+    datasets.disable_progress_bars()
+    return datasets

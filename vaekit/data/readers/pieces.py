@@ -1,0 +1,103 @@
+"""Tables that are larger than memory: decoded once, a piece at a time, into a file of the cache."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from vaekit.data.dataset import StoredDataset
+from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room
+from vaekit.data.kinds import TABLES
+from vaekit.data.readers.tables import annotations, from_frame, numbers, weights_in, without
+from vaekit.data.reading import Reading
+from vaekit.errors import DataError, ReadingWarning
+
+_PIECE_VALUES = 2**20
+
+
+class Pieces(Protocol):
+    """A table that gives some of its rows at a time.
+
+    Attributes:
+        num_rows: how many rows there are.
+        schema: names and types of the columns, as pyarrow has them.
+    """
+
+    num_rows: int
+    schema: Any
+
+    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+        """Tables of pyarrow of at most so many rows each, in order."""
+        ...
+
+
+def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, name: str, source: str) -> StoredDataset:
+    """Rows of a table of numbers that stay on disk.
+
+    Rows are decoded into a file of the cache from which they are taken in any order: the pieces of the table would have
+    to be decoded whole for each row of a shuffled batch.
+
+    Args:
+        table: the table.
+        label: name of the column with the labels.
+        key: name of the column with the identifiers of the rows.
+        how: which columns are data, and which of their cells mean "not observed".
+        name: what to call the data.
+        source: where they are.
+
+    Raises:
+        DataError: if columns do not hold numbers, or the disk has no room.
+    """
+    import narwhals as nw
+    import pyarrow as pa
+
+    from vaekit.data.disk_rows import StoredRows
+
+    names = table.schema.names
+    first = next(table.batches(2, names))
+    like = from_frame(first, label, key=key, name=name, reading=how)  # refuses names and types as in memory
+    with warnings.catch_warnings():  # said already
+        warnings.simplefilter("ignore", ReadingWarning)
+        indices, chosen = without(names, label, key, name, how)
+    beside = [names[i] for i in chosen]
+    pieces = [piece.select(beside) for piece in table.batches(_PIECE_VALUES, beside)] if beside else []
+    about = nw.from_native(pa.concat_tables(pieces) if pieces else first.select([]), eager_only=True)
+    labels, keys, weights = *annotations(about, label, key, name), weights_in(about, how, name)
+    names = [names[i] for i in indices]
+    shape = (table.num_rows, *like.event_shape)
+    num_bytes = 8 * shape[0] * shape[1]
+    if not has_disk_room(num_bytes):
+        raise DataError(f"{source} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
+    dtype = _common_dtype(table, names, name, how)
+    rows = StoredRows(DecodedRows(shape, dtype, _pieces(table, names, name, how)), name=name)
+    of_rows: dict[str, Any] = {"name": name, "columns": like.columns, "source": source, "weights": weights}
+    of_rows |= {"keys": keys, "key": key or "row", "reading": how}
+    return StoredDataset(rows, labels=labels, kind=TABLES.name, **of_rows)
+
+
+def _pieces(table: Pieces, names: list[str], name: str, how: Reading) -> Iterator[np.ndarray]:
+    """The rows in order, about 8 MiB at a time."""
+    import narwhals as nw
+
+    start = 0
+    for piece in table.batches(max(1, _PIECE_VALUES // len(names)), names):
+        frame = nw.from_native(piece.select(names), eager_only=True)
+        yield numbers(list(frame.iter_columns()), name, how, partial(_place, start))
+        start += len(piece)
+
+
+def _place(start: int, row: int) -> str:
+    return f"row {start + row}"
+
+
+def _common_dtype(table: Pieces, names: list[str], name: str, how: Reading) -> np.dtype:
+    """int64 if every column is whole and without empty cells, else float64: the dtype of the table as a whole."""
+    import pyarrow as pa
+
+    fields = [table.schema.field(column) for column in names]
+    kinds = [getattr(field.type, "value_type", field.type) for field in fields]  # of a vector, that of its numbers
+    if not all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in kinds):
+        return np.dtype(np.float64)
+    return np.result_type(*{piece.dtype for piece in _pieces(table, names, name, how)})
