@@ -134,3 +134,24 @@ def test_a_signal_to_the_launcher_ends_the_group_which_goes_on_later(tmp_path, u
     _, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors
     np.testing.assert_allclose(_curve(run), undisturbed[0], atol=1e-3)
+
+
+def test_a_full_disk_is_told_once_and_nothing_is_lost(tmp_path, undisturbed):
+    run, limited = tmp_path / "run", tmp_path / "limited.py"
+    # The largest file is the checkpoint; that of the weights is larger than the limit, too.
+    limited.write_text(
+        "import resource, runpy, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\n"
+        "sys.argv[0] = 'vaekit'\n"
+        "runpy.run_module('vaekit', run_name='__main__')\n"
+    )
+    command = [sys.executable, str(limited), "fit", "digits", "-o", str(run), *SETTINGS, "max_epochs=3"]
+    limited_run = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=300)
+    assert limited_run.returncode == 1
+    lines = [line for line in limited_run.stderr.splitlines() if "model.safetensors" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("vaekit: cannot write ")
+    assert _epochs(run) == 3
+    again = _start(run, "--resume", "max_epochs=3")
+    _, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors
