@@ -108,6 +108,16 @@ def test_labels_page_runs(tmp_path, monkeypatch):
     assert (tmp_path / "runs/species/config.json").exists()
 
 
+def test_scale_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("docs/scale.md", "python"):
+        exec(block, names)
+    assert len(names["history"]["valid_elbo"]) == 5
+    text = (ROOT / "docs/scale.md").read_text()
+    assert set(re.findall(r"vk\.distributed\.(\w+)", text)) <= set(vaekit.distributed.__all__)
+
+
 def test_choose_page_runs():
     names = {}
     with torch.random.fork_rng(devices=()):

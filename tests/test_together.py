@@ -1,5 +1,6 @@
 """Several processes train as one: gradients, loss curves, and what each of them may say."""
 
+import shutil
 import warnings
 
 import numpy as np
@@ -105,9 +106,9 @@ def _gradients():
     return [_gradient(*case) for case in CASES]
 
 
-def _same_gradients(size):
+def _same_gradients(answers):
     expected = _gradients()
-    for found in together(_gradients, size):
+    for found in answers:
         for case, one, several in zip(CASES, expected, found, strict=True):
             assert several[0] == pytest.approx(one[0], rel=1e-9), case
             if case[1] == "factor":  # its adversary moves by Adam, whose first step is the sign of the gradient
@@ -118,14 +119,14 @@ def _same_gradients(size):
 
 
 @needs_gloo
-def test_two_processes_have_the_gradient_of_one():
-    _same_gradients(2)
+def test_two_processes_have_the_gradient_of_one(of_two):
+    _same_gradients(of_two("gradients"))
 
 
 @needs_gloo
 @pytest.mark.slow
 def test_four_processes_have_the_gradient_of_one():
-    _same_gradients(4)
+    _same_gradients(together(_gradients, 4))
 
 
 # --- Whole runs ------------------------------------------------------------------------------------------------------
@@ -175,9 +176,9 @@ def _fit(kind="bits", folder=None, ends=None, resume=False, epochs=4, **options)
 
 @needs_gloo
 @pytest.mark.parametrize("kind", ["bits", "dequantized"])
-def test_two_processes_have_the_loss_curve_of_one(kind):
+def test_two_processes_have_the_loss_curve_of_one(kind, of_two):
     expected = _fit(kind)
-    first, second = together(_fit, 2, kind)
+    first, second = of_two(kind)
     np.testing.assert_allclose(first[0], expected[0], atol=1e-3)
     np.testing.assert_allclose(first[1], expected[1], atol=1e-3)
     assert first[2] == expected[2]
@@ -196,9 +197,9 @@ def _with_few_rows():
 
 
 @needs_gloo
-def test_fewer_rows_than_two_for_each_process():
+def test_fewer_rows_than_two_for_each_process(of_two):
     expected = _with_few_rows()
-    for found in together(_with_few_rows, 2):
+    for found in of_two("few rows"):
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
@@ -213,22 +214,23 @@ def _other_rows():
 
 
 @needs_gloo
-def test_processes_with_other_rows_are_refused():
-    assert together(_other_rows, 2) == [True, True]
+def test_processes_with_other_rows_are_refused(of_two):
+    assert of_two("other rows") == [True, True]
 
 
 def _interrupted(folder):
     _fit(folder=folder, ends=2)
-    return sorted(path.name for path in folder.iterdir()) if world.rank() == 0 else None
+    return (sorted(path.name for path in folder.iterdir()), folder) if world.rank() == 0 else None
 
 
 @needs_gloo
 @pytest.mark.parametrize("size", [1, pytest.param(4, marks=pytest.mark.slow)])
-def test_a_run_of_two_processes_goes_on_with_another_number(tmp_path, size):
+def test_a_run_of_two_processes_goes_on_with_another_number(tmp_path, size, of_two):
     expected = _fit()
-    files, _ = together(_interrupted, 2, tmp_path)
+    (files, written), _ = of_two("interrupted")
     assert files == ["checkpoint.safetensors", "metrics.jsonl"]
-    arguments = ("bits", tmp_path, None, True)
+    shutil.copytree(written, tmp_path / "run")
+    arguments = ("bits", tmp_path / "run", None, True)
     found = _fit(*arguments) if size == 1 else together(_fit, size, *arguments)[0]
     np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-3)
@@ -282,13 +284,30 @@ def _estimates():
 
 @needs_gloo
 @pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_processes_share_an_estimate(size):
+def test_processes_share_an_estimate(size, of_two):
     expected = _estimates()
-    answers = together(_estimates, size)
+    answers = of_two("estimates") if size == 2 else together(_estimates, size)
     for found in answers:
         for one, several in zip(expected[:-1], found[:-1], strict=True):
             np.testing.assert_allclose(several, one, rtol=1e-9, atol=1e-6)
         np.testing.assert_array_equal(found[-1], answers[0][-1], "without a generator they draw as process 0 does")
+
+
+# --- One group of two for all of these --------------------------------------------------------------------------------
+
+
+def _everything(folder):
+    """What two processes answer to all that the tests ask of two."""
+    answers = {"gradients": _gradients(), "bits": _fit("bits"), "dequantized": _fit("dequantized")}
+    answers |= {"few rows": _with_few_rows(), "other rows": _other_rows(), "interrupted": _interrupted(folder)}
+    return answers | {"estimates": _estimates()}
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    """The answers of a group of two processes, by what they were asked; made once."""
+    answers = together(_everything, 2, tmp_path_factory.mktemp("run"))
+    return lambda name: [answer[name] for answer in answers]
 
 
 # --- Noise by row ----------------------------------------------------------------------------------------------------

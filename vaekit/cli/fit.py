@@ -129,7 +129,6 @@ def fit(
     if (workers or 1) > 1 and not on_ray and not engine.is_launched():
         _launch(workers or 1, data)
         return
-    engine.join()
     if valid == STDIN:
         raise ConfigError("stdin is for DATA; name a file of validation data")
     sides = None if size is None else _sides(size)

@@ -3,6 +3,7 @@
 import atexit
 import os
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -53,9 +54,26 @@ def join(timeout: float | None = None) -> None:
     on_gpus = on_gpus and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count() > local
     if on_gpus:
         torch.cuda.set_device(local)
+    how = _meeting_place() | {"timeout": timedelta(seconds=seconds)}
     with world.named_errors():
-        dist.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(seconds=seconds))
+        dist.init_process_group("nccl" if on_gpus else "gloo", **how)
     atexit.register(_leave)
+
+
+def _meeting_place() -> dict[str, Any]:
+    """Where the processes find each other.
+
+    The launcher of one machine keeps one store for all starts of a group. Each start gets names of its own there: a
+    process that was killed while the group formed has left its address, at which nobody answers.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, size = next(rendezvous("env://"))
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return {"store": PrefixStore(f"start-{start}", store), "rank": rank, "world_size": size}
 
 
 def _seconds(timeout: float | None) -> float:

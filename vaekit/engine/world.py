@@ -13,6 +13,7 @@ same loss over gathered rows, the rule holds as well.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -134,13 +135,19 @@ def total(value: Tensor) -> Tensor:
     Args:
         value: a tensor of the same shape and dtype on every process.
     """
-    if _alone():
-        return value
-    from torch.distributed.nn.functional import all_reduce
+    return value if _alone() else _Total.apply(value)  # type: ignore[no-untyped-call]
 
-    with named_errors():
-        result: Tensor = all_reduce(value.contiguous())
-    return result
+
+class _Total(torch.autograd.Function):
+    """A sum over processes, of which each has a gradient: that of a part is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return reduce(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return reduce(gradients[0])
 
 
 def gather(rows: Tensor) -> Tensor:
@@ -154,19 +161,26 @@ def gather(rows: Tensor) -> Tensor:
     Returns:
         Shape (B', *X), B' the sum of all B.
     """
-    if _alone():
-        return rows
-    from torch.distributed.nn.functional import all_gather
+    return rows if _alone() else _Gather.apply(rows)  # type: ignore[no-untyped-call]
 
-    counts = [int(count) for count in _counts(len(rows))]
-    most = max(counts)
-    if rows.dtype == torch.bool:
-        return gather(rows.to(torch.uint8)).to(torch.bool)
-    missing = rows.new_zeros(most - len(rows), *rows.shape[1:])
-    padded = (torch.cat([rows, missing]) if len(missing) else rows).contiguous()
-    with named_errors():
-        parts = all_gather(padded.to(_device()))
-    return torch.cat([rows_of[:count] for rows_of, count in zip(parts, counts, strict=True)]).to(rows.device)
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes; the gradient of a process's own rows is the sum of those that all have for them."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        counts = _counts(len(rows))
+        ctx.own = _own(counts)
+        message = rows.new_zeros(max(counts), *rows.shape[1:], device=_device())
+        message[: len(rows)] = rows
+        parts = [torch.empty_like(message) for _ in counts]
+        with named_errors():
+            dist.all_gather(parts, message)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).to(rows.device)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return reduce(gradients[0])[ctx.own]
 
 
 def place_of(num_rows: int) -> slice:
@@ -177,8 +191,13 @@ def place_of(num_rows: int) -> slice:
     """
     if _alone():
         return slice(0, num_rows)
-    first = sum(_counts(num_rows)[: rank()])
-    return slice(first, first + num_rows)
+    return _own(_counts(num_rows))
+
+
+def _own(counts: list[int]) -> slice:
+    """The place of this process's rows among those of all, of so many each."""
+    first = sum(counts[: rank()])
+    return slice(first, first + counts[rank()])
 
 
 def _counts(count: int) -> list[int]:

@@ -10,8 +10,8 @@ import numpy as np
 from vaekit.data.schema import Kind, Schema
 from vaekit.recipes import Settings
 
-NOT_SHARED = ("seed", "checkpoint_every", "trim", "conditions", "conditioning", "networks")
-"""Settings that estimators have under another name, no use for, or not all: `random_state`, checkpoints, contexts."""
+NOT_SHARED = ("seed", "checkpoint_every", "row_noise", "trim", "conditions", "conditioning", "networks")
+"""Settings that estimators have under another name, no use for, or not all: `random_state`, files, contexts."""
 
 
 class Shared(TypedDict, total=False):

@@ -390,6 +390,7 @@ def one_writer(function: Callable[_Options, _Result]) -> Callable[_Options, _Res
 
     @wraps(function)
     def locked(*args: _Options.args, **options: _Options.kwargs) -> _Result:
+        engine.join()
         if world.rank():  # process 0 writes
             return function(*args, **options)
         with alone(Path(arguments.bind(*args, **options).arguments["run"])):
