@@ -1,4 +1,4 @@
-"""The command line: each command is one function of `fit`, `judge`, `make`, `tables` or `look`, and `app` runs them."""
+"""The command line: `app` runs commands, each a function of `fit`, `judge`, `make`, `tables`, `serve` or `look`."""
 
 from importlib import import_module
 
@@ -6,5 +6,5 @@ from vaekit.cli.app import main, program, run
 
 __all__ = ["main", "program", "run"]
 
-for _commands in ("fit", "judge", "make", "tables", "look"):  # in the order of the help
+for _commands in ("fit", "judge", "make", "tables", "serve", "look"):  # in the order of the help
     import_module(f"{__name__}.{_commands}")
