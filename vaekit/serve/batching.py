@@ -135,7 +135,7 @@ class Worker:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(self._limits.grace)
 
     # --- In the thread of the model -----------------------------------------------------------------------------------
 
