@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from vaekit.data import Dataset
 from vaekit.runs import Run, Table
@@ -87,10 +88,11 @@ class Worker:
         run: the run.
         limits: how much waits, and how much is asked about together.
         watch: is told of the work.
+        threads: of torch.
     """
 
-    def __init__(self, run: Run, limits: Limits, watch: Watch) -> None:
-        self._limits, self._watch = limits, watch
+    def __init__(self, run: Run, limits: Limits, watch: Watch, threads: int) -> None:
+        self._limits, self._watch, self._threads = limits, watch, threads
         self._served = run, Reader(run, limits)
         self._waiting: deque[Job] = deque()
         self._num_bytes, self._seconds = 0, 0.0
@@ -148,6 +150,7 @@ class Worker:
         return taken
 
     def _work(self) -> None:
+        torch.set_num_threads(self._threads)  # which holds for the thread that says it
         while jobs := self._take():
             start = time.perf_counter()
             run, reader = self._served

@@ -14,7 +14,6 @@ from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import uvicorn
 
 from vaekit.errors import ConfigError, ReadingWarning, UnreliableEstimateWarning
@@ -59,7 +58,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        door = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends small answers at once where a socket says that it is TCP; else they wait 40 ms for a receipt.
+        door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise ConfigError(f"there is no host {host}: {error.strerror or error}") from error
     try:
@@ -181,8 +181,7 @@ def serve(
         # What is to be said of rows stands in answers and metrics.
         for category in (ReadingWarning, UnreliableEstimateWarning):
             warnings.simplefilter("ignore", category)
-        fleet = Fleet(folders, limits)
-        torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // len(folders)))
+        fleet = Fleet(folders, limits, threads)
         stop = logs.start(log_level)
         if token is None and not ipaddress.ip_address(door.getsockname()[0]).is_loopback:
             logs.say("open to others without a token", level=logging.WARNING, host=host)

@@ -1,5 +1,6 @@
 """The models of a service: runs that are open, each with its thread, and how they change for new weights."""
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,12 +27,13 @@ class Served:
         limits: see `Worker`.
         metrics: the counters of the service.
         run: the run, as `opened` gives it.
+        threads: see `Worker`.
     """
 
-    def __init__(self, name: str, folder: Path, limits: Limits, metrics: Metrics, run: runs.Run) -> None:
+    def __init__(self, name: str, folder: Path, limits: Limits, metrics: Metrics, run: runs.Run, threads: int) -> None:
         self.name, self.folder, self._metrics = name, folder, metrics
         self.drift = DriftWatch(run.training_rows)
-        self.worker = Worker(run, limits, self)
+        self.worker = Worker(run, limits, self, threads)
 
     @property
     def run(self) -> runs.Run:
@@ -76,19 +78,21 @@ class Fleet:
     Args:
         folders: their folders; the last part of each is its name.
         limits: what each takes.
+        threads: of torch for each model; None divides the cores among the models.
 
     Raises:
         ConfigError: Two folders have one name, or a name is empty.
         ArtifactError: A folder holds no run, or a damaged one.
     """
 
-    def __init__(self, folders: Sequence[Path], limits: Limits) -> None:
+    def __init__(self, folders: Sequence[Path], limits: Limits, threads: int | None = None) -> None:
         self.limits = limits
         self.metrics = Metrics(self._gauges)
         self.models: dict[str, Served] = {}
+        own = threads or max(1, (os.cpu_count() or 1) // len(folders))
         found = {name: (folder, opened(folder)) for name, folder in _named(folders).items()}
         for name, (folder, run) in found.items():
-            self.models[name] = Served(name, folder, limits, self.metrics, run)
+            self.models[name] = Served(name, folder, limits, self.metrics, run, own)
 
     def _gauges(self) -> Iterator[tuple[str, int, dict[str, float]]]:
         for name, model in self.models.items():
