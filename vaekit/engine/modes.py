@@ -75,16 +75,20 @@ def evaluating(model: object) -> Iterator[None]:
         for module in modules:
             _evaluated.setdefault(module, _Evaluated(module.training)).num_bodies += 1
     try:
-        for held in _held(model):
-            held.eval()
+        if any(module.training for module in modules):  # to ask is quick, and to set an attribute of a module is not
+            for held in _held(model):
+                held.eval()
         with torch.no_grad():
             yield
     finally:
         with _lock:
             for module in modules:
-                _evaluated[module].num_bodies -= 1
-                if not _evaluated[module].num_bodies:
-                    module.training = _evaluated.pop(module).mode
+                evaluated = _evaluated[module]
+                evaluated.num_bodies -= 1
+                if not evaluated.num_bodies:
+                    del _evaluated[module]
+                    if module.training != evaluated.mode:
+                        module.training = evaluated.mode
 
 
 @contextmanager

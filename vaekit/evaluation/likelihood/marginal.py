@@ -208,7 +208,7 @@ class _Sums:
         """Find the far rows; of many contexts no floors are known, as each makes another model."""
         for index, part in view.by_context(_CONTEXTS):
             log_prior, log_likelihood = self.means.log_prior[index], self.means.log_likelihood[index]
-            self.far[index] = Floors.of(part).passed(log_prior, log_likelihood)
+            self.far[index] = part.once(Floors.of).passed(log_prior, log_likelihood)
 
     def estimate(self) -> Estimate:
         """The mean weight of each row, as a bound."""
