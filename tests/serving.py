@@ -34,10 +34,16 @@ def write_csv(path, rows):
     return path
 
 
-def fit_all(folder):
-    """Runs people (a table of words and numbers), numbers (an array), images, and classes (a table with labels)."""
+def fit_people(folder):
+    """The run people, of a table of words and numbers."""
     write_csv(folder / "people.csv", records(300))
     vk.runs.fit(str(folder / "people.csv"), folder / "people", TINY, progress=False)
+    return folder
+
+
+def fit_all(folder):
+    """Runs people (a table of words and numbers), numbers (an array), images, and classes (a table with labels)."""
+    fit_people(folder)
     rng = np.random.default_rng(1)
     np.save(folder / "numbers.npy", rng.normal(size=(200, 4)))
     vk.runs.fit(str(folder / "numbers.npy"), folder / "numbers", TINY, progress=False)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from serving import TINY, records, service, write_csv
+from serving import TINY, fit_people, records, service
 
 import vaekit as vk
 
@@ -17,9 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::vaekit.errors.ReadingWarning")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lifetime")
-    vk.runs.fit(str(write_csv(folder / "people.csv", records(300))), folder / "people", TINY, progress=False)
-    return folder
+    return fit_people(tmp_path_factory.mktemp("lifetime"))
 
 
 class Load:

@@ -12,6 +12,7 @@ from vaekit.runs import Table
 
 NUMBERED = "row"
 """The key of rows that have none of their own: their number among the rows that were asked together."""
+_BEYOND = "a number is beyond the largest one that there is"
 
 
 def parts(table: Table, lengths: Sequence[int]) -> Iterator[Table]:
@@ -49,11 +50,21 @@ def encoded(table: Table, answers_rows: bool, event_shape: Sequence[int] | None)
         answers_rows: whether it is rows, and not columns of numbers about rows.
         event_shape: of a row; rows of named columns are objects, all others nested lists.
     """
+    if answers_rows and not np.isfinite(table.values).all():
+        table = _finite(table)
     answer: dict[str, Any] = _rows(table, event_shape) if answers_rows else _columns(table)
     reasons = [[text for text, bad in table.reasons.items() if bad[i]] for i in range(len(table))]
     if any(reasons):
         answer["reasons"] = reasons
     return to_json(answer, inf_nan_mode="null")
+
+
+def _finite(table: Table) -> Table:
+    """Rows without infinite cells, such as draws from p(x|z) at a code far from all others may have."""
+    infinite = np.isinf(table.values)
+    bad = infinite.reshape(len(table), -1).any(axis=1)
+    reasons = {**table.reasons, _BEYOND: bad} if bad.any() else table.reasons
+    return replace(table, values=np.where(infinite, np.nan, table.values), reasons=reasons)
 
 
 def _columns(table: Table) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Reader:
         if not isinstance(said, dict):
             raise Refusal(422, 'the body is an object of JSON: {"rows": [...], "seed": 0}')
         if not question.takes_rows:
+            self._check_given(said.get("given"))
             return Asked(options_in_json(question, said, self.limits.rows), None)
         rows = said.pop("rows", None)
         if not isinstance(rows, list) or not rows:
@@ -103,6 +104,18 @@ class Reader:
         self._count(len(rows))
         options = options_in_json(question, said, self.limits.rows)
         return Asked(options, self._records(question, rows) if isinstance(rows[0], dict) else self._lists(rows))
+
+    def _check_given(self, given: Any) -> None:
+        """Cells that are given are such as rows hold: numbers are no text, and text no numbers."""
+        schemas = (self.run.data.columns_schema, self.run.data.context_schema)
+        columns = {column.name: column for schema in schemas if schema is not None for column in schema.columns}
+        for name, cell in given.items() if isinstance(given, dict) else ():
+            column = columns.get(name)
+            levels = () if column is None else column.levels
+            is_text = bool(levels and isinstance(levels[0], str)) or (column is not None and column.kind == "datetime")
+            is_level = any(type(cell) is type(level) and cell == level for level in levels)
+            if not is_level and (cell is None or not (isinstance(cell, str) if is_text else _is_number(cell))):
+                raise Refusal(422, f"given: {name!r} holds {'text' if is_text else 'numbers'}", None, name)
 
     def _count(self, num_rows: int) -> None:
         most = self.limits.rows
@@ -136,7 +149,8 @@ class Reader:
                 if name not in row:
                     raise Refusal(422, f"row {number} has no {name!r}; an empty cell is null", number, name)
             cells = {name: row[name] for name in self._needed}
-            kept.append(cells | {name: row[name] for name in self._beside if name in row})
+            beside = () if question.lenient else self._beside
+            kept.append(cells | {name: row[name] for name in beside if name in row})
         return self._checked(question, kept)
 
     def _lists(self, rows: list[Any]) -> Dataset:

@@ -41,7 +41,6 @@ _REFUSALS = {
     503: "The service ends.",
     504: "There was no answer in time.",
 }
-_OF_CONTEXTS = ("encode", "reconstruct", "impute")  # questions to p(x | context), whose rows have to say it
 _NUMBERS: dict[str, Any] = {"type": "array", "items": {"type": ["number", "null"]}}
 _REASONS = {"type": "array", "items": {"type": "array", "items": {"type": "string"}}}
 _CODES: dict[str, Any] = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
@@ -110,13 +109,13 @@ class Shape:
             return {"type": "number", "minimum": float(support.lower_bound), "maximum": float(support.upper_bound)}
         return {"type": "number", "minimum": -MOST_NUMBER, "maximum": MOST_NUMBER}
 
-    def row(self, *, needs_context: bool = False) -> dict[str, Any]:
+    def row(self, *, has_context: bool = True) -> dict[str, Any]:
         """A row of a request."""
         if not self.has_names:
             return self._nested(_or_null(self._element) if self.bears_holes else self._element)
         cells = {name: _or_null(what) if self.bears_holes else what for name, what in self.cells.items()}
-        required = [*cells, *(self.contexts if needs_context else ())]
-        return {"type": "object", "properties": cells | self.contexts, "required": required}
+        contexts = {name: _or_null(what) for name, what in self.contexts.items()} if has_context else {}
+        return {"type": "object", "properties": cells | contexts, "required": list(cells)}
 
     def _nested(self, element: dict[str, Any]) -> dict[str, Any]:
         for size in reversed(self.event_shape or ()):
@@ -160,6 +159,8 @@ def text(cell: Any) -> Any:
 def _or_null(what: dict[str, Any]) -> dict[str, Any]:
     if "enum" in what:
         return {"enum": [*what["enum"], None]}
+    if "anyOf" in what:
+        return {**what, "anyOf": [*what["anyOf"], {"type": "null"}]}
     return {**what, "type": [what["type"], "null"]}
 
 
@@ -293,8 +294,9 @@ def _body(question: Question, asked: str, shape: Shape, limits: Limits) -> dict[
     options = question.options.model_json_schema()["properties"]
     options = {name: {k: v for k, v in about.items() if k != "title"} for name, about in options.items()}
     if question.takes_rows:
-        rows = shape.row(needs_context=asked in _OF_CONTEXTS)
-        options["rows"] = {"type": "array", "items": rows, "minItems": 1, "maxItems": limits.rows}
+        rows = shape.row(has_context=not question.lenient)
+        about = f"At most {limits.rows:,} rows."  # beyond, the status is 413, which is said of no invalid body
+        options["rows"] = {"type": "array", "items": rows, "minItems": 1, "description": about}
     else:
         options["n"]["maximum"] = limits.rows
         cells = shape.cells | shape.contexts if shape.has_names else {}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, WithJsonSchema
 
 from vaekit.data import Dataset
 from vaekit.errors import DataError
@@ -14,6 +14,7 @@ from vaekit.runs import Run, Table
 from vaekit.serve.limits import MOST_SAMPLES
 from vaekit.serve.refusal import Refusal
 
+_MOST_SEED = 2**63 - 1
 _WHOLE = re.compile(r"[+-]?\d{1,20}")
 
 
@@ -30,14 +31,18 @@ def _in_json(value: Any) -> Any:
     return _whole(value)
 
 
-_Count = Annotated[int, Strict(), BeforeValidator(_in_json)]
-_Seed = Annotated[_Count, Field(ge=0, le=2**63 - 1, description="Source of all noise.")]
-_NumSamples = Annotated[_Count, Field(ge=1, le=MOST_SAMPLES, description="K, draws of z per row.")]
-_TransformSeed = Annotated[
-    _Count, Field(ge=0, le=2**63 - 1, description="Which bits, or dequantisation noise, each row gets.")
-]
+def _number(low: int, high: int, about: str) -> Any:
+    """The type of a whole number between two others, in the words of JSON Schema too."""
+    said = {"type": "integer", "minimum": low, "maximum": high, "description": about}
+    return Annotated[int, Strict(), BeforeValidator(_in_json), Field(ge=low, le=high), WithJsonSchema(said)]
+
+
+_Seed = _number(0, _MOST_SEED, "Source of all noise.")
+_NumSamples = _number(1, MOST_SAMPLES, "K, draws of z per row.")
+_TransformSeed = _number(0, _MOST_SEED, "Which bits, or dequantisation noise, each row gets.")
+_NumRows = _number(1, 10**9, "Number of rows.")
 _Draw = Annotated[bool, Strict(), Field(description="Draws instead of means.")]
-Cell = str | int | float | bool | None
+Cell = str | int | float | bool
 
 
 class Options(BaseModel):
@@ -45,7 +50,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: _Seed = 0
+    seed: _Seed = 0  # type: ignore[valid-type]
 
     @property
     def shares_passes(self) -> bool:
@@ -56,15 +61,15 @@ class Options(BaseModel):
 class Score(Options):
     """Of `score`."""
 
-    num_samples: _NumSamples = 100
-    transform_seed: _TransformSeed = 0
+    num_samples: _NumSamples = 100  # type: ignore[valid-type]
+    transform_seed: _TransformSeed = 0  # type: ignore[valid-type]
 
 
 class Code(Options):
     """Of `encode` and `reconstruct`."""
 
     draw: _Draw = False
-    transform_seed: _TransformSeed = 0
+    transform_seed: _TransformSeed = 0  # type: ignore[valid-type]
 
     @property
     def shares_passes(self) -> bool:
@@ -75,20 +80,20 @@ class Code(Options):
 class Impute(Options):
     """Of `impute`."""
 
-    num_samples: _NumSamples = 100
+    num_samples: _NumSamples = 100  # type: ignore[valid-type]
     statistic: Annotated[Literal["mean", "median"], Field(description="What fills numbers.")] = "mean"
 
 
 class Classify(Options):
     """Of `classify`."""
 
-    num_samples: _NumSamples = 100
+    num_samples: _NumSamples = 100  # type: ignore[valid-type]
 
 
 class Sample(Options):
     """Of `sample`."""
 
-    n: Annotated[_Count, Field(ge=1, description="Number of rows.")] = 64
+    n: _NumRows = 64  # type: ignore[valid-type]
     mean: Annotated[bool, Strict(), Field(description="Means of p(x|z) instead of draws.")] = False
     given: Annotated[dict[str, Cell] | None, Field(description="Cells that all rows have, by column.")] = None
 
