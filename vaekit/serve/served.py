@@ -89,7 +89,7 @@ class Fleet:
         self.limits = limits
         self.metrics = Metrics(self._gauges)
         self.models: dict[str, Served] = {}
-        own = threads or max(1, (os.cpu_count() or 1) // len(folders))
+        own = threads or max(1, (os.cpu_count() or 1) // max(1, len(folders)))
         found = {name: (folder, opened(folder)) for name, folder in _named(folders).items()}
         for name, (folder, run) in found.items():
             self.models[name] = Served(name, folder, limits, self.metrics, run, own)
