@@ -26,6 +26,7 @@ from benchmarks import (  # noqa: E402
     memory,
     scaling,
     scoring,
+    serve,
     small,
     startup,
     training,
@@ -509,6 +510,14 @@ def test_the_time_of_commands_is_measured(quick):
     seconds = {row.contestant: row.value for row in startup.run(quick).rows if row.unit == "s"}
     assert set(seconds) == {"vaekit --help", "vaekit score RUN, 2 rows", "vaekit info RUN"}
     assert all(value < 3 for value in seconds.values())
+
+
+@pytest.mark.slow
+def test_a_service_is_set_beside_a_bare_program(quick):
+    rows = serve.run(quick).rows
+    assert [row.contestant for row in rows[:2]] == [serve.OURS, serve.BARE]
+    assert all(row.value > 0 for row in rows)
+    assert rows[-1].measures["lost"] == rows[-1].measures["other"] == 0
 
 
 def test_scoring_is_set_beside_the_products_alone(quick, monkeypatch):

@@ -118,6 +118,30 @@ def test_scale_page_runs(tmp_path, monkeypatch):
     assert set(re.findall(r"vk\.distributed\.(\w+)", text)) <= set(vaekit.distributed.__all__)
 
 
+def test_deploy_page_names_what_there_is():
+    """Options of the command, paths, and metrics: each in the page exists."""
+    from vaekit.serve.app import make_app
+    from vaekit.serve.limits import Limits
+    from vaekit.serve.questions import QUESTIONS
+    from vaekit.serve.served import Fleet
+
+    text = (ROOT / "docs/deploy.md").read_text()
+    command = (ROOT / "vaekit/cli/serve.py").read_text()
+    assert set(re.findall(r"`(--[a-z-]+)", text)) <= set(re.findall(r'"(--[a-z-]+)"', command))
+    fleet = Fleet([], Limits())
+    routes = {route.path for route in make_app(fleet).routes}
+    for path in re.findall(r"^\| GET (.+?) \|", text, re.MULTILINE):
+        assert set(re.findall(r"`(/[^`]*)`", path)) <= routes
+    assert set(re.findall(r"/v1/models/NAME/(\w+)`", text)) == set(QUESTIONS)
+    metrics = {family.name for family in fleet.metrics.registry.collect()}
+    named = {
+        name.removesuffix("_total")
+        for name in re.findall(r"^\| .*?\|", text, re.MULTILINE)
+        for name in re.findall(r"`(vaekit_\w+)`", name)
+    }
+    assert named == {name for name in metrics if name.startswith("vaekit_")}
+
+
 def test_choose_page_runs():
     names = {}
     with torch.random.fork_rng(devices=()):

@@ -46,6 +46,20 @@ class WordsError(DataError):
         self.mark = mark
 
 
+class CellError(DataError):
+    """A cell of a table is none that its column can hold.
+
+    Args:
+        message: the message.
+        row: number of the first such row, from 0.
+        column: name of the column.
+    """
+
+    def __init__(self, message: str, row: int, column: str) -> None:
+        super().__init__(message)
+        self.row, self.column = row, column
+
+
 class NonFiniteError(DataError):
     """Rows hold values that are NaN or infinite and not allowed to be."""
 

@@ -57,14 +57,14 @@ def as_json(table: Any, *, lines: bool = False) -> bytes:
         >>> as_json(to_arrow({"key": np.array(["u"]), "log_p": np.array([np.nan])}))
         b'[\n{"key": "u", "log_p": null}\n]\n'
     """
-    columns = [_json_cells(column) for column in table.columns]
+    columns = [json_cells(column) for column in table.columns]
     rows = [dict(zip(table.column_names, cells, strict=True)) for cells in zip(*columns, strict=True)]
     records = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
     text = "\n".join(records) if lines else "[\n" + ",\n".join(records) + "\n]"
     return f"{text}\n".encode()
 
 
-def _json_cells(column: Any) -> list[Any]:
+def json_cells(column: Any) -> list[Any]:
     """The cells of a column of pyarrow as JSON has them: no NaN, no infinity, dates as ISO text."""
     import pyarrow as pa
 

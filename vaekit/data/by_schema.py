@@ -13,7 +13,7 @@ from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
 from vaekit.data.readers.parts import name_of, parts_of
 from vaekit.data.readers.tables import annotations, context_columns, weights_in, without
-from vaekit.data.readers.typed import table_of_records
+from vaekit.data.readers.typed import Told, table_of_records
 from vaekit.data.reading import Reading, notice
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError
@@ -66,7 +66,8 @@ def load_by_schema(
         frame, how = frame_and_reading(path, how, label=label, key=key, told=schema.told if schema else None)
         name, place = name_of(path), place_in(path, how)
     else:
-        frame, name, place = _frame(source, label, key, how), "frame", "row {}".format
+        told = schema.told if schema else None
+        frame, name, place = _frame(source, label, key, how, told), "frame", "row {}".format
     table = as_frame(frame)
     weight = how.weight if how.weight in table.columns else None
     beside = list(dict.fromkeys(column for column in (label, key, weight, *how.context) if column is not None))
@@ -130,10 +131,10 @@ def _some(cells: Sequence[Any]) -> str:
     return ", ".join(map(repr, cells[:5])) + (", ..." if len(cells) > 5 else "")
 
 
-def _frame(source: Any, label: str | None, key: str | None, how: Reading) -> Any:
+def _frame(source: Any, label: str | None, key: str | None, how: Reading, told: Told | None) -> Any:
     """The data frame that was handed over, without the columns that are no data."""
     if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
-        source = table_of_records(source, "the records", missing=how.missing)
+        source = table_of_records(source, "the records", told=told, missing=how.missing)
     if not is_frame(source):
         raise DataError(f"a schema is one of data frames, records and files of tables; got {type(source).__name__}.")
     table = table_in(source, "frame")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.column import COUNTS, MOST_EXACT, WITH_LEVELS, Cell, Column
-from vaekit.errors import DataError
+from vaekit.errors import CellError, DataError
 from vaekit.frames import from_arrow
 
 Place = Callable[[int], str]  # where a row stands, for messages
@@ -107,9 +107,11 @@ def _numbers(column: Column, array: Any, place: Place) -> np.ndarray:
     values = None if pa.types.is_boolean(array.type) and array.null_count < len(array) else floats(array)
     if values is None:
         row, cell = first_cell(array)
-        raise DataError(
+        raise CellError(
             f"Column {column.name!r} is {column.kind} and holds numbers; {place(row)} holds {cell!r}. Convert the "
-            "column, or say that the cell was not observed (--missing)."
+            "column, or say that the cell was not observed (--missing).",
+            row,
+            column.name,
         )
     return values
 
@@ -159,9 +161,11 @@ def _checked(column: Column, values: np.ndarray, place: Place, excluded: np.ndar
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             more = f" ({int(bad.sum()) - 1} more cells are like it)" if bad.sum() > 1 else ""
-            raise DataError(
+            raise CellError(
                 f"Column {column.name!r} is {column.kind}, so each of its values must be {expected}; {place(row)} "
-                f"holds {values[row]}{more}. Mend the cell, or edit the column's kind, low or high in the schema."
+                f"holds {values[row]}{more}. Mend the cell, or edit the column's kind, low or high in the schema.",
+                row,
+                column.name,
             )
     return values
 
@@ -180,9 +184,11 @@ def _codes(column: Column, array: Any, place: Place, excluded: np.ndarray | None
     if (values < 0).any():
         row = int(np.flatnonzero(values < 0)[0])
         known = ", ".join(map(repr, column.levels[:5])) + (", ..." if len(column.levels) > 5 else "")
-        raise DataError(
+        raise CellError(
             f"Column {column.name!r} has no level {cells[int(indices[row])]!r}, which {place(row)} holds; its levels "
-            f"are {known}. Mend the cell, or add the level to the schema or set its 'other' and fit again."
+            f"are {known}. Mend the cell, or add the level to the schema or set its 'other' and fit again.",
+            row,
+            column.name,
         )
     return values
 
@@ -221,9 +227,11 @@ def _seconds_of(column: Column, array: Any, place: Place) -> np.ndarray:
         if array.null_count == len(array):
             return np.full(len(array), np.nan)
         row, cell = odd_date(array) or first_cell(array)
-        raise DataError(
+        raise CellError(
             f"Column {column.name!r} holds {column.dtype}; {place(row)} holds {cell!r}. Convert it to datetimes: in a "
-            "file, dates that there are, such as 2026-01-31 or 2026-01-31T10:00:00."
+            "file, dates that there are, such as 2026-01-31 or 2026-01-31T10:00:00.",
+            row,
+            column.name,
         )
     if pa.types.is_timestamp(kind) and (kind.tz is None) != (zone is None):
         raise DataError(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vaekit.engine.modes import evaluating, model_device, model_dtype
+from vaekit.engine.modes import evaluating, model_device, model_dtype, modules_of
 from vaekit.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -131,7 +131,7 @@ class NetworkDtype:
 
 def _network_dtypes(model: object) -> dict[nn.Module, NetworkDtype]:
     """The modules that run a network, and in which dtype they do."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modules = modules_of(model) if isinstance(model, nn.Module) else []
     return {m: value for m in modules for value in vars(m).values() if isinstance(value, NetworkDtype)}
 
 

@@ -121,7 +121,7 @@ def generalized_pareto_index(excesses: Tensor) -> Tensor:
     place = torch.arange(1, num_points + 1, dtype=excesses.dtype).unsqueeze(1) - 0.5
     # Candidates for minus k / scale, scattered around the first quartile, each below 1 / largest.
     theta = 1 / largest + (1 - (num_points / place).sqrt()) / (3 * quartile)
-    index = torch.stack([torch.log1p(-row * excesses).mean(0) for row in theta])
+    index = torch.log1p(-theta.unsqueeze(1) * excesses).mean(1)
     log_likelihood = size * (torch.log(-theta / index) - index - 1)
     weight = torch.softmax(log_likelihood, 0)
     return torch.log1p(-(theta * weight).sum(0) * excesses).mean(0)

@@ -234,6 +234,8 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
     block_rows = BLOCK_ROWS if noise is None or source.posterior_is_fixed else 1
     rows_at_once = min(num_rows, block_rows, chunk)
     passes = _Passes(model, rows_at_once, max(1, chunk // rows_at_once), pays)
+    # Of few rows, several blocks of samples go through the decoder at once: a pass of one row costs its calls alone.
+    together = BLOCK_SAMPLES if pays else max(1, passes.num_samples // BLOCK_SAMPLES) * BLOCK_SAMPLES
     row_blocks = list(enumerate(slices(num_rows, block_rows)))
     if how.is_shared:
         row_blocks = row_blocks[world.part(len(row_blocks))]
@@ -249,12 +251,12 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
         for first in range(0, num_samples, _TOGETHER * BLOCK_SAMPLES):
             num_together = min(_TOGETHER * BLOCK_SAMPLES, num_samples - first)
             densities: list[Tensor] = []
-            for samples in slices(num_together, BLOCK_SAMPLES):
-                z = draw.sample(first + samples.start, samples.stop - samples.start)
+            for samples in slices(num_together, together):
+                z, log_posterior = _sampled(draw, q, first + samples.start, samples.stop - samples.start)
                 parts = [
                     passes.log_likelihood(z, batch),
                     log_prob_of(prior, z),
-                    q.log_prob(z),
+                    log_posterior,
                     *([z] if keep_z else []),
                 ]
                 # Room for all of them at once: small tensors between the large ones of a pass would keep those apart.
@@ -262,6 +264,21 @@ def blocks(source: Source, how: Sampling, keep_z: bool = False) -> Iterator[Bloc
                 for density, part in zip(densities, parts, strict=True):
                     density[samples] = part
             yield Block(rows, q, prior, Draw(densities[3] if keep_z else z[:0], *densities[:3]), batch.log_det)
+
+
+def _sampled(draw: "KeyedDraws | _BlockDraws", q: Distribution, first: int, count: int) -> tuple[Tensor, Tensor]:
+    """Draws number first, first + 1, ..., shape (count, B, *Z), in blocks of 64, and log q of each, shape (count, B).
+
+    A flow knows the density of the draws that it made last, and of others only as far as it can be turned around.
+    """
+    parts = []
+    for block in slices(count, BLOCK_SAMPLES):
+        z = draw.sample(first + block.start, block.stop - block.start)
+        parts.append((z, q.log_prob(z)))
+    if len(parts) == 1:
+        return parts[0]
+    draws, densities = zip(*parts, strict=True)
+    return torch.cat(draws), torch.cat(densities)
 
 
 class _BlockDraws:
@@ -292,13 +309,15 @@ class _Passes:
     Args:
         model: the model.
         num_rows: rows per pass.
-        num_samples: samples per pass, at most; a block is split evenly.
+        num_samples: samples per pass, at most; a block is split evenly, and more than one is passed only uncompiled.
         compile: pad smaller passes, of the last rows or samples, so that nothing is compiled twice.
     """
 
     def __init__(self, model: LatentVariableModel, num_rows: int, num_samples: int, compile: bool) -> None:
         self.model, self.num_rows, self.compile = model, num_rows, compile
-        self.num_samples = math.ceil(BLOCK_SAMPLES / math.ceil(BLOCK_SAMPLES / num_samples))
+        self.num_samples = num_samples
+        if compile or num_samples < BLOCK_SAMPLES:
+            self.num_samples = math.ceil(BLOCK_SAMPLES / math.ceil(BLOCK_SAMPLES / num_samples))
         shape = (num_rows, self.num_samples)
         self.function = engine.compiled_once(model, _log_likelihood, *shape) if compile else _log_likelihood
 

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from vaekit.shapes import check_count
 from vaekit.traits import Data, ModelTraits, told
 from vaekit.transforms.base import as_transform
 
+Found = TypeVar("Found")
 _VALUES = 2**22  # parameters of p(x|z) per pass of decode and encode: bounds memory, whatever N and X
 
 
@@ -51,6 +52,7 @@ class View:
         self.transform = as_transform(self._traits.transform)
         self.posterior_is_fixed = self._traits.posterior_is_fixed
         self._met, self._whole = Marks(self._traits.transform), Whole()
+        self._known: dict[Callable[[View], Any], tuple[Marks, Any]] = {}  # of the model alone; copies share it
         self._back: Callable[[Tensor], Tensor] | None = None if self.transform is None else self.transform.inverse
         self.transform_seed = 0
 
@@ -131,6 +133,15 @@ class View:
     def at_prior(self) -> Distribution:
         """p(x|z) at one draw from the prior, the one dry run of the decoder: enough to ask for support and family."""
         return protocol.at_prior(self.as_one)
+
+    def once(self, what: Callable[["View"], Found]) -> Found:
+        """What is computed of the model alone, and kept for as long as its weights stay as they are."""
+        marks = Marks(self.model)
+        known = self._known.get(what)
+        if known is None or not known[0].same(marks):
+            known = self._known[what] = marks, what(self)
+        found: Found = known[1]
+        return found
 
     @property
     def as_one(self) -> Any:

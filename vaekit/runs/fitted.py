@@ -44,7 +44,7 @@ class Fitted:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the restored model: a pickle holds JSON and safetensors."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("model", "in_float64")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("model", "in_float64", "_met")}
 
     @cached_property
     def model(self) -> Any:
@@ -72,8 +72,16 @@ class Fitted:
         In float32 they are so up to rounding, which is 1e-6 of log p, and faster.
         """
         run = copy.copy(self)
+        run.__dict__.pop("_met", None)
         run.__dict__["model"] = copy.deepcopy(self.model).double()
         return run
+
+    @cached_property
+    def _met(self) -> View:
+        """The model without rows: one dry run for all questions."""
+        view = View.of(self.model)
+        view.at_prior  # noqa: B018  (before there are copies, which share what is known)
+        return view
 
     def in_memory(self) -> Self:
         """The run without its folder, which may go."""

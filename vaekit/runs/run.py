@@ -208,7 +208,7 @@ class Run(Fitted, TableQuestions):
     def _view(self, rows: Dataset) -> View:
         """The rows as the model meets them; what is wrong with a cell is told by its place in the file."""
         with naming_cells(rows):
-            return View.of(self.model, rows)
+            return View.of(self.model, rows) if rows.contexts is not None else self._met.beside(rows)
 
     # --- Questions ---------------------------------------------------------------------------------------------------
 

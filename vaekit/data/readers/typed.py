@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vaekit.data.reading import notice
-from vaekit.errors import DataError
+from vaekit.errors import CellError, DataError
 
 Place = Callable[[int], str]  # where a row stands, for messages
 Told = Mapping[str, Literal["text", "number"]]  # what the cells of some columns are, by a schema
@@ -119,17 +119,21 @@ def typed(
     first.pop("empty", None)
     if "nested" in first:
         row = first["nested"]
-        raise DataError(
+        raise CellError(
             f"{name!r}: column {column!r} holds {_short(cells[row])} in {place(row)}, which is no cell. A cell is a "
-            "number, text, a bool or empty: write nested values as columns of their own."
+            "number, text, a bool or empty: write nested values as columns of their own.",
+            row,
+            column,
         )
     if set(first) == {"number", "text"} and told != "text":
         cells, first = _without_doubtful(cells, first, name, column)
     if len(first) > 1:
         parts = ", ".join(f"{cells[row]!r} in {place(row)}" for row in sorted(first.values())[:3])
-        raise DataError(
+        raise CellError(
             f"{name!r}: column {column!r} holds values of several kinds: {parts}. Give it values of one kind, or say "
-            "which mean that nothing was observed (--missing)."
+            "which mean that nothing was observed (--missing).",
+            sorted(first.values())[1],
+            column,
         )
     if not first:
         return pa.nulls(len(cells))
@@ -193,9 +197,11 @@ def _of_kind(kind: str, cells: Sequence[Any], column: str, name: str, place: Pla
     if kind == "number" and not any(type(cell) is float for cell in cells):
         for row, cell in enumerate(cells):
             if cell is not None and not -(2**63) <= cell < 2**63:
-                raise DataError(
+                raise CellError(
                     f"{name!r}: column {column!r} holds {_short(cell)} in {place(row)}, a whole number beyond 64 bits. "
-                    "Write such numbers as text."
+                    "Write such numbers as text.",
+                    row,
+                    column,
                 )
         return pa.array(cells, pa.int64())
     if kind == "number":

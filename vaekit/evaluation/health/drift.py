@@ -82,6 +82,28 @@ def drifted(
     return [words for _, words in sorted(found, key=lambda pair: -pair[0])]
 
 
+def sizes(about: RowsAbout, values: np.ndarray) -> list[float]:
+    r"""How far each column of rows is from what it was, the largest difference of shares, whatever chance allows.
+
+    Of M rows like those of the fit it is of the order \( 1/\sqrt{M} \).
+
+    Args:
+        about: the description of the training rows.
+        values: rows as `columns.columns_of` gives them, shape (M, D).
+
+    Example:
+        >>> from vaekit.columns import described
+        >>> rows = np.random.default_rng(0).normal(size=(400, 2))
+        >>> about = described([rows], 400, (2,), names=("a", "b"))
+        >>> [round(size, 1) for size in sizes(about, rows[:100] + [0, 3])]
+        [0.0, 0.9]
+    """
+    return [
+        max(shift.size for shift in _shifts(column, about.num_chosen, values[:, place], place, lambda *_: ""))
+        for place, column in enumerate(about.columns)
+    ]
+
+
 def _shifts(column: Column, num_chosen: int, values: np.ndarray, place: int, cell: Cell) -> list[Shift]:
     there = values[~np.isnan(values)]
     num_holes = round(column.missing * num_chosen)

@@ -235,7 +235,7 @@ class _Sums:
                 values.copy_(column)
         for index, part in view.by_context(_CONTEXTS):
             log_prior, log_likelihood = self.means.log_prior[index], self.means.log_likelihood[index]
-            self.far[index] = Floors.of(part).passed(log_prior, log_likelihood)
+            self.far[index] = part.once(Floors.of).passed(log_prior, log_likelihood)
 
     def estimate(self) -> Estimate:
         """The mean weight of each row, as a bound."""

@@ -61,10 +61,11 @@ def is_narrow(q: Distribution, draws: Draw) -> Tensor:
     found = num_dims * _lost(torch.where(varies, 1 + slope, 1.0), error) > _LOST
     if len(draws.z) == num_draws >= _PER_FEATURE * (2 * num_dims + 1):
         z = draws.z.flatten(2).double().transpose(0, 1).cpu()
-        for u in (z, _turned(z)):
-            u = (u - u.mean(1, keepdim=True)) / u.std(1, keepdim=True)
-            slope, error = _slopes(torch.cat([u.square(), u], -1), log_weights + log_q)
-            found |= _lost(-2 * slope[:, :num_dims], 2 * error[:, :num_dims]) > _LOST
+        u = torch.cat([z, _turned(z)])  # along both sets of axes, in one pass
+        u = (u - u.mean(1, keepdim=True)) / u.std(1, keepdim=True)
+        slope, error = _slopes(torch.cat([u.square(), u], -1), (log_weights + log_q).repeat(2, 1))
+        lost = _lost(-2 * slope[:, :num_dims], 2 * error[:, :num_dims]) > _LOST
+        found |= lost[:num_rows] | lost[num_rows:]
     return found
 
 
