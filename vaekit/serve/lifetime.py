@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import math
@@ -187,6 +188,8 @@ def serve(
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH)
         fleet = Fleet(folders, limits, threads)
+        gc.collect()
+        gc.freeze()  # what is there for good is not looked through again, which takes longer than an answer
         stop = logs.start(log_level)
         if token is None and not ipaddress.ip_address(door.getsockname()[0]).is_loopback:
             logs.say("open to others without a token", level=logging.WARNING, host=host)
@@ -204,5 +207,6 @@ def serve(
             fleet.close()
             logs.say("ended")
         finally:
+            gc.unfreeze()
             sys.setswitchinterval(before)
             stop()
