@@ -158,9 +158,13 @@ class Worker:
         while jobs := self._take():
             start = time.perf_counter()
             run, reader = self._served
-            wanted = [job for job in jobs if not job.given_up]
-            for batch in self._batches(run, self._read(reader, wanted)):
-                self._answer(run, batch)
+            try:
+                wanted = [job for job in jobs if not job.given_up]
+                for batch in self._batches(run, self._read(reader, wanted)):
+                    self._answer(run, batch)
+            except Exception as error:  # a mistake of the service: it goes on, and those that wait hear of it
+                for job in jobs:
+                    self._refuse(job, error)
             seconds = (time.perf_counter() - start) / len(jobs)
             self._seconds += _SMOOTHING * (seconds - self._seconds)
 
