@@ -5,6 +5,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+_CONNECTIONS = 512
+
 
 @dataclass
 class Told:
@@ -84,17 +86,21 @@ async def _closed_loop(port: int, messages: list[bytes], clients: int, seconds: 
 
 
 async def _open_loop(port: int, messages: list[bytes], rate: float, seconds: float, told: Told) -> None:
-    idle: list[Client] = []
+    idle = [Client(port) for _ in range(_CONNECTIONS)]
     tasks: set[asyncio.Task[None]] = set()
     started = time.perf_counter()
 
     async def ask(number: int) -> None:
-        client = idle.pop() if idle else Client(port)
+        client = idle.pop()
         await _once(client, messages[number % len(messages)], told)
         idle.append(client)
 
     for number in range(int(rate * seconds)):
         await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
+        while not idle:
+            await asyncio.sleep(0.001)
+        if time.perf_counter() - started > seconds:
+            break
         task = asyncio.create_task(ask(number))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -125,7 +131,7 @@ def one_after_another(port: int, messages: list[bytes], clients: int, seconds: f
 
 
 def at_a_rate(port: int, messages: list[bytes], rate: float, seconds: float) -> Told:
-    """Requests that come so many per second, whatever becomes of them."""
+    """Requests that come so many per second, whatever becomes of them, over at most 512 connections."""
     told, started = Told(), time.perf_counter()
     asyncio.run(_open_loop(port, messages, rate, seconds, told))
     told.duration = time.perf_counter() - started

@@ -11,6 +11,7 @@ import pytest
 from generated import given
 from hypothesis import strategies as st
 
+from vaekit.data.by_schema import load_by_schema
 from vaekit.data.column import Column
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError, ReadingWarning
@@ -399,3 +400,12 @@ def test_other_has_a_name_of_its_own():
     listed = Schema.found(frame.to_pandas().astype({"w": "category"}))
     made = listed.decode(np.array([[2.0, 0.0], [0.0, 1.0]]))
     assert made.w.tolist() == ["other (rare)", "b"]
+
+
+def test_text_of_records_stays_text_where_the_schema_says_so(tmp_path):
+    """As in a file: 1e3 is a level of its own, and not the number 1000."""
+    (tmp_path / "codes.csv").write_text("code,x\n" + "".join(f"{('1e3', 'b7')[i % 2]},{i}.5\n" for i in range(40)))
+    fitted = load_by_schema(tmp_path / "codes.csv")
+    assert fitted.schema["code"].levels == ("1e3", "b7")
+    found = load_by_schema([{"code": "1e3", "x": 2.5}], fitted.schema)
+    np.testing.assert_array_equal(found.x, [[0.0, 2.5]])

@@ -1,5 +1,8 @@
 """Signals, back-pressure and what becomes of requests under way: a service loses nothing that it took."""
 
+import asyncio
+import dataclasses
+import json
 import signal
 import threading
 import time
@@ -11,6 +14,11 @@ import pytest
 from serving import TINY, fit_people, records, service
 
 import vaekit as vk
+from vaekit.serve.batching import Job, Worker
+from vaekit.serve.bodies import JSON, Body
+from vaekit.serve.limits import Limits
+from vaekit.serve.questions import QUESTIONS
+from vaekit.serve.refusal import Refusal
 
 pytestmark = pytest.mark.filterwarnings("ignore::vaekit.errors.ReadingWarning")
 
@@ -108,6 +116,60 @@ def test_more_than_waits_is_refused_at_once_and_the_rest_is_answered(folder):
         scores = [answer.json()["log_p"] for answer in answers if answer.status_code == 200]
         np.testing.assert_allclose(scores, [scores[0]] * len(scores), rtol=1e-5)
         assert client.post("/v1/models/people/score", json=body).status_code == 200
+
+
+class Watch:
+    """Notes what a worker tells; `saw` fails where it is told to."""
+
+    def __init__(self):
+        self.passes, self.failures, self.breaks = [], [], False
+
+    def passed(self, num_requests):
+        self.passes.append(num_requests)
+
+    def saw(self, rows):
+        if self.breaks:
+            raise RuntimeError("the watch broke")
+
+    def failed(self, error):
+        self.failures.append(error)
+
+
+def asked(worker, questions, row):
+    """The replies and refusals to some questions about a row, asked at once."""
+    content = json.dumps({"rows": row}).encode()
+
+    async def ask():
+        jobs = [Job(question, Body(JSON, content), asyncio.get_running_loop()) for question in questions]
+        for job in jobs:
+            worker.submit(job)
+        return await asyncio.gather(*(job.reply for job in jobs), return_exceptions=True)
+
+    return asyncio.run(ask())
+
+
+def test_a_mistake_of_the_service_is_a_failure_of_its_request_alone(folder):
+    run, watch = vk.runs.open(folder / "people").in_memory(), Watch()
+
+    def breaks(run, rows, how):
+        raise ValueError("cell 31415 of somebody")
+
+    score, broken = QUESTIONS["score"], dataclasses.replace(QUESTIONS["score"], ask=breaks)
+    worker = Worker(run, Limits(), watch, 1)
+    try:
+        replies = asked(worker, [score, broken, broken, score], records(1))
+        assert [getattr(reply, "status", 200) for reply in replies] == [200, 500, 500, 200]
+        assert "31415" not in replies[1].reason
+        assert [type(error) for error in watch.failures] == [ValueError, ValueError]
+        watch.breaks = True
+        assert asked(worker, [score], records(1))[0].num_rows == 1
+        watch.breaks = False
+        assert asked(worker, [score], records(1))[0].num_rows == 1
+        assert sum(watch.passes) == 4
+    finally:
+        worker.close()
+    with pytest.raises(Refusal, match="ends"):
+        asked(worker, [score], records(1))
 
 
 def test_an_answer_that_takes_too_long_is_given_up(folder):

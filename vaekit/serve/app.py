@@ -169,6 +169,7 @@ async def _question(state: State, request: Request) -> Response:
 async def _asked(state: State, request: Request, model: Served, name: str) -> tuple[Response, dict[str, Any]]:
     """The answer of a model, and what the log says of it."""
     question, limits = QUESTIONS[name], state.fleet.limits
+    model.worker.check_room()  # before the body is read: to refuse costs little
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     content = await _content(request, limits.body, limits.body_seconds)
     body = Body(media, content, tuple(request.query_params.multi_items()))

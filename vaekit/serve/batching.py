@@ -114,6 +114,14 @@ class Worker:
         """Answer by another run from the next pass on; the present one ends on the old."""
         self._served = run, Reader(run, self._limits)
 
+    def check_room(self, num_bytes: int = 0) -> None:
+        """Raise a `Refusal` if a request with so many bytes could not wait: too much does (429)."""
+        num_waiting = len(self._waiting)
+        if num_waiting >= self._limits.waiting or self._num_bytes + num_bytes > self._limits.waiting_bytes:
+            seconds = max(1, math.ceil(self._seconds * num_waiting))
+            reason = f"{num_waiting} requests wait for this model; ask again in {seconds} s"
+            raise Refusal(429, reason, headers={"Retry-After": str(seconds)})
+
     def submit(self, job: Job) -> None:
         """Let a request wait for its turn.
 
@@ -123,13 +131,9 @@ class Worker:
         with self._changed:
             if self._closed:
                 raise Refusal(503, "the service ends; ask another one")
-            num_bytes = self._num_bytes + len(job.body.content)
-            if len(self._waiting) >= self._limits.waiting or num_bytes > self._limits.waiting_bytes:
-                seconds = max(1, math.ceil(self._seconds * len(self._waiting)))
-                reason = f"{len(self._waiting)} requests wait for this model; ask again in {seconds} s"
-                raise Refusal(429, reason, headers={"Retry-After": str(seconds)})
+            self.check_room(len(job.body.content))
             self._waiting.append(job)
-            self._num_bytes = num_bytes
+            self._num_bytes += len(job.body.content)
             self._changed.notify()
 
     def close(self) -> None:
@@ -154,9 +158,13 @@ class Worker:
         while jobs := self._take():
             start = time.perf_counter()
             run, reader = self._served
-            wanted = [job for job in jobs if not job.given_up]
-            for batch in self._batches(run, self._read(reader, wanted)):
-                self._answer(run, batch)
+            try:
+                wanted = [job for job in jobs if not job.given_up]
+                for batch in self._batches(run, self._read(reader, wanted)):
+                    self._answer(run, batch)
+            except Exception as error:  # a mistake of the service: it goes on, and those that wait hear of it
+                for job in jobs:
+                    self._refuse(job, error)
             seconds = (time.perf_counter() - start) / len(jobs)
             self._seconds += _SMOOTHING * (seconds - self._seconds)
 
