@@ -57,6 +57,13 @@ class Load:
                 client = httpx.Client(base_url=self.url, timeout=60)
         client.close()
 
+    def answered(self, num):
+        """Wait for so many answers."""
+        end = time.monotonic() + 60
+        while len(self.statuses) < num:
+            assert time.monotonic() < end, f"{len(self.statuses)} answers in a minute"
+            time.sleep(0.05)
+
     def join(self):
         for thread in self._threads:
             thread.join()
@@ -66,7 +73,7 @@ class Load:
 def test_an_end_under_load_loses_nothing(folder, keep):
     with service(folder / "people") as found:
         load = Load(found.url, 16, keep)
-        time.sleep(1.5)
+        load.answered(33)
         found.send(signal.SIGTERM)
         code = found.process.wait(60)
         load.stop.set()
