@@ -16,7 +16,7 @@ from benchmarks.report import Result, machine, table, to_record, write_record
 
 NAMES = (
     *("machine", "training", "conv", "evaluation", "wall", "small", "scaling", "memory", "startup", "anomalies"),
-    *("scoring", "serve", "scale", "tables"),
+    *("scoring", "serve", "scale", "network", "tables"),
 )
 
 
