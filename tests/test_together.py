@@ -25,8 +25,10 @@ needs_gloo = pytest.mark.skipif(
 )
 OBJECTIVES = {
     "elbo": lambda: ELBO(num_samples=2),
-    "free bits": lambda: ELBO(free_bits=0.3),
-    "capacity": lambda: Capacity(capacity=0.5, gamma=3.0),
+    "one draw": lambda: ELBO(),
+    # Between what the halves of the rows have, so that a process by itself would decide otherwise.
+    "free bits": lambda: ELBO(free_bits=0.125),
+    "capacity": lambda: Capacity(capacity=0.32, gamma=3.0),
     "tc": lambda: BetaTC(beta=4.0),
     "weighted tc": lambda: BetaTC(beta=4.0, weighting="weighted"),
     "factor": lambda: FactorVAE(hidden=(8,)),
@@ -97,7 +99,7 @@ def _gradient(kind, name, weighted, num_rows):
 
 
 CASES = [(kind, name, False, 23) for kind, name in [*(("plain", name) for name in OBJECTIVES), ("normed", "elbo")]]
-CASES += [("normed", "tc", False, 23), ("vamp", "elbo", False, 23), ("bits", "elbo", False, 23)]
+CASES += [("normed", "tc", False, 23), ("vamp", "elbo", False, 23), ("bits", "one draw", False, 23)]
 CASES += [("plain", name, True, 23) for name in OBJECTIVES]
 CASES += [("plain", "tc", False, 3), ("normed", "mmd", False, 3), ("bits", "capacity", True, 9)]
 
@@ -192,7 +194,7 @@ def _with_few_rows():
     with engine.seeded(0):
         model, objective = vk.presets.vae((1, 8, 8), latent_dim=2, hidden=(8,), likelihood="normal")
     how = {"max_epochs": 3, "batch_size": 3, "compile": "off", "row_noise": True, "progress": False}
-    history = vk.Trainer(**how).fit(model, objective, train[:11], valid[:2])
+    history = vk.Trainer(**how).fit(model, objective, train[:11], valid[:1])
     return history["valid_elbo"], history["train_elbo"]
 
 
