@@ -227,7 +227,7 @@ def test_the_watch_of_a_service_sees_drift_in_what_came_last():
     assert max(watch.drift().values()) < 0.08
     # b moves by one standard deviation: the median passes the 84% quantile, and F(0) falls from 0.5 to 0.16.
     for _ in range(10):
-        watch.saw(Dataset(rng.normal(size=(200, 2)) + [0, 1]))
+        watch.saw(Dataset(rng.normal((0, 1), size=(200, 2))))
     now = watch.drift()
     assert now["a"] < 0.08
     assert now["b"] == pytest.approx(0.38, abs=0.06)
