@@ -17,12 +17,14 @@ class Told:
         statuses: how many answers had each status.
         lost: requests whose connection ended before the answer.
         duration: of all together, in seconds.
+        cpu_seconds: what each answer cost the service, as far as somebody has looked.
     """
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     lost: int = 0
     duration: float = 0.0
+    cpu_seconds: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -53,7 +55,7 @@ class Client:
 
     async def ask(self, message: bytes) -> tuple[int, bytes]:
         """The status and the body of the answer."""
-        if self._streams is None:
+        if self._streams is None or self._streams[0].at_eof():  # idle for so long that the service closed it
             self._streams = await asyncio.open_connection("127.0.0.1", self.port, limit=2**26)
         reader, writer = self._streams
         writer.write(message)

@@ -79,6 +79,12 @@ class Running:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Seconds of processors that it has taken, which other work on the machine hardly moves."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> None:
         """End it."""
         self.process.terminate()
@@ -134,7 +140,10 @@ def _turns(
     found: dict[str, list[Told]] = {one.name: [] for one in running}
     for _ in range(rounds):
         for one in running:
-            found[one.name].append(one_after_another(one.port, one.messages(rows), clients, seconds))
+            before = one.cpu_seconds
+            told = one_after_another(one.port, one.messages(rows), clients, seconds)
+            told.cpu_seconds = (one.cpu_seconds - before) / max(1, len(told.seconds))
+            found[one.name].append(told)
     return found
 
 
@@ -144,6 +153,7 @@ def _latency(told: dict[str, list[Told]]) -> list[Row]:
     rows = []
     for name, turns in told.items():
         measures = {"p50 ms": 1e3 * statistics.median(turn.quantile(0.5) for turn in turns)}
+        measures |= {"CPU ms": 1e3 * statistics.median(turn.cpu_seconds for turn in turns)}
         bars = {"ms above": 3.0} if name == OURS else {}
         measures |= {"ms above": statistics.median(above)} if name == OURS else {}
         p99 = 1e3 * statistics.median(turn.quantile(0.99) for turn in turns)
@@ -161,6 +171,7 @@ def _rates(case: str, told: dict[str, list[Told]], unit: str, per: int, bar: flo
     for name, values in own.items():
         ratios = {BARE: times_faster(values, own[BARE])} if name == OURS else {}
         measures = {"p99 ms": 1e3 * statistics.median(turn.quantile(0.99) for turn in told[name])}
+        measures |= {"CPU ms": 1e3 * statistics.median(turn.cpu_seconds for turn in told[name])}
         value = per / statistics.median(values)
         rows.append(Row(case, name, value, unit, ratios, {BARE: bar} if ratios else {}, measures=measures))
     return rows

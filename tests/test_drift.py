@@ -11,6 +11,7 @@ from vaekit.data import Dataset
 from vaekit.errors import DriftWarning
 from vaekit.evaluation.health import drift
 from vaekit.evaluation.health.drift import ALPHA, drifted
+from vaekit.serve.drift import DriftWatch
 
 FAST = ["max_epochs=2", "hidden=8", "latent_dim=2", "compile=off", "--quiet"]
 NAMES = ("normal", "skewed", "count", "bit", "level", "many", "rounded", "spiky")
@@ -211,3 +212,23 @@ def test_rows_of_other_kinds_are_left_alone(run):
     x = run.data.columns_schema.encode(people(100, 6, income=12))
     rows = run.rows(Dataset(x))
     assert len(rows) == 100
+
+
+def test_the_watch_of_a_service_sees_drift_in_what_came_last():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(4000, 2))
+    watch = DriftWatch(described([rows], len(rows), (2,), names=("a", "b")))
+    assert watch.drift() == {}
+    num_rows, num_strange = watch.saw(Dataset(rng.normal(size=(200, 2))))
+    assert num_rows == 200
+    assert num_strange <= 4
+    for _ in range(4):
+        watch.saw(Dataset(rng.normal(size=(200, 2))))
+    assert max(watch.drift().values()) < 0.08
+    # b moves by one standard deviation: the median passes the 84% quantile, and F(0) falls from 0.5 to 0.16.
+    for _ in range(10):
+        watch.saw(Dataset(rng.normal((0, 1), size=(200, 2))))
+    now = watch.drift()
+    assert now["a"] < 0.08
+    assert now["b"] == pytest.approx(0.38, abs=0.06)
+    assert watch.saw(Dataset(np.array([[0.0, 50.0]]))) == (1, 1)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vaekit import runs as runs
     from vaekit import saving as saving
     from vaekit import schedules as schedules
+    from vaekit import serve as serve
     from vaekit import testing as testing
     from vaekit import training as training
     from vaekit import transforms as transforms
@@ -97,6 +98,7 @@ _MODULES = frozenset(
         "runs",
         "saving",
         "schedules",
+        "serve",
         "testing",
         "training",
         "transforms",

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import engine
@@ -135,7 +135,12 @@ class View:
         return protocol.at_prior(self.as_one)
 
     def once(self, what: Callable[["View"], Found]) -> Found:
-        """What is computed of the model alone, and kept for as long as its weights stay as they are."""
+        """What is computed of the model alone, and kept for as long as its weights stay as they are.
+
+        Of an object that is no module nobody knows its weights, and nothing is kept.
+        """
+        if not isinstance(self.model, nn.Module):
+            return what(self)
         marks = Marks(self.model)
         known = self._known.get(what)
         if known is None or not known[0].same(marks):

@@ -28,6 +28,7 @@ TOKEN = "VAEKIT_TOKEN"
 """The environment variable that holds the token."""
 _BACKLOG = 1024
 _DRAIN = 1.0  # seconds between TERM and the closed door: clients that keep connections are told in between
+_KEEP_ALIVE = 75  # seconds, more than the 60 after which proxies close idle connections: the client closes first
 _SWITCH = 5e-4  # seconds
 _LINGER = 0.5  # seconds from there on, in which a connection that is open may still send its request
 
@@ -201,6 +202,7 @@ def serve(
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=math.ceil(limits.grace),
             )
             Server(config, app.state.service).run([door])
