@@ -31,9 +31,7 @@ from vaekit.runs.folder import (
     create,
     describe_data,
     digest,
-    has_begun_here,
     is_finished,
-    mark_begun,
     merge,
     one_writer,
     read_settings,
@@ -45,6 +43,7 @@ from vaekit.runs.folder import (
 from vaekit.runs.onward import origin, reader_from, settings_from, start_of
 from vaekit.runs.origin import Local
 from vaekit.runs.places import as_source, find, locate
+from vaekit.runs.starts import has_begun_here, mark_begun
 from vaekit.runs.training import Divided, conditioned, divided, prepare, silent, without_oddest
 from vaekit.saving import artifact
 from vaekit.saving.files import check_place, write_atomically

@@ -34,7 +34,6 @@ SETTINGS, METRICS = "settings.json", "metrics.jsonl"
 _ASIDE = ".replaced"  # a folder within that of a run: the run that is overwritten, until the new one has begun
 DENSITIES = ("density", "bound on a mass")
 """What log p is of a model that draws real numbers. Only those are rounded: means of bits are probabilities."""
-_BEGUN = f".{SETTINGS}.begun"  # goes with what killed writes leave
 _OWN_FILES = (artifact.CONFIG, artifact.WEIGHTS, CHECKPOINT, SETTINGS, METRICS)
 
 
@@ -248,24 +247,6 @@ def settle(folder: Path) -> None:
     for empty in (aside, folder):
         if empty.is_dir() and not any(empty.iterdir()):
             empty.rmdir()
-
-
-def mark_begun(folder: Path) -> None:
-    """Note which start of a group of processes the run belongs to, so that another start of that group goes on."""
-    write_atomically(folder / _BEGUN, _group().encode())
-
-
-def has_begun_here(folder: Path) -> bool:
-    """Whether an earlier start of this group of processes has begun the run that lies in the folder."""
-    try:
-        return engine.is_restarted() and (folder / _BEGUN).read_bytes() == _group().encode()
-    except OSError:
-        return False
-
-
-def _group() -> str:
-    """The name of the group of processes, the same for each of its starts."""
-    return os.environ.get("TORCHELASTIC_RUN_ID", "")
 
 
 def recover(folder: Path) -> None:
