@@ -1,4 +1,6 @@
-"""The command line: each command is one function of `fit`, `judge`, `make`, `tables` or `look`, and `app` runs them."""
+"""The command line: each command is one function of `fit`, `judge`, `make`, `tables`, `export` or `look`,
+and `app` runs them.
+"""
 
 from importlib import import_module
 
@@ -6,5 +8,5 @@ from vaekit.cli.app import main, program, run
 
 __all__ = ["main", "program", "run"]
 
-for _commands in ("fit", "judge", "make", "tables", "look"):  # in the order of the help
+for _commands in ("fit", "judge", "make", "tables", "export", "look"):  # in the order of the help
     import_module(f"{__name__}.{_commands}")
