@@ -6,14 +6,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import vaekit as vk
-from vaekit import cli, runs
+from vaekit import cli, engine, runs
 from vaekit.bounds import log_likelihood_at, log_prob_of
 from vaekit.distributions.base import from_noise
 from vaekit.errors import ArtifactError, ConfigError
 from vaekit.evaluation.weights import Weights
-from vaekit.export import export
+from vaekit.export import decompositions, export
+from vaekit.export.noise import Given, Noise, NoNoiseError, noise_of
 from vaekit.export.runner import noise as runner_noise
 from vaekit.export.runner import weights as runner_weights
 from vaekit.transforms.noise import content_noise, row_hashes
@@ -176,3 +178,101 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+# --- Noise that is handed in -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draw", "exact"),
+    [
+        (lambda n: torch._standard_gamma(torch.full((n,), 0.3)), stats.gamma(0.3)),
+        (lambda n: torch._standard_gamma(torch.full((n,), 4.0)), stats.gamma(4.0)),
+        (lambda n: torch._sample_dirichlet(torch.tensor([[2.0, 0.7]]).expand(n, 2))[:, 0], stats.beta(2.0, 0.7)),
+        (lambda n: torch.empty(n).exponential_(2.0), stats.expon(scale=0.5)),
+        (lambda n: torch.normal(torch.full((n,), 3.0), torch.full((n,), 2.0)), stats.norm(3, 2)),
+    ],
+)
+def test_maps_of_noise_have_the_right_law(draw, exact):
+    n = 20_000
+    noise = noise_of(lambda k, b: draw(b))
+    generator = torch.Generator().manual_seed(0)
+    makers = {"normal": torch.randn, "uniform": torch.rand}
+    tensors = [makers[each.kind](each.shape(1, n), generator=generator) for each in noise]
+    with Given(tensors):
+        found = draw(n)
+    assert stats.kstest(found.double().numpy(), exact.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("rate", [0.2, 5.0, 15.9, 16.1, 90.0])
+def test_counts_made_of_noise_have_the_right_law(rate):
+    n, generator = 20_000, torch.Generator().manual_seed(1)
+    noise = noise_of(lambda k, b: torch.poisson(torch.full((b,), rate)))
+    with Given([torch.rand(each.shape(1, n), generator=generator) for each in noise]):
+        found = torch.poisson(torch.full((n,), rate)).numpy()
+    ends = np.unique(stats.poisson(rate).ppf(np.linspace(0.05, 0.95, 10)))
+    seen = np.histogram(found, [-1, *(ends + 0.5), np.inf])[0]
+    mass = np.diff([0, *stats.poisson(rate).cdf(ends), 1])
+    assert stats.chisquare(seen, n * mass).pvalue > 1e-3
+
+
+def test_levels_made_of_noise_have_the_right_law():
+    n, probs = 30_000, torch.tensor([0.0, 0.2, 0.0, 0.5, 0.3, 0.0])
+    noise = noise_of(lambda k, b: torch.multinomial(probs.expand(b, 6), 1))
+    assert noise == [Noise("uniform", ("batch",), 1)]
+    with Given([torch.rand(n, 1, generator=torch.Generator().manual_seed(2))]):
+        found = torch.multinomial(probs.expand(n, 6), 1).flatten()
+    counts = torch.bincount(found, minlength=6).numpy()
+    assert (counts[[0, 2, 5]] == 0).all()
+    assert stats.chisquare(counts[[1, 3, 4]], n * np.array([0.2, 0.5, 0.3])).pvalue > 1e-3
+
+
+def test_what_is_no_map_of_noise_is_refused():
+    with pytest.raises(NoNoiseError, match="randperm"):
+        noise_of(lambda k, b: torch.randperm(b))
+
+
+@pytest.mark.parametrize("kappa", [0.5, 30.0])
+def test_directions_made_of_noise_have_the_right_law(kappa):
+    q = vk.distributions.VonMisesFisher(torch.tensor([0.6, 0.0, -0.8]), torch.tensor(kappa))
+    with engine.seeded(0):
+        own, fixed = q.sample((20_000,)), q.sample_without_rejection(torch.Size((20_000,)))
+    torch.testing.assert_close(fixed.norm(dim=-1), torch.ones(20_000))
+    for i in range(3):
+        assert stats.ks_2samp(own[:, i].numpy(), fixed[:, i].numpy()).pvalue > 1e-3
+
+
+# --- Operations that ONNX lacks --------------------------------------------------------------------------------------
+
+
+def test_operations_by_others_are_exact():
+    x = torch.logspace(-6, 6, 200, dtype=torch.float64)
+    both = torch.cat([-x, x])
+    torch.testing.assert_close(decompositions.lgamma(x), torch.lgamma(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(decompositions.digamma(x), torch.digamma(x), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(decompositions.asinh(both), torch.asinh(both))
+    torch.testing.assert_close(decompositions.acosh(1 + x), torch.acosh(1 + x))
+    inside = torch.linspace(-0.99, 0.99, 99, dtype=torch.float64)
+    torch.testing.assert_close(decompositions.atanh(inside), torch.atanh(inside))
+    z = torch.linspace(-40, 9, 500, dtype=torch.float64)
+    torch.testing.assert_close(decompositions.log_ndtr(z), torch.special.log_ndtr(z), rtol=1e-12, atol=1e-15)
+    x = torch.linspace(-7, 25, 500, dtype=torch.float64)
+    torch.testing.assert_close(decompositions.erfc(x), torch.erfc(x), rtol=1e-12, atol=0)
+    torch.testing.assert_close(decompositions.erf(x), torch.erf(x), rtol=1e-12, atol=1e-15)
+    near = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    assert (decompositions.nextafter(near, near) == torch.nextafter(near, torch.zeros(1000))).all()
+
+
+def test_matrices_by_columns():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(5, 4, 4, generator=generator, dtype=torch.float64)
+    matrix, b = a @ a.mT + torch.eye(4), torch.randn(5, 4, 2, generator=generator, dtype=torch.float64)
+    factor, info = decompositions.cholesky(matrix)
+    torch.testing.assert_close(factor, torch.linalg.cholesky(matrix))
+    assert (info == 0).all()
+    assert decompositions.cholesky(-matrix)[1].all()
+    upper = factor.mT.contiguous()
+    torch.testing.assert_close(
+        decompositions.solve_triangular(upper, b, upper=True), torch.linalg.solve_triangular(upper, b, upper=True)
+    )
+    torch.testing.assert_close(decompositions.cholesky_solve(b, factor), torch.cholesky_solve(b, factor))

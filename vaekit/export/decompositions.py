@@ -1,10 +1,14 @@
 """Operations that ONNX lacks, by operations that it has."""
 
 import math
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from vaekit.distributions.special import polynomial
 
 _SHIFT = 8  # below this, the recurrence leads up to where the asymptotic series is exact
 
@@ -37,16 +41,57 @@ def nextafter(x: Tensor, towards: Tensor) -> Tensor:
     return x * (1 - torch.finfo(x.dtype).eps / 2)
 
 
+def _log_scaled_erfc(t: float) -> float:
+    r"""\( \log[e^{x^2} \mathrm{erfc}(x) / t] \) at \( x = 2/t - 2 \), by the series in 1/x far out."""
+    x = 2 / t - 2
+    if x < _FAR:
+        return math.log(math.erfc(x)) + x * x - math.log(t)
+    term = total = 1.0
+    for n in range(1, 21):
+        term *= -(2 * n - 1) / (2 * x * x)
+        total += term
+    return math.log(total / (x * math.sqrt(math.pi) * t))
+
+
+_FAR = 8.0  # from here on 20 terms of the series are exact to rounding
+_DEGREE = 28
+
+
+@cache
+def _polynomial() -> tuple[float, ...]:
+    """Coefficients of a polynomial in s = 2t - 1 that is `_log_scaled_erfc` to 1e-13."""
+    at_nodes = np.polynomial.chebyshev.chebinterpolate(
+        lambda s: np.array([_log_scaled_erfc(t) for t in (s + 1) / 2]), _DEGREE
+    )
+    return tuple(np.polynomial.chebyshev.cheb2poly(at_nodes).tolist())
+
+
+def _log_erfc(x: Tensor) -> Tensor:
+    """log erfc(x) of x >= 0 in float64."""
+    t = 2 / (2 + x)
+    return t.log() + polynomial(_polynomial(), 2 * t - 1) - x * x
+
+
+def erfc(x: Tensor) -> Tensor:
+    """The complement of the error function, which onnxruntime has in float32 alone."""
+    if x.dtype != torch.float64:
+        return NotImplemented
+    of_size = _log_erfc(x.abs()).exp()
+    return torch.where(x < 0, 2 - of_size, of_size)
+
+
+def erf(x: Tensor) -> Tensor:
+    """The error function, likewise."""
+    if x.dtype != torch.float64:
+        return NotImplemented
+    return torch.sign(x) * (1 - _log_erfc(x.abs()).exp())
+
+
 def log_ndtr(x: Tensor) -> Tensor:
-    r"""\( \log \Phi(x) \): by the error function, and by the asymptotic series in the lower tail."""
+    r"""\( \log \Phi(x) \), exact in the lower tail, too."""
     wide = x.double()
-    low = wide.clamp(max=-5.0)
-    square = 1 / (low * low)
-    terms = 1 - square * (1 - 3 * square * (1 - 5 * square * (1 - 7 * square * (1 - 9 * square * (1 - 11 * square)))))
-    tail = -0.5 * low * low - (-low).log() - 0.5 * math.log(2 * math.pi) + terms.log()
-    middle = wide.clamp(min=-5.0)
-    body = (0.5 * (1 + torch.erf(middle * math.sqrt(0.5)))).log()
-    return torch.where(wide < -5.0, tail, body).to(x.dtype)
+    log_tail = _log_erfc(wide.abs() * math.sqrt(0.5)) - math.log(2)
+    return torch.where(wide < 0, log_tail, torch.log1p(-log_tail.exp())).to(x.dtype)
 
 
 def asinh(x: Tensor) -> Tensor:
@@ -100,6 +145,13 @@ def cholesky_solve(b: Tensor, factor: Tensor, upper: bool = False) -> Tensor:
     return solve_triangular(lower.mT, solve_triangular(lower, b, upper=False), upper=True)
 
 
+def where(condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """A choice between truth values by logic: onnxruntime has one between numbers alone."""
+    if first.dtype != torch.bool or second.dtype != torch.bool:
+        return NotImplemented
+    return (condition & first) | (~condition & second)
+
+
 def searchsorted(
     reached: Tensor, values: Tensor, *, out_int32: bool = False, right: bool = False, side: str | None = None, **_: Any
 ) -> Tensor:
@@ -117,6 +169,9 @@ def table() -> Any:
     found[aten.nextafter.default] = nextafter
     found[aten.special_log_ndtr.default] = log_ndtr
     found[aten.searchsorted.Tensor] = searchsorted
+    found[aten.erf.default] = erf
+    found[aten.erfc.default] = erfc
+    found[aten.where.self] = where
     found[aten.asinh.default] = asinh
     found[aten.acosh.default] = acosh
     found[aten.atanh.default] = atanh

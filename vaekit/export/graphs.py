@@ -17,10 +17,10 @@ from vaekit.distributions import centre
 from vaekit.distributions.base import Hooks, from_noise, hooks
 from vaekit.export.noise import Given
 from vaekit.export.programs import ExportError
+from vaekit.models.answers import in_float64
 from vaekit.models.rows import given
 from vaekit.models.view import View
-from vaekit.queries.cells import Part, parts_of
-from vaekit.queries.units import Units
+from vaekit.queries.cells import Cells, Part, parts_of
 from vaekit.queries.weighted import effective_size, normalized, or_equal
 from vaekit.transforms import Transform
 from vaekit.transforms.base import steps_of, through
@@ -121,9 +121,18 @@ class Fill(Graph):
     ) -> None:
         super().__init__(view, num_transform, has_context)
         self.level_values = dict(level_values)
-        self.units = Units(view.transform, view.event_shape)
+        self.back = in_float64(view.transform)
+        parts = parts_of(view.at_prior)
+        self.columns = [part.columns.tolist() for part in parts]
+        order = [i for columns in self.columns for i in columns]
+        self.order = sorted(range(len(order)), key=order.__getitem__)
+        bent = Cells(view, 0).is_bent
+        self.is_bent = [[bool(bent[i]) for i in columns] for columns in self.columns]
+        for part, of_part in zip(parts, self.is_bent, strict=True):
+            if any(of_part) and not part.is_normal:
+                raise ExportError(f"the mean of {type(part.base).__name__} in the units of the data has no formula")
         points, masses = np.polynomial.hermite_e.hermegauss(_NODES)
-        self.nodes = list(zip(points.tolist(), (masses / masses.sum()).tolist(), strict=True))
+        self.nodes, self.shares = points.tolist(), (masses / masses.sum()).tolist()
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """See the class."""
@@ -132,41 +141,48 @@ class Fill(Graph):
         y = self._in_model_space(x, noise)[0]
         log_w, z = weights(model, y, drawn[-1].shape[0], drawn)
         w = or_equal(normalized(log_w))
-        found: dict[int, Tensor] = {}
-        for part in parts_of(model.likelihood(z), y):
-            found |= self._of_part(part, w)
-        fills = torch.stack([found[i] for i in range(len(found))], -1)
+        parts = parts_of(model.likelihood(z), y)
+        found = [self._of_part(part, columns, w) for part, columns in zip(parts, self.columns, strict=True)]
+        fills = self._in_data_units(found)
+        if any(map(any, self.is_bent)):
+            bent = torch.tensor([flag for flags in self.is_bent for flag in flags])[self.order]
+            fills = torch.where(bent, self._bent_means(parts, w), fills)
         return torch.cat([fills, effective_size(w).unsqueeze(-1)], -1)
 
-    def _of_part(self, part: Part, w: Tensor) -> dict[int, Tensor]:
-        """The fills of the elements of a part, shape (B,) each, by their place in the row."""
-        columns, weight = part.columns, w.unsqueeze(-1)
-        if part.has_levels:
-            mass = (weight.unsqueeze(-1) * part.level_masses()).sum(0)
-            codes = self.units.of(mass.argmax(-1).double(), columns)
-            found = dict(zip(columns.tolist(), codes.unbind(-1), strict=True))
-            return found | {i: self._nearest(mass[:, j], i) for j, i in enumerate(columns.tolist()) if self._knows(i)}
-        is_exact = self.units.is_affine[columns] & hooks(part.base).has_exact_mean
-        if bool(is_exact.all()):
-            means = self.units.of((weight * part.mean).sum(0), columns)
-        elif part.is_normal:
-            means = sum((share * self._at(part, node, weight) for node, share in self.nodes), torch.zeros(()))
-        else:
-            raise ExportError(f"the mean of {type(part.base).__name__} in the units of the data has no formula")
-        return dict(zip(columns.tolist(), means.unbind(-1), strict=True))
+    def _in_data_units(self, of_parts: list[Tensor]) -> Tensor:
+        """Elements part by part, shape (..., d) each, as rows in the units of the data, shape (..., D), float64."""
+        whole = torch.cat(of_parts, -1)[..., self.order]
+        event = tuple(self.view.event_shape)
+        return self.back(whole.reshape(-1, *event)).double().reshape(whole.shape)
 
-    def _at(self, part: Part, node: float, weight: Tensor) -> Tensor:
-        """The weighted mean of the part at one value of the noise behind each draw."""
-        noise = torch.full(part.base.batch_shape, node, dtype=torch.float64)
-        return (weight * self.units.of(part.flat(from_noise(part.base, noise)), part.columns)).sum(0)
+    def _of_part(self, part: Part, columns: list[int], w: Tensor) -> Tensor:
+        """The fills of the elements of a part in model space, shape (B, d), float64."""
+        weight = w.unsqueeze(-1)
+        if not part.has_levels:
+            return (weight * part.mean).sum(0)
+        mass = (weight.unsqueeze(-1) * part.level_masses()).sum(0)
+        codes = mass.argmax(-1).double()
+        chosen = [
+            self._nearest(mass[:, j], i) if i in self.level_values else codes[:, j] for j, i in enumerate(columns)
+        ]
+        return torch.stack(chosen, -1)
 
-    def _knows(self, i: int) -> bool:
-        return i in self.level_values
+    def _bent_means(self, parts: Sequence[Part], w: Tensor) -> Tensor:
+        """Means in the units of the data, by quadrature over the noise behind each draw, shape (B, D)."""
+        at_nodes = self._in_data_units([self._at_nodes(part) for part in parts])
+        shares = torch.tensor(self.shares, dtype=torch.float64).reshape(-1, 1, 1, 1)
+        return (shares * w.unsqueeze(-1) * at_nodes).sum((0, 1))
+
+    def _at_nodes(self, part: Part) -> Tensor:
+        """The part at each value of the noise behind it, shape (nodes, K, B, d); zeros where it is not normal."""
+        shape = (len(self.nodes), *part.base.batch_shape)
+        nodes = torch.tensor(self.nodes, dtype=torch.float64).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+        return part.flat(from_noise(part.base, nodes) if part.is_normal else torch.zeros_like(nodes)).double()
 
     def _nearest(self, mass: Tensor, i: int) -> Tensor:
         """The code of the level nearest to the mean of what levels stand for, from masses (B, C)."""
         values = torch.tensor(self.level_values[i], dtype=torch.float64)
-        own = mass[:, : len(values)]
+        own = mass[:, : len(self.level_values[i])]
         mean = (own * values).sum(-1, keepdim=True) / own.sum(-1, keepdim=True)
         return (values - mean).abs().argmin(-1).double()
 

@@ -189,6 +189,70 @@ def _multinomial(
     return (reached <= noise.unsqueeze(-1)).sum(-1)  # categories without mass are stepped over
 
 
+def _gamma(take: _Take, concentration: Tensor, generator: Any = None) -> Tensor:
+    """Gamma variables of scale 1: the first of 24 tries that is accepted (Marsaglia & Tsang 2000), each by 95%.
+
+    For a concentration below 1, one of it plus 1 times a power of a uniform number.
+    """
+    shape, dtype = concentration.shape, concentration.dtype
+    tries = Size((*shape, _TRIES))
+    normal, uniform = take("normal", tries, dtype).double(), take("uniform", tries, dtype).double()
+    last = take("uniform", shape, dtype).double()
+    a = concentration.double()
+    d = torch.where(a < 1, a + 1, a) - 1 / 3
+    wide = d.unsqueeze(-1)
+    v = (1 + normal / (9 * wide).sqrt()) ** 3
+    safe = v.clamp(min=1e-30)
+    accepted = (v > 0) & (uniform.log() < 0.5 * normal.square() + wide * (1 - safe + safe.log()))
+    chosen = (safe * _first(accepted)).sum(-1)
+    power = torch.where(a < 1, last.clamp(min=1e-30).log() / a, 0.0).exp()
+    return (d * chosen * power).to(dtype).clamp(min=torch.finfo(dtype).tiny)
+
+
+def _first(accepted: Tensor) -> Tensor:
+    """1 at the first try that is accepted, and at the last one where none is, else 0, shape (..., T), float64."""
+    size = accepted.shape[-1]
+    tries = torch.arange(size, dtype=torch.float64)
+    first = torch.where(accepted, tries, float(size - 1)).amin(-1, keepdim=True)
+    return (tries == first).double()
+
+
+def _dirichlet(take: _Take, concentration: Tensor, generator: Any = None) -> Tensor:
+    gamma = _gamma(take, concentration)
+    return gamma / gamma.sum(-1, keepdim=True)
+
+
+def _poisson(take: _Take, rate: Tensor, generator: Any = None) -> Tensor:
+    """Poisson counts: below a rate of 16 by the inverse of the distribution function, above by 24 tries.
+
+    References:
+        Hormann, "The transformed rejection method for generating Poisson random variables", 1993,
+        https://doi.org/10.1016/0167-6687(93)90997-4, algorithm PTRS.
+    """
+    shape, dtype = rate.shape, rate.dtype
+    one = take("uniform", shape, dtype).double()
+    u, v = (take("uniform", Size((*shape, _TRIES)), dtype).double() for _ in range(2))
+    low = rate.double().clamp(max=_LOW_RATE).unsqueeze(-1)
+    counts = torch.arange(_MOST_LOW, dtype=torch.float64)
+    reached = (counts * low.clamp(min=1e-300).log() - low - torch.lgamma(counts + 1)).exp().cumsum(-1)
+    of_low = (reached <= one.unsqueeze(-1)).sum(-1).double()
+    high = rate.double().clamp(min=_LOW_RATE).unsqueeze(-1)
+    b = 0.931 + 2.53 * high.sqrt()
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    u = u - 0.5
+    us = (0.5 - u.abs()).clamp(min=1e-12)
+    k = torch.floor((2 * a / us + b) * u + high + 0.43)
+    bound = (v.clamp(min=1e-30) * inverse_alpha / (a / (us * us) + b)).log()
+    inside = k.clamp(min=0)
+    accepted = (k >= 0) & (bound <= inside * high.log() - high - torch.lgamma(inside + 1))
+    of_high = (inside * _first(accepted)).sum(-1)
+    return torch.where(rate < _LOW_RATE, of_low, of_high).to(dtype)
+
+
+_TRIES = 24
+_LOW_RATE, _MOST_LOW = 16.0, 64  # P(x >= 64) at a rate of 16 is 1e-18
+
 _MAKERS: dict[Any, Callable[..., Tensor]] = {
     torch.normal: _normal,
     torch.randn: _shaped("normal"),
@@ -197,6 +261,9 @@ _MAKERS: dict[Any, Callable[..., Tensor]] = {
     torch.rand_like: _like("uniform"),
     torch.bernoulli: _bernoulli,
     torch.multinomial: _multinomial,
+    torch._standard_gamma: _gamma,
+    torch._sample_dirichlet: _dirichlet,
+    torch.poisson: _poisson,
     Tensor.normal_: _normal_in,
     Tensor.uniform_: _uniform_in,
     Tensor.exponential_: _exponential_in,
@@ -204,9 +271,6 @@ _MAKERS: dict[Any, Callable[..., Tensor]] = {
     Tensor.bernoulli: _bernoulli,
 }
 _REFUSED = {
-    torch._standard_gamma,
-    torch._sample_dirichlet,
-    torch.poisson,
     torch.binomial,
     torch.randint,
     torch.randperm,

@@ -182,8 +182,8 @@ def _difference(own: np.ndarray, found: np.ndarray, may_flip: bool) -> float:
     if not own.size:
         return 0.0
     same = (own == found) | (np.isnan(own) & np.isnan(found))
-    finite = own[np.isfinite(own)].astype(np.float64)
-    usual = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+    finite = np.where(np.isfinite(own), own, 0).astype(np.float64)
+    usual = np.sqrt(np.mean(finite**2, axis=0))  # of each element of a row
     with np.errstate(invalid="ignore"):
         size = np.maximum(np.abs(own.astype(np.float64)), usual)
         ratio = np.where(same, 0.0, np.abs(own.astype(np.float64) - found) / np.where(size == 0, 1.0, size))

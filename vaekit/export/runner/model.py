@@ -14,6 +14,7 @@ from vaekit.export.runner.weights import summary
 _VALUES = 2**20  # numbers of p(x|z) per pass: bounds memory, whatever the number of rows and draws
 _BLOCK = 1024  # draws from p(x) that have one stream of noise
 _FORMAT = 1
+_NODES = 32  # of a quadrature inside the graph of fills
 
 
 class Model:
@@ -115,7 +116,7 @@ class Model:
         """
         x = self._numbers(rows)
         filled = x.copy()
-        for part, fed in self._fed("impute", x, None, 0, num_samples, encoded=True):
+        for part, fed in self._fed("impute", x, None, 0, _NODES * num_samples, encoded=True):
             draws = _Draws(self._noise("impute"), row_hashes(part), seed)
             start = fed.pop("start")
             found = self._run("impute", {**fed, **draws.next(num_samples)}).reshape(len(part), -1)
