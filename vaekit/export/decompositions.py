@@ -60,9 +60,11 @@ _DEGREE = 28
 @cache
 def _polynomial() -> tuple[float, ...]:
     """Coefficients of a polynomial in s = 2t - 1 that is `_log_scaled_erfc` to 1e-13."""
-    at_nodes = np.polynomial.chebyshev.chebinterpolate(
-        lambda s: np.array([_log_scaled_erfc(t) for t in (s + 1) / 2]), _DEGREE
-    )
+
+    def at(s: Any) -> Any:
+        return np.array([_log_scaled_erfc(t) for t in (s + 1) / 2])
+
+    at_nodes = np.polynomial.chebyshev.chebinterpolate(at, _DEGREE)
     return tuple(np.polynomial.chebyshev.cheb2poly(at_nodes).tolist())
 
 
@@ -72,7 +74,7 @@ def _log_erfc(x: Tensor) -> Tensor:
     return t.log() + polynomial(_polynomial(), 2 * t - 1) - x * x
 
 
-def erfc(x: Tensor) -> Tensor:
+def erfc(x: Tensor) -> Any:
     """The complement of the error function, which onnxruntime has in float32 alone."""
     if x.dtype != torch.float64:
         return NotImplemented
@@ -80,7 +82,7 @@ def erfc(x: Tensor) -> Tensor:
     return torch.where(x < 0, 2 - of_size, of_size)
 
 
-def erf(x: Tensor) -> Tensor:
+def erf(x: Tensor) -> Any:
     """The error function, likewise."""
     if x.dtype != torch.float64:
         return NotImplemented
@@ -145,7 +147,7 @@ def cholesky_solve(b: Tensor, factor: Tensor, upper: bool = False) -> Tensor:
     return solve_triangular(lower.mT, solve_triangular(lower, b, upper=False), upper=True)
 
 
-def where(condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def where(condition: Tensor, first: Tensor, second: Tensor) -> Any:
     """A choice between truth values by logic: onnxruntime has one between numbers alone."""
     if first.dtype != torch.bool or second.dtype != torch.bool:
         return NotImplemented

@@ -24,6 +24,7 @@ BATCHES = (1, 7, 64)
 TOLERANCE = 1e-4
 DRAWS = 11
 """Draws of each row there."""
+_MOST_NODES = 1000  # of a graph that is made smaller on the way, which takes long: onnxruntime does the same
 _PRIMES = (53, 47, 43, 41, 37, 59, 61)  # sizes at which a program is traced: two that it has not otherwise
 Values = Callable[[int, int], Sequence[Tensor]]
 """What to put into a graph, for a number of rows and one of draws of each."""
@@ -135,9 +136,9 @@ def has_derivatives(graph: nn.Module) -> bool:
 
 def _onnx(program: Any, names: list[str], output: str) -> bytes:
     try:
-        made = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, verbose=False, input_names=names, output_names=[output]
-        )
+        is_small = len(program.graph.nodes) <= _MOST_NODES
+        how: dict[str, Any] = {"opset_version": OPSET, "verbose": False, "optimize": is_small}
+        made = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[output], **how)
         assert made is not None
         return bytes(made.model_proto.SerializeToString())
     except Exception as error:
@@ -183,7 +184,8 @@ def _difference(own: np.ndarray, found: np.ndarray, may_flip: bool) -> float:
         return 0.0
     same = (own == found) | (np.isnan(own) & np.isnan(found))
     finite = np.where(np.isfinite(own), own, 0).astype(np.float64)
-    usual = np.sqrt(np.mean(finite**2, axis=0))  # of each element of a row
+    # Of each column of a table; pixels are in one unit.
+    usual = np.sqrt(np.mean(finite**2, axis=0 if own.ndim == 2 else None))
     with np.errstate(invalid="ignore"):
         size = np.maximum(np.abs(own.astype(np.float64)), usual)
         ratio = np.where(same, 0.0, np.abs(own.astype(np.float64) - found) / np.where(size == 0, 1.0, size))
