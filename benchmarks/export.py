@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from vaekit import cli, runs
+from vaekit.errors import UnreliableEstimateWarning
 from vaekit.export import export
 
 _START = "import sys; sys.path.insert(0, sys.argv[1]); import numpy as np; from runner import Model; m = Model({!r}); "
@@ -30,6 +32,7 @@ def seconds(ask: Callable[[], object]) -> float:
 
 def main(run_folder: str | None = None, source: str = "digits:train") -> None:
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore", UnreliableEstimateWarning)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if run_folder is None:
