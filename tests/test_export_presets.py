@@ -20,7 +20,7 @@ LEFT_OUT = {
     ("pixel-vae", "decoder"): "draws",
     ("pixel-vae", "sample"): "passes",
 }
-FAST = ("vae", "m2")
+FAST = ("vae",)
 """Of those that are alike, or take long to trace, the others run with the slow tests."""
 
 
