@@ -1,6 +1,7 @@
 """The runner of an export where there is neither torch nor vaekit, and rows of tables in it."""
 
 import datetime as dt
+import importlib.util
 import json
 import subprocess
 import sys
@@ -140,3 +141,34 @@ def test_the_runner_works_without_torch(tmp_path):
     command = [sys.executable, "-I", "-c", _ALONE, str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stdout.split() == ["(10,", "2)", "(10,", "3)", "(4,", "3)", "False"], done.stderr
+
+
+@pytest.mark.slow
+def test_a_table_in_the_runner_and_in_the_run(tmp_path):
+    from vaekit import cli
+    from vaekit.export import export
+
+    cells = table()
+    rows = [{name: cells[name][i] for name in ("size", "price", "kind", "grade")} for i in range(ROWS)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows))
+    assert cli.run(["fit", str(path), "-o", str(tmp_path / "run"), "max_epochs=30", "--quiet"]) == 0
+    run = open_run(tmp_path / "run")
+    assert not export(run, tmp_path / "out").left_out
+    spec = importlib.util.spec_from_file_location("table_runner", tmp_path / "out" / "runner.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model, some = module.Model(tmp_path / "out"), rows[:40]
+    read = run.rows(some)
+    np.testing.assert_allclose(model.encode(some), run.model.encode(read), rtol=1e-3, atol=1e-4)
+    own, expected = model.score(some, num_samples=300), run.score(read, num_samples=300).to_frame()
+    error = np.hypot(own["stderr"], expected["stderr"].to_numpy())
+    assert (np.abs(own["log_p"] - expected["log_p"].to_numpy()) <= 4 * error + 1e-4).mean() >= 0.95
+    filled, others = model.impute(some, num_samples=2000), run.impute(read, num_samples=2000).to_frame()
+    for i, row in enumerate(some):
+        assert {name: filled[i][name] for name, cell in row.items() if cell is not None} == {
+            name: cell for name, cell in row.items() if cell is not None
+        }
+        if row["size"] is None:
+            assert abs(filled[i]["size"] - others["size"][i]) < 0.3
+    assert set(model.sample(3)[0]) == {"size", "price", "kind", "grade"}

@@ -24,6 +24,7 @@ BATCHES = (1, 7, 64)
 TOLERANCE = 1e-4
 DRAWS = 11
 """Draws of each row there."""
+_LARGEST = 3000  # operations of a graph that is translated
 _MOST_NODES = 1000  # of a graph that is made smaller on the way, which takes long: onnxruntime does the same
 _PRIMES = (53, 47, 43, 41, 37, 59, 61)  # sizes at which a program is traced: two that it has not otherwise
 Values = Callable[[int, int], Sequence[Tensor]]
@@ -101,6 +102,11 @@ def exported(
     """
     with quiet():
         program = _program(graph, inputs, values)
+        if len(program.graph.nodes) > _LARGEST:
+            raise ExportError(
+                f"its graph has {len(program.graph.nodes):,} operations, and torch.onnx takes many minutes for more "
+                f"than {_LARGEST:,}"
+            )
         content = _onnx(program, [each.name for each in inputs], output)
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
