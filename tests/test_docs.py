@@ -8,6 +8,7 @@ import importlib.util
 import pkgutil
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
@@ -140,6 +141,20 @@ def test_deploy_page_names_what_there_is():
         for name in re.findall(r"`(vaekit_\w+)`", name)
     }
     assert named == {name for name in metrics if name.startswith("vaekit_")}
+
+
+@pytest.mark.slow
+def test_export_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    names = {}
+    code = blocks("docs/export.md", "python")
+    exec(code[1], names)
+    assert all(isinstance(difference, float) for difference in names["found"].graphs.values())
+    assert names["scores"]["log_p"].shape == (10,)
+    assert names["rows"].shape == (5, 3)
+    shown = {**names, "rows": names["rows"], "z": names["codes"]}
+    exec(code[0].split("m.impute")[0], shown)
 
 
 def test_choose_page_runs():

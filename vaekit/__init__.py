@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vaekit import errors as errors
     from vaekit import estimators as estimators
     from vaekit import evaluation as evaluation
+    from vaekit import export as export
     from vaekit import kl as kl
     from vaekit import likelihoods as likelihoods
     from vaekit import models as models
@@ -83,6 +84,7 @@ _MODULES = frozenset(
         "errors",
         "estimators",
         "evaluation",
+        "export",
         "kl",
         "likelihoods",
         "models",

@@ -253,5 +253,5 @@ class Conditional(nn.Module):
 
 
 def _tails(shape: torch.Size) -> list[torch.Size]:
-    """The last dimensions of a shape, from one of them to all."""
-    return [shape[i:] for i in range(len(shape))]
+    """The last dimensions of a shape, fewest first: those of any size are compared at last."""
+    return [shape[i:] for i in reversed(range(len(shape)))]

@@ -6,5 +6,5 @@ from vaekit.cli.app import main, program, run
 
 __all__ = ["main", "program", "run"]
 
-for _commands in ("fit", "tune", "judge", "make", "tables", "serve", "look"):  # in the order of the help
+for _commands in ("fit", "tune", "judge", "make", "tables", "export", "serve", "look"):  # in the order of the help
     import_module(f"{__name__}.{_commands}")

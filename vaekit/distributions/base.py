@@ -61,6 +61,14 @@ class Hooks:
         """
         raise NotImplementedError(f"draws of {type(self).__name__} are not a function of normal noise")
 
+    def sample_without_rejection(self, sample_shape: Size) -> Tensor:
+        """Draws as `sample` makes them, of noise whose amount does not depend on the draws.
+
+        A graph of a program takes them. Samplers that reject have a fixed number of tries instead.
+        """
+        assert isinstance(self, Distribution)
+        return self.sample(sample_shape)
+
     def kl_to(self, p: Distribution) -> Tensor | None:
         """KL(q, p) in nats, shape (*batch,), where this distribution knows a form of its own for such a p."""
         return None

@@ -168,5 +168,5 @@ def _drawn_from(components: Distribution, chosen: Tensor) -> Tensor:
 
 def _own_draws(components: Distribution, chosen: Tensor) -> Tensor:
     """A family that cannot be indexed draws from all components, of which one is kept per point."""
-    z = components.sample(torch.Size((len(chosen),)))
-    return z[torch.arange(len(chosen), device=z.device), chosen]
+    z = components.sample(torch.Size((chosen.shape[0],)))
+    return z[torch.arange(chosen.shape[0], device=z.device), chosen]

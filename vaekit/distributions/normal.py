@@ -30,7 +30,7 @@ class Normal(Hooks, TorchNormal):
     """
 
     def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
-        if validate_args is None or validate_args or loc.shape != scale.shape:
+        if validate_args is None or validate_args or loc.ndim != scale.ndim or loc.shape != scale.shape:
             super().__init__(loc, scale, validate_args=validate_args)
             return
         self.loc, self.scale = loc, scale

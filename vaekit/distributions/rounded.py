@@ -134,7 +134,7 @@ class RoundedLogNormal(Base):
         found = torch.zeros_like(self.loc)
         for power in POWERS:
             own = self.power == power
-            if bool(own.any()):
+            if torch.compiler.is_compiling() or bool(own.any()):
                 found = torch.where(own, self._part_of(power, order, least), found)
         return found
 

@@ -160,11 +160,34 @@ class VonMisesFisher(Base):
         shape = torch.Size(sample_shape) + self.batch_shape
         kappa, length = self._kappa.expand(shape), self._length.detach().expand(shape)
         angle = draw_angle(kappa.detach(), self.dimension)
-        angle = _ImplicitAngle.apply(kappa, angle, length, self.dimension).unsqueeze(-1)  # type: ignore[no-untyped-call]
+        angle = _ImplicitAngle.apply(kappa, angle, length, self.dimension)  # type: ignore[no-untyped-call]
+        return self._around(torch.cos(angle), torch.sin(angle))
+
+    def sample_without_rejection(self, sample_shape: torch.Size) -> Tensor:
+        """Draws whose angle is the first of 32 tries that is accepted; one in 1e15 finds none, and takes the last."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        # A coordinate of a point on a sphere, moved to (0, 1), has the symmetric beta distribution of the proposals.
+        points = torch.randn(*shape, _TRIES, self.dimension, dtype=self.loc.dtype).double()
+        proposal = 0.5 * (1 + points[..., 0] / points.norm(dim=-1))
+        uniform = torch.rand(*shape, _TRIES, dtype=self.loc.dtype).double()
+        kappa = self._kappa.expand(shape).unsqueeze(-1)
+        half, log_accept = _proposed(kappa, proposal, self.dimension - 1.0)
+        accepted = log_accept >= uniform.log()
+        tries = torch.arange(_TRIES, dtype=torch.float64)
+        first = torch.where(accepted, tries, float(_TRIES - 1)).amin(-1, keepdim=True)
+        half = (half * (tries == first)).sum(-1).clamp(1e-24, 1 - 1e-16)
+        return self._around(1 - 2 * half, 2 * torch.sqrt(half * (1 - half)))
+
+    def _around(self, cos: Tensor, sin: Tensor) -> Tensor:
+        """Draws at an angle from the mean direction, shape (*sample, *batch), in any direction around."""
+        shape, cos, sin = cos.shape, cos.unsqueeze(-1), sin.unsqueeze(-1)
         around = torch.randn(*shape, self.dimension - 1, dtype=self.loc.dtype, device=self.loc.device).double()
         around = around / around.norm(dim=-1, keepdim=True)
-        z = torch.cat([torch.cos(angle), torch.sin(angle) * around], -1)
+        z = torch.cat([cos, sin * around], -1)
         return _moved_from_first_axis(z, self._loc).to(self.loc.dtype)
+
+
+_TRIES = 32  # of which each is accepted two times in three at least
 
 
 def _moved_from_first_axis(z: Tensor, loc: Tensor) -> Tensor:
@@ -192,19 +215,23 @@ def draw_angle(concentration: Tensor, dimension: int) -> Tensor:
     half_gap, pending = torch.empty_like(kappa), torch.arange(len(kappa), device=kappa.device)
     while len(pending):
         k = kappa[pending]
-        b = freedom / (2 * k + torch.sqrt(4 * k * k + freedom**2))
         shape = torch.full_like(k, 0.5 * freedom)
-        proposal = Beta(shape, shape, validate_args=False).sample()
-        half = b * proposal / (1 - (1 - b) * proposal)  # (1 - cos)/2 of the angle
-        # log of density over bound, through 1 - x0 = 2b/(1 + b) and 1 - x0^2 = 4b/(1 + b)^2, where nothing cancels.
-        at_least = 2 * b / (1 + b)
-        inner = (at_least + 2 * (1 - b) / (1 + b) * half) * (1 + b) ** 2 / (4 * b)
-        log_accept = k * (at_least - 2 * half) + freedom * inner.log()
+        half, log_accept = _proposed(k, Beta(shape, shape, validate_args=False).sample(), freedom)
         accepted = log_accept >= torch.rand_like(k).log()
         half_gap[pending[accepted]] = half[accepted]
         pending = pending[~accepted]
     angle = 2 * torch.asin(half_gap.clamp(0, 1).sqrt())
     return angle.clamp(1e-12, math.pi - 1e-12).reshape(concentration.shape)
+
+
+def _proposed(kappa: Tensor, proposal: Tensor, freedom: float) -> tuple[Tensor, Tensor]:
+    """(1 - cos)/2 of an angle that is proposed by a beta variable, and the log of the probability to accept it."""
+    b = freedom / (2 * kappa + torch.sqrt(4 * kappa * kappa + freedom**2))
+    half = b * proposal / (1 - (1 - b) * proposal)
+    # log of density over bound, through 1 - x0 = 2b/(1 + b) and 1 - x0^2 = 4b/(1 + b)^2, where nothing cancels.
+    at_least = 2 * b / (1 + b)
+    inner = (at_least + 2 * (1 - b) / (1 + b) * half) * (1 + b) ** 2 / (4 * b)
+    return half, kappa * (at_least - 2 * half) + freedom * inner.log()
 
 
 @cache

@@ -78,7 +78,7 @@ class SequenceCategorical(ConditionalDistribution):
 
     def logits(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Tokens (N, T) and contexts (N, H) to logits (N, T, V), those of a position from the tokens before it."""
-        start = tokens.new_full((len(tokens), 1), self.num_tokens)
+        start = tokens.new_full((tokens.shape[0], 1), self.num_tokens)
         read = torch.cat([start, tokens[:, :-1]], 1)
         if self.training and self.word_dropout > 0:
             hidden = torch.rand(read.shape, device=read.device) < self.word_dropout
@@ -91,7 +91,7 @@ class SequenceCategorical(ConditionalDistribution):
     def step(self, token: Tensor | None, state: Tensor | None, context: Tensor) -> tuple[Tensor, Tensor]:
         """The last token (N,), None at the start, and the state to logits (N, V) and the next state."""
         if token is None:
-            token = torch.full((len(context),), self.num_tokens, device=context.device)
+            token = torch.full((context.shape[0],), self.num_tokens, device=context.device)
         if state is None:
             state = torch.tanh(context).unsqueeze(0).contiguous()
         output, state = self.gru(self._inputs(token.unsqueeze(1), context), state)

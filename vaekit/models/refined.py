@@ -207,7 +207,7 @@ class Hamiltonian(OfWrapped, GenerativeModel):
 
     def _force(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """The gradient in z of log p(x, z), as a function of z of shape (..., B, *Z)."""
-        prior, size = self.model.prior(), max(1, _VALUES // (len(x) * self.num_likelihood_params))
+        prior, num_values = self.model.prior(), self.num_likelihood_params
         batch_ndims = 1 + len(self.model.latent_shape)
 
         def gradient(z: Tensor) -> Tensor:
@@ -219,8 +219,10 @@ class Hamiltonian(OfWrapped, GenerativeModel):
                 return torch.autograd.grad(log_joint.sum(), point, create_graph=record)[0]
 
         def force(z: Tensor) -> Tensor:
-            if torch.is_grad_enabled() or z.ndim == batch_ndims:
+            # A graph holds what one pass does, for rows and draws of any number.
+            if torch.is_grad_enabled() or z.ndim == batch_ndims or isinstance(z.shape[0], torch.SymInt):
                 return gradient(z)
+            size = max(1, _VALUES // (len(x) * num_values))
             return torch.cat([gradient(part) for part in z.flatten(0, -batch_ndims - 1).split(size)]).reshape(z.shape)
 
         return force

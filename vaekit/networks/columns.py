@@ -145,7 +145,7 @@ class ColumnsInput(nn.Module):
         """The codes of all columns of few levels side by side, shape (B, sum of levels); zeros where there is none."""
         observed = ~codes.isnan()
         places = torch.where(observed, codes, 0.0).long() + self._starts
-        return codes.new_zeros(len(codes), self._num_codes).scatter(1, places, observed.to(codes.dtype))
+        return codes.new_zeros(codes.shape[0], self._num_codes).scatter(1, places, observed.to(codes.dtype))
 
 
 def _embedding_size(num_levels: int) -> int:

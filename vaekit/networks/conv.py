@@ -103,7 +103,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """(B, *in_shape), and contexts (B, E) where it takes any, to (B, channels[-1], H', W')."""
-        return _run(self.blocks, x.reshape(len(x), *self._image_shape), self.bears_low_precision, context)
+        return _run(self.blocks, x.reshape(x.shape[0], *self._image_shape), self.bears_low_precision, context)
 
 
 class ConvDecoder(nn.Module):
@@ -172,5 +172,5 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """(B, *in_shape), and contexts (B, E) where it takes any, to (B, channels[-1], H, W)."""
-        h = self.linear(z.flatten(1)).reshape(len(z), *self._start)
+        h = self.linear(z.flatten(1)).reshape(z.shape[0], *self._start)
         return _run(self.blocks, h, self.bears_low_precision, context)

@@ -130,7 +130,7 @@ class FactorEncoder(nn.Module):
     def factors(self, v: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The mean a, shape (B, L), and the Cholesky factor L of C, shape (B, L, L), of flat inputs (B, width)."""
         size = self.latent_dim
-        weight = torch.cat([v, v.new_ones(len(v), 1)], 1)[:, self.place] * self.precision
+        weight = torch.cat([v, v.new_ones(v.shape[0], 1)], 1)[:, self.place] * self.precision
         products = (self.loadings.unsqueeze(-1) * self.loadings.unsqueeze(-2)).flatten(1)
         eye = torch.eye(size, dtype=v.dtype, device=v.device)
         precision = (weight @ products).unflatten(-1, (size, size)) + eye

@@ -62,12 +62,12 @@ class GRUEncoder(nn.Module):
         tokens = x.reshape(len(x), prod(self.in_shape)).long()
         with torch.autocast(x.device.type, enabled=False):
             states, _ = self.gru(self.embedding(tokens))
-        result: Tensor = states[torch.arange(len(x), device=x.device), self._last(tokens)]
+        result: Tensor = states[torch.arange(x.shape[0], device=x.device), self._last(tokens)]
         return result
 
     def _last(self, tokens: Tensor) -> Tensor:
         """The place of the first end token, or the last place, shape (B,)."""
         if self.end_token is None:
-            return tokens.new_full((len(tokens),), tokens.shape[1] - 1)
+            return tokens.new_full((tokens.shape[0],), tokens.shape[1] - 1)
         before = (tokens == self.end_token).long().cumsum(1) == 0
         return before.sum(1).clamp(max=tokens.shape[1] - 1)

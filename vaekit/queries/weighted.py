@@ -32,7 +32,7 @@ def effective_size(weights: Tensor) -> Tensor:
 
 def or_equal(weights: Tensor) -> Tensor:
     """The weights, and equal ones where all are 0, shape (K, ...)."""
-    return torch.where(weights.sum(0) == 0, 1 / len(weights), weights)
+    return torch.where(weights.sum(0) == 0, 1 / weights.shape[0], weights)
 
 
 def mean_and_error(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

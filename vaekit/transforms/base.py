@@ -21,7 +21,7 @@ def as_floating(x: Tensor) -> Tensor:
 def num_observed(x: Tensor, y: Tensor) -> Tensor:
     """How many elements of each row are not NaN, in y as in the x that it came from: shape (N,), in the dtype of y."""
     if not x.is_floating_point():  # integers are all there, and need no look at each
-        return y.new_full((len(y),), math.prod(y.shape[1:]))
+        return y.new_full((y.shape[0],), math.prod(y.shape[1:]))
     return (~torch.isnan(y)).flatten(1).sum(1).to(y.dtype)
 
 
@@ -227,7 +227,7 @@ def through(
         x: data of shape (N, *X).
         step: of a transform and what it gets to see, y and log|det|.
     """
-    total = torch.zeros(len(x), device=x.device)
+    total = torch.zeros(x.shape[0], device=x.device)
     for transform in chain:
         x, log_det = step(transform, x)
         total = log_det if transform.discretizes else total + log_det

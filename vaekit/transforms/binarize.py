@@ -76,4 +76,4 @@ class Binarize(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """0: a mass has no Jacobian."""
-        return y.new_zeros(len(y))
+        return y.new_zeros(y.shape[0])

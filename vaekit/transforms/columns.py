@@ -89,7 +89,7 @@ class Columns(Transform):
 
     def with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The log-determinants of the groups add up."""
-        log_dets = [torch.zeros(len(x), device=x.device)]
+        log_dets = [torch.zeros(x.shape[0], device=x.device)]
 
         def step(part: Transform, x: Tensor) -> Tensor:
             y, log_det = part.with_log_det(x)
@@ -101,7 +101,7 @@ class Columns(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum over the groups, shape (N,)."""
         pairs = zip(self._parts, self.places, strict=True)
-        return torch.zeros(len(x), device=x.device) + sum(
+        return torch.zeros(x.shape[0], device=x.device) + sum(
             part.log_abs_det_jacobian(x[:, columns], y[:, columns]) for part, columns in pairs
         )
 

@@ -1,0 +1,1 @@
+"""What runs an exported model without torch: parts of the file `runner.py`, which numpy and onnxruntime alone carry."""
