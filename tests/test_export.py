@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -178,6 +179,27 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_run_leaves_no_folder(digits, tmp_path, capsys):
+    run, _ = digits
+    shutil.copytree(run.folder, tmp_path / "run")
+    weights = tmp_path / "run" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert cli.run(["export", str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_damaged_or_not_there_is_named_by_the_runner(digits, tmp_path):
+    shutil.copytree(digits[1], tmp_path / "out")
+    (tmp_path / "out" / "encoder.onnx").write_bytes(b"nothing")
+    rows = digits[0].rows("digits:test")[:2]
+    with pytest.raises(ValueError, match=r"encoder\.onnx cannot be opened"):
+        opened(tmp_path / "out").encode(rows)
+    (tmp_path / "out" / "export.json").write_text("{")
+    with pytest.raises(ValueError, match="holds no exported model"):
+        opened(tmp_path / "out")
 
 
 # --- Noise that is handed in -----------------------------------------------------------------------------------------

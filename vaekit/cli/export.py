@@ -21,12 +21,8 @@ def export(
     (encoder, decoder, score, sample; of tables impute; each held against torch)
     """
     from vaekit.export import export as write
-    from vaekit.export.bundle import check_folder, check_packages
 
-    check_packages()
-    fitted = open_run(run)
-    check_folder(output, overwrite)
-    found = write(fitted, output, overwrite=overwrite)
+    found = write(open_run(run), output, overwrite=overwrite)
     for name, reason in found.left_out.items():
         print(f"vaekit: left out {name}: {as_text(reason)}", file=sys.stderr)
     made = ", ".join(name for name in found.graphs if name not in found.left_out)

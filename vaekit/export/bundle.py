@@ -93,10 +93,10 @@ def export(
         ArtifactError: if the folder cannot be written, or the run is damaged.
     """
     check_packages()
-    folder = Path(folder)
+    folder, model = Path(folder), run.model  # a damaged run leaves no folder behind
     check_folder(folder, overwrite)
     schema = run.data.columns_schema
-    subject = Subject(run.model, run.data.dtype)
+    subject = Subject(model, run.data.dtype)
     makers: dict[str, Callable[[], Exported]] = {
         "encoder": subject.encoder,
         "decoder": subject.decoder,

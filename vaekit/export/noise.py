@@ -81,6 +81,8 @@ class Given(Drawing):
         self._left = list(tensors)
 
     def _next(self, kind: Kind, shape: Size, dtype: torch.dtype) -> Tensor:
+        if not self._left:
+            raise NoNoiseError("it draws where a mean is asked for, as a mean that is an average of draws does")
         return self._left.pop(0).reshape(shape).to(dtype)
 
 
