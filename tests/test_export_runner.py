@@ -172,3 +172,47 @@ def test_a_table_in_the_runner_and_in_the_run(tmp_path):
         if row["size"] is None:
             assert abs(filled[i]["size"] - others["size"][i].as_py()) < 0.3
     assert set(model.sample(3)[0]) == {"size", "price", "kind", "grade"}
+
+
+@pytest.mark.slow
+def test_a_model_under_contexts_is_asked_by_their_words(tmp_path):
+    """Scores and codes under labels and days are those of the run, up to the noise of z."""
+    import pandas as pd
+
+    from vaekit.data import Reading
+    from vaekit.data.by_schema import load_by_schema
+    from vaekit.export import export
+    from vaekit.runs import fit_rows
+
+    stream = np.random.default_rng(0)
+    days, ages = stream.choice(["mon", "tue"], 80), stream.integers(20, 60, 80)
+    frame = pd.DataFrame({"a": stream.normal(size=80) + (days == "mon"), "b": stream.normal(size=80) + ages / 40})
+    frame = frame.assign(day=days, age=ages)
+    rows = load_by_schema(frame, reading=Reading(context=("day", "age")))
+    given = {"max_epochs": 2, "latent_dim": 1, "hidden": (4,), "compile": "off", "preset": "conditional-vae"}
+    run = fit_rows(rows, given)
+    run.save(tmp_path / "run")
+    found = export(open_run(tmp_path / "run"), tmp_path / "out")
+    assert set(found.graphs) >= {"encoder", "score"}
+    spec = importlib.util.spec_from_file_location("runner_of_contexts", tmp_path / "out" / "runner.py")
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    model = runner.Model(tmp_path / "out")
+    some = frame.iloc[:6]
+    cells, context = some[["a", "b"]].to_dict("records"), some[["day", "age"]].to_dict("records")
+    expected = run.score(run.rows(some), num_samples=500).values
+    answers = [
+        model.score(cells, num_samples=500, context=words) for words in (context, some[["day", "age"]].to_dict("list"))
+    ]
+    np.testing.assert_array_equal(answers[0]["log_p"], answers[1]["log_p"])
+    error = np.hypot(answers[0]["stderr"], expected[:, 1])
+    assert (np.abs(answers[0]["log_p"] - expected[:, 0]) <= 4 * error + 1e-4).all()
+    codes = model.encode(cells, context=context)
+    np.testing.assert_allclose(codes, run.encode(run.rows(some)).values, rtol=1e-4, atol=1e-5)
+    one = model.encode(cells, context={"day": "mon", "age": 30})
+    other = run.encode(run.rows(some.assign(day="mon", age=30))).values
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"column 'day' has no level 'sun'"):
+        model.encode(cells, context={"day": "sun", "age": 30})
+    with pytest.raises(ValueError, match="asked under contexts"):
+        model.encode(cells)

@@ -137,7 +137,7 @@ def _write(folder: Path, subject: Subject, run: Run, made: dict[str, Exported | 
 
 def _about(subject: Subject, run: Run, graphs: dict[str, Any]) -> dict[str, Any]:
     """What `export.json` holds."""
-    schema, view = run.data.columns_schema, subject.view
+    schema, contexts, view = run.data.columns_schema, run.data.context_schema, subject.view
     names = None if run.data.columns is None else list(run.data.columns)
     return {
         "format_version": FORMAT,
@@ -151,6 +151,7 @@ def _about(subject: Subject, run: Run, graphs: dict[str, Any]) -> dict[str, Any]
         "quantity": view.quantity,
         "takes_holes": subject.takes_holes,
         "context_size": subject.context_size,
+        "contexts": None if contexts is None else _columns(contexts),
         "num_values": max(view.num_values, 512),
         "transform_seeds": [engine.block_seed(0, i) if i else 0 for i in range(subject.num_transform)],
         "values": allowed_values(view),

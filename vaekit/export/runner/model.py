@@ -41,6 +41,8 @@ class Model:
             raise ValueError(f"{folder}: format {self.about.get('format_version')}; this runner reads {_FORMAT}")
         columns = self.about["columns"]
         self.columns = None if columns is None else Columns(columns)
+        contexts = self.about["contexts"]
+        self.contexts = None if contexts is None else Columns(contexts)
         self._sessions: dict[str, Any] = {}
 
     # --- Questions ---------------------------------------------------------------------------------------------------
@@ -56,7 +58,8 @@ class Model:
             rows: the rows.
             num_samples: K, draws of z per row.
             seed: source of the noise of z.
-            context: what the model is conditioned on, numbers of shape (N, C); of a model without contexts None.
+            context: what the model is conditioned on: a dictionary of columns, a list of dictionaries, or one for all
+                rows; or codes of shape (N, C) or (C,); of a model without contexts None.
             transform_seed: with a row's values decides which bits or dequantisation noise it gets.
 
         Raises:
@@ -183,11 +186,22 @@ class Model:
             if context is not None:
                 raise ValueError("this model is conditioned on nothing; leave context out")
             return {}
-        found = np.asarray(context, np.dtype(self.about["model_dtype"])) if context is not None else np.zeros(0)
+        found = self._codes(context, num_rows)
         found = np.broadcast_to(found, (num_rows, size)) if found.shape == (size,) else found
         if found.shape != (num_rows, size):
             raise ValueError(f"this model is asked under contexts of shape ({num_rows}, {size}); got {found.shape}")
         return {"context": np.ascontiguousarray(found)}
+
+    def _codes(self, context: Any, num_rows: int) -> np.ndarray:
+        """A context as numbers: cells by column, one for all rows or one for each, or codes as they are."""
+        if context is None:
+            return np.zeros(0)
+        if isinstance(context, Mapping):
+            context = {n: c if isinstance(c, list | tuple | np.ndarray) else [c] * num_rows for n, c in context.items()}
+        has_cells = isinstance(context, Mapping) or (isinstance(context, list) and isinstance(context[0], Mapping))
+        if has_cells and self.contexts is not None:
+            context = self.contexts.encoded(context)
+        return np.asarray(context, np.dtype(self.about["model_dtype"]))
 
     def _answer(self, x: np.ndarray) -> Any:
         return x if self.columns is None else self.columns.decoded(x)
