@@ -139,14 +139,8 @@ def fit(
         columns = Schema.load(schema)
     if on_ray and STDIN in (data, valid):
         raise ConfigError("stdin has one reader; with --engine ray, name a file of data")
-    options: dict[str, Any] = {
-        "valid": valid,
-        "overwrite": overwrite,
-        "resume": resume,
-        "size": sides,
-        "schema": columns,
-        **reads,
-    }
+    options: dict[str, Any] = {"valid": valid, "overwrite": overwrite, "resume": resume, "size": sides, **reads}
+    options |= {"schema": columns, "progress": not quiet}
     options |= {"model_holes": "self" if self_masking else model_holes, "start": from_, "called": data}
     with ExitStack() as files:
         source = from_stdin(files) if data == STDIN else data
