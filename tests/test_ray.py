@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vaekit import cli, runs
+from vaekit import cli, distributed, runs
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own are not ours to mend
@@ -143,6 +143,15 @@ def test_ray_trains_as_one_process_does(cluster, fitted, capsys):
     assert "two exists; use --resume to go on" in capsys.readouterr().err
     assert cli.run([*FIT, "-o", "six", "--engine", "ray", "--workers", "600"]) == 2
     assert "cores" in capsys.readouterr().err
+
+
+def test_checkpoints_are_handed_to_ray_and_fetched_from_it(cluster, fitted):
+    """Two epochs, a checkpoint each: training is that of one process, whether or not all wait for Ray in between."""
+    given = {"max_epochs": 3, "latent_dim": 1, "hidden": (4,), "compile": "off", "row_noise": True}
+    given["checkpoint_every"] = 1
+    distributed.fit_on_ray("parts", "two", given, workers=2, keep_every=0)
+    runs.fit("parts", "one", given, progress=False)
+    assert curve("two") == pytest.approx(curve("one"), abs=1e-3)
 
 
 def test_training_goes_on_where_a_worker_was_killed(fitted):

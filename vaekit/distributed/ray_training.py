@@ -40,6 +40,7 @@ def fit_on_ray(
     *,
     workers: int,
     max_restarts: int = _RESTARTS,
+    keep_every: float = _EVERY,
     **options: Any,
 ) -> None:
     """Fit a model as `runs.fit` does, by the workers of Ray Train, and save it as a run.
@@ -55,6 +56,7 @@ def fit_on_ray(
         given: settings by key.
         workers: the number of processes.
         max_restarts: how often the group starts anew.
+        keep_every: seconds, at least, between two checkpoints that Ray is handed, at which all workers wait for it.
         **options: those of `runs.fit` but `announce` and `callbacks`.
 
     Raises:
@@ -67,8 +69,8 @@ def fit_on_ray(
     for name in ("valid", "start", "data_dir"):
         if options.get(name) is not None:
             options[name] = _absolute(options[name])
-    config = {"source": _absolute(source), "run": str(folder), "given": given, "options": options}
-    config |= {"name": uuid.uuid4().hex}
+    config: dict[str, Any] = {"source": _absolute(source), "run": str(folder), "given": given, "options": options}
+    config |= {"name": uuid.uuid4().hex, "keep_every": keep_every}
     # What workers leave for this process lies beside the run, where all machines see it.
     with cluster() as ray, TemporaryDirectory(prefix=".ray-", dir=folder.parent) as storage:
         resources = ray.cluster_resources()
@@ -155,7 +157,7 @@ def _work(config: dict[str, Any]) -> None:
         try:
             if is_first:
                 _restore(folder)
-            options = {**config["options"], "announce": _say, "callbacks": [_Reports(folder)]}
+            options = {**config["options"], "announce": _say, "callbacks": [_Reports(folder, config["keep_every"])]}
             runs.fit(config["source"], folder, config["given"], **options)
         except GroupError:
             if not is_first and _is_settled(place):  # process 0 gave up, for a reason that no new start mends
@@ -209,16 +211,20 @@ def _restore(folder: Path) -> None:
 class _Reports(Callback):
     """Hand Ray the last checkpoint now and then; all workers wait for each other here."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._seen, self._last = folder, 0.0, time.monotonic()
+    def __init__(self, folder: Path, every: float) -> None:
+        self._folder, self._every = folder, every
+        self._seen, self._last = 0.0, time.monotonic()
 
     def on_epoch_end(self, loop: Loop, record: dict[str, float]) -> None:
         """Report, where there is a new checkpoint and the last report is long enough ago: each one takes seconds."""
-        if world.from_first(self._is_due) != _YES:
-            return
-        self._last = time.monotonic()
+        with world.together():  # a callback is told by each process for itself; all of them are to decide alike
+            if world.from_first(self._is_due) == _YES:
+                self._report(record)
+
+    def _report(self, record: dict[str, float]) -> None:
         from ray import train
 
+        self._last = time.monotonic()
         if world.rank():
             train.report(dict(record))
             return
@@ -231,4 +237,4 @@ class _Reports(Callback):
     def _is_due(self) -> bytes:
         path = self._folder / CHECKPOINT
         is_new = path.exists() and path.stat().st_mtime > self._seen
-        return _YES if is_new and time.monotonic() - self._last > _EVERY else b""
+        return _YES if is_new and time.monotonic() - self._last >= self._every else b""

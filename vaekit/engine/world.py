@@ -45,6 +45,16 @@ def alone() -> Iterator[None]:
         _here.apart = before
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Compute with the other processes again, in a body of `alone` that all of them run."""
+    before, _here.apart = _here.apart, False
+    try:
+        yield
+    finally:
+        _here.apart = before
+
+
 def rank() -> int:
     """The number of this process, from 0; process 0 is the one that writes files and speaks."""
     return 0 if _alone() else dist.get_rank()
