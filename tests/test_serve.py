@@ -125,6 +125,13 @@ def test_classes_are_those_of_the_command_line(client, folder, tmp_path, capsys)
     np.testing.assert_allclose(found["p_up"], floats(expected["p_up"]), rtol=1e-5)
 
 
+def test_means_under_cells_are_refused_as_options_that_exclude_each_other(client):
+    asked = {"n": 3, "mean": True, "given": {"age": 40}}
+    answer = client.post("/v1/models/people/sample", json=asked)
+    assert answer.status_code == 409
+    assert "a condition on cells asks for draws" in answer.json()["reason"]
+
+
 def test_samples_are_those_of_the_command_line(client, folder, capsys):
     given = ["-n", 5, "--seed", 3, "--given", "city=Bonn"]
     expected = printed(capsys, "sample", folder / "people", *given, "-o", "-")

@@ -32,7 +32,7 @@ _REFUSALS = {
     401: "The token is missing or wrong.",
     404: "There is no such model or question.",
     408: "The body did not come in time.",
-    409: "The model gives the condition no mass.",
+    409: "The model gives the condition no mass, or means are asked for under cells.",
     413: "The body, or the number of its rows, is too large.",
     415: "The body is of another kind.",
     422: "The body is not what the model takes: the row, the column and the reason.",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, WithJsonSchema
 
 from vaekit.data import Dataset
-from vaekit.errors import DataError
+from vaekit.errors import ConfigError, DataError
 from vaekit.models.view import View
 from vaekit.runs import Run, Table
 from vaekit.serve.limits import MOST_SAMPLES
@@ -157,6 +157,10 @@ def _sample(run: Run, rows: None, how: Sample) -> Table:
         return run.sample(how.n, mean=how.mean, seed=how.seed, given=how.given or None)
     except DataError as error:  # the cells are such as can be, but not together
         raise Refusal(409, " ".join(str(error).split())) from None
+    except ConfigError as error:
+        if how.mean and how.given:  # each is an option of its own, and cells of rows go with draws alone
+            raise Refusal(409, " ".join(str(error).split())) from None
+        raise
 
 
 QUESTIONS: dict[str, Question] = {
