@@ -99,6 +99,15 @@ def test_what_a_model_cannot_hold_is_named_with_the_way_out(name):
     assert "posterior overflowed" not in str(caught.value)
 
 
+def test_rows_that_are_almost_alike_are_answered_as_each_alone():
+    """A request may hold two rows that differ beyond the digits of float32; the fit has set the scale."""
+    run = vk.runs.fit_rows(vk.data.Dataset(Z, kind="table"), {"max_epochs": 1, "hidden": (4,), "compile": "off"})
+    rows = np.stack([Z[0], Z[0] + [1e-9, 0, 0, 0]])
+    found = run.score(rows).values
+    alone = np.concatenate([run.score(row[None]).values for row in rows])
+    np.testing.assert_allclose(found[:, 0], alone[:, 0], rtol=1e-5)
+
+
 def test_rows_that_float64_weights_hold_are_taken():
     with torch.random.fork_rng():
         model, _ = vk.presets.vae((4,), latent_dim=2, hidden=(8,), likelihood="normal")
