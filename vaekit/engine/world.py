@@ -38,17 +38,20 @@ def _alone() -> bool:
 @contextmanager
 def alone() -> Iterator[None]:
     """Compute without the other processes: in the body this process is the world, in this thread."""
-    before, _here.apart = _here.apart, True
-    try:
+    with _apart(True):
         yield
-    finally:
-        _here.apart = before
 
 
 @contextmanager
 def together() -> Iterator[None]:
     """Compute with the other processes again, in a body of `alone` that all of them run."""
-    before, _here.apart = _here.apart, False
+    with _apart(False):
+        yield
+
+
+@contextmanager
+def _apart(apart: bool) -> Iterator[None]:
+    before, _here.apart = _here.apart, apart
     try:
         yield
     finally:

@@ -31,6 +31,7 @@ from vaekit.evaluation.results import (
     TRAINING,
     Result,
     Results,
+    in_bits,
     missing,
     nested,
     of_estimate,
@@ -238,10 +239,8 @@ def _bounds_of(view: View, how: How) -> tuple[list[Result], Tensor]:
     ]
     numbered = tighter.numbered()
     if view.quantity in ("mass", "bound on a mass") and len(numbered):
-        numbers = (-numbered.mean, numbered.mean_stderr, numbered.sampling_stderr)
-        value, stderr, sampling_stderr = (n / math.log(2) / math.prod(view.event_shape) for n in numbers)
-        label = "bits per dimension (IWAE)"
-        rows.append(result("bits_per_dimension", label, value, stderr, sampling_stderr, "bits"))
+        numbers = (numbered.mean, numbered.mean_stderr, numbered.sampling_stderr)
+        rows.append(in_bits(*numbers, math.prod(view.event_shape)))
     rows.append(result("num_points", how.part, len(view), unit="rows", detail=True))
     rows.append(result("num_samples", "draws of z per row, K", k, unit="draws"))
     if tighter.transform_noise is not None:

@@ -116,12 +116,28 @@ def of_none(values: Tensor) -> str:
     return f"none of the {len(values):,} rows has a number"
 
 
+def in_bits(value: float, stderr: float | None, sampling_stderr: float | None, num_elements: int) -> Result:
+    """A row of the bits per element that a log p of so many nats takes, with its errors."""
+    per_nat = 1 / (math.log(2) * num_elements)
+    noise, sampling = (None if error is None else error * per_nat for error in (stderr, sampling_stderr))
+    return result("bits_per_dimension", "bits per dimension (IWAE)", -value * per_nat, noise, sampling, "bits")
+
+
 def _left_out(values: Tensor) -> str:
-    """What to say beside a mean over the points that have a number: how many have none, and what all of them make."""
-    lost, massless = int((~values.isfinite()).sum()), int((values == -math.inf).sum())
+    return left_out(len(values), int((~values.isfinite()).sum()), int((values == -math.inf).sum()))
+
+
+def left_out(num: int, lost: int, massless: int) -> str:
+    """What to say beside a mean over the points that have a number: how many have none, and what all of them make.
+
+    Args:
+        num: all points.
+        lost: those without a number.
+        massless: those of them that are -inf.
+    """
     if not lost:
         return ""
-    said = f", over {len(values) - lost:,} of {len(values):,} rows: {lost:,} without a number"
+    said = f", over {num - lost:,} of {num:,} rows: {lost:,} without a number"
     return said + (f", {massless:,} of them -inf, and so is the mean over all" if massless else "")
 
 

@@ -41,8 +41,7 @@ class Question:
 
     def digest(self, run: "Run") -> str:
         """What an answer depends on beside the rows: the weights of the run, the question and its options."""
-        weights = hashlib.sha256(run.weights).hexdigest()
-        about = {"weights": weights, "what": self.name, **self.options}
+        about = {"weights": run.config.weights_sha256, "what": self.name, **self.options}
         text = json.dumps(about, sort_keys=True, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -11,7 +11,7 @@ import torch
 
 from vaekit import evaluation
 from vaekit.data.cells import naming_cells
-from vaekit.evaluation.results import Result, Results, of_none, result, with_article
+from vaekit.evaluation.results import Result, Results, in_bits, left_out, of_none, result, with_article
 from vaekit.models.view import View
 from vaekit.runs.table import Table, check_key
 
@@ -108,8 +108,7 @@ class _Sum:
         if self.num == 0:
             values = torch.full((self.lost,), -math.inf if self.massless == self.lost else math.nan)
             return Result(name, label, None, reason=of_none(values))
-        if self.lost:
-            label += f", over {self.num:,} of {self.num + self.lost:,} rows: {self.lost:,} without a number"
+        label += left_out(self.num + self.lost, self.lost, self.massless)
         sampling = math.sqrt(self.squares / (self.num - 1) / self.num) if self.num > 1 else math.nan
         return result(name, label, self.mean, math.sqrt(self.variance) / self.num, sampling)
 
@@ -147,13 +146,8 @@ def pooled(run: "Run", answers: Sequence[Path], num_samples: int) -> Results:
     found = [sums[n].result(n, labels[n] + (f" ({view.quantity})" if n in bounds else "")) for n in _MEANS]
     tightest = found[-1]
     if view.quantity in ("mass", "bound on a mass") and tightest.value is not None:
-        per_bit = 1 / (math.log(2) * math.prod(view.event_shape))
-        value, stderr, sampling = (
-            None if number is None else number * per_bit
-            for number in (-tightest.value, tightest.stderr, tightest.sampling_stderr)
-        )
-        assert value is not None
-        found.append(result("bits_per_dimension", "bits per dimension (IWAE)", value, stderr, sampling, "bits"))
+        errors = (tightest.stderr, tightest.sampling_stderr)
+        found.append(in_bits(tightest.value, *errors, math.prod(view.event_shape)))
     found.append(result("num_points", "rows", num, unit="rows", detail=True))
     found.append(result("num_samples", "draws of z per row, K", num_samples, unit="draws"))
     if sums["iwae"].lost:
