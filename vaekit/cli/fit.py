@@ -148,13 +148,13 @@ def fit(
             from vaekit.distributed import fit_on_ray
 
             fit_on_ray(source, output, given, workers=workers or 1, **options)
-            history: Any = True
+            was_finished = False
         else:
-            history = runs.fit(source, output, given, **options, announce=_say)
+            was_finished = runs.fit(source, output, given, **options, announce=_say) is None
     if engine.world.rank():
         return
     told = as_text(output)
-    if history is None:
+    if was_finished:
         print(f"{told} is finished already; nothing to do", file=sys.stderr)
     result = runs.outcome(output)
     if json_:
