@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -19,6 +19,12 @@ from vaekit.data.native_frames import native_frame, table_in
 from vaekit.data.reading import notice
 from vaekit.errors import DataError
 from vaekit.saving.files import write_atomically
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+    from pydantic_core import ErrorDetails
+
+    from vaekit.frames import Frame
 
 __all__ = ["Column", "Kind", "Schema"]
 
@@ -67,7 +73,7 @@ class Schema(BaseModel):
     @classmethod
     def found(
         cls,
-        frame: Any,
+        frame: "IntoFrame",
         *,
         kinds: Mapping[str, Kind] | None = None,
         orders: Mapping[str, Sequence[Cell]] | None = None,
@@ -168,9 +174,16 @@ class Schema(BaseModel):
             names = sorted(group, key=lambda name: kinds[name] not in NORMAL) if by_value else group
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             why = f"cells of {', '.join(map(repr, names[:4]))}{', ...' if len(names) > 4 else ''} are empty together"
-            about: dict[str, Any] = {"kind": "hole", "dtype": "Boolean", "levels": (False, True), "of": names[0]}
-            about["by_value"] = by_value and kinds[names[0]] in NORMAL
-            holes.append(Column(name=f"{names[0]}{more} empty", why=why if more else "some cells are empty", **about))
+            hole = Column(
+                name=f"{names[0]}{more} empty",
+                kind="hole",
+                why=why if more else "some cells are empty",
+                dtype="Boolean",
+                levels=(False, True),
+                of=names[0],
+                by_value=by_value and kinds[names[0]] in NORMAL,
+            )
+            holes.append(hole)
         place = {column.name: i for i, column in enumerate(self.modelled)}
         bits = [np.isnan(x[:, place[column.of]]) for column in holes if column.of is not None]
         return Schema(columns=(*self.columns, *holes), backend=self.backend), np.column_stack([x, *bits])
@@ -197,7 +210,12 @@ class Schema(BaseModel):
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
     def encode(
-        self, frame: Any, *, name: str = "frame", place: Place = "row {}".format, excluded: np.ndarray | None = None
+        self,
+        frame: "IntoFrame",
+        *,
+        name: str = "frame",
+        place: Place = "row {}".format,
+        excluded: np.ndarray | None = None,
     ) -> np.ndarray:
         """The rows of a data frame as x, shape (N, D), float64, whatever the order of its columns.
 
@@ -240,7 +258,7 @@ class Schema(BaseModel):
         self._compare_constants(table, name, place)
         return x
 
-    def _compare_constants(self, table: Any, name: str, place: Place) -> None:
+    def _compare_constants(self, table: "Frame", name: str, place: Place) -> None:
         """Say where a column that was constant is so no longer."""
         import pyarrow as pa
 
@@ -260,7 +278,7 @@ class Schema(BaseModel):
                     f"{place(int(at[0]))} holds {cell!r}, {len(at)} row(s) differ. The model does not see the column."
                 )
 
-    def decode(self, x: np.ndarray, backend: str | None = None, rows: Any = None) -> Any:
+    def decode(self, x: np.ndarray, backend: str | None = None, rows: "IntoFrame | None" = None) -> Any:
         """The data frame whose rows `encode` takes to x.
 
         Numbers are rounded to the column's decimals and clipped to its bounds; NaN is an empty cell; the shared code
@@ -304,7 +322,7 @@ class Schema(BaseModel):
         own = tuple(column for column in self.columns if column.of is None)
         return native_frame(pa.table(arrays), own, chosen, chosen == self.backend)
 
-    def fill(self, rows: Any, x: np.ndarray, backend: str | None = None) -> Any:
+    def fill(self, rows: "IntoFrame", x: np.ndarray, backend: str | None = None) -> Any:
         """A data frame whose empty cells are filled from x, and all of whose other cells stay as they are.
 
         Columns that the schema does not have or that are no elements of x, such as free text, stay too, empty cells
@@ -391,7 +409,7 @@ class Schema(BaseModel):
             ) from error
 
 
-def _named(text: str, error: Any) -> str:
+def _named(text: str, error: "ErrorDetails") -> str:
     """The name of the column in which an error lies, for a message."""
     loc = error["loc"]
     if len(loc) < 2 or loc[0] != "columns" or not isinstance(loc[1], int):

@@ -4,11 +4,11 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset, StoredDataset
+from vaekit.data.dataset import About, Dataset, StoredDataset
 from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
 from vaekit.data.kinds import IMAGES
 from vaekit.data.readers.pixels import (
@@ -78,7 +78,7 @@ def folder_dataset(
     if in_memory is None:
         height, width, *_ = look_at(folder / files[0], shape)
         in_memory = stays_in_memory(len(files) * height * width * 3)
-    about: dict[str, Any] = {"labels": _labels(folder, files), "name": as_text(folder.resolve().name)}
+    about: About = {"labels": _labels(folder, files), "name": as_text(folder.resolve().name)}
     about |= {"value_range": IMAGES.value_range, "kind": IMAGES.name, "source": str(folder)}
     about |= {"keys": np.array([as_text(file.as_posix()) for file in files]), "key": "file"}
     if in_memory or len(files) < 2:
@@ -98,7 +98,7 @@ def folder_dataset(
     return Dataset(x, **about) if images is None else _stored(images, about)
 
 
-def _stored(images: "ImageFiles", about: dict[str, Any]) -> StoredDataset:
+def _stored(images: "ImageFiles", about: About) -> StoredDataset:
     from vaekit.data.disk_rows import StoredRows
 
     return StoredDataset(StoredRows(_source(images), name=about["name"]), **about)
