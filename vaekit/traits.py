@@ -8,7 +8,10 @@ Distributions have `distributions.base.Hooks`, heads `conditional.ConditionalDis
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -17,6 +20,17 @@ Data: TypeAlias = object
 
 Of any library's type: whether they are numbers, and as many as a model takes, is found out where they meet it.
 """
+
+
+class Kept(Protocol):
+    """What torch hands the two halves of a derivative of our own (`ctx`): the one keeps there what the other needs."""
+
+    saved_tensors: "tuple[Tensor, ...]"
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: "Tensor") -> None:
+        """Keep tensors."""
+        ...
 
 
 def told(kind: type[T], thing: object) -> T:
