@@ -14,7 +14,7 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset
 from vaekit.likelihoods import Columns
 from vaekit.networks import ColumnsInput, FactorEncoder, LinearPlus
-from vaekit.presets.functions import columns_seen
+from vaekit.presets.parts import columns_seen
 from vaekit.presets.tables import surrogates
 from vaekit.raw import raw_of
 from vaekit.recipes.factors import Factors, best_factors, fit_factors
