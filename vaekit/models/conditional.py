@@ -83,8 +83,7 @@ class ConditionalVAE(OfParts, GenerativeModel):
         size = context.out_shape[0]
         if isinstance(latent_prior, Conditional):
             latent_prior.build(size)
-        for name in ("encoder", "decoder"):
-            takes = getattr(self, name).context_dim
+        for name, takes in (("encoder", encoder.context_dim), ("decoder", decoder.context_dim)):
             if takes not in (0, size):
                 raise ShapeError(f"contexts become vectors of {size} entries; the {name} takes {takes}")
         if not (encoder.context_dim or decoder.context_dim or isinstance(latent_prior, Conditional)):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions.numbered import NumberedMixture, numbers_of
 from vaekit.errors import ConfigError, ShapeError
+from vaekit.likelihoods import Columns
 from vaekit.models.base import GenerativeModel
 from vaekit.saving import spec
 from vaekit.traits import ModelTraits, told
@@ -161,8 +162,7 @@ def _check_transforms(first: Any, other: Any) -> None:
 
 def _check_elementwise(head: ConditionalDistribution) -> None:
     """Raise unless all learned parameters of a head belong to single elements, or to all alike."""
-    parts: list[Any] = list(getattr(head, "heads", [head]))
-    for part in parts:
+    for part in head.parts if isinstance(head, Columns) else [head]:
         for name, parameter in part.named_parameters():
             event = tuple(part.event_shape)
             if parameter.ndim and tuple(parameter.shape[: len(event)]) != event:

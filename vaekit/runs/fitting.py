@@ -233,9 +233,12 @@ def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | Non
 def _refuse_other_data(folder: Path, known: DataAbout, described: DataAbout, rows: Dataset) -> None:
     """Refuse to go on with other rows than those that the run began with."""
     differs = in_words(known, rows, again(known, rows))
-    keys = [
-        key for key in ("event_shape", "valid_crc32", "weights_crc32") if getattr(known, key) != getattr(described, key)
-    ]
+    pairs = {
+        "event_shape": (known.event_shape, described.event_shape),
+        "valid_crc32": (known.valid_crc32, described.valid_crc32),
+        "weights_crc32": (known.weights_crc32, described.weights_crc32),
+    }
+    keys = [key for key, (before, now) in pairs.items() if before != now]
     if differs is None and not keys:
         return
     how = differs[0] if differs else f"{', '.join(keys)} differs"

@@ -4,7 +4,7 @@ import inspect
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -118,7 +118,7 @@ class DataAbout(BaseModel):
         return np.where(where, np.round(values) + 0.0, values)  # + 0.0: no -0
 
     @classmethod
-    def of(cls, metadata: dict[str, Any], folder: Path | None) -> "DataAbout":
+    def of(cls, metadata: Mapping[str, object], folder: Path | None) -> "DataAbout":
         """What the metadata of a model say of its data, and `settings.json`, if it is in the folder, of their place.
 
         Raises:
@@ -137,7 +137,7 @@ class DataAbout(BaseModel):
             return about
         if stored.local is None or (stored.crc32, stored.num_rows) != (about.crc32, about.num_rows):
             return about
-        return about.model_copy(update={name: getattr(stored, name) for name in ("source", "valid", "local")})
+        return about.model_copy(update={"source": stored.source, "valid": stored.valid, "local": stored.local})
 
 
 class Stored(BaseModel):

@@ -56,8 +56,8 @@ def settings_from(start: Run, wanted: Settings) -> Settings:
     """
     own = start.settings
     assert own is not None
-    told = wanted.model_dump(exclude_unset=True)
-    refused = [key for key in told if key in STRUCTURE and told[key] != getattr(own, key)]
+    told, before = wanted.model_dump(exclude_unset=True), own.model_dump()
+    refused = [key for key in told if key in STRUCTURE and told[key] != before[key]]
     if refused:
         free = ", ".join(sorted(set(Settings.model_fields) - STRUCTURE))
         raise ConfigError(

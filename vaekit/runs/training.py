@@ -11,6 +11,7 @@ import numpy as np
 
 from vaekit import data, engine, presets, recipes
 from vaekit.columns import RowsAbout
+from vaekit.conditional import Conditional
 from vaekit.data import Dataset
 from vaekit.data.cells import naming_cells, refuse_infinite
 from vaekit.data.contexts import contexts_found, with_contexts
@@ -256,8 +257,8 @@ def prepare(
     unbounded = about_density(about, seen)
     if unbounded is not None:
         (announce or _warn)(unbounded)
-    trainer = {name: getattr(plan.trainer, name) for name in ("batch_size", "learning_rate")}
-    chosen = {"preset": plan.preset} | trainer | wanted.model_dump(exclude_none=True)
+    trainer = {"batch_size": plan.trainer.batch_size, "learning_rate": plan.trainer.learning_rate}
+    chosen = {"preset": plan.preset, **trainer} | wanted.model_dump(exclude_none=True)
     remembered = Stored(settings=chosen, data=described)
     metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
     calibration = views[1] if calibrate_on is None else seen.beside(calibrate_on, weight=_some(calibrate_on.weights))
@@ -416,7 +417,8 @@ def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
     """A line: the preset where the data chose it, likelihood, transform, and what log p will be."""
     steps = steps_of(view.transform)
     names = ", then ".join(type(step).__name__ for step in steps) or "none"
-    head = type(told(ModelTraits, plan.model).decoder.head).__name__
+    decoder = told(ModelTraits, plan.model).decoder
+    head = type(decoder.head if isinstance(decoder, Conditional) else decoder).__name__
     preset = "" if asked is not None or plan.preset == "vae" else f"preset {plan.preset}; "
     words = f"{preset}likelihood {head}; transform of the data: {names}"
     bits = "".join(f"; bits {_of_bits(step)}" for step in steps if isinstance(step, Binarize))

@@ -204,7 +204,7 @@ def put_together(
     tensors = from_bytes(weights, f"{where}/{WEIGHTS}")
     try:
         tensors |= {name: tensors[kept] for name, kept in config.shared.items()}
-        model = spec.build(config.model, modules).to(getattr(torch, config.dtype))
+        model = spec.build(config.model, modules).to(vars(torch)[config.dtype])
         model.load_state_dict(tensors)
     except ArtifactError:
         raise

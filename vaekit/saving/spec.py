@@ -78,6 +78,11 @@ def parameters(kind: Callable[..., object]) -> dict[str, object]:
     return {name: parameter.default for name, parameter in found if parameter.kind not in many}
 
 
+def arguments_of(component: object) -> dict[str, object]:
+    """What a component was made of: the arguments of its constructor, which it keeps under their own names."""
+    return {name: getattr(component, name) for name in parameters(type(component))}
+
+
 def from_words(axis: str, text: str, **defaults: object) -> Any:
     """A component from `name` or `name:argument=value:argument=value`.
 
@@ -150,7 +155,7 @@ def describe(value: object, path: str = "model") -> Any:
         return [describe(item, f"{path}.{i}") for i, item in enumerate(value)]
     name = _own(value)
     if name is not None:
-        arguments = {n: describe(getattr(value, n), f"{path}.{n}") for n in parameters(type(value))}
+        arguments = {n: describe(argument, f"{path}.{n}") for n, argument in arguments_of(value).items()}
         return {"component": name, "arguments": arguments}
     if isinstance(value, FunctionType):
         return {"custom": path, "class": f"{value.__module__}.{value.__qualname__}"}

@@ -45,7 +45,7 @@ def release_pool() -> None:
         runtime.omp_pause_resource_all(2)  # omp_pause_hard
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
+if sys.platform != "win32":
     # A process that is forked (multiprocessing's Pool on Linux) gets no workers, but their bookkeeping: its first
     # parallel operation would wait for them for ever. Without a pool both processes start one when they need it.
     os.register_at_fork(before=release_pool)
@@ -137,4 +137,4 @@ def flushes_denormals() -> bool:
 def in_notebook() -> bool:
     """Whether a person sits at an interactive prompt (Python's or IPython's), where an exit is a loss."""
     ipython = sys.modules.get("IPython")
-    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
+    return "ps1" in vars(sys) or (ipython is not None and ipython.get_ipython() is not None)
