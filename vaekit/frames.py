@@ -2,12 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from vaekit.errors import DataError
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     """A column of pyarrow, in one piece or in several."""
 
 
-def to_frame(columns: Mapping[str, npt.ArrayLike], backend: str | None = None) -> Any:
+def to_frame(columns: Mapping[str, Sequence[object] | np.ndarray], backend: str | None = None) -> Any:
     """A data frame of these columns.
 
     Args:

@@ -176,7 +176,7 @@ class ModelTraits:
 
 @dataclass(frozen=True)
 class TransformTraits:
-    """A transform of someone else's: a call and `inverse`, and what it may have beside them; see `transforms.Transform`.
+    """A transform of someone else's, beside its call and its `inverse`; see `transforms.Transform`.
 
     Attributes:
         dequantizes: whether it turns a density of y into a lower bound on a mass of x.
