@@ -18,13 +18,10 @@ from vaekit.data.reading import Reading, notice
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError
 from vaekit.frames import as_frame, is_frame
+from vaekit.traits import Data
 
 if TYPE_CHECKING:
-    from narwhals.typing import IntoFrame
-
     from vaekit.frames import Frame
-
-    Source = str | Path | IntoFrame | Sequence[Mapping[str, object]]
 
 
 def is_table_file(source: object) -> bool:
@@ -35,7 +32,7 @@ def is_table_file(source: object) -> bool:
 
 
 def load_by_schema(
-    source: "Source",
+    source: Data,
     schema: Schema | None = None,
     *,
     label: str | None = None,

@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vaekit.data import columns_found
-from vaekit.data.column import NORMAL, Cell, Column, Kind
+from vaekit.data.column import Cell, Column, Kind
 from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, floats, seconds
 from vaekit.data.column_restored import arrow_type, beside, restored, with_filled
+from vaekit.data.holes import hole_columns
 from vaekit.data.native_frames import native_frame, table_in
 from vaekit.data.reading import notice
 from vaekit.errors import DataError
@@ -22,14 +23,10 @@ from vaekit.saving.files import write_atomically
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
-    from pydantic_core import ErrorDetails
 
     from vaekit.frames import Frame
 
 __all__ = ["Column", "Kind", "Schema"]
-
-
-_LEAST_HOLES = 5  # cells that are empty, and that are not: fewer say nothing of why
 
 
 class Schema(BaseModel):
@@ -164,26 +161,7 @@ class Schema(BaseModel):
         """
         if any(column.of is not None for column in self.columns):
             return self, x
-        found: dict[bytes, list[str]] = {}
-        for column, empty in zip(self.modelled, np.isnan(x).T, strict=True):
-            if min(empty.sum(), (~empty).sum()) >= _LEAST_HOLES:
-                found.setdefault(np.packbits(empty).tobytes(), []).append(column.name)
-        holes = []
-        kinds = {column.name: column.kind for column in self.modelled}
-        for group in found.values():
-            names = sorted(group, key=lambda name: kinds[name] not in NORMAL) if by_value else group
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            why = f"cells of {', '.join(map(repr, names[:4]))}{', ...' if len(names) > 4 else ''} are empty together"
-            hole = Column(
-                name=f"{names[0]}{more} empty",
-                kind="hole",
-                why=why if more else "some cells are empty",
-                dtype="Boolean",
-                levels=(False, True),
-                of=names[0],
-                by_value=by_value and kinds[names[0]] in NORMAL,
-            )
-            holes.append(hole)
+        holes = hole_columns(self.modelled, x, by_value)
         place = {column.name: i for i, column in enumerate(self.modelled)}
         bits = [np.isnan(x[:, place[column.of]]) for column in holes if column.of is not None]
         return Schema(columns=(*self.columns, *holes), backend=self.backend), np.column_stack([x, *bits])
@@ -404,14 +382,13 @@ class Schema(BaseModel):
             at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
             more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
             raise DataError(
-                f"{path} is no schema: {f'{at}{_named(text, first)}: ' if at else ''}{first['msg']}{more}. Mend it, or "
+                f"{path} is no schema: {f'{at}{_named(text, first["loc"])}: ' if at else ''}{first['msg']}{more}. Mend it, or "
                 "write it anew with vaekit schema."
             ) from error
 
 
-def _named(text: str, error: "ErrorDetails") -> str:
+def _named(text: str, loc: tuple[int | str, ...]) -> str:
     """The name of the column in which an error lies, for a message."""
-    loc = error["loc"]
     if len(loc) < 2 or loc[0] != "columns" or not isinstance(loc[1], int):
         return ""
     column = json.loads(text)["columns"][loc[1]]
