@@ -378,11 +378,11 @@ class Schema(BaseModel):
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is no schema: it is not UTF-8 text. vaekit schema writes one.") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+            loc, message = error.errors()[0]["loc"], error.errors()[0]["msg"]
+            at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
             more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
             raise DataError(
-                f"{path} is no schema: {f'{at}{_named(text, first["loc"])}: ' if at else ''}{first['msg']}{more}. Mend it, or "
+                f"{path} is no schema: {f'{at}{_named(text, loc)}: ' if at else ''}{message}{more}. Mend it, or "
                 "write it anew with vaekit schema."
             ) from error
 
