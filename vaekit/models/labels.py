@@ -1,7 +1,7 @@
 """A model of rows whose label may be unknown, under each of its labels at once: what sums over labels go through."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,6 +9,9 @@ from torch.distributions import Distribution
 
 from vaekit.bounds import LatentVariableModel
 from vaekit.conditional import Conditional
+
+if TYPE_CHECKING:
+    from vaekit.models.conditional import ConditionalVAE
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,12 @@ class UnderEachLabel:
         vectors: its labels as the networks take them, shape (L, E).
     """
 
-    def __init__(self, model: Any, vectors: Tensor) -> None:
+    def __init__(self, model: "ConditionalVAE", vectors: Tensor) -> None:
         self.model, self.vectors = model, vectors
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x, y) for x of shape (..., 1, *X): batch shape (..., L), or (..., 1) where it does not depend on y."""
-        encoder: Conditional = self.model.encoder
+        encoder = self.model.encoder
         rows = self._for_each(x, len(self.model.event_shape)) if encoder.context_dim else x
         result: Distribution = encoder(rows, self.vectors)
         return result
@@ -74,7 +77,7 @@ class UnderEachLabel:
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|z, y) for z of shape (..., L or 1, *Z): batch shape (..., L), or (..., 1) as for `posterior`."""
-        decoder: Conditional = self.model.decoder
+        decoder = self.model.decoder
         latents = self._for_each(z, len(self.model.latent_shape)) if decoder.context_dim else z
         result: Distribution = decoder(latents, self.vectors)
         return result
