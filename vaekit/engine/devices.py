@@ -107,30 +107,20 @@ def memory_format(model: object) -> str:
     return "channels_last" if any(isinstance(part, _CONVOLUTIONS) for part in parts) else "contiguous"
 
 
-class NetworkDtype:
+class NetworkDtype(threading.local):
     """In which dtype the matrix products of one network run: for each thread its own choice, or None for the model's.
 
     A module that runs a network (`Conditional` does) keeps one as an attribute, and `network_precision` finds it there.
     torch.compile reads it while it traces, and its graphs ask for it at each call.
+
+    Attributes:
+        here: the choice of the calling thread.
     """
 
-    def __init__(self) -> None:
-        self._chosen = threading.local()
+    here: torch.dtype | None = None  # what a thread that has never chosen finds
 
     def __reduce__(self) -> tuple[type["NetworkDtype"], tuple[()]]:  # copies and files hold nobody's choice
         return NetworkDtype, ()
-
-    @property
-    def here(self) -> torch.dtype | None:
-        """The choice of the calling thread."""
-        return getattr(self._chosen, "dtype", None)  # a thread that has never chosen has no such attribute
-
-    @here.setter
-    def here(self, dtype: torch.dtype | None) -> None:
-        if dtype is None:
-            vars(self._chosen).pop("dtype", None)
-        else:
-            self._chosen.dtype = dtype
 
 
 def _network_dtypes(model: object) -> dict[nn.Module, NetworkDtype]:
