@@ -62,26 +62,27 @@ class Ensemble(OfWrapped, GenerativeModel):
         self.models = nn.ModuleList(models)
 
     @property
-    def _members(self) -> list[VAE]:
+    def members(self) -> list[VAE]:
+        """The models, in their order."""
         return list(self.models)  # type: ignore[arg-type]
 
     @property
     def describing(self) -> GenerativeModel:
         """The first member: all have rows of one shape, and one transform."""
-        return self._members[0]
+        return self.members[0]
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of (m, z): one more than the most dimensions of a member's z."""
-        return (1 + max(model.latent_shape[0] for model in self._members),)
+        return (1 + max(model.latent_shape[0] for model in self.members),)
 
     def posterior(self, x: Tensor) -> NumberedMixture:
         """q(m, z|x) for x of shape (B, *X) in model space: batch shape (B,)."""
-        return NumberedMixture([model.posterior(x) for model in self._members])
+        return NumberedMixture([model.posterior(x) for model in self.members])
 
     def prior(self) -> NumberedMixture:
         """p(m, z), batch shape ()."""
-        return NumberedMixture([model.prior() for model in self._members])
+        return NumberedMixture([model.prior() for model in self.members])
 
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x|m, z) for (m, z) of shape (..., 1 + L): batch shape (...), event shape X, in model space.
@@ -94,16 +95,16 @@ class Ensemble(OfWrapped, GenerativeModel):
         sizes = flat.bincount(minlength=len(self.models)).tolist()
         parts = [
             model.decoder.params(codes[rows][:, : model.latent_shape[0]])
-            for model, rows in zip(self._members, order.split(sizes), strict=True)
+            for model, rows in zip(self.members, order.split(sizes), strict=True)
             if len(rows)
         ]
         params = torch.cat(parts)[order.argsort()].reshape(*number.shape, *parts[0].shape[1:])
-        p: Distribution = _of_rows([model.decoder.head for model in self._members], number)(params)
+        p: Distribution = _of_rows([model.decoder.head for model in self.members], number)(params)
         return p
 
     def posterior_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of all q(z|x): what an E step moves (13.15)."""
-        return (parameter for model in self._members for parameter in model.posterior_parameters())
+        return (parameter for model in self.members for parameter in model.posterior_parameters())
 
 
 def _of_rows(heads: Sequence[ConditionalDistribution], number: Tensor) -> ConditionalDistribution:

@@ -1,6 +1,7 @@
 """A run as an object: the fitted model, its settings, what its data were, and its answers for other rows."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,24 @@ class Run(AskedRows, TableQuestions):
             transform_draws: see `evaluation.evaluate`, as for `transform_seed`.
         """
         parts = rows if isinstance(rows, Parts) else self.parts(rows)
-        how: dict[str, Any] = {"num_samples": num_samples, "full": full, "max_rows": max_rows, "progress": progress}
-        how |= {"generator": _generator(seed), "transform_draws": transform_draws, "transform_seed": transform_seed}
-        how["described"] = self.training_rows
+        ask = partial(
+            evaluation.evaluate,
+            self.model,
+            num_samples=num_samples,
+            full=full,
+            max_rows=max_rows,
+            progress=progress,
+            generator=_generator(seed),
+            transform_draws=transform_draws,
+            transform_seed=transform_seed,
+            described=self.training_rows,
+        )
         with naming_cells(parts.judged):
             if parts.held_out is None:
-                return in_sample(evaluation.evaluate(self.model, parts.judged, part=TRAINING, **how))
-            found = evaluation.evaluate(self.model, parts.held_out, train=parts.train, part=parts.part, **how)
+                return in_sample(ask(parts.judged, part=TRAINING))
+            found = ask(parts.held_out, train=parts.train, part=parts.part)
         # Rows beside which no training rows stand may be of any kind.
-        return held_back(found) if how["described"] is None and parts.train is None else found
+        return held_back(found) if self.training_rows is None and parts.train is None else found
 
     def score(
         self,
@@ -154,8 +164,9 @@ class Run(AskedRows, TableQuestions):
         """
         rows = rows if isinstance(rows, Dataset) else self.rows(rows, lenient=True)
         rows = rows if rows.contexts is not None else self._in_context(rows)
-        noise: dict[str, Any] = {"seed": seed, "progress": progress, "transform_seed": transform_seed}
-        return detect(self, rows, rate=rate, num_samples=num_samples, **noise)
+        return detect(
+            self, rows, rate=rate, num_samples=num_samples, seed=seed, progress=progress, transform_seed=transform_seed
+        )
 
     def classify(
         self,
@@ -217,7 +228,7 @@ class Run(AskedRows, TableQuestions):
         x = self._in_units(view.decode(latents, mean, _generator(seed)))
         return Table(x, self._columns(x.shape[1:]), schema=self.data.columns_schema)
 
-    def sample(self, n: int, *, mean: bool = False, seed: int = 0, given: Any = None, **how: Any) -> Table:
+    def sample(self, n: int, *, mean: bool = False, seed: int = 0, given: Data = None, **how: Any) -> Table:
         """Draws from p(x), or means of p(x|z), in the units of the data, as in `reconstruct`, and without keys.
 
         Args:

@@ -2,10 +2,10 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Job:
     plan: recipes.Plan
     views: tuple[View, View]
     remembered: Stored
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
     about: RowsAbout
     calibration: View
     marks: tuple[int, ...] = ()
@@ -83,7 +83,7 @@ class Job:
         context = self.views[0].context
         return presets.find(self.plan.preset).learns_unlabelled and context is not None
 
-    def _first_stage(self, is_done: bool) -> dict[str, Any]:
+    def _first_stage(self, is_done: bool) -> dict[str, object]:
         """Train what comes before the whole, unless a checkpoint of the whole has it; what the metadata say of it."""
         stage = self.plan.stage
         if stage is None:
@@ -95,8 +95,8 @@ class Job:
         return {"first_stage": {"epochs": len(history), "seconds": sum(history["seconds"])}}
 
     def train(
-        self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, Any]], None] | None = None
-    ) -> tuple[History, dict[str, Any]]:
+        self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, object]], None] | None = None
+    ) -> tuple[History, dict[str, object]]:
         """Train; the history, and the metadata with what became of it; of an ensemble, the history of the first model.
 
         Args:
@@ -134,7 +134,7 @@ class Job:
                 View.of(model, view) if also else _asked_of(view) for view in (self.views[0], self.calibration)
             )
             about |= {TRAINING_ROWS: asdict(with_log_p(self.about, trained))}
-            about |= {CALIBRATION: calibrated(calibration, trained, self.marks)}
+            about |= {CALIBRATION: [asdict(each) for each in calibrated(calibration, trained, self.marks)]}
             if self.has_classes:
                 about |= about_classes(self.views[1], self.views[0], self.marks)
         finally:  # an interrupt costs no model
@@ -203,24 +203,23 @@ def _views(model: GenerativeModel, rows: Divided) -> tuple[View, View]:
 
 def _plans(wanted: Settings, rows: Divided, start: Run | None, progress: bool) -> list[recipes.Plan]:
     """A plan for each model: new ones, or those of a run, which go on by the run's own objective."""
-    how: dict[str, Any] = {"progress": progress}
     if start is None:
-        return [recipes.plan(each, rows.train, **how) for each in wanted.of_members()]
+        return [recipes.plan(each, rows.train, progress=progress) for each in wanted.of_members()]
     model = copy.deepcopy(start.model)
-    models: list[Any] = list(model.models) if isinstance(model, Ensemble) else [model]
+    models: Sequence[GenerativeModel] = model.members if isinstance(model, Ensemble) else [model]
     described = start.config.metadata.get("objective")
     plans = []
     for each, own in zip(wanted.model_copy(update={"num_models": len(models)}).of_members(), models, strict=True):
         # A run of an older version does not describe its objective.
         is_known = isinstance(described, dict)
-        objective = spec.build(described) if is_known else recipes.plan(each, rows.train, **how).objective
-        plans.append(recipes.onward(each, rows.train, own, objective, **how))
+        objective = spec.build(described) if is_known else recipes.plan(each, rows.train, progress=progress).objective
+        plans.append(recipes.onward(each, rows.train, own, objective, progress=progress))
     return plans
 
 
 def fit_rows(
     rows: Dataset,
-    given: dict[str, Any] | None = None,
+    given: Mapping[str, object] | None = None,
     *,
     valid: Dataset | None = None,
     rule: HeldOut | None = None,
@@ -262,16 +261,15 @@ def fit_rows(
     wanted = recipes.settings(given or {})
     known = None if start is None else start.data.context_schema
     parts = conditioned(divided(rows, valid, rule), wanted, label, known)
-    how: dict[str, Any] = {"start": start, "progress": progress}
+    begin = partial(prepare, wanted, start=start, progress=progress)
     described = describe_data(parts.whole, held_out=parts.rule, label=label)
-    run = prepare(wanted, parts, described, calibrate_on=calibrate_on, announce=announce, **how).trained()
+    run = begin(parts, described, calibrate_on=calibrate_on, announce=announce).trained()
     kept = without_oddest(run, parts, wanted.trim)
     if kept is None:
         return run
     held_out = calibrate_on or parts.held_out
-    return prepare(
-        wanted, kept, describe_data(kept.train, label=label), calibrate_on=held_out, announce=silent, **how
-    ).trained()
+    again = describe_data(kept.train, label=label)
+    return begin(kept, again, calibrate_on=held_out, announce=silent).trained()
 
 
 def without_oddest(run: Run, rows: Divided, share: float | None) -> Divided | None:
@@ -350,9 +348,9 @@ def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
     return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
 
 
-def _metadata(plan: recipes.Plan, remembered: Stored, rows: RowsAbout) -> dict[str, Any]:
+def _metadata(plan: recipes.Plan, remembered: Stored, rows: RowsAbout) -> dict[str, object]:
     """What `config.json` holds besides the model: nothing of where on this machine the data lie."""
-    about: dict[str, Any] = {"settings": remembered.settings, "data": travelling(remembered.data)}
+    about: dict[str, object] = {"settings": remembered.settings, "data": travelling(remembered.data)}
     about |= {"finished": False, "max_epochs": plan.trainer.max_epochs}
     about |= {"objective": spec.describe(plan.objective, "objective")}
     return about | {TRAINING_ROWS: asdict(rows)}
