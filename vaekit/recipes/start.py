@@ -156,21 +156,25 @@ def start_from(model: VAE | ConditionalVAE, start: Start) -> None:
     head, network = model.decoder.head, model.decoder.network
     assert isinstance(head, Columns)
     if isinstance(network, LinearPlus) and network.in_shape == (start.factors.latent_dim,):
-        z = _drawn(start)
-        at = 0
-        for part, columns in zip(head.parts, head.places, strict=True):
-            weight, bias = _linear(part, columns, start, z, head)
-            rows = slice(at, at + len(bias))
-            with torch.no_grad():
-                network.linear.weight[rows] = weight.to(network.linear.weight)
-                network.linear.bias[rows] = bias.to(network.linear.bias)
-            at += len(bias)
+        _start_linear(network.linear, head, start, _drawn(start))
     encoder = dict(model.encoder.network.named_children()).get("network")
     if isinstance(encoder, FactorEncoder):
         masks = [surrogate.mask for surrogate in surrogates(head)]
         found = (start.factors.loc, start.factors.loadings, start.factors.variance)
         loc, loadings, variance = (torch.from_numpy(values) for values in found)
         encoder.assign(encoder.reading, masks, loc, loadings, variance)
+
+
+def _start_linear(linear: nn.Linear, head: Columns, start: Start, z: Tensor) -> None:
+    """Let the linear part of a decoder give each column what its factors say of draws of z, (draws, N, L)."""
+    at = 0
+    for part, columns in zip(head.parts, head.places, strict=True):
+        weight, bias = _linear(part, columns, start, z, head)
+        rows = slice(at, at + len(bias))
+        with torch.no_grad():
+            linear.weight[rows] = weight.to(linear.weight)
+            linear.bias[rows] = bias.to(linear.bias)
+        at += len(bias)
 
 
 def _drawn(start: Start) -> Tensor:

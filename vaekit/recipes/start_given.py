@@ -19,8 +19,8 @@ from vaekit.recipes.start import (
     _chosen,
     _drawn,
     _least_variance,
-    _linear,
     _moments,
+    _start_linear,
     _widened,
     numbers_of,
 )
@@ -113,15 +113,9 @@ def start_from_given(model: ConditionalVAE, start: GivenStart) -> None:
     seen = torch.cat([z, start.vectors.expand(len(z), -1, -1)], -1)
     factors = start.factors
     wide = Factors(factors.loc, np.concatenate([factors.loadings, start.shift], 1), factors.variance)
-    at, head = 0, model.decoder.head
+    head = model.decoder.head
     assert isinstance(head, Columns)
-    for part, columns in zip(head.parts, head.places, strict=True):
-        weight, bias = _linear(part, columns, replace(start.left, factors=wide), seen, head)
-        rows = slice(at, at + len(bias))
-        with torch.no_grad():
-            inner.linear.weight[rows] = weight.to(inner.linear.weight)
-            inner.linear.bias[rows] = bias.to(inner.linear.bias)
-        at += len(bias)
+    _start_linear(inner.linear, head, replace(start.left, factors=wide), seen)
     encoder = dict(model.encoder.network.named_children()).get("network")
     if isinstance(encoder, FactorEncoder):
         _into(encoder, head, start)
