@@ -329,7 +329,7 @@ def _explain(error: Exception) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
             return 2
-        context = vars(error).get("ctx")
+        context = getattr(error, "ctx", None)
         command = context.command_path if context else "vaekit"
         return _fail(f"{error.format_message()} See {command} --help.", error.exit_code)
     if type(error).__name__ == "Abort":

@@ -19,6 +19,9 @@ from vaekit.saving.tensors import from_bytes, sha256, to_bytes, unshare
 FORMAT_VERSION = 1
 CHANGES: dict[int, str] = {}
 """A format_version to what models of older ones mean otherwise, in a sentence: it rises where the meaning changes."""
+_DTYPES = {
+    str(each).removeprefix("torch."): each for each in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+}
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -204,7 +207,7 @@ def put_together(
     tensors = from_bytes(weights, f"{where}/{WEIGHTS}")
     try:
         tensors |= {name: tensors[kept] for name, kept in config.shared.items()}
-        model = spec.build(config.model, modules).to(vars(torch)[config.dtype])
+        model = spec.build(config.model, modules).to(_DTYPES[config.dtype])
         model.load_state_dict(tensors)
     except ArtifactError:
         raise

@@ -137,4 +137,4 @@ def flushes_denormals() -> bool:
 def in_notebook() -> bool:
     """Whether a person sits at an interactive prompt (Python's or IPython's), where an exit is a loss."""
     ipython = sys.modules.get("IPython")
-    return "ps1" in vars(sys) or (ipython is not None and ipython.get_ipython() is not None)
+    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
