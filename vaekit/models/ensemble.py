@@ -72,6 +72,11 @@ class Ensemble(OfWrapped, GenerativeModel):
         return self.members[0]
 
     @property
+    def decoder(self) -> None:
+        """None: each member has its own."""
+        return
+
+    @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of (m, z): one more than the most dimensions of a member's z."""
         return (1 + max(model.latent_shape[0] for model in self.members),)

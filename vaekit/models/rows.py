@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaekit.models.conversion import to_tensor
-from vaekit.traits import Data, ModelTraits, OnDisk, RowTraits, told
+from vaekit.traits import Data, ModelTraits, OnDisk, RowTraits, told, told_of
 
 Index = slice | Tensor
 """Which rows: a slice, or integers of shape (B,)."""
@@ -84,7 +84,7 @@ def contexts_beside(model: object, x: Data) -> Data:
 
 def as_rows(x: Data) -> Rows:
     """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks."""
-    rows = x if isinstance(x, OnDisk) else told(RowTraits, x).rows
+    rows = x if isinstance(x, OnDisk) else told_of(RowTraits, x, "rows")
     return rows if isinstance(rows, OnDisk) else as_tensor(x)
 
 
