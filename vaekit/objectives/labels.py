@@ -91,6 +91,9 @@ class MultiConditional(ELBO):
     which a bound stands for the density. A row without a label has \( \log \sum_y p(y)\, e^{L(x|y)} \le \log p(x) \)
     for its bound, and no part in the second sum.
 
+    A loose bound under the other labels would flatter \( \hat p(y|x) \): their posteriors therefore follow the opposite
+    gradient and tighten them, while p(x|z, y) sets the classes apart.
+
     Use it with a conditional model whose rows have labels, where classes matter more than densities: densities alone
     spend their capacity on what all classes share. The bound itself ends somewhat lower. A step asks the decoder for
     every label; the encoder too, unless the label stays out of the posterior. Of a model without labels it is the ELBO.
@@ -143,7 +146,8 @@ class MultiConditional(ELBO):
 
         \( \log \sum_y p(y)\, e^{L(x|y)} \) is the mean of L under \( \hat p(y|x) \), less its divergence from p(y).
         """
-        log_likelihood, kl = bounds.elbo_terms(found.model, found.x, self.num_samples, self.kl)
+        rivals = (found.known == 0) & (found.is_known.unsqueeze(-1) > 0)
+        log_likelihood, kl = bounds.elbo_terms(found.model.against(rivals), found.x, self.num_samples, self.kl)
         log_p = (log_likelihood - kl + found.log_prior).log_softmax(-1)
         is_known = found.is_known.unsqueeze(-1) > 0
         p = found.known.where(is_known, log_p.exp())
