@@ -335,7 +335,8 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ == "Abort":
         return _fail("interrupted", _INTERRUPTED)
     if isinstance(error, OSError):
-        return _fail(str(error), 1)
+        is_of_file = error.filename is not None and error.strerror
+        return _fail(f"cannot use {error.filename}: {error.strerror}" if is_of_file else str(error), 1)
     return _fail(f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where.", 1)
 
 

@@ -12,7 +12,15 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.readers.dialect import DELIMITERS, Dialect, look, single_byte_encoding, stands_apart
+from vaekit.data.readers.dialect import (
+    DELIMITERS,
+    TAKEN,
+    Dialect,
+    holds_numbers,
+    look,
+    single_byte_encoding,
+    stands_apart,
+)
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.data.readers.tables import table_of
 from vaekit.data.readers.typed import Told, is_padded
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 _SAMPLE, _MAX_SAMPLE = 2**20, 2**28
 _THREADED = 2**24  # bytes from which a file is parsed by several threads
 _EXTRA = "behind the last column"
+_NO_HEADER = ("#", "sep=")  # of a logger, of Excel
+_SKIP = "If it is no header, delete it (tail -n +2)"
 
 
 def csv_dataset(path: Path, label: str | None = None, key: str | None = None, how: Reading | None = None) -> Dataset:
@@ -83,12 +93,15 @@ def csv_table(path: Path, how: Reading, *, words: bool = False, told: Told | Non
     except UnicodeError as error:
         raise DataError(f"{path} is not {how.encoding}: {error}. Name another --encoding.") from error
     _refuse_other_delimiter(path, first_look)
+    if not first_look.first or (is_whole and first_look.header and first_look.num_lines == 1):
+        but = f" but for the names of its columns ({first_look.first[0]!r}, ...)" if first_look.first else ""
+        raise DataError(f"{path} is empty{but}, and a table must have at least one row. Write it again.")
     told = told or {}
     frame, dialect = _frame(path, sample, first_look, how, words, told)
     found = how.found(
         encoding=dialect.encoding, delimiter=dialect.delimiter, decimal=dialect.decimal, header=dialect.header
     )
-    _say(path, found, how, usual, dialect, took_numbers=first_look.header is None and bool(dialect.header))
+    _say(path, found, how, usual, dialect)
     return frame, found
 
 
@@ -97,8 +110,8 @@ def _refuse_other_delimiter(path: Path, dialect: Dialect) -> None:
     others = "".join(mark for mark in DELIMITERS if mark != dialect.delimiter)
     if dialect.header and len(dialect.first) == 1 and any(mark in dialect.first[0] for mark in others):
         raise DataError(
-            f"{path} is not separated by {dialect.delimiter!r}: its first line is {dialect.first[0]!r}. Name its "
-            "--delimiter."
+            f"{path} is not separated by {dialect.delimiter!r}: its first line is {dialect.first[0]!r}. "
+            f"{_SKIP if dialect.first[0].startswith(_NO_HEADER) else 'Name its --delimiter'}."
         )
 
 
@@ -225,9 +238,17 @@ def _parse(path: Path, dialect: Dialect, how: Reading, texts: Sequence[str]) -> 
         return frame.rename_columns([name.strip("\ufeff") for name in frame.column_names])
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise DataError(
-            f"{path} is not a readable CSV file: {error}. Mend the line or write it again, or say how to read it: "
-            f"--delimiter, --encoding (read with {dialect.delimiter!r}, as {dialect.encoding})."
+            f"{path} is not a readable CSV file: {error}. {_cure(dialect)} (read with {dialect.delimiter!r}, as "
+            f"{dialect.encoding})."
         ) from error
+
+
+def _cure(dialect: Dialect) -> str:
+    """What to do about a file that cannot be parsed."""
+    first = dialect.delimiter.join(dialect.first)
+    if first.startswith(_NO_HEADER):
+        return f"Its first line is {first!r}. {_SKIP}"
+    return "Mend the line or write it again, or say how to read it: --delimiter, --encoding"
 
 
 def _is_header(frame: "pa.Table") -> bool:
@@ -240,7 +261,7 @@ def _is_header(frame: "pa.Table") -> bool:
     return stands_apart(np.column_stack(columns))
 
 
-def _say(path: Path, found: Reading, how: Reading, usual: str, dialect: Dialect, took_numbers: bool) -> None:
+def _say(path: Path, found: Reading, how: Reading, usual: str, dialect: Dialect) -> None:
     """A notice of what is not plain and was neither asked for nor so in the file that was read before."""
     plain = {"encoding": "utf-8", "delimiter": usual, "decimal": "."}
     said = {
@@ -249,8 +270,8 @@ def _say(path: Path, found: Reading, how: Reading, usual: str, dialect: Dialect,
         if name in plain and value != plain[name] and value != how.hints.get(name)
     }
     parts = [f"{name} {value!r} (--{name})" for name, value in said.items()]
-    if took_numbers:
-        parts.append("its first line of numbers taken for the names of the columns (--no-header: they are data)")
+    if dialect.header and how.header is None and holds_numbers(dialect.first, dialect.decimal):
+        parts.append(f"its first line of numbers {TAKEN}")
     if dialect.has_trailing and not how.hints:
         parts.append("the delimiter at the end of each line left out")
     if parts:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.readers.dialect import header_of, stands_apart
+from vaekit.data.readers.dialect import TAKEN, header_of, holds_numbers, stands_apart
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.data.readers.typed import Place, Told, table_of_columns
 from vaekit.data.reading import Reading, notice
@@ -51,6 +51,8 @@ def excel_table(path: Path, how: Reading, told: Told | None = None) -> tuple["pa
     if any(cell is None for row in rows for cell in row) and _has_formulas(path):
         _refuse_formulas(path, title, rows, start)
     header = how.header if "header" in how.given else _is_header(rows, how)
+    if header and how.header is None and holds_numbers(["" if cell is None else str(cell) for cell in rows[0]]):
+        notice(f"{path} is read with its first row of numbers {TAKEN}.")
     names = _names(rows[0]) if header else [f"f{i}" for i in range(len(rows[0]))]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Place = Callable[[int], str]  # where a row stands, for messages
 _LIKE_A_NUMBER = re.compile(r"[+-]?[\d., ']*\d")
-_UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
+_UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*(_level_\d+)?|__index_level_\d+__|\.\.\.\d+")  # of pandas, arrow, R's readr
 
 
 def from_frame(
@@ -266,7 +266,9 @@ def _padding(column: "Series") -> str:
     cells = [] if column.dtype != nw.String else [cell for cell in column.to_list() if cell is not None]
     if not cells or not all(map(_is_float, cells)):
         return ""
-    padded = next((cell for cell in cells if re.fullmatch(PADDED, cell)), cells[0])
+    padded = next((cell for cell in cells if re.fullmatch(PADDED, cell)), None)
+    if padded is None:
+        return f" Its cells look like numbers, such as {cells[0]!r}; look at --decimal and --delimiter."
     return f" Its cells are digits, and leading zeros as in {padded!r} would be lost in numbers."
 
 
