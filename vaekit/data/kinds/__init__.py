@@ -43,7 +43,12 @@ def of_event(event_shape: Sequence[int]) -> Kind:
     return next(kind for kind in KINDS.values() if kind.shows(event_shape))
 
 
-def described(x: np.ndarray) -> dict[str, Any]:
-    """Kind and range of an array from a file that says nothing of itself, as `Dataset` takes them."""
-    kind = next(kind for kind in KINDS.values() if kind.reads(x))
+def described(dtype: np.dtype, num_dimensions: int) -> dict[str, Any]:
+    """Kind and range of an array from a file that says nothing of itself, as `Dataset` takes them.
+
+    Args:
+        dtype: that of the array.
+        num_dimensions: how many it has, that of the rows included.
+    """
+    kind = next(kind for kind in KINDS.values() if kind.reads(dtype, num_dimensions))
     return {"kind": kind.name, "value_range": kind.value_range}

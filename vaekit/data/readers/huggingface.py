@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.dataset import Dataset, StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
+from vaekit.data.disk_cache import decoded, has_disk_room, no_room, stays_in_memory
 from vaekit.data.kinds import IMAGES
 from vaekit.data.readers.pieces import stored
 from vaekit.data.readers.pixels import common_channels, read_image, with_channels
@@ -160,8 +160,8 @@ def _images(
         if not has_disk_room(num_bytes):
             raise DataError(f"{source} is too large for memory: {no_room(num_bytes)}.")
         blocks = np.array_split(np.arange(len(dataset)), math.ceil(num_bytes / _BLOCK_BYTES))
-        decoded = DecodedRows(pictures.shape, np.dtype(np.uint8), ahead(pictures.read, blocks))
-        rows = StoredDataset(StoredRows(decoded, name=name), labels=labels, **about)
+        source_of_rows = decoded(pictures.shape, np.dtype(np.uint8), ahead(pictures.read, blocks))
+        rows = StoredDataset(StoredRows(source_of_rows, name=name), labels=labels, **about)
     return _with_names(rows, None if label is None else dataset.features[label])
 
 

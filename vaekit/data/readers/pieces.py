@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from vaekit.data.dataset import StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room
+from vaekit.data.disk_cache import decoded, has_disk_room, no_room
 from vaekit.data.kinds import TABLES
+from vaekit.data.once_here import Beat, computed_once
 from vaekit.data.readers.tables import annotations, from_frame, numbers, weights_in, without
 from vaekit.data.reading import Reading
 from vaekit.errors import DataError, ReadingWarning
@@ -71,7 +72,7 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
     if not has_disk_room(num_bytes):
         raise DataError(f"{source} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
     dtype = _common_dtype(table, names, name, how)
-    rows = StoredRows(DecodedRows(shape, dtype, _pieces(table, names, name, how)), name=name)
+    rows = StoredRows(decoded(shape, dtype, _pieces(table, names, name, how)), name=name)
     of_rows: dict[str, Any] = {"name": name, "columns": like.columns, "source": source, "weights": weights}
     of_rows |= {"keys": keys, "key": key or "row", "reading": how}
     return StoredDataset(rows, labels=labels, kind=TABLES.name, **of_rows)
@@ -100,4 +101,12 @@ def _common_dtype(table: Pieces, names: list[str], name: str, how: Reading) -> n
     kinds = [getattr(field.type, "value_type", field.type) for field in fields]  # of a vector, that of its numbers
     if not all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in kinds):
         return np.dtype(np.float64)
-    return np.result_type(*{piece.dtype for piece in _pieces(table, names, name, how)})
+
+    def look(beat: Beat) -> bytes:
+        found: set[np.dtype] = set()
+        for piece in _pieces(table, names, name, how):
+            found.add(piece.dtype)
+            beat()
+        return np.result_type(*found).str.encode()
+
+    return np.dtype(computed_once(look).decode())
