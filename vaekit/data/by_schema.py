@@ -8,6 +8,7 @@ import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
+from vaekit.data.large_tables import large_table, load_large
 from vaekit.data.native_frames import table_in
 from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
@@ -46,7 +47,8 @@ def load_by_schema(
         label: column with labels, which is no part of x.
         key: column with the identifiers of the rows, likewise.
         reading: how a file is read.
-        keep_frame: keep the table beside the rows, for answers that hold its other cells.
+        keep_frame: keep the table beside the rows, for answers that hold its other cells; not of one that stays on
+            disk.
         lenient: take levels that the schema does not know, and numbers out of its bounds, for holes, and say which
             cells these are (`Dataset.excluded`), instead of refusing them.
         model_holes: have elements of x for the holes of columns as well; "self" where a cell may be empty because of
@@ -61,8 +63,12 @@ def load_by_schema(
     how = reading or Reading()
     if isinstance(source, str | Path):
         path = Path(source)
+        large = large_table(path)
         for option in sorted(set(how.given) - set(options_of(path))):
             refuse_option(option, how.given[option], str(path))
+        if large is not None:
+            holes: dict[str, Any] = {"lenient": lenient, "model_holes": model_holes}
+            return load_large(large, source, schema, label, key, how, **holes)
         frame, how = frame_and_reading(path, how, label=label, key=key, told=schema.told if schema else None)
         name, place = name_of(path), place_in(path, how)
     else:

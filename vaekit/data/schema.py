@@ -23,7 +23,7 @@ from vaekit.saving.files import write_atomically
 __all__ = ["Column", "Kind", "Schema"]
 
 
-_LEAST_HOLES = 5  # cells that are empty, and that are not: fewer say nothing of why
+LEAST_HOLES = 5  # cells that are empty, and that are not: fewer say nothing of why
 
 
 class Schema(BaseModel):
@@ -108,10 +108,7 @@ class Schema(BaseModel):
                 message = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise DataError(f"Column {series.name!r} of {name!r} cannot be {kind}: {message}.") from error
             columns.append(column)
-        texts = [column for column in columns if column.kind == "text" and column.name not in told]
-        if texts:
-            reasons = "; ".join(f"{column.name!r} ({column.why})" for column in texts)
-            notice(f"{name!r}: free text is no data, and is dropped: {reasons}.")
+        say_dropped([column for column in columns if column.name not in told], name)
         return cls(columns=tuple(columns), backend=table.implementation.value)
 
     @cached_property
@@ -160,20 +157,25 @@ class Schema(BaseModel):
             return self, x
         found: dict[bytes, list[str]] = {}
         for column, empty in zip(self.modelled, np.isnan(x).T, strict=True):
-            if min(empty.sum(), (~empty).sum()) >= _LEAST_HOLES:
+            if min(empty.sum(), (~empty).sum()) >= LEAST_HOLES:
                 found.setdefault(np.packbits(empty).tobytes(), []).append(column.name)
+        schema = self.with_holes_of(list(found.values()), by_value)
+        place = {column.name: i for i, column in enumerate(self.modelled)}
+        bits = [np.isnan(x[:, place[column.of]]) for column in schema.modelled if column.of is not None]
+        return schema, np.column_stack([x, *bits])
+
+    def with_holes_of(self, groups: Sequence[Sequence[str]], by_value: bool = False) -> "Schema":
+        """The schema with a further element of x for each group of columns that are empty in the same rows."""
         holes = []
         kinds = {column.name: column.kind for column in self.modelled}
-        for group in found.values():
+        for group in groups:
             names = sorted(group, key=lambda name: kinds[name] not in NORMAL) if by_value else group
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             why = f"cells of {', '.join(map(repr, names[:4]))}{', ...' if len(names) > 4 else ''} are empty together"
             about: dict[str, Any] = {"kind": "hole", "dtype": "Boolean", "levels": (False, True), "of": names[0]}
             about["by_value"] = by_value and kinds[names[0]] in NORMAL
             holes.append(Column(name=f"{names[0]}{more} empty", why=why if more else "some cells are empty", **about))
-        place = {column.name: i for i, column in enumerate(self.modelled)}
-        bits = [np.isnan(x[:, place[column.of]]) for column in holes if column.of is not None]
-        return Schema(columns=(*self.columns, *holes), backend=self.backend), np.column_stack([x, *bits])
+        return Schema(columns=(*self.columns, *holes), backend=self.backend)
 
     def require_columns(self, name: str) -> None:
         """Raise a `DataError` if no column is an element of x; `name` is what to call the table."""
@@ -389,6 +391,14 @@ class Schema(BaseModel):
                 f"{path} is no schema: {f'{at}{_named(text, first)}: ' if at else ''}{first['msg']}{more}. Mend it, or "
                 "write it anew with vaekit schema."
             ) from error
+
+
+def say_dropped(columns: Sequence[Column], name: str) -> None:
+    """Say which columns of a table are free text, and no data."""
+    texts = [column for column in columns if column.kind == "text"]
+    if texts:
+        reasons = "; ".join(f"{column.name!r} ({column.why})" for column in texts)
+        notice(f"{name!r}: free text is no data, and is dropped: {reasons}.")
 
 
 def _named(text: str, error: Any) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from vaekit import data, engine, recipes
 from vaekit.data import Dataset, StoredDataset
 from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
+from vaekit.data.large_tables import large_table
 from vaekit.data.once_here import shared
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.reading import once
@@ -298,6 +299,8 @@ def _load(
     if schema is not None:
         return by_schema()
     may_code = may_code and set_and_part(source) is None and is_table_file(source)
+    if may_code and not may_be_plain and large_table(source) is not None:
+        return by_schema()
     try:
         rows = data.load(source, **options)
     except WordsError as error:

@@ -51,9 +51,6 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
     Raises:
         DataError: if columns do not hold numbers, or the disk has no room.
     """
-    import narwhals as nw
-    import pyarrow as pa
-
     from vaekit.data.disk_rows import StoredRows
 
     names = table.schema.names
@@ -63,8 +60,7 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
         warnings.simplefilter("ignore", ReadingWarning)
         indices, chosen = without(names, label, key, name, how)
     beside = [names[i] for i in chosen]
-    pieces = [piece.select(beside) for piece in table.batches(_PIECE_VALUES, beside)] if beside else []
-    about = nw.from_native(pa.concat_tables(pieces) if pieces else first.select([]), eager_only=True)
+    about = columns_beside(table, beside)
     labels, keys, weights = *annotations(about, label, key, name), weights_in(about, how, name)
     names = [names[i] for i in indices]
     shape = (table.num_rows, *like.event_shape)
@@ -76,6 +72,15 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
     of_rows: dict[str, Any] = {"name": name, "columns": like.columns, "source": source, "weights": weights}
     of_rows |= {"keys": keys, "key": key or "row", "reading": how}
     return StoredDataset(rows, labels=labels, kind=TABLES.name, **of_rows)
+
+
+def columns_beside(table: Pieces, names: Sequence[str]) -> Any:
+    """Some columns of a table as a frame of narwhals, in memory."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    pieces = [piece.select(list(names)) for piece in table.batches(_PIECE_VALUES, names)] if names else []
+    return nw.from_native(pa.concat_tables(pieces) if pieces else pa.table({}), eager_only=True)
 
 
 def _pieces(table: Pieces, names: list[str], name: str, how: Reading) -> Iterator[np.ndarray]:
