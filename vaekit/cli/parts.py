@@ -1,6 +1,7 @@
 """Answers to a table in parts, as commands write them: a file for each part, in a folder."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -52,7 +53,8 @@ def answer_by_part(
         assert run.folder is not None
         found = answer_on_ray(run.folder, parts, output, question, options=data.options, workers=workers)
     else:
-        found = by_part.answer_by_part(run, parts, output, question, lambda part: run.rows(part, **data.options))
+        read = partial(run.rows, **data.options)
+        found = by_part.answer_by_part(run, parts, output, question, read, data.options.get("reading"))
     _say(found)
     return found
 

@@ -3,16 +3,19 @@
 import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vaekit.data import Dataset
-from vaekit.errors import ArtifactError, ConfigError
+from vaekit.data.readers.frames import frame
+from vaekit.data.reading import Reading
+from vaekit.errors import ArtifactError, ConfigError, VaekitError
 from vaekit.paths import as_text
 from vaekit.progress import track
 from vaekit.runs.asking import Question
+from vaekit.runs.detection import MANY_ROWS, draws_for
 from vaekit.runs.run import Run
 
 _QUESTION, _PART, _ROWS, _START = (b"vaekit_" + name for name in (b"question", b"part", b"rows", b"start"))
@@ -87,13 +90,19 @@ class Answered:
 
 
 def answer_by_part(
-    run: Run, parts: Sequence[str | Path], folder: str | Path, question: Question, read: Reader | None = None
+    run: Run,
+    parts: Sequence[str | Path],
+    folder: str | Path,
+    question: Question,
+    read: Reader | None = None,
+    reading: Reading | None = None,
 ) -> Answered:
     """Ask a run of one part of a table after another, and write a parquet file for each.
 
     A part whose answer stands in the folder already, of this run, this question and this content of the part, is not
     asked again: what was stopped goes on where it was. Rows are numbered through all parts where they have no key.
-    Noise is a function of a row and the seed in all answers of a run, so that a row is answered as in one table.
+    Noise is a function of a row and the seed in all answers of a run, and the number of draws follows from the rows of
+    all parts, so that a row is answered as in one table.
 
     Args:
         run: the run.
@@ -101,6 +110,7 @@ def answer_by_part(
         folder: where to write; made where it does not exist.
         question: what is asked.
         read: reads a part; None is `run.rows`.
+        reading: how parts are read, for those that are counted.
 
     Raises:
         ConfigError: if the folder holds answers to another question, or of another run.
@@ -108,10 +118,38 @@ def answer_by_part(
         ArtifactError: if the folder cannot be made, or a file cannot be written.
     """
     place, found, start = made(folder), [], 0
+    question = of_all_parts(question, parts, reading)
     for number, path in track(list(enumerate(map(Path, parts))), "parts"):
         found.append(answer_part(run, Part(number, path), start, place, question, read or run.rows))
         start += found[-1].num_rows
     return Answered.of(place, parts, found)
+
+
+def of_all_parts(question: Question, parts: Sequence[str | Path], reading: Reading | None = None) -> Question:
+    """The question with the number of draws that the rows of all parts get together, where it names none.
+
+    Parts are counted until the number follows; what cannot be read counts for nothing here.
+    """
+    if question.name != "score" or question.options.get("num_samples") is not None:
+        return question
+    num = 0
+    for path in parts:
+        num += num_rows_of(Path(path), reading) or 0
+        if num > MANY_ROWS:
+            break
+    return replace(question, options={**question.options, "num_samples": draws_for(num)})
+
+
+def num_rows_of(path: Path, reading: Reading | None = None) -> int | None:
+    """Rows of a part; None for one that cannot be read, which the question then says."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            return int(parquet.read_metadata(path).num_rows)
+        return int(frame(path, *([] if reading is None else [reading])).num_rows)
+    except (VaekitError, OSError, ValueError):
+        return None
 
 
 def made(folder: str | Path) -> Path:
