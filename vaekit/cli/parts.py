@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vaekit.cli.app import Source
+from vaekit.cli.together import speaks
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
@@ -55,7 +56,8 @@ def answer_by_part(
     else:
         read = partial(run.rows, **data.options)
         found = by_part.answer_by_part(run, parts, output, question, read, data.options.get("reading"))
-    _say(found)
+    if speaks():
+        _say(found)
     return found
 
 

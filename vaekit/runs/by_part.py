@@ -11,6 +11,7 @@ import numpy as np
 from vaekit.data import Dataset
 from vaekit.data.readers.frames import frame
 from vaekit.data.reading import Reading
+from vaekit.engine import world
 from vaekit.errors import ArtifactError, ConfigError, VaekitError
 from vaekit.paths import as_text
 from vaekit.progress import track
@@ -112,14 +113,17 @@ def answer_by_part(
         read: reads a part; None is `run.rows`.
         reading: how parts are read, for those that are counted.
 
+    In a group of processes all of them call this; each answers its share of the rows of a part, and process 0 writes.
+
     Raises:
         ConfigError: if the folder holds answers to another question, or of another run.
         DataError: if a part cannot be read, by name; the answers before it stand.
         ArtifactError: if the folder cannot be made, or a file cannot be written.
     """
-    place, found, start = made(folder), [], 0
+    place, found, start = Path(world.from_first(lambda: bytes(made(folder))).decode()), [], 0
     question = of_all_parts(question, parts, reading)
-    for number, path in track(list(enumerate(map(Path, parts))), "parts"):
+    numbered = list(enumerate(map(Path, parts)))
+    for number, path in numbered if world.rank() else track(numbered, "parts"):
         found.append(answer_part(run, Part(number, path), start, place, question, read or run.rows))
         start += found[-1].num_rows
     return Answered.of(place, parts, found)
@@ -177,19 +181,28 @@ def answer_part(run: Run, part: Part, start: int, folder: Path, question: Questi
         question: what is asked.
         read: reads the part.
     """
-    place, asked, content = part.answer_in(folder), question.digest(run).encode(), _digest_of_file(part.path)
-    known = _stored(place)
-    if known.get(_QUESTION, asked) != asked:
-        raise ConfigError(
-            f"{as_text(place)} answers another question, or is of another run. Name another folder, or remove this one."
-        )
-    first = str(start).encode()
-    if known.get(_PART) == content and known.get(_START, first) == first:
-        return PartAnswered(int(known[_ROWS]), is_known=True)
+    place, asked, first = part.answer_in(folder), question.digest(run).encode(), str(start).encode()
+    about = {_QUESTION: asked}
+
+    def look() -> bytes:
+        known = _stored(place)
+        if known.get(_QUESTION, asked) != asked:
+            raise ConfigError(
+                f"{as_text(place)} answers another question, or is of another run. Name another folder, or remove "
+                "this one."
+            )
+        about[_PART] = _digest_of_file(part.path)
+        stands = known.get(_PART) == about[_PART] and known.get(_START, first) == first
+        return known[_ROWS] if stands else b""
+
+    num_rows = world.from_first(look)  # of a group, the process that writes
+    if num_rows:
+        return PartAnswered(int(num_rows), is_known=True)
     rows = read(part.path)
     table = question.ask(run, _numbered(rows, start))
-    about = {_QUESTION: asked, _PART: content, _ROWS: str(len(rows)).encode()}
-    table.write(place, about if rows.keys is not None else about | {_START: first})
+    about[_ROWS] = str(len(rows)).encode()
+    if world.rank() == 0:
+        table.write(place, about if rows.keys is not None else about | {_START: first})
     num_missing = int(table.without_number.sum()) if "log_p" in table.columns else 0
     return PartAnswered(len(rows), num_missing=num_missing, notes=table.notes)
 
