@@ -89,7 +89,7 @@ def decoded(shape: tuple[int, ...], dtype: np.dtype, blocks: Iterable[np.ndarray
     num_bytes = math.prod(shape) * dtype.itemsize
 
     def write(beat: Callable[[], None]) -> int:
-        folder = _folder()
+        folder = rows_folder()
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
                 _reserve(file.fileno(), num_bytes)
@@ -144,10 +144,11 @@ def stays_in_memory(num_bytes: int) -> bool:
 
 def has_disk_room(num_bytes: int) -> bool:
     """Whether rows of that size may be kept in a file of the cache, which takes up to half of the free space."""
-    return not any_here(num_bytes > DISK_SHARE * shutil.disk_usage(_folder()).free)
+    return not any_here(num_bytes > DISK_SHARE * shutil.disk_usage(rows_folder()).free)
 
 
-def _folder() -> Path:
+def rows_folder() -> Path:
+    """Where rows are kept on disk."""
     from vaekit.engine.caches import cache_dir  # here: a data set can be looked up without torch
 
     return cache_dir("rows")
@@ -169,7 +170,7 @@ def refuse_too_large(num_bytes: int, name: str) -> None:
 
 def no_room(num_bytes: int) -> str:
     """What to say where the disk has no room for decoded rows."""
-    folder = _folder()
+    folder = rows_folder()
     free = shutil.disk_usage(folder).free
     return (
         f"decoded, the rows take {num_bytes / 2**30:.1f} GiB, and {folder} has {free / 2**30:.1f} GiB free, half of "
