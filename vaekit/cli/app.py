@@ -56,10 +56,12 @@ class Source:
     Attributes:
         name: NAME, NAME:train, NAME:test or a path; None is what the run was fitted to.
         options: keywords of `Run.rows`.
+        is_stdin: whether the rows came from stdin, which has one reader.
     """
 
     name: str | None
     options: Mapping[str, Any]
+    is_stdin: bool = False
 
     def of(self, run: "FittedRun", part: "Part" = "test") -> "Dataset":
         """The rows, read and checked as the training data of `run` were; `part` is that of a set without one."""
@@ -177,7 +179,7 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str], by_part: 
             for name, has_data in reads.items():
                 if has_data:
                     source = from_stdin(files) if given[name] == STDIN else given[name]
-                    given[name] = Source(source, options)
+                    given[name] = Source(source, options, given[name] == STDIN)
                 else:
                     given[name] = options
             function(**given)

@@ -8,6 +8,7 @@ import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
+from vaekit.data.large_tables import large_table, load_large
 from vaekit.data.native_frames import table_in
 from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
@@ -50,7 +51,8 @@ def load_by_schema(
         label: column with labels, which is no part of x.
         key: column with the identifiers of the rows, likewise.
         reading: how a file is read.
-        keep_frame: keep the table beside the rows, for answers that hold its other cells.
+        keep_frame: keep the table beside the rows, for answers that hold its other cells; not of one that stays on
+            disk.
         lenient: take levels that the schema does not know, and numbers out of its bounds, for holes, and say which
             cells these are (`Dataset.excluded`), instead of refusing them.
         model_holes: have elements of x for the holes of columns as well; "self" where a cell may be empty because of
@@ -65,10 +67,13 @@ def load_by_schema(
     how = reading or Reading()
     if isinstance(source, str | Path):
         path = Path(source)
+        large = large_table(path)
         known_options = options_of(path)
         for option, value in sorted(how.given.items()):
             if option not in known_options:
                 refuse_option(option, value, str(path))
+        if large is not None:
+            return load_large(large, source, schema, label, key, how, lenient=lenient, model_holes=model_holes)
         frame, how = frame_and_reading(path, how, label=label, key=key, told=schema.told if schema else None)
         name, place = name_of(path), place_in(path, how)
     else:

@@ -70,28 +70,34 @@ def found(series: "Series", told: Kind | None, order: Sequence[Cell] | None, pla
     if told in ("identifier", "text"):
         return Column(kind=told, why="as told", **about)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        column = _times(array, about)
+        values = seconds(array)
+        column = of_times(*times_in(values[~np.isnan(values)]), about)
     elif numbers is not None:
-        _refuse_infinite(numbers, series.name, place)
-        column = _numbers(numbers[~np.isnan(numbers)], about, told, order)
+        refuse_infinite(numbers, series.name, place)
+        values = numbers[~np.isnan(numbers)]
+        column = of_numbers(values, *np.unique(values, return_counts=True), about, told, order)
     elif pa.types.is_dictionary(kind) or pa.types.is_boolean(kind) or _is_text(kind):
-        odd = odd_date(array) if told is None and order is None else None
-        if odd is not None:
-            row, cell = odd
-            raise DataError(
-                f"Column {series.name!r} holds dates, but {cell!r} in {place(row)}, which is none. Mend the cell, say "
-                f"that it was not observed (--missing), or say what the column is (--kind {series.name}=categorical)."
-            )
-        column = _levels(array, about, told, order)
-        code = _padded(column.levels or (column.value,)) if _is_text(kind) else None
-        if code is not None:
-            why = f"{column.why}; digits, as leading zeros ({code}) would be lost in numbers"
-            column = column.model_copy(update={"why": why})
+        if told is None and order is None:
+            refuse_odd_dates(array, series.name, place)
+        rows, cells = encoded_levels(array)
+        num = np.bincount(rows[~np.isnan(rows)].astype(np.int64), minlength=len(cells))
+        column = of_levels(cells, num, kind, about, told, order)
     else:
         return Column(kind="text", why=f"{kind} is none of numbers, text, bools, levels and datetimes", **about)
     if told is not None and column.kind != told:
         raise DataError(f"Column {series.name!r} cannot be {told}: {column.why}. Name another kind.")
     return column.model_copy(update={"why": column.why + empty})
+
+
+def refuse_odd_dates(array: "Arrow", name: str, place: Place) -> None:
+    """Raise a `DataError` for text that holds dates, and a cell that is none."""
+    odd = odd_date(array)
+    if odd is not None:
+        row, cell = odd
+        raise DataError(
+            f"Column {name!r} holds dates, but {cell!r} in {place(row)}, which is none. Mend the cell, say "
+            f"that it was not observed (--missing), or say what the column is (--kind {name}=categorical)."
+        )
 
 
 def _is_text(kind: "pa.DataType") -> bool:
@@ -100,7 +106,8 @@ def _is_text(kind: "pa.DataType") -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _refuse_infinite(values: np.ndarray, name: str, place: Place) -> None:
+def refuse_infinite(values: np.ndarray, name: str, place: Place) -> None:
+    """Raise a `DataError` for an infinity among numbers, with its row."""
     rows = np.flatnonzero(np.isinf(values))
     if len(rows):
         more = f"; {len(rows) - 1} more cells are infinite" if len(rows) > 1 else ""
@@ -117,13 +124,17 @@ def is_named_identifier(name: str) -> bool:
 # --- Datetimes -------------------------------------------------------------------------------------------------------
 
 
-def _times(array: "Arrow", about: Called) -> Column:
-    values = seconds(array)
-    values = values[~np.isnan(values)]
-    first, last = (_instant(end) + " UTC" * ("," in about["dtype"]) for end in (values.min(), values.max()))
-    if values.min() == values.max():
-        return Column(kind="constant", why=f"one value: {first}", value=float(values[0]), **about)
+def times_in(values: np.ndarray) -> tuple[float, float, float]:
+    """The first and the last of some instants, in seconds, and the longest usual step that all are multiples of."""
     step = next((step for step in _STEPS if _are_multiples(values, step)), _STEPS[-1])
+    return float(values.min()), float(values.max()), step
+
+
+def of_times(low: float, high: float, step: float, about: Called) -> Column:
+    """The column of instants of which `times_in` says so much."""
+    first, last = (_instant(end) + " UTC" * ("," in about["dtype"]) for end in (low, high))
+    if low == high:
+        return Column(kind="constant", why=f"one value: {first}", value=low, **about)
     words = {DAY: "days", 3600.0: "hours", 60.0: "minutes", 1.0: "seconds", 1e-3: "milliseconds", 1e-6: "microseconds"}
     why = f"from {first} to {last}, in {words[step]}"
     return Column(kind="datetime", why=why, step=step, **about)
@@ -144,13 +155,44 @@ def _are_multiples(values: np.ndarray, step: float) -> bool:
 # --- Levels ----------------------------------------------------------------------------------------------------------
 
 
-def _levels(array: "Arrow", about: Called, told: Kind | None, order: Sequence[Cell] | None) -> Column:
+def of_levels(
+    cells: list[Cell],
+    num: np.ndarray,
+    kind: "pa.DataType",
+    about: Called,
+    told: Kind | None = None,
+    order: Sequence[Cell] | None = None,
+) -> Column:
+    """The column of distinct cells.
+
+    Args:
+        cells: The distinct cells; of a dictionary all that it lists, in its order.
+        num: How often each of them stands in the column.
+        kind: The type of the column in pyarrow.
+        about: Name and dtype of the column.
+        told: Its kind, where that is given.
+        order: Its levels, the lowest first, where these are given.
+    """
+    column = _of_levels(cells, num, kind, about, told, order)
+    code = _padded(column.levels or (column.value,)) if _is_text(kind) else None
+    if code is None:
+        return column
+    return column.model_copy(
+        update={"why": f"{column.why}; digits, as leading zeros ({code}) would be lost in numbers"}
+    )
+
+
+def _of_levels(
+    cells: list[Cell],
+    num: np.ndarray,
+    kind: "pa.DataType",
+    about: Called,
+    told: Kind | None,
+    order: Sequence[Cell] | None,
+) -> Column:
     import pyarrow as pa
 
-    rows, cells = encoded_levels(array)
-    rows = rows[~np.isnan(rows)].astype(np.int64)
-    num = np.bincount(rows, minlength=len(cells))
-    is_listed = pa.types.is_dictionary(array.type)
+    is_listed = pa.types.is_dictionary(kind)
     if not is_listed:
         at = sorted(range(len(cells)), key=lambda i: cells[i])
         cells, num = [cells[i] for i in at], num[at]
@@ -161,12 +203,12 @@ def _levels(array: "Arrow", about: Called, told: Kind | None, order: Sequence[Ce
     seen = [cell for cell, count in zip(cells, num, strict=True) if count]
     if len(seen) == 1 and told is None:
         return Column(kind="constant", why=f"one value: {seen[0]!r}", value=seen[0], categories=listed, **about)
-    if pa.types.is_boolean(array.type):
+    if pa.types.is_boolean(kind):
         return Column(kind="binary", why="bools", levels=(False, True), **about)
     if about["dtype"] == "Enum" and told in (None, "ordinal") and order is None and len(cells) > 2:
         return Column(kind="ordinal", why=f"{len(cells)} levels in order: {_some(cells)}", levels=tuple(cells), **about)
     if not is_listed and told is None:
-        dropped = _dropped(seen, num[num > 0], about)
+        dropped = _dropped([cell for cell in seen if isinstance(cell, str)], num[num > 0], about)
         if dropped is not None:
             return dropped
     return _with_levels(seen, num[num > 0], about, told, order, listed)
@@ -250,9 +292,24 @@ def _short(cell: object, most: int = 24) -> str:
 # --- Numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _numbers(values: np.ndarray, about: Called, told: Kind | None, order: Sequence[Cell] | None) -> Column:
-    """The column of numbers, without its empty cells."""
-    distinct, num = np.unique(values, return_counts=True)
+def of_numbers(
+    values: np.ndarray,
+    distinct: np.ndarray,
+    num: np.ndarray,
+    about: Called,
+    told: Kind | None = None,
+    order: Sequence[Cell] | None = None,
+) -> Column:
+    """The column of numbers, without its empty cells.
+
+    Args:
+        values: The numbers, or a fair sample of them, on which shapes are measured.
+        distinct: The different numbers, ascending.
+        num: How often each of them stands in the column.
+        about: Name and dtype of the column.
+        told: Its kind, where that is given.
+        order: Its levels, the lowest first, where these are given.
+    """
     is_whole = bool((distinct == np.rint(distinct)).all())
     as_int = is_whole and "Int" in about["dtype"]
     beyond = as_int and max(abs(distinct[0]), abs(distinct[-1])) > MOST_EXACT

@@ -15,7 +15,7 @@ from vaekit.data import columns_found
 from vaekit.data.column import Cell, Column, Kind
 from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, floats, seconds
 from vaekit.data.column_restored import arrow_type, beside, restored, with_filled
-from vaekit.data.holes import hole_columns
+from vaekit.data.holes import empty_together, hole_columns, say_dropped
 from vaekit.data.native_frames import native_frame, table_in
 from vaekit.data.reading import notice
 from vaekit.errors import DataError
@@ -111,10 +111,7 @@ class Schema(BaseModel):
                 message = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise DataError(f"Column {series.name!r} of {name!r} cannot be {kind}: {message}.") from error
             columns.append(column)
-        texts = [column for column in columns if column.kind == "text" and column.name not in told]
-        if texts:
-            reasons = "; ".join(f"{column.name!r} ({column.why})" for column in texts)
-            notice(f"{name!r}: free text is no data, and is dropped: {reasons}.")
+        say_dropped([column for column in columns if column.name not in told], name)
         return cls(columns=tuple(columns), backend=table.implementation.value)
 
     @cached_property
@@ -161,10 +158,15 @@ class Schema(BaseModel):
         """
         if any(column.of is not None for column in self.columns):
             return self, x
-        holes = hole_columns(self.modelled, x, by_value)
+        schema = self.with_holes_of(empty_together(self.modelled, x), by_value)
         place = {column.name: i for i, column in enumerate(self.modelled)}
-        bits = [np.isnan(x[:, place[column.of]]) for column in holes if column.of is not None]
-        return Schema(columns=(*self.columns, *holes), backend=self.backend), np.column_stack([x, *bits])
+        bits = [np.isnan(x[:, place[column.of]]) for column in schema.modelled if column.of is not None]
+        return schema, np.column_stack([x, *bits])
+
+    def with_holes_of(self, groups: Sequence[Sequence[str]], by_value: bool = False) -> "Schema":
+        """The schema with a further element of x for each group of columns that are empty in the same rows."""
+        holes = hole_columns(self.modelled, groups, by_value)
+        return Schema(columns=(*self.columns, *holes), backend=self.backend)
 
     def require_columns(self, name: str) -> None:
         """Raise a `DataError` if no column is an element of x; `name` is what to call the table."""

@@ -57,7 +57,7 @@ def join(timeout: float | None = None) -> None:
     """
     if not dist.is_available() or dist.is_initialized() or not is_launched():
         return
-    seconds = _seconds(timeout)
+    seconds = seconds_to_wait(timeout)
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
     on_gpus = on_gpus and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count() > local
@@ -84,7 +84,12 @@ def _meeting_place() -> _Place:
     return {"store": PrefixStore(f"start-{start}", store), "rank": rank, "world_size": size}
 
 
-def _seconds(timeout: float | None) -> float:
+def seconds_to_wait(timeout: float | None = None) -> float:
+    """The seconds that a process waits for the others in one message; see `join`.
+
+    Raises:
+        ConfigError: for a timeout that is no positive number.
+    """
     given = os.environ.get(TIMEOUT, _SECONDS) if timeout is None else timeout
     try:
         seconds = float(given)

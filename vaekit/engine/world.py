@@ -186,7 +186,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: "_Place", rows: Tensor) -> Tensor:
-        counts = _counts(len(rows))
+        counts = numbers(len(rows))
         ctx.own = _own(counts)
         message = rows.new_zeros(max(counts), *rows.shape[1:], device=_device())
         message[: len(rows)] = rows
@@ -208,7 +208,7 @@ def place_of(num_rows: int) -> slice:
     """
     if _alone():
         return slice(0, num_rows)
-    return _own(_counts(num_rows))
+    return _own(numbers(num_rows))
 
 
 def _own(counts: list[int]) -> slice:
@@ -217,17 +217,19 @@ def _own(counts: list[int]) -> slice:
     return slice(first, first + counts[rank()])
 
 
-def _counts(count: int) -> list[int]:
-    """A number of each process."""
+def numbers(number: int) -> list[int]:
+    """A whole number of each process, in the order of their ranks, on all of them."""
+    if _alone():
+        return [number]
     mine = torch.zeros(dist.get_world_size(), dtype=torch.int64)
-    mine[dist.get_rank()] = count
+    mine[dist.get_rank()] = number
     result: list[int] = reduce(mine).tolist()
     return result
 
 
 def same(number: int) -> bool:
     """Whether a whole number is the same on all processes; each of them gets the same answer."""
-    return _alone() or len(set(_counts(number))) == 1
+    return _alone() or len(set(numbers(number))) == 1
 
 
 def any_of(value: bool) -> bool:

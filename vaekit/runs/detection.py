@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from vaekit.runs.run import Run
 
 COLUMNS = ("log_p", "p_value", "outlier", "reason")
-_MANY_ROWS = 100_000
+MANY_ROWS = 100_000
 
 
 def draws_for(num_rows: int) -> int:
     """K, draws of z per row where none are asked for: 100 up to 100,000 rows, 10 beyond."""
-    return DRAWS[0] if num_rows <= _MANY_ROWS else DRAWS[1]
+    return DRAWS[0] if num_rows <= MANY_ROWS else DRAWS[1]
 
 
 def calibration_for(run: "Run", num_samples: int, summed: bool = False) -> Calibration:

@@ -13,6 +13,8 @@ import numpy as np
 from vaekit import data, engine, recipes
 from vaekit.data import Dataset, StoredDataset
 from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
+from vaekit.data.large_tables import large_table
+from vaekit.data.once_here import shared
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.reading import once
 from vaekit.data.schema import Schema
@@ -258,7 +260,7 @@ def _read(
     read_valid: Callable[..., Dataset],
     announce: Callable[[str], object] | None,
 ) -> Divided:
-    with once():
+    with once(), shared():
         whole = read(source, part="train")
     if announce is not None and whole.reading.header is False and "header" in whole.reading.guessed:
         announce(
@@ -269,7 +271,8 @@ def _read(
     if announce is not None and whole.weights is not None:
         total = f"{whole.weights.sum():,.6g} in all for {len(whole):,} rows"
         announce(f"rows count by column {whole.reading.weight!r}, {total}")
-    held_out = None if valid is None else read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
+    with shared():
+        held_out = None if valid is None else read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
     return divided(whole, held_out)
 
 
@@ -301,6 +304,8 @@ def _load(
     if schema is not None:
         return by_schema()
     may_code = may_code and set_and_part(source) is None and is_table_file(source)
+    if may_code and not may_be_plain and large_table(source) is not None:
+        return by_schema()
     try:
         rows = data.load(source, part=part, data_dir=data_dir, label=label, key=key, size=size, reading=reading)
     except WordsError as error:

@@ -50,7 +50,12 @@ class Said(TypedDict):
     value_range: tuple[float, float] | None
 
 
-def described(x: np.ndarray) -> Said:
-    """Kind and range of an array from a file that says nothing of itself, as `Dataset` takes them."""
-    kind = next(kind for kind in KINDS.values() if kind.reads(x))
+def described(dtype: np.dtype, num_dimensions: int) -> Said:
+    """Kind and range of an array from a file that says nothing of itself, as `Dataset` takes them.
+
+    Args:
+        dtype: that of the array.
+        num_dimensions: how many it has, that of the rows included.
+    """
+    kind = next(kind for kind in KINDS.values() if kind.reads(dtype, num_dimensions))
     return {"kind": kind.name, "value_range": kind.value_range}

@@ -110,7 +110,7 @@ def frame_and_reading(
     kept = indices + chosen
     table = table.select(kept if reading.columns is not None else sorted(kept))
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        table = table.set_column(i, name, _with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
+        table = table.set_column(i, name, with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
     return table, reading
 
 
@@ -182,8 +182,16 @@ def line_of(path: Path, reading: Reading, row: int) -> str:
     return excel.line_of(path, reading, row) if name.endswith(".xlsx") else csv_files.line_of(path, reading, row)
 
 
-def _with_holes(name: str, column: "Arrow", path: Path, reading: Reading, stays: bool) -> "Arrow":
-    """The column with nulls for the marks of what was not observed, as numbers where no other words are left."""
+def with_holes(name: str, column: "Arrow", path: Path, reading: Reading, stays: bool) -> "Arrow":
+    """The column with nulls for the marks of what was not observed, as numbers where no other words are left.
+
+    Args:
+        name: Of the column.
+        column: Its cells, of pyarrow.
+        path: Its file, for messages.
+        reading: Which marks there are.
+        stays: Whether text stays text whatever is left.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaekit.data.dataset import About, Dataset, StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
+from vaekit.data.disk_cache import decoded, has_disk_room, no_room, rows_folder, stays_in_memory
 from vaekit.data.kinds import IMAGES
 from vaekit.data.readers.pieces import stored
 from vaekit.data.readers.pixels import common_channels, read_image, with_channels
 from vaekit.data.readers.safe_reading import reading
 from vaekit.data.readers.tables import from_frame
-from vaekit.data.reading import Reading
+from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
 from vaekit.paths import as_text
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _STATE, _PARTS = "state.json", "dataset_dict.json"
 _BLOCK_BYTES = 2**22
+_STREAMED = 1000  # rows of a stream that are held in memory
 
 
 def is_saved(folder: Path) -> bool:
@@ -69,9 +72,10 @@ def from_huggingface(
     name: str = "huggingface",
     source: str = "memory",
 ) -> Dataset:
-    """Rows of a `datasets.Dataset`: the pixels of its one column of images, or its columns of numbers.
+    """Rows of a `datasets.Dataset` or `IterableDataset`: pixels of its one column of images, or columns of numbers.
 
-    What takes more than a quarter of the free memory stays on disk, decoded once into a file of the cache. Names of
+    What takes more than a quarter of the free memory stays on disk, decoded once into a file of the cache. A stream
+    (`IterableDataset`) is read to its end once, a thousand rows at a time, and kept on disk for that. Names of
     classes are the labels where the label is a `ClassLabel`; the only one of a set of images is taken by itself.
 
     Args:
@@ -87,8 +91,11 @@ def from_huggingface(
         Images of shape (N, C, H, W), uint8, C being 1 or 3; or a table of numbers, shape (N, D).
 
     Raises:
-        DataError: if there is no column of images or numbers, images differ in size, or `dataset` is a stream or holds
-            several parts; if `datasets` is not installed.
+        DataError: if there is no column of images or numbers, images differ in size, or `dataset` holds several parts;
+            if a stream has no row, or breaks off, or the disk is full; if `datasets` is not installed.
+
+    Warns:
+        ReadingWarning: `dataset` is a stream.
 
     Example:
         >>> import datasets
@@ -101,8 +108,13 @@ def from_huggingface(
 
     if isinstance(dataset, datasets.DatasetDict | datasets.IterableDatasetDict):
         raise DataError(f"{name!r} holds the parts {', '.join(dataset)}. Hand over one of them.")
+    if isinstance(dataset, datasets.IterableDataset):
+        with _kept(dataset, name) as kept:
+            return from_huggingface(
+                kept, label, key=key, in_memory=in_memory, reading=reading, name=name, source=source
+            )
     if not isinstance(dataset, datasets.Dataset):
-        raise DataError(f"expected a datasets.Dataset, got {type(dataset).__name__}. Save a stream to disk first.")
+        raise DataError(f"expected a data set of Hugging Face's datasets, got {type(dataset).__name__}.")
     how = reading or Reading()
     for what, column in (("label", label), ("key", key)):
         if column is not None and column not in dataset.column_names:
@@ -118,6 +130,45 @@ def from_huggingface(
     else:
         found = stored(table, label, key, how, name=name, source=source)
     return _with_names(found, classes.get(label or ""))
+
+
+@contextmanager
+def _kept(stream: "datasets.IterableDataset", name: str) -> "Iterator[datasets.Dataset]":
+    """The rows of a stream as a data set in a file of the cache, which goes with the body.
+
+    Raises:
+        DataError: if the stream has no row, or breaks off, or the disk is full.
+    """
+    import datasets
+    import pyarrow as pa
+    from datasets.arrow_writer import ArrowWriter
+
+    for column, feature in (stream.features or {}).items():
+        if isinstance(feature, datasets.Image):  # the files as they are, not their pixels
+            stream = stream.cast_column(column, datasets.Image(decode=False))
+    with TemporaryDirectory(dir=rows_folder(), prefix="stream-") as folder:
+        path, num_rows = Path(folder) / "rows.arrow", 0
+        try:
+            with ArrowWriter(path=str(path), features=stream.features, writer_batch_size=_STREAMED) as writer:
+                for record in stream:
+                    writer.write(record)
+                    num_rows += 1
+                if num_rows:
+                    writer.finalize()
+        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+            said = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise DataError(
+                f"the stream {name!r} could not be kept on disk beyond row {num_rows:,}: {said}. Take fewer rows "
+                "(stream.take(n)), or set VAEKIT_CACHE to a folder on a larger disk."
+            ) from error
+        if not num_rows:
+            raise DataError(f"the stream {name!r} has no row.")
+        notice(f"{name!r} is a stream: its {num_rows:,} rows are read once, and kept on disk.")
+        kept = datasets.Dataset.from_file(str(path))
+        for column, feature in kept.features.items():
+            if isinstance(feature, datasets.Image):
+                kept = kept.cast_column(column, datasets.Image())
+        yield kept
 
 
 class _Rows:
@@ -172,8 +223,8 @@ def _images(
         if not has_disk_room(num_bytes):
             raise DataError(f"{source} is too large for memory: {no_room(num_bytes)}.")
         blocks = np.array_split(np.arange(len(dataset)), math.ceil(num_bytes / _BLOCK_BYTES))
-        decoded = DecodedRows(pictures.shape, np.dtype(np.uint8), ahead(pictures.read, blocks))
-        rows = StoredDataset(StoredRows(decoded, name=name), **about)
+        source_of_rows = decoded(pictures.shape, np.dtype(np.uint8), ahead(pictures.read, blocks))
+        rows = StoredDataset(StoredRows(source_of_rows, name=name), **about)
     return _with_names(rows, None if label is None else dataset.features[label])
 
 

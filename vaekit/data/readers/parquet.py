@@ -54,7 +54,7 @@ def parquet_dataset(
             in_memory = stays_in_memory(num_bytes)
         is_large = not in_memory and file.metadata.num_rows > 1
     if is_large:
-        return stored(_Files([path]), label, key, how, name=as_text(path.stem), source=str(path))
+        return stored(Files([path]), label, key, how, name=as_text(path.stem), source=str(path))
     frame = parsed(("parquet", str(path)), lambda: parquet_table(path))
     return from_frame(frame, label, key=key, name=as_text(path.stem), source=str(path), reading=how)
 
@@ -111,22 +111,38 @@ def large_parts(
     Raises:
         DataError: a part cannot be read, or lacks a column that the first one has.
     """
-    table = _Files(files)
+    table = Files(files)
     if in_memory or (in_memory is None and stays_in_memory(table.num_bytes)) or table.num_rows < 2:
         return None
     return stored(table, label, key, how or Reading(), name=name_of(source), source=str(source))
 
 
-class _Files:
-    """The rows of one parquet file after another, of which one is open at a time."""
+class Files:
+    """The rows of one parquet file after another, of which one is open at a time.
+
+    Args:
+        files: their paths.
+
+    Attributes:
+        paths: the same.
+        lengths: how many rows each of them has.
+        num_rows: how many there are in all.
+        num_bytes: what their values take as numbers.
+        size: what they take in memory with their words, as far as the files say.
+        schema: names and types of the columns, as pyarrow has them.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files, self.num_rows, self.num_bytes, heads = files, 0, 0, []
+        self.paths, self.num_bytes, encoded, heads = files, 0, 0, []
+        self.lengths: list[int] = []
         for path in files:
             with _opened(path) as (file, names, num_bytes):
                 heads.append(file.schema_arrow.empty_table().select(names))
-                self.num_rows += file.metadata.num_rows
+                self.lengths.append(file.metadata.num_rows)
                 self.num_bytes += num_bytes
+                groups = range(file.metadata.num_row_groups)
+                encoded += sum(file.metadata.row_group(i).total_byte_size for i in groups)
+        self.num_rows, self.size = sum(self.lengths), max(self.num_bytes, encoded)
         self.schema = joined(heads, files).schema
 
     def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator["pa.Table"]:
@@ -135,7 +151,7 @@ class _Files:
 
         columns = list(columns)
         wanted = pa.schema([self.schema.field(column) for column in columns])
-        for path in self._files:
+        for path in self.paths:
             with _opened(path) as (file, _, _):
                 for batch in file.iter_batches(num_rows, columns=columns):
                     yield pa.Table.from_batches([batch]).select(columns).cast(wanted)

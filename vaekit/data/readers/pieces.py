@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vaekit.data.dataset import StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room
+from vaekit.data.disk_cache import decoded, has_disk_room, no_room
 from vaekit.data.kinds import TABLES
+from vaekit.data.once_here import Beat, computed_once
 from vaekit.data.readers.tables import annotations, from_frame, numbers, weights_in, without
 from vaekit.data.reading import Reading
 from vaekit.errors import DataError, ReadingWarning
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from vaekit.frames import Frame
 
 _PIECE_VALUES = 2**20
 
@@ -53,9 +56,6 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
     Raises:
         DataError: if columns do not hold numbers, or the disk has no room.
     """
-    import narwhals as nw
-    import pyarrow as pa
-
     from vaekit.data.disk_rows import StoredRows
 
     names = table.schema.names
@@ -65,8 +65,7 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
         warnings.simplefilter("ignore", ReadingWarning)
         indices, chosen = without(names, label, key, name, how)
     beside = [names[i] for i in chosen]
-    pieces = [piece.select(beside) for piece in table.batches(_PIECE_VALUES, beside)] if beside else []
-    about = nw.from_native(pa.concat_tables(pieces) if pieces else first.select([]), eager_only=True)
+    about = columns_beside(table, beside)
     labels, keys, weights = *annotations(about, label, key, name), weights_in(about, how, name)
     names = [names[i] for i in indices]
     shape = (table.num_rows, *like.event_shape)
@@ -74,7 +73,7 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
     if not has_disk_room(num_bytes):
         raise DataError(f"{source} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
     dtype = _common_dtype(table, names, name, how)
-    rows = StoredRows(DecodedRows(shape, dtype, _pieces(table, names, name, how)), name=name)
+    rows = StoredRows(decoded(shape, dtype, _pieces(table, names, name, how)), name=name)
     return StoredDataset(
         rows,
         labels=labels,
@@ -87,6 +86,15 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
         reading=how,
         weights=weights,
     )
+
+
+def columns_beside(table: Pieces, names: Sequence[str]) -> "Frame":
+    """Some columns of a table as a frame of narwhals, in memory."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    pieces = [piece.select(list(names)) for piece in table.batches(_PIECE_VALUES, names)] if names else []
+    return nw.from_native(pa.concat_tables(pieces) if pieces else pa.table({}), eager_only=True)
 
 
 def _pieces(table: Pieces, names: list[str], name: str, how: Reading) -> Iterator[np.ndarray]:
@@ -121,4 +129,12 @@ def _common_dtype(table: Pieces, names: list[str], name: str, how: Reading) -> n
     kinds = [_of_cells(field.type) for field in fields]
     if not all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in kinds):
         return np.dtype(np.float64)
-    return np.result_type(*{piece.dtype for piece in _pieces(table, names, name, how)})
+
+    def look(beat: Beat) -> bytes:
+        found: set[np.dtype] = set()
+        for piece in _pieces(table, names, name, how):
+            found.add(piece.dtype)
+            beat()
+        return np.result_type(*found).str.encode()
+
+    return np.dtype(computed_once(look).decode())
