@@ -26,7 +26,7 @@ STDOUT = Path("-")  # as a file to write
 def open_closed_streams() -> None:
     """Let what is written to a closed stdout or stderr get lost, instead of ending up in a file that is opened next."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is not None:
+        if vars(sys)[name] is not None:
             continue
         try:
             os.fstat(number)

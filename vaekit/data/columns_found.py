@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.column import MOST_EXACT, WITH_LEVELS, Cell, Column, Kind
+from vaekit.data.column import MOST_EXACT, WITH_LEVELS, Called, Cell, Column, Kind
 from vaekit.data.column_cells import (
     DAY,
     Place,
@@ -20,6 +20,11 @@ from vaekit.data.column_cells import (
 )
 from vaekit.data.column_shapes import as_count, as_density
 from vaekit.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.frames import Arrow, Series
 
 MIN_COUNT = 5  # a level seen fewer times ...
 MIN_SHARE = 0.01  # ... and in less than this share of the rows is rare: small tables keep what large ones lump
@@ -39,7 +44,7 @@ _ID_CAMEL = re.compile(r"[a-z](ID|Id|Key|No|Nr)$")
 _STEPS = (DAY, 3600.0, 60.0, 1.0, 1e-3, 1e-6)
 
 
-def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: Place) -> Column:
+def found(series: "Series", told: Kind | None, order: Sequence[Cell] | None, place: Place) -> Column:
     """The column of a narwhals series.
 
     Args:
@@ -56,7 +61,7 @@ def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: P
 
     array = as_arrow(series)
     kind = array.type
-    about = {"name": series.name, "dtype": dtype_text(series, array), "native": native_text(series)}
+    about: Called = {"name": series.name, "dtype": dtype_text(series, array), "native": native_text(series)}
     numbers = None if pa.types.is_dictionary(kind) or pa.types.is_boolean(kind) else floats(array)
     num_empty = int(np.isnan(numbers).sum()) if numbers is not None else array.null_count
     empty = f"; {num_empty} of {len(array)} cells are empty" if num_empty else ""
@@ -84,7 +89,7 @@ def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: P
     return column.model_copy(update={"why": column.why + empty})
 
 
-def refuse_odd_dates(array: Any, name: str, place: Place) -> None:
+def refuse_odd_dates(array: "Arrow", name: str, place: Place) -> None:
     """Raise a `DataError` for text that holds dates, and a cell that is none."""
     odd = odd_date(array)
     if odd is not None:
@@ -95,7 +100,7 @@ def refuse_odd_dates(array: Any, name: str, place: Place) -> None:
         )
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
@@ -125,7 +130,7 @@ def times_in(values: np.ndarray) -> tuple[float, float, float]:
     return float(values.min()), float(values.max()), step
 
 
-def of_times(low: float, high: float, step: float, about: dict[str, Any]) -> Column:
+def of_times(low: float, high: float, step: float, about: Called) -> Column:
     """The column of instants of which `times_in` says so much."""
     first, last = (_instant(end) + " UTC" * ("," in about["dtype"]) for end in (low, high))
     if low == high:
@@ -151,10 +156,10 @@ def _are_multiples(values: np.ndarray, step: float) -> bool:
 
 
 def of_levels(
-    cells: list[Any],
+    cells: list[Cell],
     num: np.ndarray,
-    kind: Any,
-    about: dict[str, Any],
+    kind: "pa.DataType",
+    about: Called,
     told: Kind | None = None,
     order: Sequence[Cell] | None = None,
 ) -> Column:
@@ -178,7 +183,12 @@ def of_levels(
 
 
 def _of_levels(
-    cells: list[Any], num: np.ndarray, kind: Any, about: dict[str, Any], told: Kind | None, order: Sequence[Cell] | None
+    cells: list[Cell],
+    num: np.ndarray,
+    kind: "pa.DataType",
+    about: Called,
+    told: Kind | None,
+    order: Sequence[Cell] | None,
 ) -> Column:
     import pyarrow as pa
 
@@ -198,16 +208,16 @@ def _of_levels(
     if about["dtype"] == "Enum" and told in (None, "ordinal") and order is None and len(cells) > 2:
         return Column(kind="ordinal", why=f"{len(cells)} levels in order: {_some(cells)}", levels=tuple(cells), **about)
     if not is_listed and told is None:
-        dropped = _dropped(seen, num[num > 0], about)
+        dropped = _dropped([str(cell) for cell in seen], num[num > 0], about)
         if dropped is not None:
             return dropped
     return _with_levels(seen, num[num > 0], about, told, order, listed)
 
 
 def _with_levels(
-    seen: list[Any],
+    seen: list[Cell],
     num: np.ndarray,
-    about: dict[str, Any],
+    about: Called,
     told: Kind | None,
     order: Sequence[Cell] | None,
     listed: tuple[Cell, ...] = (),
@@ -237,11 +247,12 @@ def _with_levels(
     return Column(kind=kind, why=why, levels=kept, other=bool(rare.any()), categories=categories, **about)
 
 
-def _padded(cells: Sequence[Any]) -> str | None:
+def _padded(cells: Sequence[object]) -> str | None:
     """The first of some cells of text that has leading zeros, where all are digits."""
-    if not all(isinstance(cell, str) and _DIGITS.fullmatch(cell) for cell in cells):
+    texts = [cell for cell in cells if isinstance(cell, str) and _DIGITS.fullmatch(cell)]
+    if len(texts) < len(cells):
         return None
-    return next((cell for cell in cells if len(cell) > 1 and cell[0] == "0"), None)
+    return next((text for text in texts if len(text) > 1 and text[0] == "0"), None)
 
 
 def _rare(num: np.ndarray) -> np.ndarray:
@@ -252,7 +263,7 @@ def _rare(num: np.ndarray) -> np.ndarray:
     return rare
 
 
-def _dropped(seen: list[str], num: np.ndarray, about: dict[str, Any]) -> Column | None:
+def _dropped(seen: list[str], num: np.ndarray, about: Called) -> Column | None:
     """A column of text that is no data: identifiers, or free text; None for one of levels."""
     total, share = int(num.sum()), len(seen) / num.sum()
     covered = num[~_rare(num)].sum() / total
@@ -269,11 +280,11 @@ def _dropped(seen: list[str], num: np.ndarray, about: dict[str, Any]) -> Column 
     return Column(kind="text", why=f"{facts}; those seen {MIN_COUNT} times or more have {covered:.0%} of them", **about)
 
 
-def _some(cells: Sequence[Any]) -> str:
+def _some(cells: Sequence[object]) -> str:
     return ", ".join(_short(cell) for cell in cells[:4]) + (", ..." if len(cells) > 4 else "")
 
 
-def _short(cell: Any, most: int = 24) -> str:
+def _short(cell: object, most: int = 24) -> str:
     text = str(cell)
     return text if len(text) <= most else text[: most - 3] + "..."
 
@@ -285,7 +296,7 @@ def of_numbers(
     values: np.ndarray,
     distinct: np.ndarray,
     num: np.ndarray,
-    about: dict[str, Any],
+    about: Called,
     told: Kind | None = None,
     order: Sequence[Cell] | None = None,
 ) -> Column:
@@ -314,9 +325,10 @@ def of_numbers(
         return _with_levels([_cell(value, as_int) for value in distinct], num, about, told, order)
     if beyond:
         raise DataError(f"Column {about['name']!r} holds numbers beyond 2**53, which float64 does not tell apart.")
-    about |= {"whole": is_whole, "decimals": 0 if is_whole else _decimals(distinct, about["dtype"])}
+    decimals = 0 if is_whole else _decimals(distinct, about["dtype"])
     count = as_count(distinct, num, told) if is_whole else None
-    return Column(**about, **(count or as_density(values, distinct, num, told, is_whole)))
+    shape = count or as_density(values, distinct, num, told, is_whole)
+    return Column(**about, whole=is_whole, decimals=decimals, **shape)
 
 
 def _cell(value: float, as_int: bool) -> Cell:
@@ -350,7 +362,7 @@ def _are_levels(distinct: np.ndarray, num: np.ndarray, is_whole: bool) -> bool:
     return is_tight or (len(distinct) <= MOST_SPREAD_ORDINAL and total >= 4 * ROWS_PER_LEVEL * len(distinct))
 
 
-def _few_numbers(distinct: np.ndarray, num: np.ndarray, as_int: bool, is_whole: bool, about: dict[str, Any]) -> Column:
+def _few_numbers(distinct: np.ndarray, num: np.ndarray, as_int: bool, is_whole: bool, about: Called) -> Column:
     if len(distinct) == 2:
         return _with_levels([_cell(value, as_int) for value in distinct], num, about, None, None)
     span = distinct[-1] - distinct[0] + 1

@@ -15,9 +15,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from vaekit.data import columns_found
-from vaekit.data.column import Column
+from vaekit.data.column import Called, Column
 from vaekit.data.column_cells import Place, dtype_text, encoded_levels, floats, native_text, seconds
-from vaekit.data.schema import LEAST_HOLES, Schema, say_dropped
+from vaekit.data.holes import LEAST_HOLES
+from vaekit.data.schema import Schema, say_dropped
 from vaekit.errors import DataError
 
 SAMPLE = 100_000
@@ -53,7 +54,7 @@ def schema_seen(
             array = values.combine_chunks()
             if column not in seen:
                 series: Any = nw.from_native(values, series_only=True)
-                about = {"name": column, "dtype": dtype_text(series, array), "native": native_text(series)}
+                about = Called(name=column, dtype=dtype_text(series, array), native=native_text(series))
                 seen[column] = _kind_of(array.type)(about, array.type, chosen, place)
             seen[column].add(array, indices, start)
         start += len(piece)
@@ -101,7 +102,7 @@ class _Seen(ABC):
         place: what to call a row in messages.
     """
 
-    def __init__(self, about: dict[str, Any], kind: Any, chosen: np.ndarray, place: Place) -> None:
+    def __init__(self, about: Called, kind: Any, chosen: np.ndarray, place: Place) -> None:
         self.about, self.kind, self.chosen, self.place = about, kind, chosen, place
         self.num_empty, self.pattern = 0, hashlib.blake2b(digest_size=16)
 

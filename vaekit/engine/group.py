@@ -3,7 +3,7 @@
 import atexit
 import os
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 import torch.distributed as dist
@@ -11,10 +11,19 @@ import torch.distributed as dist
 from vaekit.engine import world
 from vaekit.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = "VAEKIT_GROUP_TIMEOUT"
 """The variable that says how many seconds a process waits for the others."""
 _SECONDS = 600.0
+
+
+class _Place(TypedDict, total=False):
+    store: "Store"
+    rank: int
+    world_size: int
 
 
 def is_launched() -> bool:
@@ -54,13 +63,12 @@ def join(timeout: float | None = None) -> None:
     on_gpus = on_gpus and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count() > local
     if on_gpus:
         torch.cuda.set_device(local)
-    how = _meeting_place() | {"timeout": timedelta(seconds=seconds)}
     with world.named_errors():
-        dist.init_process_group("nccl" if on_gpus else "gloo", **how)
+        dist.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(seconds=seconds), **_meeting_place())
     atexit.register(_leave)
 
 
-def _meeting_place() -> dict[str, Any]:
+def _meeting_place() -> _Place:
     """Where the processes find each other.
 
     The launcher of one machine keeps one store for all starts of a group. Each start gets names of its own there: a

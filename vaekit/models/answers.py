@@ -4,12 +4,13 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vaekit import engine
+from vaekit.bounds import LatentVariableModel
 from vaekit.distributions import centre
 from vaekit.models import checks
 from vaekit.models.rows import Batch, given
@@ -54,13 +55,13 @@ def each(items: Iterator[Item], answer: Callable[[Item], Tensor], noise: Noise) 
             parts.append(answer(item))
 
 
-def code(model: Any, batch: Batch, mean: bool) -> Tensor:
+def code(model: LatentVariableModel, batch: Batch, mean: bool) -> Tensor:
     """E[z|x], or a draw from q(z|x), for each row: shape (B, *Z)."""
     q = given(model, batch.context).posterior(batch.x)
     return checks.code_of(q) if mean else q.sample()
 
 
-def decoded(model: Any, z: Tensor, mean: bool) -> Tensor:
+def decoded(model: LatentVariableModel, z: Tensor, mean: bool) -> Tensor:
     """E[y|z], or a draw of y, in model space: shape (B, *X).
 
     Args:

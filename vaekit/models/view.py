@@ -24,7 +24,7 @@ from vaekit.models.row_transform import noise_in_words
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, contexts_beside, given, read, slices, taken
 from vaekit.models.space import Marks, ModelSpace, Whole
 from vaekit.shapes import check_count
-from vaekit.traits import Data, ModelTraits, told
+from vaekit.traits import Data, ModelTraits, OnDisk, told
 from vaekit.transforms.base import as_transform
 
 Found = TypeVar("Found")
@@ -236,8 +236,9 @@ class View:
         """
         index = torch.arange(len(self)).repeat_interleave(times.cpu())
         weight = (torch.ones(len(self)) if self.weight is None else self.weight.cpu().float()) / times.cpu()
-        rows: Any = self.rows
-        copies = rows.take(index.numpy()) if hasattr(rows, "in_memory") else taken(rows, index)
+        rows = self.rows
+        assert rows is not None
+        copies = rows.take(index.numpy()) if isinstance(rows, OnDisk) else taken(rows, index)
         context = None if self.context is None else taken(self.context, index)
         return self._with(copies, weight[index], context)
 

@@ -5,7 +5,7 @@ before those that would also recognise its rows.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -43,7 +43,14 @@ def of_event(event_shape: Sequence[int]) -> Kind:
     return next(kind for kind in KINDS.values() if kind.shows(event_shape))
 
 
-def described(dtype: np.dtype, num_dimensions: int) -> dict[str, Any]:
+class Said(TypedDict):
+    """What an array says of itself, as `Dataset` takes it."""
+
+    kind: str
+    value_range: tuple[float, float] | None
+
+
+def described(dtype: np.dtype, num_dimensions: int) -> Said:
     """Kind and range of an array from a file that says nothing of itself, as `Dataset` takes them.
 
     Args:

@@ -15,6 +15,7 @@ from vaekit.data.dataset import Dataset, StoredDataset
 from vaekit.data.disk_cache import DecodedRows, stays_in_memory
 from vaekit.data.kinds import described
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
+from vaekit.data.readers.sparse import dense, is_sparse
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
 from vaekit.paths import as_text
@@ -90,6 +91,8 @@ def _stored(rows: DecodedRows, path: Path, how: Reading | None) -> StoredDataset
 def npz_dataset(path: Path, label: str | None = None, how: Reading | None = None, member: str | None = None) -> Dataset:
     """Read an .npz archive: member `x`, `data` or `X`, or the only array; `y` or `labels` as labels.
 
+    What `scipy.sparse.save_npz` writes comes out with its zeros.
+
     Args:
         path: The archive.
         label: Name of the member with the labels, where it is neither `y` nor `labels`.
@@ -108,12 +111,15 @@ def npz_dataset(path: Path, label: str | None = None, how: Reading | None = None
             with zipfile.ZipFile(path) as archive:
                 refuse_bomb(sum(info.file_size for info in archive.infolist()), path)
                 members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+
+                def read(name: str) -> np.ndarray:
+                    with archive.open(members[name]) as stream:
+                        return _read_array(stream, members[name].file_size, f"member {name!r} of {path}")
+
                 x_name, label_name = _choose(list(members), label, member, path)
-                arrays = []
-                for name in (x_name, label_name):
-                    if name is not None:
-                        with archive.open(members[name]) as stream:
-                            arrays.append(_read_array(stream, members[name].file_size, f"member {name!r} of {path}"))
+                arrays = [dense(read, str(path)) if x_name is None else read(x_name)]
+                if label_name is not None:
+                    arrays.append(read(label_name))
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # RuntimeError: it has a password
             raise DataError(f"{path} is not a readable .npz archive: {error}. Write it again with np.savez.") from error
     return _dataset(arrays[0], arrays[1] if len(arrays) > 1 else None, path, how)
@@ -126,8 +132,8 @@ def member_of(source: str) -> tuple[Path, str] | None:
     return (Path(archive), member) if is_one else None
 
 
-def _choose(members: list[str], label: str | None, member: str | None, path: Path) -> tuple[str, str | None]:
-    """Names of the members with x and with the labels."""
+def _choose(members: list[str], label: str | None, member: str | None, path: Path) -> tuple[str | None, str | None]:
+    """Names of the members with x, None where several are a sparse matrix, and with the labels."""
     listing = ", ".join(repr(name) for name in members) or "none"
     if label is not None and label not in members:
         raise ColumnError(f"{path} has no member {label!r} for the labels; its members are {listing}.", "label")
@@ -136,6 +142,8 @@ def _choose(members: list[str], label: str | None, member: str | None, path: Pat
     label_name = label or next((name for name in LABEL_NAMES if name in members and name != member), None)
     if member is not None:
         return member, label_name
+    if is_sparse(members):
+        return None, label_name
     rest = [name for name in members if name != label_name]
     x_name = next((name for name in X_NAMES if name in rest), None)
     if x_name is None and len(rest) == 1:

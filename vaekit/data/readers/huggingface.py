@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset, StoredDataset
+from vaekit.data.dataset import About, Dataset, StoredDataset
 from vaekit.data.disk_cache import decoded, has_disk_room, no_room, rows_folder, stays_in_memory
 from vaekit.data.kinds import IMAGES
 from vaekit.data.readers.pieces import stored
@@ -19,6 +19,10 @@ from vaekit.data.readers.tables import from_frame
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
 from vaekit.paths import as_text
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
 
 _STATE, _PARTS = "state.json", "dataset_dict.json"
 _BLOCK_BYTES = 2**22
@@ -42,7 +46,9 @@ def saved_dataset(
     Raises:
         DataError: if the folder holds several parts, or cannot be read.
     """
-    datasets = _imported()
+    _refuse_without_datasets()
+    import datasets
+
     if (folder / _PARTS).is_file():
         parts = sorted(path.name for path in folder.iterdir() if (path / _STATE).is_file())
         raise DataError(f"{folder} holds the parts {', '.join(parts)}. Name one: {folder / (parts or ['train'])[0]}.")
@@ -57,7 +63,7 @@ def saved_dataset(
 
 
 def from_huggingface(
-    dataset: Any,
+    dataset: "datasets.Dataset",
     label: str | None = None,
     *,
     key: str | None = None,
@@ -97,7 +103,9 @@ def from_huggingface(
         >>> rows.columns, rows.x.tolist()
         (('a', 'b'), [[1.0, 0.5], [2.0, 0.25]])
     """
-    datasets = _imported()
+    _refuse_without_datasets()
+    import datasets
+
     if isinstance(dataset, datasets.DatasetDict | datasets.IterableDatasetDict):
         raise DataError(f"{name!r} holds the parts {', '.join(dataset)}. Hand over one of them.")
     if isinstance(dataset, datasets.IterableDataset):
@@ -112,7 +120,7 @@ def from_huggingface(
             raise ColumnError(f"{name!r} has no column {column!r}; it has {', '.join(dataset.column_names)}.", what)
     images = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
     if images:
-        return _images(datasets, dataset, images, label, key, in_memory, name, source)
+        return _images(dataset, images, label, key, in_memory, name, source)
     table = _Rows(dataset)
     classes = {} if label is None else {label: dataset.features[label]}
     if in_memory or (in_memory is None and stays_in_memory(8 * len(dataset) * len(dataset.column_names))):
@@ -164,26 +172,27 @@ def _kept(datasets: Any, stream: Any, name: str) -> Iterator[Any]:
 class _Rows:
     """The rows of a data set in the order that it has been given, a piece at a time."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: "datasets.Dataset") -> None:
         self._dataset = dataset.with_format("arrow")
         self.num_rows, self.schema = len(dataset), self._dataset[:1].schema
 
-    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator["pa.Table"]:
         """Tables of at most so many rows each, in order."""
         yield from self._dataset.select_columns(list(columns)).iter(num_rows)
 
 
-def _with_names(rows: Dataset, feature: Any) -> Dataset:
+def _with_names(rows: Dataset, feature: "datasets.features.Feature | None") -> Dataset:
     """The rows with the names of the classes as labels, where the label's feature has them."""
-    names = getattr(feature, "names", None)
+    import datasets
+
+    names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     if names and rows.labels is not None and rows.labels.dtype.kind in "iu":
-        object.__setattr__(rows, "labels", np.array([names[code] if code >= 0 else "" for code in rows.labels]))
+        return rows.labelled(np.array([names[code] if code >= 0 else "" for code in rows.labels]))
     return rows
 
 
 def _images(
-    datasets: Any,
-    dataset: Any,
+    dataset: "datasets.Dataset",
     columns: list[str],
     label: str | None,
     key: str | None,
@@ -191,18 +200,21 @@ def _images(
     name: str,
     source: str,
 ) -> Dataset:
+    import datasets
+
     if len(columns) > 1:
         raise DataError(f"{name!r} has several columns of images: {', '.join(columns)}. Select one of them.")
     classes = [column for column, one in dataset.features.items() if isinstance(one, datasets.ClassLabel)]
     label = label or (classes[0] if len(classes) == 1 else None)
-    pictures = _Pictures(datasets, dataset, columns[0], name)
-    about: dict[str, Any] = {"name": name, "source": source, "kind": IMAGES.name, "value_range": IMAGES.value_range}
+    pictures = _Pictures(dataset, columns[0], name)
+    about: About = {"name": name, "source": source, "kind": IMAGES.name, "value_range": IMAGES.value_range}
     if key is not None:
         about |= {"keys": np.array(dataset[key][:]), "key": key}
-    labels = None if label is None else np.array(dataset[label][:])
+    if label is not None:
+        about["labels"] = np.array(dataset[label][:])
     num_bytes = math.prod(pictures.shape)
     if in_memory or (in_memory is None and stays_in_memory(num_bytes)) or len(dataset) < 2:
-        rows = Dataset(pictures.read(np.arange(len(dataset))), labels, **about)
+        rows = Dataset(pictures.read(np.arange(len(dataset))), **about)
     else:
         from vaekit.data.disk_rows import StoredRows, ahead
 
@@ -210,14 +222,16 @@ def _images(
             raise DataError(f"{source} is too large for memory: {no_room(num_bytes)}.")
         blocks = np.array_split(np.arange(len(dataset)), math.ceil(num_bytes / _BLOCK_BYTES))
         source_of_rows = decoded(pictures.shape, np.dtype(np.uint8), ahead(pictures.read, blocks))
-        rows = StoredDataset(StoredRows(source_of_rows, name=name), labels=labels, **about)
+        rows = StoredDataset(StoredRows(source_of_rows, name=name), **about)
     return _with_names(rows, None if label is None else dataset.features[label])
 
 
 class _Pictures:
     """Images of one size, decoded when they are asked for."""
 
-    def __init__(self, datasets: Any, dataset: Any, column: str, name: str) -> None:
+    def __init__(self, dataset: "datasets.Dataset", column: str, name: str) -> None:
+        import datasets
+
         self._rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
         self._column, self._name = column, name
         # One image may be grey where others have colours: all are looked at before the first is kept.
@@ -248,8 +262,8 @@ class _Pictures:
         return x
 
 
-def _imported() -> Any:
-    """The module `datasets`."""
+def _refuse_without_datasets() -> None:
+    """Raise a `DataError` where the library is not installed."""
     try:
         import datasets
     except ImportError as error:
@@ -257,4 +271,3 @@ def _imported() -> Any:
             "data sets of Hugging Face are read by datasets, which is not installed: pip install 'vaekit[huggingface]'"
         ) from error
     datasets.disable_progress_bars()
-    return datasets

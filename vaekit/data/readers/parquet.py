@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vaekit.data.dataset import Dataset, StoredDataset
 from vaekit.data.disk_cache import stays_in_memory
@@ -15,6 +15,10 @@ from vaekit.data.readers.tables import from_frame
 from vaekit.data.reading import Reading, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
 
 INDEX = re.compile(r"__index_level_\d+__")
 
@@ -55,7 +59,7 @@ def parquet_dataset(
     return from_frame(frame, label, key=key, name=as_text(path.stem), source=str(path), reading=how)
 
 
-def parquet_table(path: Path) -> Any:
+def parquet_table(path: Path) -> "pa.Table":
     """A parquet file as a table of pyarrow, without an index that pandas stored with it.
 
     Raises:
@@ -66,7 +70,7 @@ def parquet_table(path: Path) -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, list[str], int]]:
+def _opened(path: Path) -> Iterator[tuple["parquet.ParquetFile", list[str], int]]:
     """The open file, its columns without the index of pandas, and the bytes of its values."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -80,7 +84,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, list[str], int]]:
         raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
 
 
-def _num_values(metadata: Any) -> int:
+def _num_values(metadata: "parquet.FileMetaData") -> int:
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     return sum(group.column(j).num_values for group in groups for j in range(metadata.num_columns))
 
@@ -141,7 +145,7 @@ class Files:
         self.num_rows, self.size = sum(self.lengths), max(self.num_bytes, encoded)
         self.schema = joined(heads, files).schema
 
-    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator["pa.Table"]:
         """Tables of at most so many rows each, in order."""
         import pyarrow as pa
 
