@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from vaekit.errors import DataError
 from vaekit.models.conversion import to_tensor
 from vaekit.traits import Data, ModelTraits, RowTraits, told
 
@@ -99,7 +100,10 @@ def as_tensor(x: Data) -> Tensor:
     if hasattr(x, "in_memory"):
         result: Tensor = x.in_memory()
         return result
-    return to_tensor(x.x if hasattr(x, "x") and hasattr(x, "event_shape") else x)
+    rows = to_tensor(x.x if hasattr(x, "x") and hasattr(x, "event_shape") else x)
+    if not rows.ndim:
+        raise DataError(f"expected rows of shape (N, *X); got a single number, {rows.item():g}. One row is x[None].")
+    return rows
 
 
 def taken(values: Any, index: Index) -> Any:
