@@ -269,8 +269,17 @@ def test_a_model_is_fitted_to_stdin_and_asked_for_other_rows(run, monkeypatch, c
     assert piped(rows, "fit", "-", "-o", "piped", "--resume") == 0
     assert piped(rows, "compare", "piped", "run", "-", "--num-samples", 5) == 0
     assert piped(b"", "score", "piped", "-", "-o", "s.csv") == 1
-    assert "vaekit: stdin is not a readable CSV file" in capsys.readouterr().err
+    assert "vaekit: stdin is empty, and a table must have at least one row" in capsys.readouterr().err
     assert piped(rows, "fit", "x.csv", "--valid", "-", "-o", "other") == 2
+    capsys.readouterr()
+    assert piped(rows, "fit", "-", "-o", "-") == 2
+    assert "fit writes a folder, and - is stdout" in capsys.readouterr().err
+    assert not (folder / "-").exists()
+    assert piped(rows.replace(b",", b";"), "fit", "-", "-o", "other", *FAST) == 0
+    said = capsys.readouterr().err
+    assert "vaekit: warning: stdin is read with delimiter ';'" in said
+    assert "columns of stdin: " in said
+    assert "stdin.csv" not in said
 
 
 @pytest.mark.parametrize(("size", "shape"), [("6", (1, 6, 6)), ("6x4", (1, 6, 4)), ("4X6", (1, 4, 6))])

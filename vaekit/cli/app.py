@@ -199,12 +199,20 @@ def from_stdin(files: ExitStack) -> str:
 
 @contextmanager
 def _named(path: str, name: str) -> Iterator[None]:
-    """Let errors call a file by another name."""
+    """Let errors and warnings call a file by another name."""
+    show = warnings.showwarning
+
+    def show_named(message: Any, *place: Any, **options: Any) -> None:
+        show(str(message).replace(path, name), *place, **options)  # type: ignore[arg-type]  # ours take text
+
+    warnings.showwarning = show_named
     try:
         yield
     except VaekitError as error:
         error.args = (str(error).replace(path, name), *error.args[1:])
         raise
+    finally:
+        warnings.showwarning = show
 
 
 def _optional(name: str, annotation: object) -> inspect.Parameter:

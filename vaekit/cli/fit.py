@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vaekit.cli.app import STDIN, Json, Reads, arguments, command, from_stdin
-from vaekit.cli.output import print_json
+from vaekit.cli.output import STDOUT, print_json
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
@@ -129,6 +129,8 @@ def fit(
     if (workers or 1) > 1 and not on_ray and not engine.is_launched():
         _launch(workers or 1, data)
         return
+    if output == STDOUT:
+        raise ConfigError("fit writes a folder, and - is stdout; name the folder: -o RUN")
     if valid == STDIN:
         raise ConfigError("stdin is for DATA; name a file of validation data")
     sides = None if size is None else _sides(size)
@@ -150,7 +152,8 @@ def fit(
             fit_on_ray(source, output, given, workers=workers or 1, **options)
             was_finished = False
         else:
-            was_finished = runs.fit(source, output, given, **options, announce=_say) is None
+            announce = (lambda line: _say(line.replace(source, "stdin"))) if data == STDIN else _say
+            was_finished = runs.fit(source, output, given, **options, announce=announce) is None
     if engine.world.rank():
         return
     told = as_text(output)
