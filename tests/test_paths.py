@@ -243,6 +243,20 @@ def test_an_interrupt_after_the_last_epoch_costs_no_model(run, tmp_path, monkeyp
     assert runs.open(tmp_path / "run").training_rows is not None
 
 
+def test_a_tilde_may_begin_the_name_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~.csv", "~nobody~.csv", "~nobody~.npz"):
+        if name.endswith(".npz"):
+            np.savez(name, imgs=np.eye(3))
+            assert len(vk.data.load(f"./{name}:imgs")) == len(vk.data.load(f"{name}:imgs")) == 3
+        else:
+            Path(name).write_text("a,b\n1,2\n3,4\n")
+            assert vk.data.load(name).x.tolist() == vk.data.load(f"./{name}").x.tolist() == [[1, 2], [3, 4]]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("t.csv").write_text("a,b\n1,2\n")
+    assert vk.data.load("~/t.csv").x.tolist() == [[1, 2]]
+
+
 # --- stdin, sizes ----------------------------------------------------------------------------------------------------
 
 

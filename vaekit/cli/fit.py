@@ -40,6 +40,8 @@ def _file(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; expected keys and values")
+    if "format_version" in values:
+        raise ConfigError(f"{path} describes the weights of a run; its settings are in the settings.json beside it")
     own = values.get("settings")
     return own if isinstance(own, dict) and set(values) == {"settings", "data"} else values
 
