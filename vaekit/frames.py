@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
+from numbers import Integral, Number
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -119,7 +120,25 @@ def _is_number(column: "Series") -> bool:
 
     if column.dtype == nw.Unknown:  # such as sparse columns of pandas, which numpy knows
         return np.asarray(column.to_native()).dtype.kind in "buif"
+    if column.dtype == nw.Object:
+        return _of_objects(column) is not None
     return bool(column.dtype.is_numeric() or column.dtype == nw.Boolean)
+
+
+def _of_objects(column: "Series") -> np.ndarray | None:
+    """A series of Python objects that are numbers or nothing, as pandas keeps bools beside None; None of others."""
+    values = column.to_list()
+    if not all(_is_nothing(value) or isinstance(value, Number | np.bool_) for value in values):
+        return None
+    if any(isinstance(value, complex | np.complexfloating) for value in values):
+        return None
+    if all(isinstance(value, Integral | np.bool_) and abs(int(value)) < 2**63 for value in values):
+        return np.array([int(value) for value in values], np.int64)
+    return np.array([np.nan if _is_nothing(value) else float(value) for value in values])
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def cells(column: "Series", name: str) -> np.ndarray:
@@ -137,6 +156,9 @@ def cells(column: "Series", name: str) -> np.ndarray:
     if column.dtype == nw.Unknown:
         values = np.asarray(column.to_native())
         return values.astype(np.int64 if values.dtype.kind in "bui" else np.float64)
+    objects = _of_objects(column) if column.dtype == nw.Object else None
+    if objects is not None:
+        return objects
     has_missing = bool(column.is_null().any())
     if has_missing and column.is_null().all():
         return np.full(len(column), np.nan)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TypeVar, r
 import typer
 
 from vaekit.cli.memory import keep_freed_memory
-from vaekit.cli.output import check_output, escape_what_streams_lack, open_closed_streams
+from vaekit.cli.output import check_output, escape_what_streams_lack, go_on_unheard, open_closed_streams
 from vaekit.cli.reading import READS, as_read
 from vaekit.errors import ConfigError, GroupError, ReadingWarning, VaekitError
 from vaekit.outcome import is_settled, settled
@@ -201,12 +201,20 @@ def from_stdin(files: ExitStack) -> str:
 
 @contextmanager
 def _named(path: str, name: str) -> Iterator[None]:
-    """Let errors call a file by another name."""
+    """Let errors and warnings call a file by another name."""
+    show = warnings.showwarning
+
+    def show_named(message: Any, *place: Any, **options: Any) -> None:
+        show(str(message).replace(path, name), *place, **options)
+
+    warnings.showwarning = show_named
     try:
         yield
     except VaekitError as error:
         error.args = (str(error).replace(path, name), *error.args[1:])
         raise
+    finally:
+        warnings.showwarning = show
 
 
 def _optional(name: str, annotation: object) -> inspect.Parameter:
@@ -246,16 +254,23 @@ def run(arguments: list[str]) -> int:
             code = int(app(arguments, standalone_mode=False, prog_name="vaekit") or 0)
             return _fail("interrupted", code) if code == _INTERRUPTED else code
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # as click has it
+            return _unread()
         return error.code if isinstance(error.code, int) else 1
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
-        sys.stdout = None  # the reader went away; nothing is left to flush
-        return 0
+        return _unread()
     except Exception as error:
         if debug:
             raise
         return _explain(error)
+
+
+def _unread() -> int:
+    """The reader of stdout went away, having read what it wanted: nothing is left to flush."""
+    sys.stdout = None
+    return 0
 
 
 def _with_flags(arguments: list[str]) -> list[str]:
@@ -279,6 +294,7 @@ def main() -> None:
 
 def program() -> None:
     """Entry point of the program `vaekit`, which has its process to itself."""
+    go_on_unheard()
     try:
         main()
     except SystemExit as error:

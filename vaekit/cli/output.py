@@ -39,6 +39,27 @@ def open_closed_streams() -> None:
         setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
 
 
+class _Unheard(io.FileIO):
+    """The descriptor of stderr: what is written after its reader went away gets lost."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return int(super().write(content))
+        except BrokenPipeError:
+            handle = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(handle, self.fileno())
+            os.close(handle)
+            return len(content)
+
+
+def go_on_unheard() -> None:
+    """Let a command finish its work although nobody reads its notices any more, as behind `2>&1 | head -1`."""
+    stream = sys.stderr
+    if isinstance(stream, io.TextIOWrapper) and stream is sys.__stderr__ and stream.fileno() == 2:
+        buffer = io.BufferedWriter(_Unheard(2, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=True, write_through=True)
+
+
 def escape_what_streams_lack() -> None:
     """Let stdout and stderr write text that their encoding lacks, such as names of files, with escapes."""
     register_escapes()

@@ -110,11 +110,11 @@ def _checked_path(source: str) -> Path:
     """The path that `source` must be, since it is no name; an error where it looks like a misspelt name."""
     if not source or "\0" in source or len(source) > MAX_PATH:
         raise DataError(f"A data set is a name or a path; got {source[:80]!r}. Data sets: {', '.join(NAMED)}.")
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     head, _, suffix = source.rpartition(":")
     if os.path.exists(path) or member_of(str(path)):  # Path.exists raises for a link to itself
         return path
-    if head and suffix in get_args(Part) and os.path.exists(Path(head).expanduser()):
+    if head and suffix in get_args(Part) and os.path.exists(os.path.expanduser(head)):
         raise DataError(f"{head} is a path, which is used whole: leave out ':{suffix}', or split the file yourself.")
     if len(path.parts) > 1 or path.suffix:
         return path  # the reader says that there is no such file

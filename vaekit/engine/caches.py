@@ -30,7 +30,7 @@ def cache_dir(name: str) -> Path:
 
 def _root() -> Path:
     if chosen := os.environ.get(VARIABLE):
-        return Path(chosen).expanduser().absolute()
+        return Path(os.path.expanduser(chosen)).absolute()
     import platformdirs  # here: it takes 30 ms, which `import vaekit.engine` need not spend
 
     return platformdirs.user_cache_path("vaekit", appauthor=False)

@@ -147,7 +147,8 @@ def check_rows(view: "View", where: str) -> None:
             # Rows that are asked about may be all alike: a transform has the scale of the training rows.
             fits.check_spread()
         if "posterior" in view.requires:
-            protocol.check_posterior(view.model, view.batch(slice(0, 2), by_row=True), view.has_likelihood)
+            some = view.batch(slice(0, 2), by_row=True)
+            protocol.check_posterior(view.model, some, view.has_likelihood, len(view))
 
 
 def _check_support(view: "View", x: Tensor, place: slice, where: str, fits: "Fit") -> None:

@@ -41,12 +41,12 @@ def to_tensor(x: Any) -> Tensor:
         return _joined(_batches(x), "the DataLoader")
     if isinstance(x, torch.utils.data.Dataset) and not isinstance(x, IterableDataset):
         return _joined(_stacked(map(x.__getitem__, range(_length(x)))), type(x).__name__)
+    if hasattr(x, "toarray") or hasattr(x, "todense"):  # one of scipy's is a dictionary, too
+        return _dense(x.toarray if hasattr(x, "toarray") else x.todense, x)
     if isinstance(x, Mapping):
         return to_tensor(_rows_of(x, "batch"))
     if isinstance(x, tuple | list):
         return _of_sequence(x)
-    if hasattr(x, "toarray") or hasattr(x, "todense"):
-        return _dense(x.toarray if hasattr(x, "toarray") else x.todense, x)
     frame = as_frame(x)
     if frame is not None:
         return _of_frame(x, frame)
@@ -288,6 +288,12 @@ def _of_sequence(x: Any) -> Tensor:
                 "training and validation rows one by one: fit(model, objective, train, valid)."
             )
         return to_tensor(x[0])
+    if isinstance(x, list) and 1 < len(x) < 4 and _is_rows(x[0], "batch") and not _are_alike(x):
+        shapes = ", ".join(str(tuple(np.shape(part))) for part in x)
+        raise DataError(
+            f"expected rows of one shape; got a list of {shapes}. If they are rows and their labels, as a DataLoader "
+            "collates them, hand over the first alone, or a tuple: (x, y)."
+        )
     return _joined(_stacked(x), type(x).__name__)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from vaekit.errors import DataError
 from vaekit.models.conversion import to_tensor
 from vaekit.traits import Data, ModelTraits, OnDisk, RowTraits, told, told_of
 
@@ -106,7 +107,10 @@ def as_tensor(x: Data) -> Tensor:
     """
     if isinstance(x, OnDisk):
         return x.in_memory()
-    return to_tensor(x.x if isinstance(x, _DataSet) else x)
+    rows = to_tensor(x.x if isinstance(x, _DataSet) else x)
+    if not rows.ndim:
+        raise DataError(f"expected rows of shape (N, *X); got a single number, {rows.item():g}. One row is x[None].")
+    return rows
 
 
 def taken(values: Rows, index: Index) -> Tensor:

@@ -280,20 +280,34 @@ def alone(folder: Path) -> Iterator[None]:
     if fcntl is None or (folder.exists() and not folder.is_dir()):
         yield
         return
-    create(folder)
-    handle = os.open(folder, os.O_RDONLY)
+    handle = _locked(folder)
     try:
+        yield
+    finally:
+        with suppress(OSError):  # it holds something, or is gone
+            folder.rmdir()  # under the lock: it is nobody else's
+        os.close(handle)
+
+
+def _locked(folder: Path) -> int:
+    """An open folder with the lock on it."""
+    while True:
+        create(folder)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # it was another's, who just left
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(handle)
             raise BusyError(f"another fit is writing into {folder}; wait for it, or choose another folder") from None
         except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(handle)
-        with suppress(OSError):  # it holds something, or is gone
-            folder.rmdir()
+            return handle
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(folder)):
+                return handle
+        os.close(handle)  # the lock is on a folder that is gone
 
 
 def save_run(

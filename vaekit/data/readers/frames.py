@@ -1,5 +1,6 @@
 """A file that holds a table, with its words, as a table of pyarrow."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -104,7 +105,7 @@ def frame_and_reading(
     told: Told | None = None,
 ) -> tuple["pa.Table", Reading]:
     """As `frame`, with how the file was read, for the next file like it; a schema may tell what its columns hold."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     table, reading = _table(path, reading, told or {})
     indices, chosen = without(table.column_names, label, key, path.stem, reading)
     kept = indices + chosen
@@ -171,7 +172,7 @@ def place_in(path: str | Path, reading: Reading) -> Callable[[int], str]:
     files = parts_of(path, FRAMES)
     if files is not None:
         return lambda row: place_in_parts([len(_table(file, reading, {})[0]) for file in files], files, row)
-    return lambda row: f"row {row}{line_of(Path(path).expanduser(), reading, row)}"
+    return lambda row: f"row {row}{line_of(Path(os.path.expanduser(path)), reading, row)}"
 
 
 def line_of(path: Path, reading: Reading, row: int) -> str:
