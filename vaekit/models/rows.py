@@ -105,9 +105,12 @@ def as_tensor(x: Data) -> Tensor:
     Raises:
         DataError: if x is none of these, holds something else than numbers, or does not fit into memory.
     """
-    if isinstance(x, OnDisk):
+    if isinstance(x, Tensor):  # first: a nested one bears no question about its attributes
+        rows = to_tensor(x)
+    elif isinstance(x, OnDisk):
         return x.in_memory()
-    rows = to_tensor(x.x if isinstance(x, _DataSet) else x)
+    else:
+        rows = to_tensor(x.x if isinstance(x, _DataSet) else x)
     if not rows.ndim:
         raise DataError(f"expected rows of shape (N, *X); got a single number, {rows.item():g}. One row is x[None].")
     return rows
