@@ -9,10 +9,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import feather, parquet
 
-from vaekit import cli
+from vaekit import cli, runs
 from vaekit.data import Reading, from_frame, load
+from vaekit.data.by_schema import load_by_schema
 from vaekit.errors import DataError, ReadingWarning
 
 RNG = np.random.default_rng(0)
@@ -333,6 +334,30 @@ def test_a_column_of_vectors_is_as_many_columns(tmp_path, in_memory):
     parquet.write_table(pa.table({"v": ragged}), tmp_path / "t.parquet")
     with pytest.raises(DataError, match="not a vector of as many numbers in each row"):
         load(tmp_path / "t.parquet", in_memory=in_memory)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_a_model_of_vectors_beside_other_columns(tmp_path, capsys, suffix):
+    x = RNG.normal(size=(40, 3))
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), 3)
+    words = pa.array(["u", "v"] * 20)
+    table = pa.table({"name": words, "emb": lists, "tags": pa.array([["a"], ["b", "c"]] * 20), "w": pa.array(x[:, 0])})
+    write = parquet.write_table if suffix == ".parquet" else feather.write_feather
+    write(table, tmp_path / f"t{suffix}")
+    run, path = tmp_path / "run", tmp_path / f"t{suffix}"
+    assert vaekit("fit", path, "-o", run, "--drop", "tags", *FAST) == 0
+    fitted = runs.open(run)
+    assert [column.name for column in fitted.rows(path).schema.modelled] == ["name", "emb_0", "emb_1", "emb_2", "w"]
+    np.testing.assert_array_equal(fitted.rows(path).x[:, 1:4], x)
+    assert vaekit("score", run, path, "-o", tmp_path / "s.csv") == 0
+    for frame in (pd.DataFrame({"name": words, "emb": list(x)}), pl.DataFrame({"name": words, "emb": x.tolist()})):
+        found = load_by_schema(frame)
+        assert found.columns == ("name", "emb_0", "emb_1", "emb_2")
+        np.testing.assert_array_equal(found.x[:, 1:], x)
+    with pytest.raises(DataError, match="Column 'emb' holds vectors, and 'emb_1' stands beside it. Rename it"):
+        load_by_schema(pd.DataFrame({"emb_1": words, "emb": list(x)}))
+    assert vaekit("schema", path) == 0
+    assert "free text is no data, and is dropped: 'tags'" in capsys.readouterr().err
 
 
 def test_vectors_in_frames_of_other_makes():

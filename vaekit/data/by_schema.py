@@ -13,7 +13,7 @@ from vaekit.data.native_frames import table_in
 from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
 from vaekit.data.readers.parts import name_of, parts_of
-from vaekit.data.readers.tables import annotations, context_columns, weights_in, without
+from vaekit.data.readers.tables import annotations, context_columns, weights_in, with_vectors_spread, without
 from vaekit.data.readers.typed import Told, table_of_records
 from vaekit.data.reading import Reading, notice
 from vaekit.data.schema import Schema
@@ -161,4 +161,6 @@ def _frame(source: object, label: str | None, key: str | None, how: Reading, tol
     table = table_in(source, "frame")
     kept, chosen = without(list(table.columns), label, key, "frame", how)
     places = [*kept, *chosen]
-    return table[[table.columns[i] for i in (sorted(places) if how.columns is None else places)]]
+    beside = {table.columns[i] for i in chosen} | {name for name, cells in (told or {}).items() if cells == "text"}
+    table = table[[table.columns[i] for i in (sorted(places) if how.columns is None else places)]]
+    return with_vectors_spread(table, beside)

@@ -16,7 +16,7 @@ from vaekit.data.readers.json_files import json_table
 from vaekit.data.readers.parquet import INDEX, large_parts, parquet_table
 from vaekit.data.readers.parts import joined, name_of, parts_of, place_in_parts
 from vaekit.data.readers.safe_reading import reading as safely
-from vaekit.data.readers.tables import table_of, without
+from vaekit.data.readers.tables import table_of, with_vectors_spread, without
 from vaekit.data.readers.typed import HOLES_AMONG_NUMBERS as HOLES_AMONG_NUMBERS
 from vaekit.data.readers.typed import Told, as_numbers, is_text, say_holes, with_dates
 from vaekit.data.reading import PLAIN, Reading, parsed
@@ -105,11 +105,16 @@ def frame_and_reading(
     told: Told | None = None,
 ) -> tuple["pa.Table", Reading]:
     """As `frame`, with how the file was read, for the next file like it; a schema may tell what its columns hold."""
+    import narwhals as nw
+
     path = Path(os.path.expanduser(path))
     table, reading = _table(path, reading, told or {})
-    indices, chosen = without(table.column_names, label, key, path.stem, reading)
+    table_names = table.column_names
+    indices, chosen = without(table_names, label, key, path.stem, reading)
     kept = indices + chosen
     table = table.select(kept if reading.columns is not None else sorted(kept))
+    beside = {table_names[i] for i in chosen} | {name for name, cells in (told or {}).items() if cells == "text"}
+    table = with_vectors_spread(nw.from_native(table, eager_only=True), beside).to_native()
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         table = table.set_column(i, name, with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
     return table, reading

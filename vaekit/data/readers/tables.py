@@ -3,7 +3,7 @@
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -326,6 +326,36 @@ def vectors(column: "Series") -> np.ndarray:
         f"Column {column.name!r} holds {column.dtype}: not a vector of as many numbers in each row. Drop it (--drop "
         f"{column.name}), or store vectors of one length."
     )
+
+
+def with_vectors_spread(table: "Frame", beside: Collection[str]) -> "Frame":
+    """A narwhals frame with D columns in the place of each column of vectors of length D.
+
+    Lists of words or of several lengths stay as they are, and so do the columns `beside`.
+
+    Raises:
+        DataError: Another column has the name that one of these would get.
+    """
+    import narwhals as nw
+
+    new: list[Series] = []
+    names: list[str] = []
+    for column in table.iter_columns():
+        try:
+            rows = None if column.name in beside or not _is_vectors(column) else vectors(column)
+        except DataError:
+            rows = None
+        if rows is None:
+            names.append(column.name)
+            continue
+        parts = spread([column.name], [rows.shape[1]])
+        taken = sorted({*parts} & {*table.columns})
+        if taken:
+            raise DataError(f"Column {column.name!r} holds vectors, and {taken[0]!r} stands beside it. Rename it.")
+        backend = column.implementation
+        new += [nw.new_series(part, values, backend=backend) for part, values in zip(parts, rows.T, strict=True)]
+        names += parts
+    return table.with_columns(*new).select(names) if new else table
 
 
 def _numbers(column: "Series", name: str) -> np.ndarray:
