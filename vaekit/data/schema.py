@@ -18,6 +18,7 @@ from vaekit.data.column_restored import arrow_type, beside, restored, with_fille
 from vaekit.data.holes import empty_together, hole_columns, say_dropped
 from vaekit.data.native_frames import native_frame, table_in
 from vaekit.data.reading import notice
+from vaekit.data.schema_text import invalid, text_of
 from vaekit.errors import DataError
 from vaekit.saving.files import write_atomically
 
@@ -372,29 +373,11 @@ class Schema(BaseModel):
         Raises:
             DataError: There is no such file, or it is no schema; with the place in the file.
         """
+        text = text_of(path)
         try:
-            text = Path(path).read_text("utf-8")
             return cls.model_validate_json(text)
-        except OSError as error:
-            raise DataError(f"cannot read the schema {path}: {error.strerror or error}.") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is no schema: it is not UTF-8 text. vaekit schema writes one.") from error
         except ValidationError as error:
-            loc, message = error.errors()[0]["loc"], error.errors()[0]["msg"]
-            at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
-            more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-            raise DataError(
-                f"{path} is no schema: {f'{at}{_named(text, loc)}: ' if at else ''}{message}{more}. Mend it, or "
-                "write it anew with vaekit schema."
-            ) from error
-
-
-def _named(text: str, loc: tuple[int | str, ...]) -> str:
-    """The name of the column in which an error lies, for a message."""
-    if len(loc) < 2 or loc[0] != "columns" or not isinstance(loc[1], int):
-        return ""
-    column = json.loads(text)["columns"][loc[1]]
-    return f" (column {column['name']!r})" if isinstance(column, dict) and "name" in column else ""
+            raise invalid(path, text, error) from error
 
 
 def _near(name: str, names: Sequence[str]) -> str:
