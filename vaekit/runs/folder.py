@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -277,7 +278,7 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         BusyError: if another process writes into it.
     """
-    if fcntl is None or (folder.exists() and not folder.is_dir()):
+    if fcntl is None or _is_no_folder(folder):
         yield
         return
     handle = _locked(folder)
@@ -287,6 +288,14 @@ def alone(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # it holds something, or is gone
             folder.rmdir()  # under the lock: it is nobody else's
         os.close(handle)
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Whether there is something else of that name, by one look: between two of them a folder may go and come."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _locked(folder: Path) -> int:
@@ -354,6 +363,11 @@ def one_writer(function: Callable[_Options, _Result]) -> Callable[_Options, _Res
 def create(folder: Path) -> None:
     """Make the folder, or raise an `ArtifactError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        while not folder.is_dir():
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:  # another made it, and may be about to take it away
+                if _is_no_folder(folder):
+                    raise
     except OSError as error:
         raise ArtifactError(f"cannot create the folder {folder}: {error.strerror or error}") from error
