@@ -46,6 +46,14 @@ def test_a_closed_stream_costs_no_result(run, closed):
     assert len(lines) == 41
 
 
+def test_a_reader_of_notices_who_leaves_costs_no_result(run):
+    fit = words("fit", "train.csv", "-o", "unheard", "max_epochs=2", "hidden=8", "compile=off")
+    heard = shell(run, f"{{ {fit} 2>&1; echo $? >unheard.rc; }} | head -1; sleep 0.1; cat unheard.rc")
+    assert heard.stdout.splitlines()[0].startswith("columns of train.csv")
+    assert (run / "unheard" / "model.safetensors").exists(), heard
+    assert heard.stdout.splitlines()[1:] == ["0"]
+
+
 def test_rows_come_from_stdin_and_scores_go_to_stdout(run):
     piped = shell(run, f"head -4 train.csv | {words('score', 'run', '-', '-o', '-')}")
     assert piped.returncode == 0, piped.stderr
@@ -110,6 +118,8 @@ def test_the_settings_of_a_run_are_a_config(run):
     assert again.returncode == 0, again.stderr
     mine, theirs = (json.loads((run / name / "settings.json").read_text()) for name in ("again", "run"))
     assert mine["settings"] == theirs["settings"]
+    other = shell(run, words("fit", "train.csv", "-o", "other", "--config", "run/config.json", "--quiet"))
+    assert (other.returncode, other.stderr.count("its settings are in the settings.json beside it")) == (2, 1)
 
 
 def test_epochs_are_logged_for_who_embeds_a_training(caplog):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from vaekit import cli, runs
 from vaekit.data import Reading, load
@@ -120,6 +121,38 @@ def test_members_of_an_npz(tmp_path):
     np.testing.assert_array_equal(load(path).x, x)
     np.savez(path, x=x, target=y, y=y[::-1])
     np.testing.assert_array_equal(load(path, label="target").labels, y)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia"])
+@pytest.mark.parametrize("make", ["matrix", "array"])
+def test_sparse_matrices_come_out_with_their_zeros(tmp_path, kind, make):
+    counts = RNG.poisson(0.2, (20, 8)).astype(np.float32)
+    path = tmp_path / "a.npz"
+    scipy.sparse.save_npz(path, getattr(scipy.sparse, f"{kind}_{make}")(counts))
+    data = load(path)
+    np.testing.assert_array_equal(data.x, counts)
+    assert (data.x.dtype, data.labels) == (np.float32, None)
+    with pytest.raises(DataError, match="no member 'y' for the labels; its members are"):
+        load(path, label="y")
+
+
+def test_damaged_sparse_matrices_are_refused(tmp_path):
+    matrix = scipy.sparse.csr_matrix(np.eye(4))
+    parts = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr}
+    parts |= {"format": np.array(b"csr"), "shape": np.array([4, 4])}
+    path = tmp_path / "a.npz"
+    for changed, message in (
+        ({"indices": matrix.indices + 10**6}, "damaged sparse matrix"),  # compiled code would write there
+        ({"indptr": matrix.indptr[:-1]}, "damaged sparse matrix"),
+        ({"indices": matrix.indices.astype(float)}, "no integers"),
+        ({"shape": np.array([10**9, 10**9])}, "takes 7,450,580,596.9 GiB with its zeros: more than is free"),
+        ({"shape": np.array([4, -4])}, "no sparse matrix of numbers"),
+        ({"format": np.array(b"lil")}, "no sparse matrix of numbers"),
+        ({"data": matrix.data + 1j}, "no sparse matrix of numbers"),
+    ):
+        np.savez(path, **(parts | changed))
+        with pytest.raises(DataError, match=message):
+            load(path)
 
 
 def test_an_npz_that_leaves_a_choice_lists_its_members(tmp_path):

@@ -203,6 +203,18 @@ def test_what_hides_under_transparency_is_no_picture(tmp_path, mode, in_memory):
         np.testing.assert_array_equal(data.x[1], pixels.transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("suffix", ["gif", "png", "tiff", "webp"])
+def test_frames_behind_the_first_are_not_dropped_in_silence(tmp_path, suffix, in_memory):
+    one, other = (Image.fromarray(RNG.integers(0, 256, (8, 8, 3)).astype(np.uint8)) for _ in range(2))
+    kept = {"lossless": True} if suffix == "webp" else {}
+    one.save(tmp_path / f"0.{suffix}", **kept)
+    one.save(tmp_path / f"1.{suffix}", save_all=True, append_images=[other], **kept)
+    with pytest.warns(ReadingWarning, match=rf"1 file\(s\) in .* several frames or pages \(the first: 1\.{suffix}\)"):
+        data = load(tmp_path, in_memory=in_memory)
+    np.testing.assert_array_equal(data.x[0], data.x[1])
+
+
 def test_half_transparent_pixels_are_mixed(tmp_path):
     save(tmp_path / "a.png", np.dstack([COLOURS, HALF]))
     for alpha, ground in (("white", 255), ("black", 0)):

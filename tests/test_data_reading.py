@@ -9,10 +9,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import feather, parquet
 
-from vaekit import cli
+from vaekit import cli, runs
 from vaekit.data import Reading, from_frame, load
+from vaekit.data.by_schema import load_by_schema
 from vaekit.errors import DataError, ReadingWarning
 
 RNG = np.random.default_rng(0)
@@ -52,6 +53,8 @@ FILES = {
     "utf-16": (text().encode("utf-16"), "utf-16", {"encoding": "utf-16"}),
     "utf-16 from its high bytes": (b"\xfe\xff" + text().encode("utf-16-be"), "utf-16", {"encoding": "utf-16"}),
     "utf-16 without a mark": (text().encode("utf-16-le"), "utf-16-le", {"encoding": "utf-16-le"}),
+    "utf-32": (text().encode("utf-32"), "utf-32", {"encoding": "utf-32"}),
+    "utf-32 from its high bytes": (b"\0\0\xfe\xff" + text().encode("utf-32-be"), "utf-32", {"encoding": "utf-32"}),
     "trailing commas": (text(end=",", header_end=",").encode(), "at the end of each line", {}),
     "trailing commas below the header": (text(end=",").encode(), "at the end of each line", {}),
     "quoted decimal commas": (
@@ -109,6 +112,13 @@ def test_a_column_of_decimal_commas_is_one_column(tmp_path):
         ("a;b\n1.234,5;2\n3,5;4\n", {"delimiter": ";", "decimal": ","}, r"If '1\.234,5' in row 0 \(line 2\)"),
         ("a,b\n1,2\n", {"drop": ("a", "b")}, "no columns of numbers"),
         ("a,b\n1,2\n", {"header": False}, "Column 'f0' .* holds String"),
+        ("a,b\n1.5,2\n", {"decimal": ","}, r"Its cells look like numbers, such as '1\.5'; look at --decimal"),
+        ("# logger 7\na,b\n1,2\n", {}, r"first line is '# logger 7'\. If it is no header, delete it"),
+        ("sep=;\na;b;c\n1;2;3\n", {}, r"first line is 'sep=;'\. If it is no header, delete it"),
+        ("\n\n", {}, "t.csv is empty, and a table must have at least one row"),
+        ("\ufeff", {}, "t.csv is empty, and a table must have at least one row"),
+        ("a,b\n", {}, r"t.csv is empty but for the names of its columns \('a', ...\)"),
+        ("a,b", {}, r"t.csv is empty but for the names of its columns \('a', ...\)"),
     ],
 )
 def test_what_does_not_fit_a_file(tmp_path, content, how, message):
@@ -145,6 +155,36 @@ def test_a_header_of_numbers(tmp_path, numbers, suffix):
     assert whole.x[0].tolist() == pytest.approx(numbers)
 
 
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+def test_no_header_of_numbers_without_a_notice(tmp_path, start, suffix):
+    path, numbers = tmp_path / f"t{suffix}", range(start, start + 3)
+    if suffix == ".xlsx":
+        pd.DataFrame(X, columns=list(numbers)).to_excel(path, index=False)
+    else:
+        path.write_text(header_of(numbers, X))
+    data, notices = quietly(path)
+    assert (data.x.tolist(), data.columns) == (X, tuple(map(str, numbers)))
+    assert "of numbers taken for the names of the columns (--no-header: they are data)" in notices
+    assert not quietly(path, reading=data.reading)[1]  # known of the file that was read first
+    assert not quietly(path, reading=Reading(header=True))[1]
+    assert quietly(path, reading=Reading(header=False))[0].x.tolist() == [list(numbers), *X]
+
+
+def test_a_single_one_names_no_column(tmp_path):
+    (tmp_path / "t.csv").write_text("1\n0\n1\n1\n")
+    data, notices = quietly(tmp_path / "t.csv")
+    assert (data.x.ravel().tolist(), notices) == ([1, 0, 1, 1], "")
+
+
+def test_a_header_of_numbers_above_a_column_of_holes(tmp_path):
+    rows = RNG.normal(0.4, 0.1, (20, 4)).round(4)
+    lines = ["2010,2011,2012,2013", *(f"{a},{b},,{d}" for a, b, _, d in rows)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    data, _ = quietly(tmp_path / "t.csv")  # and no warning of numpy's
+    assert (data.columns, len(data)) == (("2010", "2011", "2012", "2013"), 20)
+
+
 @pytest.mark.parametrize(
     "rows", [[[2, 4], [4, 8], [6, 12], [8, 16]], [[2, 3, 4], [5, 6, 7], [8, 9, 10.5]], [[9, 5], [1, 2]]]
 )
@@ -163,6 +203,17 @@ def test_an_index_that_was_written_twice_is_left_out(tmp_path):
         assert (data.x.tolist(), data.columns) == (X, ("a", "b", "c"))
         assert "left out 'Unnamed: 0'" in notices
         assert load(tmp_path / name, reading=Reading(columns=("Unnamed: 0", "a"))).columns == ("Unnamed: 0", "a")
+    again = pd.read_csv(tmp_path / "twice.csv")
+    for name in (
+        "Unnamed: 0.1",
+        "Unnamed: 0.1.1",
+        "__index_level_0__",
+        "...1",
+    ):  # of pandas once more, arrow, R's readr
+        again.assign(**{name: range(3)}).to_csv(tmp_path / "thrice.csv", index=False)
+        data, notices = quietly(tmp_path / "thrice.csv")
+        assert (data.x.tolist(), data.columns) == (X, ("a", "b", "c"))
+        assert f"left out 'Unnamed: 0', {name!r}" in notices
     with pytest.warns(ReadingWarning, match="Unnamed: 0"):
         assert from_frame(pd.read_csv(tmp_path / "once.csv")).columns == ("a", "b", "c")
     with pytest.raises(DataError, match="Column 1 of 'once' has no name"):
@@ -283,6 +334,30 @@ def test_a_column_of_vectors_is_as_many_columns(tmp_path, in_memory):
     parquet.write_table(pa.table({"v": ragged}), tmp_path / "t.parquet")
     with pytest.raises(DataError, match="not a vector of as many numbers in each row"):
         load(tmp_path / "t.parquet", in_memory=in_memory)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_a_model_of_vectors_beside_other_columns(tmp_path, capsys, suffix):
+    x = RNG.normal(size=(40, 3))
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), 3)
+    words = pa.array(["u", "v"] * 20)
+    table = pa.table({"name": words, "emb": lists, "tags": pa.array([["a"], ["b", "c"]] * 20), "w": pa.array(x[:, 0])})
+    write = parquet.write_table if suffix == ".parquet" else feather.write_feather
+    write(table, tmp_path / f"t{suffix}")
+    run, path = tmp_path / "run", tmp_path / f"t{suffix}"
+    assert vaekit("fit", path, "-o", run, "--drop", "tags", *FAST) == 0
+    fitted = runs.open(run)
+    assert [column.name for column in fitted.rows(path).schema.modelled] == ["name", "emb_0", "emb_1", "emb_2", "w"]
+    np.testing.assert_array_equal(fitted.rows(path).x[:, 1:4], x)
+    assert vaekit("score", run, path, "-o", tmp_path / "s.csv") == 0
+    for frame in (pd.DataFrame({"name": words, "emb": list(x)}), pl.DataFrame({"name": words, "emb": x.tolist()})):
+        found = load_by_schema(frame)
+        assert found.columns == ("name", "emb_0", "emb_1", "emb_2")
+        np.testing.assert_array_equal(found.x[:, 1:], x)
+    with pytest.raises(DataError, match="Column 'emb' holds vectors, and 'emb_1' stands beside it. Rename it"):
+        load_by_schema(pd.DataFrame({"emb_1": words, "emb": list(x)}))
+    assert vaekit("schema", path) == 0
+    assert "free text is no data, and is dropped: 'tags'" in capsys.readouterr().err
 
 
 def test_vectors_in_frames_of_other_makes():

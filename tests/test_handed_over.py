@@ -78,6 +78,7 @@ SAME = {
     "an array of arrays": lambda: pd.Series([row.numpy() for row in X]).to_numpy(),
     "scipy csr_matrix": lambda: scipy.sparse.csr_matrix(X.numpy()),
     "scipy csr_array": lambda: scipy.sparse.csr_array(X.numpy()),
+    "scipy dok_matrix": lambda: scipy.sparse.dok_matrix(X.numpy()),
     "scipy coo_matrix": lambda: scipy.sparse.coo_matrix(X.numpy()),
     "pandas": lambda: pd.DataFrame(X.numpy()),
     "polars": lambda: pl.DataFrame(X.numpy(), schema=["a", "b", "c"]),
@@ -143,6 +144,14 @@ VALUES = {
         lambda: pd.DataFrame({n: pd.array(HOLED[:, i], dtype="Int64") for i, n in enumerate("abc")}),
         torch.tensor(HOLED),
     ),
+    "objects of a data frame": (
+        lambda: frame(w=pd.Series(Y.tolist(), dtype=object)),
+        torch.column_stack([X[:, :2], Y]),
+    ),
+    "bools and None": (
+        lambda: pd.DataFrame({"a": [True, None, False], "b": [decimal.Decimal(2), 0.5, None]}),
+        torch.tensor([[1, 2], [torch.nan, 0.5], [0, torch.nan]]),
+    ),
     "polars with holes": (
         lambda: pl.DataFrame({n: [None if v != v else int(v) for v in HOLED[:, i]] for i, n in enumerate("abc")}),
         torch.tensor(HOLED),
@@ -193,6 +202,10 @@ REFUSED = {
     "a dictionary of two images": (lambda: Items(lambda i: {"a": X[i], "b": X[i]}), "cannot tell which"),
     "a number with its label": (lambda: Items(lambda i: (0.5, 1)), "a tuple of fractions, whole numbers"),
     "text with a label": (lambda: Items(lambda i: ("a", 1)), "a tuple of text, whole numbers"),
+    "objects of a data frame that are no numbers": (lambda: frame(w=[*[1] * 39, "two"]), "column 'w' .* holds Object"),
+    "complex objects": (lambda: frame(w=pd.Series([1j] * 40, dtype=object)), "column 'w' .* holds Object"),
+    "a number": (lambda: torch.tensor(3.0), r"got a single number, 3. One row is x\[None\]"),
+    "a batch that was collated": (lambda: [X, Y], r"a list of \(40, 3\), \(40,\)\. .* or a tuple: \(x, y\)"),
     "a used generator": (lambda: iter(()), "has 0 rows. An iterator is read once"),
     "a function": (lambda: print, "got builtin_function_or_method"),
     "a set": (lambda: {1.0, 2.0}, "got set"),

@@ -243,6 +243,20 @@ def test_an_interrupt_after_the_last_epoch_costs_no_model(run, tmp_path, monkeyp
     assert runs.open(tmp_path / "run").training_rows is not None
 
 
+def test_a_tilde_may_begin_the_name_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~.csv", "~nobody~.csv", "~nobody~.npz"):
+        if name.endswith(".npz"):
+            np.savez(name, imgs=np.eye(3))
+            assert len(vk.data.load(f"./{name}:imgs")) == len(vk.data.load(f"{name}:imgs")) == 3
+        else:
+            Path(name).write_text("a,b\n1,2\n3,4\n")
+            assert vk.data.load(name).x.tolist() == vk.data.load(f"./{name}").x.tolist() == [[1, 2], [3, 4]]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("t.csv").write_text("a,b\n1,2\n")
+    assert vk.data.load("~/t.csv").x.tolist() == [[1, 2]]
+
+
 # --- stdin, sizes ----------------------------------------------------------------------------------------------------
 
 
@@ -269,8 +283,17 @@ def test_a_model_is_fitted_to_stdin_and_asked_for_other_rows(run, monkeypatch, c
     assert piped(rows, "fit", "-", "-o", "piped", "--resume") == 0
     assert piped(rows, "compare", "piped", "run", "-", "--num-samples", 5) == 0
     assert piped(b"", "score", "piped", "-", "-o", "s.csv") == 1
-    assert "vaekit: stdin is not a readable CSV file" in capsys.readouterr().err
+    assert "vaekit: stdin is empty, and a table must have at least one row" in capsys.readouterr().err
     assert piped(rows, "fit", "x.csv", "--valid", "-", "-o", "other") == 2
+    capsys.readouterr()
+    assert piped(rows, "fit", "-", "-o", "-") == 2
+    assert "fit writes a folder, and - is stdout" in capsys.readouterr().err
+    assert not (folder / "-").exists()
+    assert piped(rows.replace(b",", b";"), "fit", "-", "-o", "other", *FAST) == 0
+    said = capsys.readouterr().err
+    assert "vaekit: warning: stdin is read with delimiter ';'" in said
+    assert "columns of stdin: " in said
+    assert "stdin.csv" not in said
 
 
 @pytest.mark.parametrize(("size", "shape"), [("6", (1, 6, 6)), ("6x4", (1, 6, 4)), ("4X6", (1, 4, 6))])

@@ -88,6 +88,35 @@ MISTAKES = {
         ShapeError,
         r"Mine.posterior\(x\) has events of shape \(2,\), prior\(\) of shape \(5,\); both describe z",
     ),
+    "a prior of another shape, and a decoder that cannot take it": (
+        {"prior": lambda self: Independent(Normal(torch.zeros(5), 1.0), 1)},
+        ConfigError,
+        r"Mine.likelihood fails at z of shape \(1, 5\).*This z is a draw of prior\(\), whose events have shape \(5,\)",
+    ),
+    "a prior for each of other rows": (
+        {"prior": lambda self: Independent(Normal(torch.zeros(5, 2), 1.0), 1)},
+        ShapeError,
+        r"Mine.prior\(\) has batch shape \(5,\) and event shape \(2,\); p\(z\) has batch shape \(\)",
+    ),
+    "a prior of events without a dimension": (
+        {"prior": lambda self: Normal(0.0, 1.0)},
+        ShapeError,
+        r"Mine.prior\(\) has events of shape \(\); expected at least one .* one latent number has shape \(1,\)",
+    ),
+    "latents that are numbers without a dimension": (
+        {
+            "prior": lambda self: Independent(Normal(0.0, 1.0), 0),
+            "posterior": lambda self, x: Normal(x[:, 0], 1.0),
+            "likelihood": lambda self, z: Independent(Normal(z[..., None].expand(*z.shape, 3), 1.0), 1),
+        },
+        ShapeError,
+        r"Mine.prior\(\) has events of shape \(\).*Independent\(\.\.\., 1\)",
+    ),
+    "a decoder of another dtype": (
+        {"likelihood": lambda self, z: Independent(Normal(z @ self.weight.T.double(), 1.0), 1)},
+        ConfigError,
+        r"Mine.likelihood fails at z of .* same dtype.*give their parameters that of the decoder's weights",
+    ),
     "a prior of another set": (
         {"prior": lambda self: Independent(Uniform(torch.zeros(2), torch.full((2,), 1e-6), validate_args=True), 1)},
         ConfigError,
@@ -179,6 +208,9 @@ def test_rows_that_meet_weights_out_of_sight_in_another_dtype_are_told():
     model = mistake(posterior=lambda self, x: Independent(Normal(network(x), 0.6), 1))
     with pytest.raises(ConfigError, match=r"x of shape \(2, 3\) and dtype torch.float64.*hand over x as torch.float32"):
         vk.evaluation.elbo(model, X.double())
+    network.double()
+    with pytest.raises(ConfigError, match=r"x of shape \(2, 3\) and dtype torch.float32.*hand over x as torch.float64"):
+        vk.evaluation.elbo(model, X)
 
 
 def test_latents_without_a_dimension_are_latents():

@@ -428,10 +428,32 @@ def test_two_processes_do_not_fit_into_one_folder(tmp_path):
         assert other.stdout.readline() == "in\n"
         with pytest.raises(BusyError, match="another fit is writing"):
             vk.runs.fit("digits", run, {"max_epochs": 1}, progress=False)
+        assert run.is_dir()  # empty as yet, and the other's
         other.kill()
     with alone(run):  # a killed process leaves no lock
         assert run.is_dir()
     assert not run.exists()
+
+
+def test_a_folder_that_goes_is_never_another_processs(tmp_path):
+    script = f"""
+import os
+from pathlib import Path
+from vaekit.errors import BusyError
+from vaekit.runs.folder import alone
+run, mine, held = Path({str(tmp_path / "run")!r}), str(os.getpid()), 0
+while held < 300:
+    try:
+        with alone(run):
+            (run / mine).write_text("")
+            assert os.listdir(run) == [mine]
+            (run / mine).unlink()
+            held += 1
+    except BusyError:
+        pass
+"""
+    others = [subprocess.Popen([sys.executable, "-c", script], stderr=PIPE, text=True) for _ in range(3)]
+    assert [other.communicate(timeout=100)[1] for other in others] == ["", "", ""]
 
 
 def test_a_row_scores_the_same_alone_and_among_others(run):

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import typer
 
 from vaekit.cli.memory import keep_freed_memory
-from vaekit.cli.output import check_output, escape_what_streams_lack, open_closed_streams
+from vaekit.cli.output import check_output, escape_what_streams_lack, go_on_unheard, open_closed_streams
 from vaekit.cli.reading import READS, as_read
 from vaekit.errors import ConfigError, GroupError, ReadingWarning, VaekitError
 from vaekit.outcome import is_settled, settled
@@ -56,10 +56,12 @@ class Source:
     Attributes:
         name: NAME, NAME:train, NAME:test or a path; None is what the run was fitted to.
         options: keywords of `Run.rows`.
+        is_stdin: whether the rows came from stdin, which has one reader.
     """
 
     name: str | None
     options: Mapping[str, Any]
+    is_stdin: bool = False
 
     def of(self, run: "FittedRun", part: "Part" = "test") -> "Dataset":
         """The rows, read and checked as the training data of `run` were; `part` is that of a set without one."""
@@ -177,7 +179,7 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str], by_part: 
             for name, has_data in reads.items():
                 if has_data:
                     source = from_stdin(files) if given[name] == STDIN else given[name]
-                    given[name] = Source(source, options)
+                    given[name] = Source(source, options, given[name] == STDIN)
                 else:
                     given[name] = options
             function(**given)
@@ -199,12 +201,20 @@ def from_stdin(files: ExitStack) -> str:
 
 @contextmanager
 def _named(path: str, name: str) -> Iterator[None]:
-    """Let errors call a file by another name."""
+    """Let errors and warnings call a file by another name."""
+    show = warnings.showwarning
+
+    def show_named(message: Any, *place: Any, **options: Any) -> None:
+        show(str(message).replace(path, name), *place, **options)
+
+    warnings.showwarning = show_named
     try:
         yield
     except VaekitError as error:
         error.args = (str(error).replace(path, name), *error.args[1:])
         raise
+    finally:
+        warnings.showwarning = show
 
 
 def _optional(name: str, annotation: object) -> inspect.Parameter:
@@ -244,16 +254,23 @@ def run(arguments: list[str]) -> int:
             code = int(app(arguments, standalone_mode=False, prog_name="vaekit") or 0)
             return _fail("interrupted", code) if code == _INTERRUPTED else code
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # as click has it
+            return _unread()
         return error.code if isinstance(error.code, int) else 1
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
-        sys.stdout = None  # the reader went away; nothing is left to flush
-        return 0
+        return _unread()
     except Exception as error:
         if debug:
             raise
         return _explain(error)
+
+
+def _unread() -> int:
+    """The reader of stdout went away, having read what it wanted: nothing is left to flush."""
+    sys.stdout = None
+    return 0
 
 
 def _with_flags(arguments: list[str]) -> list[str]:
@@ -277,6 +294,7 @@ def main() -> None:
 
 def program() -> None:
     """Entry point of the program `vaekit`, which has its process to itself."""
+    go_on_unheard()
     try:
         main()
     except SystemExit as error:
@@ -308,23 +326,35 @@ def _speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+@runtime_checkable
+class _Unparsed(Protocol):
+    """What the parser of the command line raises."""
+
+    exit_code: int
+
+    def format_message(self) -> str:
+        """What is wrong, in words."""
+        ...
+
+
 def _explain(error: Exception) -> int:
     if isinstance(error, VaekitError):
         is_final = not isinstance(error, GroupError)
         if not _speaks() and isinstance(error, ConfigError | GroupError):  # process 0 says the same, or why
             return settled(2 if is_final else 1, is_final)
         return settled(_fail(str(error), 2 if isinstance(error, ConfigError) else 1), is_final)
-    if hasattr(error, "format_message"):  # the command line could not be parsed
+    if isinstance(error, _Unparsed):
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
             return 2
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "vaekit"
-        return _fail(f"{error.format_message()} See {command} --help.", getattr(error, "exit_code", 2))
+        return _fail(f"{error.format_message()} See {command} --help.", error.exit_code)
     if type(error).__name__ == "Abort":
         return _fail("interrupted", _INTERRUPTED)
     if isinstance(error, OSError):
-        return _fail(str(error), 1)
+        is_of_file = error.filename is not None and error.strerror
+        return _fail(f"cannot use {error.filename}: {error.strerror}" if is_of_file else str(error), 1)
     return _fail(f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where.", 1)
 
 

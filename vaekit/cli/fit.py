@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vaekit.cli.app import STDIN, Json, Reads, arguments, command, from_stdin
-from vaekit.cli.output import print_json
+from vaekit.cli.output import STDOUT, print_json
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
@@ -40,6 +40,8 @@ def _file(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; expected keys and values")
+    if "format_version" in values:
+        raise ConfigError(f"{path} describes the weights of a run; its settings are in the settings.json beside it")
     own = values.get("settings")
     return own if isinstance(own, dict) and set(values) == {"settings", "data"} else values
 
@@ -129,6 +131,8 @@ def fit(
     if (workers or 1) > 1 and not on_ray and not engine.is_launched():
         _launch(workers or 1, data)
         return
+    if output == STDOUT:
+        raise ConfigError("fit writes a folder, and - is stdout; name the folder: -o RUN")
     if valid == STDIN:
         raise ConfigError("stdin is for DATA; name a file of validation data")
     sides = None if size is None else _sides(size)
@@ -150,7 +154,8 @@ def fit(
             fit_on_ray(source, output, given, workers=workers or 1, **options)
             was_finished = False
         else:
-            was_finished = runs.fit(source, output, given, **options, announce=_say) is None
+            announce = (lambda line: _say(line.replace(source, "stdin"))) if data == STDIN else _say
+            was_finished = runs.fit(source, output, given, **options, announce=announce) is None
     if engine.world.rank():
         return
     told = as_text(output)

@@ -25,8 +25,9 @@ STDOUT = Path("-")  # as a file to write
 
 def open_closed_streams() -> None:
     """Let what is written to a closed stdout or stderr get lost, instead of ending up in a file that is opened next."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is not None:
+    streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    for number, (name, stream) in enumerate(streams.items()):
+        if stream is not None:
             continue
         try:
             os.fstat(number)
@@ -36,6 +37,27 @@ def open_closed_streams() -> None:
                 os.dup2(handle, number)
                 os.close(handle)
         setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
+
+
+class _Unheard(io.FileIO):
+    """The descriptor of stderr: what is written after its reader went away gets lost."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return int(super().write(content))
+        except BrokenPipeError:
+            handle = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(handle, self.fileno())
+            os.close(handle)
+            return len(content)
+
+
+def go_on_unheard() -> None:
+    """Let a command finish its work although nobody reads its notices any more, as behind `2>&1 | head -1`."""
+    stream = sys.stderr
+    if isinstance(stream, io.TextIOWrapper) and stream is sys.__stderr__ and stream.fileno() == 2:
+        buffer = io.BufferedWriter(_Unheard(2, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=True, write_through=True)
 
 
 def escape_what_streams_lack() -> None:

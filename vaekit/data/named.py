@@ -118,7 +118,7 @@ class MnistLike:
 
     def _find(self, prefixes: list[str], data_dir: str | Path | None) -> Path | None:
         """The first folder that has all the files, or None."""
-        roots = [Path(root).expanduser() for root in (data_dir, os.environ.get("VAEKIT_DATA")) if root]
+        roots = [Path(os.path.expanduser(root)) for root in (data_dir, os.environ.get("VAEKIT_DATA")) if root]
         folders = [folder for root in roots for folder in (root / self.name, root)] + [SYSTEM_FOLDER / self.name]
         for folder in folders:
             names = [f"{prefix}-{suffix}" for prefix in prefixes for suffix in (_IMAGES, _LABELS)]

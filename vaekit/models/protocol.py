@@ -7,11 +7,10 @@ learns what was expected, what came, and how to mend it.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
@@ -34,9 +33,11 @@ def at_prior(model: LatentVariableModel) -> Distribution:
         p = _distribution(model, "prior", lambda: model.prior())
         is_conditioned = len(p.batch_shape) == 1 and len(p.event_shape) > 0  # on the rows: as many as those
         _check_batch(model, "prior()", p, p.batch_shape if is_conditioned else ())
+        _check_latent(model, "prior()", p)
         with _asking(model, "prior().sample", "(1,)"):
             z = p.sample(torch.Size((1,)))
-        q = _distribution(model, "likelihood", lambda: model.likelihood(z), z, "z")
+        came = f" This z is a draw of prior(), whose events have shape {tuple(p.event_shape)}."
+        q = _distribution(model, "likelihood", lambda: model.likelihood(z), z, "z", came)
     _check_batch(model, "likelihood(z)", q, (1, *p.batch_shape))
     _check_event(model, "likelihood(z)", q, "rows of one number have shape (N, 1): hand over x[:, None]")
     if _support(q) is None:
@@ -47,7 +48,7 @@ def at_prior(model: LatentVariableModel) -> Distribution:
     return q
 
 
-def check_posterior(model: Any, batch: Batch, has_likelihood: bool) -> None:
+def check_posterior(model: LatentVariableModel, batch: Batch, has_likelihood: bool, num_rows: int) -> None:
     """Ask a model once for what evaluation and training ask it for, at one or two rows.
 
     Models whose parts are all vaekit's are believed.
@@ -56,6 +57,7 @@ def check_posterior(model: Any, batch: Batch, has_likelihood: bool) -> None:
         model: a model with `posterior` and `prior`.
         batch: the rows, B of them, in model space.
         has_likelihood: whether it has a `likelihood` as well.
+        num_rows: of how many rows these are the first: a prior under their contexts has one batch entry for each.
 
     Raises:
         ShapeError: if q(z|x) and p(z) differ in their events, or a log-density is no number for each draw and row.
@@ -67,7 +69,10 @@ def check_posterior(model: Any, batch: Batch, has_likelihood: bool) -> None:
     with engine.seeded(0), torch.no_grad():
         q = _distribution(model, "posterior", lambda: model.posterior(x), x, "x")
         _check_batch(model, "posterior(x)", q, (len(x),))
+        _check_latent(model, "posterior(x)", q)
         p = _distribution(model, "prior", lambda: model.prior())
+        if len(p.batch_shape) == 1 and p.batch_shape[0] not in (1, len(x), num_rows):
+            _check_batch(model, "prior()", p, ())
         if q.event_shape != p.event_shape:
             raise ShapeError(
                 f"{_name(model)}.posterior(x) has events of shape {tuple(q.event_shape)}, prior() of shape "
@@ -91,15 +96,13 @@ def _name(model: object) -> str:
     return model.__name__ if isinstance(model, type) else type(model).__name__
 
 
-def _is_ours(model: Any) -> bool:
+def _is_ours(model: LatentVariableModel) -> bool:
     """Whether the model and all heads that make distributions in it are vaekit's, which have tests of their own."""
     if not _is_from_here(model):
         return False
     traits = told(ModelTraits, model)
-    conditionals = (traits.encoder, traits.decoder)
-    if any(part is None or not _is_from_here(part) for part in conditionals):
-        return False
-    return all(_is_from_here(part) for part in (*(c.head for c in conditionals), model.prior))
+    parts = [part for part in (traits.encoder, traits.decoder) if part is not None and _is_from_here(part)]
+    return len(parts) == 2 and all(_is_from_here(part) for part in (*(part.head for part in parts), model.prior))
 
 
 def _is_from_here(part: object) -> bool:
@@ -108,7 +111,9 @@ def _is_from_here(part: object) -> bool:
 
 
 @contextmanager
-def _asking(model: object, what: str, of: str, hint: str = "") -> Iterator[None]:
+def _asking(
+    model: object, what: str, of: str, hint: str = "", given: Tensor | None = None, name: str = ""
+) -> Iterator[None]:
     """Turn whatever a method raises into an error that says where; vaekit's own errors say it already."""
     try:
         yield
@@ -116,11 +121,29 @@ def _asking(model: object, what: str, of: str, hint: str = "") -> Iterator[None]
         raise
     except Exception as error:
         said = (str(error).splitlines() or ["no message"])[0].rstrip(".")
+        if given is not None and "dtype" in said:
+            hint = _other_dtype(given.dtype, name)
         raise ConfigError(f"{_name(model)}.{what} fails at {of}: {type(error).__name__}: {said}.{hint}") from error
 
 
+def _other_dtype(came: torch.dtype, name: str) -> str:
+    """What to do where a network's weights are of another dtype than what it was given."""
+    if name == "z":
+        return " z has the dtype of prior() and posterior(x): give their parameters that of the decoder's weights."
+    wanted = torch.float64 if came == torch.float32 else torch.float32
+    return (
+        f" Rows keep their dtype where a model shows no parameters: hand over x as {wanted}, or make the model an "
+        "nn.Module, whose dtype they get."
+    )
+
+
 def _distribution(
-    model: object, method: str, call: Callable[[], Any], given: Tensor | None = None, name: str = ""
+    model: object,
+    method: str,
+    call: Callable[[], Distribution],
+    given: Tensor | None = None,
+    name: str = "",
+    came: str = "",
 ) -> Distribution:
     """What a method returns, which is to be a distribution."""
     of, hint = "a call without arguments", ""
@@ -128,14 +151,10 @@ def _distribution(
         of = f"{name} of shape {tuple(given.shape)} and dtype {given.dtype}"
         if name == "z":
             hint = " z has shape (..., *Z): any number of dimensions in front, of draws and rows; p(x|z) keeps them."
-        elif given.dtype != torch.get_default_dtype():
-            hint = (
-                f" Rows keep their dtype where a model shows no parameters: hand over x as {torch.get_default_dtype()},"
-                " or make the model an nn.Module, whose dtype they get."
-            )
+            hint += came
     if isinstance(model, type):
         hint = f" This is a class; hand over an instance of it: {model.__name__}(...)."
-    with _asking(model, method, of, hint):
+    with _asking(model, method, of, hint, given, name):
         found = call()
     if not all(hasattr(found, needed) for needed in _NEEDED):
         raise ConfigError(
@@ -143,8 +162,7 @@ def _distribution(
             f"{type(found).__name__}. For a normal with these means and scales: "
             "torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)."
         )
-    result: Distribution = found
-    return result
+    return found
 
 
 def _check_batch(model: object, what: str, found: Distribution, expected: Sequence[int]) -> None:
@@ -173,6 +191,12 @@ def _check_event(model: object, what: str, found: Distribution, mend: str) -> No
         )
 
 
+def _check_latent(model: object, what: str, found: Distribution) -> None:
+    """Raise if latents have no dimension, unless they are levels that can be counted up."""
+    if not (isinstance(found, Distribution) and found.has_enumerate_support):
+        _check_event(model, what, found, "one latent number has shape (1,)")
+
+
 def _check_log_prob(
     model: object,
     what: str,
@@ -191,7 +215,7 @@ def _check_log_prob(
         )
 
 
-def _support(distribution: Distribution) -> Any:
+def _support(distribution: Distribution) -> constraints.Constraint | None:
     try:
         return distribution.support
     except (NotImplementedError, AttributeError):

@@ -1,5 +1,6 @@
 """A path to a data set: the suffix chooses the reader. To add a format: write a function, and enter it in `READERS`."""
 
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ _CSV = Reader(csv_dataset, (*_TABLE, "delimiter", "decimal", "encoding", "header
 _JSON = Reader(frame_dataset, (*_TABLE, "encoding"))
 _IDX = Reader(idx_dataset)
 READERS = {
-    ".npy": Reader(npy_dataset, ("channels_last",)),
+    ".npy": Reader(npy_dataset, ("channels_last", "in_memory")),
     ".npz": Reader(npz_dataset, ("label", "member", "channels_last")),
     ".csv": _CSV,
     ".csv.gz": _CSV,
@@ -96,7 +97,7 @@ def read(
     Raises:
         DataError: It is missing, unreadable, damaged or of an unknown kind, or an option has no meaning for it.
     """
-    path, how = Path(path).expanduser(), reading or Reading()
+    path, how = Path(os.path.expanduser(path)), reading or Reading()
     found = member_of(str(path))
     path, member = found or (path, None)
     reader = PARTS if parts_of(path, FRAMES) is not None else None
@@ -120,7 +121,7 @@ def read(
 
 def options_of(source: str | Path) -> tuple[str, ...]:
     """The options that have a meaning for a path; none for a named set."""
-    path, _ = member_of(str(source)) or (Path(source).expanduser(), None)
+    path, _ = member_of(str(source)) or (Path(os.path.expanduser(source)), None)
     if parts_of(path, FRAMES) is not None:
         return PARTS.options
     reader = _of_folder(path) if path.is_dir() else _reader_of(path)

@@ -7,12 +7,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.readers.dialect import DELIMITERS, Dialect, look, single_byte_encoding, stands_apart
+from vaekit.data.readers.dialect import (
+    DELIMITERS,
+    TAKEN,
+    Dialect,
+    holds_numbers,
+    look,
+    single_byte_encoding,
+    stands_apart,
+)
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.data.readers.tables import table_of
 from vaekit.data.readers.typed import Told, is_padded
@@ -20,9 +28,14 @@ from vaekit.data.reading import Reading, notice, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _SAMPLE, _MAX_SAMPLE = 2**20, 2**28
 _THREADED = 2**24  # bytes from which a file is parsed by several threads
 _EXTRA = "behind the last column"
+_NO_HEADER = ("#", "sep=")  # of a logger, of Excel
+_SKIP = "If it is no header, delete it (tail -n +2)"
 
 
 def csv_dataset(path: Path, label: str | None = None, key: str | None = None, how: Reading | None = None) -> Dataset:
@@ -44,11 +57,15 @@ def csv_dataset(path: Path, label: str | None = None, key: str | None = None, ho
         ReadingWarning: The file is not read as a plain one, and nobody said so.
     """
     frame, found = csv_table(path, how or Reading())
-    about: dict[str, Any] = {"name": as_text(path.name.split(".")[0]), "source": str(path), "reading": found}
-    return table_of(frame, label, key, **about, place=lambda row: f"row {row}{line_of(path, found, row)}")
+
+    def place(row: int) -> str:
+        return f"row {row}{line_of(path, found, row)}"
+
+    name = as_text(path.name.split(".")[0])
+    return table_of(frame, label, key, name=name, source=str(path), reading=found, place=place)
 
 
-def csv_table(path: Path, how: Reading, *, words: bool = False, told: Told | None = None) -> tuple[Any, Reading]:
+def csv_table(path: Path, how: Reading, *, words: bool = False, told: Told | None = None) -> tuple["pa.Table", Reading]:
     """A CSV file, gzipped or not, as a table of pyarrow, and how it was read.
 
     What `how` leaves open is found out from the first lines: UTF-8, UTF-16 or Latin-1; commas, semicolons (with decimal
@@ -76,12 +93,15 @@ def csv_table(path: Path, how: Reading, *, words: bool = False, told: Told | Non
     except UnicodeError as error:
         raise DataError(f"{path} is not {how.encoding}: {error}. Name another --encoding.") from error
     _refuse_other_delimiter(path, first_look)
+    if not first_look.first or (is_whole and first_look.header and first_look.num_lines == 1):
+        but = f" but for the names of its columns ({first_look.first[0]!r}, ...)" if first_look.first else ""
+        raise DataError(f"{path} is empty{but}, and a table must have at least one row. Write it again.")
     told = told or {}
     frame, dialect = _frame(path, sample, first_look, how, words, told)
     found = how.found(
         encoding=dialect.encoding, delimiter=dialect.delimiter, decimal=dialect.decimal, header=dialect.header
     )
-    _say(path, found, how, usual, dialect, took_numbers=first_look.header is None and bool(dialect.header))
+    _say(path, found, how, usual, dialect)
     return frame, found
 
 
@@ -90,8 +110,8 @@ def _refuse_other_delimiter(path: Path, dialect: Dialect) -> None:
     others = "".join(mark for mark in DELIMITERS if mark != dialect.delimiter)
     if dialect.header and len(dialect.first) == 1 and any(mark in dialect.first[0] for mark in others):
         raise DataError(
-            f"{path} is not separated by {dialect.delimiter!r}: its first line is {dialect.first[0]!r}. Name its "
-            "--delimiter."
+            f"{path} is not separated by {dialect.delimiter!r}: its first line is {dialect.first[0]!r}. "
+            f"{_SKIP if dialect.first[0].startswith(_NO_HEADER) else 'Name its --delimiter'}."
         )
 
 
@@ -113,7 +133,9 @@ def _sample(path: Path) -> tuple[bytes, bool]:
     return sample, False
 
 
-def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading, words: bool, told: Told) -> tuple[Any, Dialect]:
+def _frame(
+    path: Path, sample: bytes, dialect: Dialect, how: Reading, words: bool, told: Told
+) -> tuple["pa.Table", Dialect]:
     """The whole file as a table, and the dialect with what only the whole file can tell."""
     import pyarrow as pa
 
@@ -138,7 +160,7 @@ def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading, words: boo
     return frame, dialect
 
 
-def _padded(path: Path, frame: Any, dialect: Dialect, how: Reading, told: Told) -> list[str]:
+def _padded(path: Path, frame: "pa.Table", dialect: Dialect, how: Reading, told: Told) -> list[str]:
     """Columns of whole numbers of which one has leading zeros."""
     import pyarrow as pa
 
@@ -171,13 +193,13 @@ def _may_hold_padded(path: Path, dialect: Dialect) -> bool:
     return False
 
 
-def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool, texts: Sequence[str] = ()) -> Any:
+def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool, texts: Sequence[str] = ()) -> "pa.Table":
     key = ("csv", str(path), dialect, how.missing, tuple(sorted(texts)))
     frame = parsed(key, lambda: _parse(path, dialect, how, texts))
     return _without_marks(frame, how) if words else frame
 
 
-def _without_marks(frame: Any, how: Reading) -> Any:
+def _without_marks(frame: "pa.Table", how: Reading) -> "pa.Table":
     """The table with nulls for the same marks in columns of text as parsing puts into those of numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -193,7 +215,7 @@ def _without_marks(frame: Any, how: Reading) -> Any:
     return frame
 
 
-def _parse(path: Path, dialect: Dialect, how: Reading, texts: Sequence[str]) -> Any:
+def _parse(path: Path, dialect: Dialect, how: Reading, texts: Sequence[str]) -> "pa.Table":
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
@@ -216,12 +238,20 @@ def _parse(path: Path, dialect: Dialect, how: Reading, texts: Sequence[str]) -> 
         return frame.rename_columns([name.strip("\ufeff") for name in frame.column_names])
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise DataError(
-            f"{path} is not a readable CSV file: {error}. Mend the line or write it again, or say how to read it: "
-            f"--delimiter, --encoding (read with {dialect.delimiter!r}, as {dialect.encoding})."
+            f"{path} is not a readable CSV file: {error}. {_cure(dialect)} (read with {dialect.delimiter!r}, as "
+            f"{dialect.encoding})."
         ) from error
 
 
-def _is_header(frame: Any) -> bool:
+def _cure(dialect: Dialect) -> str:
+    """What to do about a file that cannot be parsed."""
+    first = dialect.delimiter.join(dialect.first)
+    if first.startswith(_NO_HEADER):
+        return f"Its first line is {first!r}. {_SKIP}"
+    return "Mend the line or write it again, or say how to read it: --delimiter, --encoding"
+
+
+def _is_header(frame: "pa.Table") -> bool:
     """Whether the first of the rows names the columns."""
     import pyarrow as pa
 
@@ -231,7 +261,7 @@ def _is_header(frame: Any) -> bool:
     return stands_apart(np.column_stack(columns))
 
 
-def _say(path: Path, found: Reading, how: Reading, usual: str, dialect: Dialect, took_numbers: bool) -> None:
+def _say(path: Path, found: Reading, how: Reading, usual: str, dialect: Dialect) -> None:
     """A notice of what is not plain and was neither asked for nor so in the file that was read before."""
     plain = {"encoding": "utf-8", "delimiter": usual, "decimal": "."}
     said = {
@@ -240,8 +270,8 @@ def _say(path: Path, found: Reading, how: Reading, usual: str, dialect: Dialect,
         if name in plain and value != plain[name] and value != how.hints.get(name)
     }
     parts = [f"{name} {value!r} (--{name})" for name, value in said.items()]
-    if took_numbers:
-        parts.append("its first line of numbers taken for the names of the columns (--no-header: they are data)")
+    if dialect.header and how.header is None and holds_numbers(dialect.first, dialect.decimal):
+        parts.append(f"its first line of numbers {TAKEN}")
     if dialect.has_trailing and not how.hints:
         parts.append("the delimiter at the end of each line left out")
     if parts:

@@ -11,8 +11,15 @@ import numpy as np
 from vaekit.data.reading import Reading
 
 DELIMITERS = (",", ";", "\t", "|")
+TAKEN = "taken for the names of the columns (--no-header: they are data)"  # a first line of numbers
 _MAX_LINES, _MAX_CHARS, _MIN_LINES = 1000, 2**18, 3
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_BOMS = (  # that of UTF-32 begins as that of UTF-16 does
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _WITH_COMMA, _WITH_POINT = (re.compile(rf"\s*[+-]?\d*{mark}\d+([eE][+-]?\d+)?\s*") for mark in (",", r"\."))
 
 
@@ -28,6 +35,7 @@ class Dialect:
         first: the cells of the first line, without the empty one behind a trailing delimiter.
         has_trailing: whether each line of data ends with a delimiter.
         longest: characters of the longest line that was looked at.
+        num_lines: lines that were looked at and are not empty.
     """
 
     encoding: str
@@ -37,6 +45,7 @@ class Dialect:
     first: tuple[str, ...]
     has_trailing: bool
     longest: int
+    num_lines: int
 
 
 def look(sample: bytes, is_whole: bool, reading: Reading, usual: str) -> Dialect:
@@ -60,7 +69,7 @@ def look(sample: bytes, is_whole: bool, reading: Reading, usual: str) -> Dialect
     decimal = reading.given.get("decimal") or _decimal(records[1:] or records, reading)
     header = reading.header if "header" in reading.given else header_of(first, reading, decimal)
     longest = max(map(len, lines), default=0)
-    return Dialect(encoding, delimiter, decimal, header, tuple(first), has_trailing, longest)
+    return Dialect(encoding, delimiter, decimal, header, tuple(first), has_trailing, longest, len(lines))
 
 
 def _encoding(sample: bytes, reading: Reading) -> str:
@@ -157,14 +166,20 @@ def _decimal(records: list[list[str]], reading: Reading) -> str:
 def header_of(first: Sequence[str], reading: Reading, decimal: str = ".") -> bool | None:
     """Whether the first line names the columns; None where only the whole table can tell.
 
-    A line with a word in it does; 0 ... D - 1 and 1 ... D are what pandas writes for unnamed columns.
+    A line with a word in it does; 0 ... D - 1 and 1 ... D are what programs write for unnamed columns;
+    a single 1 is none.
     """
-    values = [number(cell, decimal) for cell in first]
-    if not values or None in values:
+    if not holds_numbers(first, decimal):
         return True
-    if any(values == list(range(start, start + len(values))) for start in (0, 1)):
+    values = [number(cell, decimal) for cell in first]
+    if values == list(range(len(values))) or (len(values) > 1 and values == list(range(1, len(values) + 1))):
         return True
     return reading.hints.get("header")
+
+
+def holds_numbers(first: Sequence[str], decimal: str = ".") -> bool:
+    """Whether each cell of the first line is a number, so that a guess is made of it as names of the columns."""
+    return bool(first) and all(number(cell, decimal) is not None for cell in first)
 
 
 def stands_apart(x: np.ndarray) -> bool:
@@ -179,8 +194,10 @@ def stands_apart(x: np.ndarray) -> bool:
     if len(x) < 3 or x.shape[1] < 2 or not np.isfinite(x[0]).all():
         return False
     first, others, steps = x[0], x[1:], np.diff(x[0])
+    is_hole = np.isnan(others)  # a column of nothing but holes has no range
+    lowest, highest = np.where(is_hole, np.inf, others).min(0), np.where(is_hole, -np.inf, others).max(0)
+    outside = ~((lowest <= first) & (first <= highest))
     with np.errstate(invalid="ignore"):
-        outside = ~((np.nanmin(others, 0) <= first) & (first <= np.nanmax(others, 0)))
         jumps = np.nan_to_num(np.abs(np.diff(x, axis=0)))
     is_monotone = bool((steps > 0).all() or (steps < 0).all())
     return is_monotone and bool(outside.all()) and float(np.mean(jumps[0] > jumps[1:].max(0))) > 0.5

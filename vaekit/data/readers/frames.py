@@ -1,11 +1,12 @@
 """A file that holds a table, with its words, as a table of pyarrow."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.readers import csv_files, excel, json_files
@@ -15,15 +16,20 @@ from vaekit.data.readers.json_files import json_table
 from vaekit.data.readers.parquet import INDEX, large_parts, parquet_table
 from vaekit.data.readers.parts import joined, name_of, parts_of, place_in_parts
 from vaekit.data.readers.safe_reading import reading as safely
-from vaekit.data.readers.tables import table_of, without
+from vaekit.data.readers.tables import table_of, with_vectors_spread, without
 from vaekit.data.readers.typed import HOLES_AMONG_NUMBERS as HOLES_AMONG_NUMBERS
 from vaekit.data.readers.typed import Told, as_numbers, is_text, say_holes, with_dates
 from vaekit.data.reading import PLAIN, Reading, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+    from vaekit.frames import Arrow
+
+
+def _csv(path: Path, how: Reading, told: Told) -> tuple["pa.Table", Reading]:
     table, found = csv_table(path, how, words=True, told=told)
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if is_text(column.type) and told.get(name) != "text":  # such as datetimes of far years with fractions
@@ -31,11 +37,11 @@ def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
     return table, found
 
 
-def _parquet(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+def _parquet(path: Path, how: Reading, told: Told) -> tuple["pa.Table", Reading]:
     return parsed(("parquet", str(path)), lambda: parquet_table(path)), how
 
 
-def _feather(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+def _feather(path: Path, how: Reading, told: Told) -> tuple["pa.Table", Reading]:
     import pyarrow as pa
     from pyarrow import feather
 
@@ -47,7 +53,7 @@ def _feather(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
         raise DataError(f"{path} is not a readable feather file: {error}. Write it again.") from error
 
 
-_READ: dict[str, Callable[[Path, Reading, Told], tuple[Any, Reading]]] = {
+_READ: "dict[str, Callable[[Path, Reading, Told], tuple[pa.Table, Reading]]]" = {
     ".csv": _csv,
     ".csv.gz": _csv,
     ".tsv": _csv,
@@ -63,7 +69,9 @@ FRAMES = tuple(_READ)
 """Suffixes of files that hold a table with its words."""
 
 
-def frame(path: str | Path, reading: Reading = PLAIN, *, label: str | None = None, key: str | None = None) -> Any:
+def frame(
+    path: str | Path, reading: Reading = PLAIN, *, label: str | None = None, key: str | None = None
+) -> "pa.Table":
     """Read a table with its words.
 
     Cells that are empty or hold NA, NaN, NULL or the like, or one of `reading.missing`, are nulls; "?" and "-" are
@@ -95,15 +103,20 @@ def frame_and_reading(
     label: str | None = None,
     key: str | None = None,
     told: Told | None = None,
-) -> tuple[Any, Reading]:
+) -> tuple["pa.Table", Reading]:
     """As `frame`, with how the file was read, for the next file like it; a schema may tell what its columns hold."""
-    path = Path(path).expanduser()
+    import narwhals as nw
+
+    path = Path(os.path.expanduser(path))
     table, reading = _table(path, reading, told or {})
-    indices, chosen = without(table.column_names, label, key, path.stem, reading)
+    table_names = table.column_names
+    indices, chosen = without(table_names, label, key, path.stem, reading)
     kept = indices + chosen
     table = table.select(kept if reading.columns is not None else sorted(kept))
+    beside = {table_names[i] for i in chosen} | {name for name, cells in (told or {}).items() if cells == "text"}
+    table = with_vectors_spread(nw.from_native(table, eager_only=True), beside).to_native()
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        table = table.set_column(i, name, _with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
+        table = table.set_column(i, name, with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
     return table, reading
 
 
@@ -114,8 +127,8 @@ def frame_dataset(path: Path, label: str | None = None, key: str | None = None, 
         DataError: The file cannot be read, or does not hold numbers.
     """
     table, found = _table(path, how, {})
-    about: dict[str, Any] = {"name": name_of(path), "source": str(path), "reading": found}
-    return table_of(table, label, key, **about, place=place_in(path, found))
+    place = place_in(path, found)
+    return table_of(table, label, key, name=name_of(path), source=str(path), reading=found, place=place)
 
 
 def parts_dataset(
@@ -137,7 +150,7 @@ def parts_dataset(
     return frame_dataset(path, label, key, how)
 
 
-def _table(path: Path, reading: Reading, told: Told) -> tuple[Any, Reading]:
+def _table(path: Path, reading: Reading, told: Told) -> tuple["pa.Table", Reading]:
     """All columns of a file, or of a table in parts, each with a name of its own."""
     files = parts_of(path, FRAMES)
     if files is not None:
@@ -164,7 +177,7 @@ def place_in(path: str | Path, reading: Reading) -> Callable[[int], str]:
     files = parts_of(path, FRAMES)
     if files is not None:
         return lambda row: place_in_parts([len(_table(file, reading, {})[0]) for file in files], files, row)
-    return lambda row: f"row {row}{line_of(Path(path).expanduser(), reading, row)}"
+    return lambda row: f"row {row}{line_of(Path(os.path.expanduser(path)), reading, row)}"
 
 
 def line_of(path: Path, reading: Reading, row: int) -> str:
@@ -175,8 +188,16 @@ def line_of(path: Path, reading: Reading, row: int) -> str:
     return excel.line_of(path, reading, row) if name.endswith(".xlsx") else csv_files.line_of(path, reading, row)
 
 
-def _with_holes(name: str, column: Any, path: Path, reading: Reading, stays: bool) -> Any:
-    """The column with nulls for the marks of what was not observed, as numbers where no other words are left."""
+def with_holes(name: str, column: "Arrow", path: Path, reading: Reading, stays: bool) -> "Arrow":
+    """The column with nulls for the marks of what was not observed, as numbers where no other words are left.
+
+    Args:
+        name: Of the column.
+        column: Its cells, of pyarrow.
+        path: Its file, for messages.
+        reading: Which marks there are.
+        stays: Whether text stays text whatever is left.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -207,7 +228,7 @@ def _with_holes(name: str, column: Any, path: Path, reading: Reading, stays: boo
     return numbers
 
 
-def _without(column: Any, marks: tuple[str, ...]) -> Any:
+def _without(column: "Arrow", marks: tuple[str, ...]) -> "Arrow":
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -4,13 +4,14 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset, StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
+from vaekit.data.dataset import About, Dataset, StoredDataset
+from vaekit.data.disk_cache import decoded, has_disk_room, no_room, stays_in_memory
 from vaekit.data.kinds import IMAGES
+from vaekit.data.once_here import Beat, computed_once
 from vaekit.data.readers.pixels import (
     common_channels,
     different_sizes,
@@ -62,7 +63,7 @@ def folder_dataset(
             channel, or their sizes differ.
 
     Warns:
-        ReadingWarning: Transparent pixels were composed over white, and nobody said so.
+        ReadingWarning: Transparent pixels were composed over white, and nobody said so; or a file holds several frames.
     """
     how = how or Reading()
     alpha = str(how.given.get("alpha", "white"))
@@ -78,15 +79,21 @@ def folder_dataset(
     if in_memory is None:
         height, width, *_ = look_at(folder / files[0], shape)
         in_memory = stays_in_memory(len(files) * height * width * 3)
-    about: dict[str, Any] = {"labels": _labels(folder, files), "name": as_text(folder.resolve().name)}
+    about: About = {"labels": _labels(folder, files), "name": as_text(folder.resolve().name)}
     about |= {"value_range": IMAGES.value_range, "kind": IMAGES.name, "source": str(folder)}
     about |= {"keys": np.array([as_text(file.as_posix()) for file in files]), "key": "file"}
     if in_memory or len(files) < 2:
         images = None
-        x, are_transparent = _read_all(folder, files, shape, alpha)
+        x, are_transparent, are_animated = _read_all(folder, files, shape, alpha)
     else:
         images = ImageFiles(folder, files, shape, alpha)
-        are_transparent = images.are_transparent
+        are_transparent, are_animated = images.are_transparent, images.are_animated
+    if are_animated.any():
+        first = folder / files[int(np.argmax(are_animated))]
+        notice(
+            f"{int(are_animated.sum())} file(s) in {folder} hold several frames or pages (the first: {first.name}), of "
+            "which only the first is read. Store each as a file of its own if all are data."
+        )
     num_transparent = int(np.sum(are_transparent))
     if num_transparent and "alpha" not in how.given and "alpha" not in how.hints:
         first = folder / files[int(np.argmax(are_transparent))]
@@ -98,7 +105,7 @@ def folder_dataset(
     return Dataset(x, **about) if images is None else _stored(images, about)
 
 
-def _stored(images: "ImageFiles", about: dict[str, Any]) -> StoredDataset:
+def _stored(images: "ImageFiles", about: About) -> StoredDataset:
     from vaekit.data.disk_rows import StoredRows
 
     return StoredDataset(StoredRows(_source(images), name=about["name"]), **about)
@@ -106,17 +113,17 @@ def _stored(images: "ImageFiles", about: dict[str, Any]) -> StoredDataset:
 
 def _read_all(
     folder: Path, files: list[Path], shape: tuple[int, int] | None, alpha: str
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     images: list[np.ndarray] = []
-    are_transparent: list[bool] = []
+    marks: list[tuple[bool, bool]] = []
     for file in files:
-        pixels, is_transparent = read_image(folder / file, shape, alpha)
+        pixels, is_transparent, is_animated = read_image(folder / file, shape, alpha)
         images.append(pixels)
-        are_transparent.append(is_transparent)
+        marks.append((is_transparent, is_animated))
         if pixels.shape[:2] != images[0].shape[:2]:
             raise different_sizes(folder, file, pixels.shape, files[0], images[0].shape)
     num_channels = common_channels(1 if image.ndim == 2 else image.shape[2] for image in images)
-    return np.stack([with_channels(image, num_channels) for image in images]), np.array(are_transparent)
+    return np.stack([with_channels(image, num_channels) for image in images]), *np.array(marks).T
 
 
 def _checked_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
@@ -168,6 +175,7 @@ class ImageFiles:
 
     Attributes:
         are_transparent: Whether pixels of each may be transparent, shape (N,), bool.
+        are_animated: Whether each file holds more frames than the first, shape (N,), bool.
 
     Raises:
         DataError: A file is no image, or their sizes differ.
@@ -182,13 +190,21 @@ class ImageFiles:
         self.folder = Path(os.path.abspath(folder))  # files are read later, in another current folder perhaps
         self.files, self.size, self.alpha = files, size, alpha
         blocks = np.array_split(np.arange(len(files)), math.ceil(len(files) / 4096))
-        looks = np.concatenate(list(ahead(self._look, track(blocks, "looking at images"))))
+
+        def look(beat: Beat) -> bytes:
+            found = []
+            for block in ahead(self._look, track(blocks, "looking at images")):
+                found.append(block)
+                beat()
+            return np.concatenate(found).astype(np.int64).tobytes()
+
+        looks = np.frombuffer(computed_once(look), np.int64).reshape(len(files), -1)
         different = np.flatnonzero((looks[:, :2] != looks[0, :2]).any(1))
         if len(different):
             raise different_sizes(folder, files[different[0]], tuple(looks[different[0]]), files[0], tuple(looks[0]))
         height, width = looks[0, :2].tolist()
         self.shape: tuple[int, ...] = (len(files), common_channels(looks[:, 2].tolist()), height, width)
-        self.are_transparent = looks[:, 3].astype(bool)
+        self.are_transparent, self.are_animated = looks[:, 3:].astype(bool).T
 
     def _look(self, indices: np.ndarray) -> np.ndarray:
         return np.array([look_at(self.folder / self.files[i], self.size, self.alpha) for i in indices])
@@ -197,7 +213,7 @@ class ImageFiles:
         """Pixels of shape (B, C, H, W)."""
         x = np.empty((len(indices), *self.shape[1:]), np.uint8)
         for row, i in zip(x, indices, strict=True):
-            pixels, _ = read_image(self.folder / self.files[i], self.size, self.alpha)
+            pixels, *_ = read_image(self.folder / self.files[i], self.size, self.alpha)
             own = 1 if pixels.ndim == 2 else pixels.shape[2]
             if pixels.shape[:2] != self.shape[2:] or common_channels((own, self.shape[1])) != self.shape[1]:
                 raise DataError(f"{self.folder / self.files[i]} changed while the data were in use. Load them again.")
@@ -214,4 +230,4 @@ def _source(images: ImageFiles) -> "Source":
         warnings.warn(f"{images.folder} is decoded again in each epoch: {no_room(num_bytes)}.", stacklevel=5)
         return images
     blocks = np.array_split(np.arange(len(images.files)), math.ceil(num_bytes / _BLOCK_BYTES))
-    return DecodedRows(images.shape, images.dtype, ahead(images.read, track(blocks, "decoding images")))
+    return decoded(images.shape, images.dtype, ahead(images.read, track(blocks, "decoding images")))

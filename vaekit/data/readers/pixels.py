@@ -34,8 +34,8 @@ def known_formats() -> tuple[list[str], set[str]]:
     return formats, {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
 
 
-def look_at(path: Path, size: tuple[int, int] | None, alpha: str = "white") -> tuple[int, int, int, bool]:
-    """Height, width and number of channels of what `read_image` would return, and whether pixels may be transparent.
+def look_at(path: Path, size: tuple[int, int] | None, alpha: str = "white") -> tuple[int, int, int, bool, bool]:
+    """Height, width and number of channels of what `read_image` would return, and what it says of the file.
 
     The pixels are not decoded.
     """
@@ -46,13 +46,15 @@ def look_at(path: Path, size: tuple[int, int] | None, alpha: str = "white") -> t
             width, height = height, width
         is_transparent = image.has_transparency_data
         num_channels = (1 if image.mode in GREY_MODES else 3) + (is_transparent and alpha == "keep")
-        return *(size or (height, width)), num_channels, is_transparent
+        return *(size or (height, width)), num_channels, is_transparent, _has_more(image)
 
 
 def read_image(
     path: Path, size: tuple[int, int] | None, alpha: str = "white", content: bytes | None = None
-) -> tuple[np.ndarray, bool]:
-    """One image as uint8, (H, W) if it is grey and (H, W, C) otherwise, and whether pixels of it are transparent.
+) -> tuple[np.ndarray, bool, bool]:
+    """One image as uint8, (H, W) if it is grey and (H, W, C) otherwise.
+
+    Pixels of it are transparent, or may be; and the file holds more frames or pages than this first one: both are said.
 
     Args:
         path: The file.
@@ -75,7 +77,12 @@ def read_image(
         upright = upright.convert(mode)
         if size is not None and upright.size != size[::-1]:
             upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
-        return np.array(upright), is_transparent
+        return np.array(upright), is_transparent, _has_more(image)
+
+
+def _has_more(image: "Image.Image") -> bool:
+    """Whether the file holds another frame of an animation, or another page."""
+    return bool(getattr(image, "is_animated", False))  # formats of one frame have no such word
 
 
 def with_channels(pixels: np.ndarray, num_channels: int) -> np.ndarray:

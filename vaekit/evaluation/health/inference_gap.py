@@ -62,16 +62,15 @@ class InferenceGap:
     def results(self) -> list[Result]:
         """The numbers as rows, named as the attributes."""
         rows = f"{self.num_points} rows"
-        gaps = {"approximation": f"approximation gap, {rows}", "amortization": f"amortisation gap, {rows}"}
-        parts = {
-            "log_marginal": f"log p(x) for the gaps, {rows}",
-            "elbo": f"ELBO of q, {rows}",
-            "best_elbo": f"ELBO of the best q per point, {rows}",
-            "rate": f"rate of q, {rows}",
-            "best_rate": f"rate of the best q per point, {rows}",
-        }
-        found = [of_score(name, label, getattr(self, name)) for name, label in gaps.items()]
-        found += [of_score(name, label, getattr(self, name), detail=True) for name, label in parts.items()]
+        found = [
+            of_score("approximation", f"approximation gap, {rows}", self.approximation),
+            of_score("amortization", f"amortisation gap, {rows}", self.amortization),
+            of_score("log_marginal", f"log p(x) for the gaps, {rows}", self.log_marginal, detail=True),
+            of_score("elbo", f"ELBO of q, {rows}", self.elbo, detail=True),
+            of_score("best_elbo", f"ELBO of the best q per point, {rows}", self.best_elbo, detail=True),
+            of_score("rate", f"rate of q, {rows}", self.rate, detail=True),
+            of_score("best_rate", f"rate of the best q per point, {rows}", self.best_rate, detail=True),
+        ]
         label = f"agreement of the means of q and the best q, {rows}"
         agreement = result("agreement", label, self.agreement, unit="", nan="the means do not vary over the rows")
         num_points = result("num_points", "rows of the gaps", self.num_points, unit="rows", detail=True)
