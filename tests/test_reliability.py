@@ -156,7 +156,7 @@ def judged(name, k, num_rows=2000, seed=1):
     return math.nan if few else float(covered[~bad].double().mean()), float(bad.double().mean())
 
 
-@pytest.mark.parametrize("k", [2, 5, 12, 24, 100])
+@pytest.mark.parametrize("k", [2, 5, 12, 24, 100, 300])
 @pytest.mark.parametrize("name", ["variance 0.25", "variance 1", "variance 4", "4 times as wide"])
 def test_rows_without_a_warning_are_covered(name, k):
     covered, warned = judged(name, k)
@@ -267,7 +267,9 @@ def test_chains_say_where_p_of_x_given_z_is_no_number(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", [2, 3, 5, 10, 12, 15, 20, 24, 25, 50, 100, 1000, 10_000])
+@pytest.mark.parametrize(
+    "k", [2, 3, 5, 10, 12, 15, 20, 24, 25, 50, 100, 200, 250, 300, 400, 512, 1000, 10_000, 100_000]
+)
 @pytest.mark.parametrize("name", [*SHAPES, *WIDE])
 def test_rows_without_a_warning_are_covered_for_any_number_of_draws(name, k):
     covered, warned = judged(name, k)

@@ -85,6 +85,10 @@ def test_active_units_without_information_are_a_finding():
     assert names(code(information=0.14, stderr=0.03, means=0.02)) == ["next to no information"]
     assert names(code(information=0.39, stderr=0.04, means=0.05)) == ["healthy"]
     assert names(code(information=0.24, stderr=0.1)) == ["healthy"]  # within the noise
+    assert names(code(information=0.24, stderr=0.1, means=0.1), rate=0.1) == [
+        "next to no information"
+    ]  # at most the rate
+    assert names(code(information=0.24, stderr=0.1, means=0.1), rate=0.2) == ["healthy"]  # 0.2 +- 0.1
     assert names(code(information=0.0, stderr=0.01, means=0.0), rate=0.0) == ["posterior collapse"]
 
 

@@ -114,14 +114,16 @@ def _absurd(rate: Score, code: Aggregate, gap: InferenceGap | None, distortion: 
 
 def _uninformative(rate: Score, code: Aggregate) -> Finding | None:
     information = code.mutual_information
-    error = 0.0 if math.isnan(information.stderr) else information.stderr
-    if code.limit < 2 * _LITTLE_INFORMATION or not information.value + error < _LITTLE_INFORMATION:
+    error, of_rate = (0.0 if math.isnan(score.stderr) else score.stderr for score in (information, rate))
+    most = min(information.value + error, rate.value + of_rate)  # the rate is I(x; z) + KL(q(z), p(z))
+    num_units = code.unit_variance.numel()
+    if code.limit < 2 * _LITTLE_INFORMATION or not most < _LITTLE_INFORMATION:
         return None
     return Finding(
         "next to no information",
-        f"I(x; z) is {nats(information.value)} +- {nats(error)} nats, although the means of {code.active_units} of "
-        f"{code.unit_variance.numel()} units vary over the data by more than {ACTIVE} (the rate is {nats(rate.value)} "
-        "nats): the codes hardly tell one row from another.",
+        f"I(x; z) is {nats(information.value)} +- {nats(error)} nats and at most the rate, {nats(rate.value)} nats, "
+        f"although the means of {code.active_units} of {num_units} units vary over the data by more than {ACTIVE}: "
+        "the codes hardly tell one row from another.",
         "As against a collapse: warm up beta from 0 (schedules.Linear), keep free bits (ELBO(free_bits=0.1)), train "
         "longer, or learn the scale of p(x|z). If the columns of x are independent, there is nothing to tell.",
     )
