@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from vaekit.data import Reading, from_frame, load
 from vaekit.data.readers import safe_reading
-from vaekit.errors import DataError
+from vaekit.errors import DataError, ReadingWarning
 from vaekit.frames import cells, to_arrow
 
 RNG = np.random.default_rng(0)
@@ -110,8 +110,10 @@ def test_a_first_line_of_numbers_is_a_row(tmp_path, suffix):
 
     data = load(store("5,0.5,0\n4,0,1.5\n"))
     assert (data.x.tolist(), data.columns) == ([[5, 0.5, 0], [4, 0, 1.5]], ("f0", "f1", "f2"))
-    assert load(store("0,1,2\n4,0,1\n5,6,7\n")).columns == ("0", "1", "2")
-    assert load(store("1,2\n4,0\n5,6\n")).columns == ("1", "2")
+    with pytest.warns(ReadingWarning, match="first line of numbers taken for the names"):
+        assert load(store("0,1,2\n4,0,1\n5,6,7\n")).columns == ("0", "1", "2")
+    with pytest.warns(ReadingWarning, match="first line of numbers taken for the names"):
+        assert load(store("1,2\n4,0\n5,6\n")).columns == ("1", "2")
     assert load(store('\ufeff"a","b,c"\n4,0\n5,6\n')).columns == ("a", "b,c")
 
 
