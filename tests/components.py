@@ -251,6 +251,7 @@ OBJECTIVES = {
     "IWAE": [objectives.IWAE, lambda: objectives.IWAE(num_samples=1)],
     "InfoVAE": [objectives.InfoVAE, lambda: objectives.InfoVAE(alpha=1.0, weight=50.0, bandwidth=1.0)],
     "MIWAE": [objectives.MIWAE],
+    "MultiConditional": [objectives.MultiConditional, lambda: objectives.MultiConditional(0.5, num_samples=2)],
     "PIWAE": [objectives.PIWAE],
     "Renyi": [objectives.Renyi, lambda: objectives.Renyi(alpha=2.0)],
     "STL": [objectives.STL, lambda: objectives.STL(num_samples=3, bound="iwae")],

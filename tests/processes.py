@@ -38,7 +38,7 @@ def together(function: Callable[..., Any], size: int, *arguments: Any) -> list[A
     answers = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
         fixed = (size, str(Path(folder) / "group"), answers, function, arguments)
-        processes = [context.Process(target=_member, args=(rank, *fixed), daemon=True) for rank in range(size)]
+        processes = [context.Process(target=_member, args=(rank, *fixed)) for rank in range(size)]
         try:
             for process in processes:
                 process.start()

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder beside the libr
 
 import benchmarks.tables as suite
 from benchmarks.common import Options
+from benchmarks.report import machine
 from benchmarks.tables import imputation, page, rare, synthesis
 from benchmarks.tables.sets import LABELLED, Tables, stratified
 
@@ -112,10 +113,7 @@ def test_the_page_lists_losses_and_says_what_is_not_measured():
 def test_the_page_is_that_of_the_records():
     root = Path(__file__).parents[1] / "benchmarks"
     text = (root / "tables.md").read_text(encoding="utf-8")
-    pages = []
-    for folder in sorted((root / "records").glob("*/tables")):
-        records = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))}
-        pages.append(page.written(records))
+    pages = [page.written(suite.stored(folder)) for folder in sorted((root / "records").glob("*/tables"))]
     assert text in pages
 
 
@@ -158,7 +156,7 @@ def test_every_job_runs(tmp_path):
     found = {name: work() for name, work in suite.jobs(Tables(tmp_path / "tables"), options)}
     kinds = ("rare-levels", "time-credit_data", "imputation-", "levels-", "detection-", "synthesis-")
     assert all(any(name.startswith(kind) for name in found) for kind in kinds)
-    records = {name: {"contestants": contestants} for name, contestants in found.items()}
+    records = {name: {"contestants": its, "machine": machine()} for name, its in found.items()}
     text = page.written(records)
     assert "Not measured yet." not in text
     for name, contestants in found.items():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import vaekit as vk
 from vaekit import recipes, runs
 from vaekit.data import StoredDataset, disk_cache, disk_rows, holdout, load
 from vaekit.data.disk_rows import ahead
-from vaekit.errors import DataError
+from vaekit.errors import DataError, ReadingWarning
 from vaekit.models.rows import as_tensor
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers start in seconds elsewhere")
@@ -102,6 +103,31 @@ def test_one_image_in_colour_makes_three_channels_and_size_resizes(folder, keepi
     np.testing.assert_array_equal(on_disk(folder, size=5).x, load(folder, size=5).x)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", ">f4"])
+@pytest.mark.parametrize("shape", [(40, 3), (40, 5, 6), (40, 8, 8, 3)])
+def test_an_array_is_read_from_its_own_file(tmp_path, dtype, shape, monkeypatch):
+    x = RNG.integers(0, 2, shape).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    monkeypatch.setattr(disk_cache, "_MAPPED", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReadingWarning)  # channels are last
+        disk, memory = load(tmp_path / "x.npy", in_memory=False), load(tmp_path / "x.npy")
+    assert isinstance(disk, StoredDataset) == (dtype not in (">f4", "bool"))
+    for name in ("kind", "value_range", "dtype", "event_shape", "name"):
+        assert getattr(disk, name) == getattr(memory, name), name
+    np.testing.assert_array_equal(disk.x, memory.x)
+    np.testing.assert_array_equal(disk[np.array([7, 3, 3])], memory.x[[7, 3, 3]])
+    assert list(Path(os.environ["VAEKIT_CACHE"]).rglob("*")) == [], "no copy"
+
+
+def test_a_truncated_array_is_named_and_an_array_of_fortran_is_held_in_memory(tmp_path):
+    np.save(tmp_path / "x.npy", np.asfortranarray(RNG.normal(size=(9, 4))))
+    assert not isinstance(load(tmp_path / "x.npy", in_memory=False), StoredDataset)
+    (tmp_path / "y.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"y\.npy is truncated"):
+        load(tmp_path / "y.npy", in_memory=False)
+
+
 def test_a_table_is_that_in_memory(table, tmp_path):
     memory, disk = load(table, label="kind"), load(table, label="kind", in_memory=False)
     np.testing.assert_array_equal(disk.x, memory.x)
@@ -134,7 +160,7 @@ def test_no_room_for_a_table_and_none_in_memory(folder, table, monkeypatch):
     monkeypatch.setattr(disk_cache, "DISK_SHARE", 0)
     with pytest.raises(DataError, match="too large for memory, and there is no room to keep it.*Set VAEKIT_CACHE"):
         load(table, label="kind")
-    with pytest.raises(DataError, match="Only folders of images and parquet files can stay on disk; 'digits'"):
+    with pytest.raises(DataError, match="Only folders of images and npy, parquet files can stay on disk; 'digits'"):
         load("digits", in_memory=False)
 
 
@@ -287,7 +313,7 @@ def test_kept_rows_in_any_order_and_nothing_left_behind(folder, monkeypatch, map
 
 
 def test_large_files_do_not_count_as_memory_of_the_process():
-    source = disk_cache.DecodedRows(
+    source = disk_cache.decoded(
         (600, 2**20), np.dtype(np.uint8), (np.full((20, 2**20), i, np.uint8) for i in range(30))
     )
     before = _resident()

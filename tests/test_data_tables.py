@@ -110,10 +110,10 @@ def test_a_first_line_of_numbers_is_a_row(tmp_path, suffix):
 
     data = load(store("5,0.5,0\n4,0,1.5\n"))
     assert (data.x.tolist(), data.columns) == ([[5, 0.5, 0], [4, 0, 1.5]], ("f0", "f1", "f2"))
-    with pytest.warns(ReadingWarning, match="first line of numbers taken for the names"):
-        assert load(store("0,1,2\n4,0,1\n5,6,7\n")).columns == ("0", "1", "2")
-    with pytest.warns(ReadingWarning, match="first line of numbers taken for the names"):
-        assert load(store("1,2\n4,0\n5,6\n")).columns == ("1", "2")
+    for text, columns in {"0,1,2\n4,0,1\n5,6,7\n": ("0", "1", "2"), "1,2\n4,0\n5,6\n": ("1", "2")}.items():
+        path = store(text)
+        with pytest.warns(ReadingWarning, match="its first line of numbers taken for the names"):
+            assert load(path).columns == columns
     assert load(store('\ufeff"a","b,c"\n4,0\n5,6\n')).columns == ("a", "b,c")
 
 

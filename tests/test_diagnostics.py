@@ -346,6 +346,23 @@ def test_a_model_of_torchs_distributions_is_judged_as_one_of_ours():
     assert second.inference_gap.approximation.value == pytest.approx(first.inference_gap.approximation.value, rel=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 40.0])
+def test_log_p_for_the_gaps_is_that_of_the_data_in_their_own_units(unit):
+    """log p(x) = log p(y) - D log(unit): the same rows have the same log p in every row of an evaluation."""
+    model = Linear(weight())
+    y = model.sample(40)
+    model.transform = vk.transforms.Scale(0, unit)
+    found = vk.evaluation.evaluate(model, y * unit, num_samples=200, generator=seeded())
+    covariance = model.w @ model.w.T + model.noise**2 * torch.eye(6, **torch64)
+    truth = MultivariateNormal(torch.zeros(6, **torch64), covariance).log_prob(y).mean() - 6 * math.log(unit)
+    of_gap = {name: found[f"diagnostics.inference_gap.{name}"].value for name in ("log_marginal", "elbo", "best_elbo")}
+    assert of_gap["log_marginal"] == pytest.approx(float(truth), abs=0.05)
+    assert found["iwae"].value == pytest.approx(float(truth), abs=0.05)
+    assert of_gap["elbo"] == pytest.approx(found["elbo"].value, abs=0.15)
+    assert of_gap["best_elbo"] == pytest.approx(found["elbo"].value, abs=0.15)
+    assert [row.name for row in found.findings] == ["diagnostics.findings.healthy"]
+
+
 def test_arguments():
     model = Linear(weight())
     with pytest.raises(DataError, match="at least 2"):

@@ -8,7 +8,7 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit import cli, data, runs
-from vaekit.errors import ColumnError, DataError
+from vaekit.errors import ColumnError, DataError, ReadingWarning
 
 datasets = pytest.importorskip("datasets")
 
@@ -72,8 +72,6 @@ def test_what_cannot_be_read_is_said(table, tmp_path):
     assert len(data.load(str(tmp_path / "both" / "train"))) == 50
     with pytest.raises(ColumnError, match="has no column 'name'; it has a, v, kind, n"):
         data.from_huggingface(table, "name")
-    with pytest.raises(DataError, match=r"expected a datasets.Dataset, got IterableDataset"):
-        data.from_huggingface(table.to_iterable_dataset())
     with pytest.raises(DataError, match="Column .w. of .huggingface. holds String, not numbers"):
         data.from_huggingface(datasets.Dataset.from_dict({"w": ["one", "two"], "a": [1.0, 2.0]}))
     for path in (tmp_path / "both" / "train").glob("*.arrow"):
@@ -144,3 +142,56 @@ def test_large_parts_stay_on_disk_by_themselves(parts, monkeypatch):
     fitted = runs.fit_rows(data.load(str(folder), key="n"), {"max_epochs": 1, "latent_dim": 1, "hidden": (4,)})
     assert isinstance(data.load(str(folder)), data.StoredDataset)
     assert len(fitted.score(fitted.rows(frame[[*"dcban"]], key="n"))) == 300
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_stream_is_kept_once_and_is_the_data_set_itself(table, own_cache, in_memory, shards):
+    with pytest.warns(ReadingWarning, match="is a stream: its 50 rows are read once, and kept on disk"):
+        found = data.from_huggingface(
+            table.to_iterable_dataset(num_shards=shards), "kind", key="n", in_memory=in_memory
+        )
+    whole = data.from_huggingface(table, "kind", key="n", in_memory=in_memory)
+    assert type(found) is type(whole)
+    np.testing.assert_array_equal(found.x, whole.x)
+    for name in ("labels", "keys"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    assert found.columns == whole.columns
+    assert list(own_cache.rglob("*.arrow")) == []
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_stream_of_images_is_that_of_their_files(tmp_path, own_cache, in_memory):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
+    paths = [str(tmp_path / f"{i}.png") for i in range(7)]
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    images = datasets.Dataset.from_dict({"image": paths}).cast_column("image", datasets.Image())
+    with pytest.warns(ReadingWarning, match="is a stream"):
+        found = data.from_huggingface(images.to_iterable_dataset(), in_memory=in_memory)
+    np.testing.assert_array_equal(found.x, pixels.transpose(0, 3, 1, 2))
+
+
+def _records(num, breaks=False):
+    for i in range(num):
+        yield {"a": float(i), "b": float(i % 7)}
+    if breaks:
+        raise OSError("the connection is gone")
+
+
+def test_a_stream_whose_columns_nobody_names_one_that_breaks_off_and_an_empty_one(own_cache):
+    make = datasets.IterableDataset.from_generator
+    with pytest.warns(ReadingWarning, match="2,500 rows"):
+        found = data.from_huggingface(make(_records, gen_kwargs={"num": 2500}))
+    assert found.x.sum() == sum(i + i % 7 for i in range(2500))
+    with pytest.raises(DataError, match=r"beyond row 2,500: the connection is gone.*take\(n\)"):
+        data.from_huggingface(make(_records, gen_kwargs={"num": 2500, "breaks": True}))
+    with pytest.raises(DataError, match="has no row"):
+        data.from_huggingface(make(_records, gen_kwargs={"num": 0}))
+    assert list(own_cache.rglob("*.arrow")) == []

@@ -12,6 +12,8 @@ from vaekit import cli, data, evaluation, runs
 from vaekit.data.by_schema import is_table_file, load_by_schema
 from vaekit.data.readers.frames import frame
 from vaekit.errors import DataError
+from vaekit.runs import by_part, detection
+from vaekit.runs.asking import Question
 
 
 @pytest.fixture
@@ -184,3 +186,24 @@ def test_bounds_of_parts_have_the_means_of_all_rows(fitted, capsys):
     said = capsys.readouterr()
     assert {row["name"]: row for row in json.loads(said.out)["results"]} == found
     assert "wrote 3 parts, 3 of which stood there" in said.err
+
+
+@pytest.mark.parametrize("num_samples", [None, 7])
+def test_draws_per_row_follow_from_the_rows_of_all_parts(tmp_path, table, monkeypatch, num_samples):
+    monkeypatch.setattr(detection, "MANY_ROWS", 50)
+    monkeypatch.setattr(by_part, "MANY_ROWS", 50)
+    parts = sorted(write(table, tmp_path / "parts").iterdir())
+    runs.fit(
+        str(tmp_path / "parts"),
+        tmp_path / "run",
+        {"max_epochs": 2, "latent_dim": 1, "hidden": (4,), "compile": "off"},
+        progress=False,
+    )
+    run = runs.open(tmp_path / "run")
+    found = by_part.answer_by_part(run, parts, tmp_path / "out", Question("score", {"num_samples": num_samples}))
+    K = num_samples or 10  # each part has 20 rows, and would get 100
+    whole = run.score(run.rows(tmp_path / "parts"), num_samples=K)
+    log_p = np.concatenate([parquet.read_table(path)["log_p"].to_numpy() for path in found.answers])
+    np.testing.assert_allclose(log_p, whole.values[:, 0], atol=1e-5)
+    few = by_part.of_all_parts(Question("score"), parts[:2])
+    assert few.options == {"num_samples": 100}

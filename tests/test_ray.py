@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from ray_processes import worker
 
 from vaekit import cli, distributed, runs
 
@@ -96,33 +97,13 @@ def test_an_actor_that_is_killed_is_replaced_and_the_command_goes_on(fitted):
     command += ["--workers", "1", "--num-samples", "400000"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        pid = _actor(process, b"MapWorker", b"submit")
+        pid = worker(process, b"MapWorker", b"submit")
         os.kill(pid, signal.SIGKILL)
         _, said = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 0, said
     assert answers(fitted / "out")["row"].tolist() == list(range(90))
-
-
-def _actor(process, *marks):
-    """The pid of the process of an actor of Ray whose title has these words, once it has begun to work."""
-    for _ in range(900):
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
-            try:
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    words = file.read()
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    is_ours = b"VAEKIT_TEST=1" in file.read()
-            except OSError:
-                continue
-            if is_ours and words.startswith(b"ray::") and all(mark in words for mark in marks):
-                return int(name)
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.1)
-    raise AssertionError("no actor came")
 
 
 FIT = ["fit", "parts", "row_noise=true", "max_epochs=5", "latent_dim=1", "hidden=4", "compile=off", "batch_size=32"]
@@ -165,7 +146,7 @@ def test_training_goes_on_where_a_worker_was_killed(fitted):
                 break
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.1)
-        os.kill(_actor(process, b"RayTrainWorker"), signal.SIGKILL)
+        os.kill(worker(process, b"RayTrainWorker"), signal.SIGKILL)
         _, said = process.communicate(timeout=400)
     finally:
         process.kill()

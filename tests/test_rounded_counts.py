@@ -11,7 +11,7 @@ from vaekit.data import Dataset
 from vaekit.distributions import NegativeBinomial, RoundedLogNormal
 from vaekit.distributions.rounded import POWERS
 from vaekit.errors import ConfigError
-from vaekit.presets.functions import columns_seen
+from vaekit.presets.parts import columns_seen
 from vaekit.recipes.powers import best_power, powers_of
 
 F64 = torch.float64

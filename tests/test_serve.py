@@ -248,6 +248,15 @@ def test_bad_bodies_are_refused_with_a_reason(client, content, expected):
     assert len(answer.json()["reason"]) > 10
 
 
+@pytest.mark.parametrize(("column", "cell"), [("age", ""), ("age", "NA"), ("age", "5"), ("city", ""), ("city", "nan")])
+@pytest.mark.parametrize("question", ["score", "reconstruct", "impute"])
+def test_cells_of_json_are_of_their_kind_and_null_where_empty(client, question, column, cell):
+    found = ask(client, "people", question, 422, rows=[ROW, ROW | {column: cell}])
+    assert (found["row"], found["column"]) == (1, column)
+    assert "null" in found["reason"]
+    ask(client, "people", question, 200, rows=[ROW, ROW | {column: None}])
+
+
 def test_the_first_bad_row_and_its_column_are_named(client):
     rows = [dict(ROW), dict(ROW), dict(ROW, income=-2.0), dict(ROW, income=-3.0)]
     found = ask(client, "people", "score", 422, rows=rows)

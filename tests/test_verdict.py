@@ -55,6 +55,19 @@ def test_a_large_gap_that_nothing_else_explains_is_a_finding():
     assert names(code(std=4.0, width=0.01), gap(170.0, 5.0)) == ["decay to an autoencoder"]
 
 
+def test_codes_that_are_points_are_a_decay_although_together_they_look_like_the_prior():
+    """More nats a unit than float32 numbers near 1 have digits; the gap, and any rate, then follow from that."""
+    points = code(std=0.82, width=4e-4)
+    assert names(points, gap(1e7, 2e5, agreement=0.16, best_rate=40.0), rate=1e7) == ["decay to an autoencoder"]
+    assert names(points, gap(170.0, 5.0, agreement=0.16), rate=257.0) == ["decay to an autoencoder"]
+    assert names(points, gap(0.1), rate=255.0) == ["healthy"]  # 16 nats for each of 16 units
+    assert names(points, gap(0.1), rate=1e13) == ["numbers beyond arithmetic"]
+    assert names(points, gap(math.nan), rate=1e7) == ["numbers beyond arithmetic"]
+    assert names(code(std=1e3, width=1e-3), rate=1e7) == ["numbers beyond arithmetic"]  # of rows far away
+    (found,) = verdict(Score(1e7, 1.0), points)
+    assert "625000.00 for each of 16 active units" in found.evidence
+
+
 @pytest.mark.parametrize(("num_rows", "expected"), [(2, "healthy"), (5, "healthy"), (60, "decay to an autoencoder")])
 def test_a_handful_of_rows_cannot_say_that_codes_do_not_look_like_the_prior(num_rows, expected):
     few = dataclasses.replace(code(std=0.5, width=0.02), limit=math.log(num_rows))
@@ -321,17 +334,21 @@ def test_a_fit_names_columns_without_bound_and_a_run_remembers_its_rows(table, t
     assert "60 of 60 rows are unlike the training data" in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.parametrize("of", [{"likelihood": "bernoulli"}, {}], ids=["bits", "levels"])
 @pytest.mark.parametrize("less", [("max_epochs=100", "hidden=64"), pytest.param((), marks=pytest.mark.slow)])
-def test_without_the_kl_a_model_decays_to_an_autoencoder(tmp_path, capsys, monkeypatch, less):
-    """The experiment of docs/theory.md, and a shorter one; beside it the same fit with the KL."""
+def test_without_the_kl_a_model_decays_to_an_autoencoder(tmp_path, capsys, monkeypatch, less, of):
+    """The experiment of docs/theory.md, and a shorter one; beside it the same fit with the KL.
+
+    Of bits the codes spread beyond the prior; of grey levels, the default, they stay where it is and become points.
+    """
     monkeypatch.chdir(tmp_path)
-    bits = {"likelihood": "bernoulli", "max_epochs": 2000, "keep": "last", **dict(p.split("=") for p in less)}
+    settings = {"max_epochs": 2000 if of else 300, "keep": "last", **of, **dict(p.split("=") for p in less)}
     with pytest.warns(UserWarning, match="decay to an autoencoder"):
-        vk.runs.fit("digits", "RUN", {"beta": 0, **bits}, progress=False)
+        vk.runs.fit("digits", "RUN", {"beta": 0, **settings}, progress=False)
     assert vaekit("evaluate", "RUN") == 0
-    assert "\ndecay to an autoencoder: The codes are next to points" in capsys.readouterr().out
+    assert "\ndecay to an autoencoder: The codes are " in capsys.readouterr().out
     if less:
-        vk.runs.fit("digits", "beside", bits, progress=False)
+        vk.runs.fit("digits", "beside", settings, progress=False)
         assert vaekit("evaluate", "beside") == 0
         assert "decay" not in capsys.readouterr().out
 

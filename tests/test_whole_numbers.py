@@ -73,7 +73,7 @@ def test_a_run_says_which_columns_are_whole(folder):
     ],
 )
 def test_which_columns_are_whole_holes_aside(rows, expected):
-    assert vk.runs.folder.whole_elements(vk.data.Dataset(rows)) == expected
+    assert vk.runs.described.whole_elements(vk.data.Dataset(rows)) == expected
 
 
 def test_runs_of_older_versions_know_by_their_dtype(folder, tmp_path):

@@ -3,7 +3,7 @@
 import re
 import string
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def cite(run: str | Path) -> list[Citation]:
     return cited([*_preset(config.metadata), *_parts(config.model), *_objective(config.metadata)])
 
 
-Part = tuple[str, Any, dict[str, Any]]
+Part = tuple[str, Callable[..., object], Mapping[str, object]]
 """What a part is called, its class or function, and the arguments that it was given."""
 
 
@@ -134,14 +134,14 @@ def cited(parts: Iterable[Part]) -> list[Citation]:
     return list(citations.values())
 
 
-def _preset(about: dict[str, Any]) -> Iterator[Part]:
+def _preset(about: Mapping[str, Any]) -> Iterator[Part]:
     name = spec.normalized(about.get("settings", {}).get("preset") or "")
     for known, function in presets.available().items():
         if spec.normalized(known) == name:
             yield f"preset {known}", function, {}
 
 
-def _parts(tree: Any) -> Iterator[Part]:
+def _parts(tree: object) -> Iterator[Part]:
     """Every component in a description, from the model inwards."""
     if isinstance(tree, list):
         for item in tree:
@@ -153,7 +153,7 @@ def _parts(tree: Any) -> Iterator[Part]:
             yield from _parts(value)
 
 
-def _objective(about: dict[str, Any]) -> Iterator[Part]:
+def _objective(about: Mapping[str, Any]) -> Iterator[Part]:
     """The objective: a description, or in older runs text such as `ELBO(beta=4.0)`, of which only the name is read."""
     objective = about.get("objective")
     yield from _parts(objective)
@@ -162,7 +162,7 @@ def _objective(about: dict[str, Any]) -> Iterator[Part]:
         yield f"objective {kind.__name__}", kind, {}
 
 
-def _differs(thing: Any, argument: str, arguments: dict[str, Any]) -> bool:
+def _differs(thing: Callable[..., object], argument: str, arguments: Mapping[str, object]) -> bool:
     return argument in arguments and arguments[argument] != spec.parameters(thing)[argument]
 
 

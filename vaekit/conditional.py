@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import engine
+from vaekit.distributions.product import Missing
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.printing import Printed
 from vaekit.shapes import Shape, as_shape
@@ -38,6 +39,8 @@ class ConditionalDistribution(Printed, ABC):
             rejects.
         min_scale: the floor of a scale that is learned, where the family has one.
         scale_is_fixed: whether the scale is a constant.
+        missing: "observed-only" where NaN in a value means an element that was not observed, else "error".
+        num_levels: L, where the values of each element are the numbers 0..L-1 of levels; 0 for other families.
         levels_argument: name of the constructor's argument that counts the values 0..L-1 of an element, which data can
             tell; None for all other families.
     """
@@ -46,6 +49,8 @@ class ConditionalDistribution(Printed, ABC):
     autocast_params = False
     can_compile = True
     min_scale: float | None = None
+    missing: Missing = "error"
+    num_levels: int = 0
     levels_argument: str | None = None
 
     def __init__(

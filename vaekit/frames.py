@@ -2,17 +2,28 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from numbers import Integral, Number
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from vaekit.errors import DataError
 
+if TYPE_CHECKING:
+    import narwhals as nw
+    import pyarrow as pa
 
-def to_frame(columns: Mapping[str, Any], backend: str | None = None) -> Any:
+    Frame: TypeAlias = nw.DataFrame[Any]
+    """An eager frame of narwhals, of whatever library the frame inside is."""
+    Series: TypeAlias = nw.Series[Any]
+    """A column of such a frame."""
+    Arrow: TypeAlias = pa.Array | pa.ChunkedArray
+    """A column of pyarrow, in one piece or in several."""
+
+
+def to_frame(columns: Mapping[str, Sequence[object] | np.ndarray], backend: str | None = None) -> Any:
     """A data frame of these columns.
 
     Args:
@@ -26,7 +37,7 @@ def to_frame(columns: Mapping[str, Any], backend: str | None = None) -> Any:
     return narwhals.from_dict(dict(columns), backend=backend).to_native()  # type: ignore[arg-type]
 
 
-def to_arrow(columns: Mapping[str, np.ndarray]) -> Any:
+def to_arrow(columns: Mapping[str, np.ndarray]) -> "pa.Table":
     """A table of pyarrow of arrays of numbers, bools or text, each of shape (N,).
 
     Numbers and text are handed over as memory: pyarrow's own conversion imports pandas wherever that is installed,
@@ -37,7 +48,7 @@ def to_arrow(columns: Mapping[str, np.ndarray]) -> Any:
     return pa.table({name: _arrow(np.ascontiguousarray(values)) for name, values in columns.items()})
 
 
-def _arrow(values: np.ndarray) -> Any:
+def _arrow(values: np.ndarray) -> "Arrow":
     import pyarrow as pa
 
     if values.dtype.kind in "iuf":
@@ -51,7 +62,7 @@ def _arrow(values: np.ndarray) -> Any:
     return text.cast(pa.string()) if ends[-1] < 2**31 else text
 
 
-def as_json(table: Any, *, lines: bool = False) -> bytes:
+def as_json(table: "pa.Table", *, lines: bool = False) -> bytes:
     r"""A table of pyarrow as JSON: a list of records, or one in each line; null for empty cells and NaN, ISO dates.
 
     Example:
@@ -65,7 +76,7 @@ def as_json(table: Any, *, lines: bool = False) -> bytes:
     return f"{text}\n".encode()
 
 
-def json_cells(column: Any) -> list[Any]:
+def json_cells(column: "Arrow") -> list[object]:
     """The cells of a column of pyarrow as JSON has them: no NaN, no infinity, dates as ISO text."""
     import pyarrow as pa
 
@@ -99,12 +110,12 @@ def is_frame(x: object) -> bool:
         return True
 
 
-def text_columns(columns: Iterable[Any]) -> list[Any]:
+def text_columns(columns: "Iterable[Series]") -> "list[Series]":
     """Those of some narwhals series that hold neither numbers nor bools, nor nothing at all."""
     return [c for c in columns if not (_is_number(c) or c.is_null().all())]
 
 
-def _is_number(column: Any) -> bool:
+def _is_number(column: "Series") -> bool:
     import narwhals as nw
 
     if column.dtype == nw.Unknown:  # such as sparse columns of pandas, which numpy knows
@@ -114,9 +125,9 @@ def _is_number(column: Any) -> bool:
     return bool(column.dtype.is_numeric() or column.dtype == nw.Boolean)
 
 
-def _of_objects(column: Any) -> np.ndarray | None:
+def _of_objects(column: "Series") -> np.ndarray | None:
     """A series of Python objects that are numbers or nothing, as pandas keeps bools beside None; None of others."""
-    values: list[Any] = column.to_list()
+    values = column.to_list()
     if not all(_is_nothing(value) or isinstance(value, Number | np.bool_) for value in values):
         return None
     if any(isinstance(value, complex | np.complexfloating) for value in values):
@@ -126,11 +137,11 @@ def _of_objects(column: Any) -> np.ndarray | None:
     return np.array([np.nan if _is_nothing(value) else float(value) for value in values])
 
 
-def _is_nothing(value: Any) -> bool:
+def _is_nothing(value: object) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
-def cells(column: Any, name: str) -> np.ndarray:
+def cells(column: "Series", name: str) -> np.ndarray:
     """The values of a narwhals series as int64 or, where some are missing or not whole, float64 with NaN.
 
     Args:
@@ -159,7 +170,7 @@ def cells(column: Any, name: str) -> np.ndarray:
         raise DataError(f"Column {column.name!r} of {name!r} cannot be held as {kind}: {error}. Rescale it.") from error
 
 
-def _plain(column: Any, dtype: type[np.generic]) -> np.ndarray:
+def _plain(column: "Series", dtype: type[np.generic]) -> np.ndarray:
     """A series of this dtype as an array of its own, NaN where there is no value.
 
     A column of pyarrow is read from its buffers: its own conversion imports pandas, which takes longer than the rest of
@@ -172,7 +183,7 @@ def _plain(column: Any, dtype: type[np.generic]) -> np.ndarray:
     return from_arrow(column.to_arrow(), dtype)
 
 
-def from_arrow(array: Any, dtype: type[np.generic]) -> np.ndarray:
+def from_arrow(array: "Arrow", dtype: type[np.generic]) -> np.ndarray:
     """An array of pyarrow that holds this dtype, as one of numpy; of floats NaN where there is no value."""
     values = _buffer(array, dtype).copy()
     if array.null_count:
@@ -180,7 +191,7 @@ def from_arrow(array: Any, dtype: type[np.generic]) -> np.ndarray:
     return values
 
 
-def _buffer(array: Any, dtype: type[np.generic]) -> np.ndarray:
+def _buffer(array: "Arrow", dtype: type[np.generic]) -> np.ndarray:
     """The memory behind an array of pyarrow, whatever it holds where there is no value."""
     if not len(array):
         return np.empty(0, dtype)

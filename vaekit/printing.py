@@ -1,7 +1,6 @@
 """How parts are printed: by the arguments of their constructors, which every part keeps under their own names."""
 
 import inspect
-from typing import Any
 
 from torch import nn
 
@@ -32,13 +31,13 @@ class Printed(nn.Module):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, tuple | list):
         return all(_is_plain(item) for item in value) and len(repr(value)) <= _MOST_WORDS
     return isinstance(value, bool | int | float | str)
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: object) -> str:
     if isinstance(value, tuple) and len(value) == 1:
         return repr(value[0])
     return f"{value:g}" if isinstance(value, float) else repr(tuple(value) if isinstance(value, tuple) else value)

@@ -6,9 +6,19 @@ Distributions have `distributions.base.Hooks`, heads `conditional.ConditionalDis
 `transforms.Transform`, objectives `objectives.Objective`, callbacks `training.Callback`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from torch import Tensor, nn
+
+    from vaekit.models.labels import Alternatives
+    from vaekit.models.vae import VAE
+    from vaekit.transforms import Transform
 
 T = TypeVar("T")
 
@@ -19,9 +29,51 @@ Of any library's type: whether they are numbers, and as many as a model takes, i
 """
 
 
+class Kept(Protocol):
+    """What torch hands the two halves of a derivative of our own (`ctx`): the one keeps there what the other needs."""
+
+    saved_tensors: "tuple[Tensor, ...]"
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: "Tensor") -> None:
+        """Keep tensors."""
+        ...
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """Rows that stay on disk, and stand in for a tensor of shape (N, *X) where rows are read in blocks."""
+
+    @property
+    def shape(self) -> "torch.Size":
+        """Shape (N, *X)."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: "slice | Tensor", /) -> "Tensor": ...
+
+    def take(self, indices: "np.ndarray", /) -> "OnDisk":
+        """Some of the rows, which stay there."""
+        ...
+
+    def ahead(self, batches: "Iterable[slice | Tensor]", /) -> "Generator[Tensor, None, None]":
+        """The rows of each batch in turn, decoded before they are asked for."""
+        ...
+
+    def in_memory(self) -> "Tensor":
+        """All of them; a `DataError` where they do not fit."""
+        ...
+
+
 def told(kind: type[T], thing: object) -> T:
     """What a thing says of itself: an instance of one of the classes below, made of its attributes."""
-    said: dict[str, Any] = {field.name: getattr(thing, field.name, field.default) for field in fields(kind)}  # type: ignore[arg-type]
+    said = {field.name: getattr(thing, field.name, field.default) for field in fields(kind)}  # type: ignore[arg-type]
     return kind(**said)
 
 
@@ -78,8 +130,8 @@ class PartTraits:
     """
 
     event_shape: Sequence[int] | None = None
-    bind: Callable[[Any], None] | None = None
-    shared_layers: tuple[Any, ...] = ()
+    bind: "Callable[[VAE], None] | None" = None
+    shared_layers: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +142,8 @@ class ModelTraits:
         transform: the way from data to model space; None where the model sees the data as they are.
         encoder: the module behind `posterior`, where there is one.
         decoder: the module behind `likelihood`, where there is one.
+        latent_prior: p(z) as a module, where `prior` is no module, or one of labels as well; None takes `prior`.
+        latent_shape: shape Z of one latent, given the context where there is one; None reads it off `prior`.
         num_likelihood_params: how many raw parameters p(x|z) has for one z; None reads it off a distribution.
         posterior_is_fixed: whether `posterior(x)` draws no noise of its own, as one that refines q does.
         check_context: raises where contexts, a tensor (N, C), are none that the model knows; None for a model that has
@@ -104,18 +158,43 @@ class ModelTraits:
         log_label_posterior: for x (B, *X), log q(y|x), shape (B, L), nats.
     """
 
-    transform: Any = None
-    encoder: Any = None
-    decoder: Any = None
+    transform: "Transform | None" = None
+    encoder: "nn.Module | None" = None
+    decoder: "nn.Module | None" = None
+    latent_prior: "nn.Module | None" = None
+    latent_shape: Sequence[int] | None = None
     num_likelihood_params: int | None = None
     posterior_is_fixed: bool = False
-    check_context: Callable[[Any], None] | None = None
-    some_context: Any = None
+    check_context: "Callable[[Tensor], None] | None" = None
+    some_context: "Tensor | None" = None
     num_labels: int = 0
     num_contexts: int | None = None
-    alternatives: Callable[[Any], Any] | None = None
-    classifier: Any = None
-    log_label_posterior: Callable[[Any], Any] | None = None
+    alternatives: "Callable[[Tensor], Alternatives] | None" = None
+    classifier: "nn.Module | None" = None
+    log_label_posterior: "Callable[[Tensor], Tensor] | None" = None
+
+
+@dataclass(frozen=True)
+class TransformTraits:
+    """A transform of someone else's, beside its call and its `inverse`; see `transforms.Transform`.
+
+    Attributes:
+        dequantizes: whether it turns a density of y into a lower bound on a mass of x.
+        discretizes: whether it forgets x, so that the result is the mass of y.
+        is_fixed: whether it draws nothing and has nothing to learn while a model trains.
+        takes_noise: whether it has `from_noise`.
+        noise_name: what it draws, in words.
+        with_log_det: for x (N, *X), y and log|det dy/dx|; None takes `log_abs_det_jacobian`.
+        check: raises where x (N, *X) holds values that it is not made for; None takes all.
+    """
+
+    dequantizes: bool = False
+    discretizes: bool = False
+    is_fixed: bool = False
+    takes_noise: bool = False
+    noise_name: str = "noise of the transform"
+    with_log_det: "Callable[[Tensor], tuple[Tensor, Tensor]] | None" = None
+    check: "Callable[[Tensor], None] | None" = None
 
 
 @dataclass(frozen=True)
@@ -128,10 +207,12 @@ class RowTraits:
         shown_labels: the same for pictures, where some are missing; None takes `labels`.
         value_range: least and greatest value that can occur.
         contexts: what a model of the rows is conditioned on, shape (N, C).
+        rows: those of a data set that stay on disk (`OnDisk`).
     """
 
-    columns: Any = None
-    labels: Any = None
-    shown_labels: Any = None
+    columns: Sequence[str] | None = None
+    labels: "npt.ArrayLike | None" = None
+    shown_labels: "npt.ArrayLike | None" = None
     value_range: tuple[float, float] | None = None
-    contexts: Any = None
+    contexts: "npt.ArrayLike | None" = None
+    rows: object = None

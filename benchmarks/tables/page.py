@@ -124,11 +124,17 @@ def p_values(records: Records) -> str:
 def seconds(records: Records) -> str:
     """What a user waits for."""
     lines = [
-        [name, step, number(value, 1)]
+        [name, step, number(value, 1), _machine(records[f"time-{name}"])]
         for name, found in of_kind(records, "time").items()
         for step, value in found[US]["0"].items()
     ]
-    return table(["table", "step", "seconds (or MiB)"], lines) if lines else "Not measured yet."
+    return table(["table", "step", "seconds (or MiB)", "machine"], lines) if lines else "Not measured yet."
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    """Processor, its widest units, and how many processes wanted its cores in the minute before the end."""
+    about = record["machine"]
+    return f"{about['cpu']}, {next(reversed(about['units']), 'plain')}, load {about['load']:.1f} of {about['cores']}"
 
 
 def rare_levels(records: Records) -> str:
@@ -175,16 +181,13 @@ def written(records: Records) -> str:
                 "Share of copied rows": "copied",
             }.items()
         ),
-        "Time": "Seconds on this machine, without compilation.\n\n" + seconds(records),
+        "Time": "Seconds without compilation.\n\n" + seconds(records),
     }
-    about = next(iter(records.values()), {}).get("machine", {})
     lead = (
         "# One fitted model, four answers\n\n"
         "`make bench NAME=tables` measures and writes this page. vaekit at its defaults, three seeds; baselines of the "
         'same seeds; peers at their defaults, one seed, 300 epochs. "better" and "worse" are paired differences of '
-        "more than two standard errors.\n\n"
-        f"{about.get('cpu', 'no machine')}, {about.get('cores', '?')} cores, "
-        f"torch {about.get('versions', {}).get('torch', '?')}.\n"
+        "more than two standard errors.\n"
     )
     return lead + "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items())
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import typer
 
@@ -56,10 +56,12 @@ class Source:
     Attributes:
         name: NAME, NAME:train, NAME:test or a path; None is what the run was fitted to.
         options: keywords of `Run.rows`.
+        is_stdin: whether the rows came from stdin, which has one reader.
     """
 
     name: str | None
     options: Mapping[str, Any]
+    is_stdin: bool = False
 
     def of(self, run: "FittedRun", part: "Part" = "test") -> "Dataset":
         """The rows, read and checked as the training data of `run` were; `part` is that of a set without one."""
@@ -177,7 +179,7 @@ def _spelled_out(function: Callable[..., None], writes: Sequence[str], by_part: 
             for name, has_data in reads.items():
                 if has_data:
                     source = from_stdin(files) if given[name] == STDIN else given[name]
-                    given[name] = Source(source, options)
+                    given[name] = Source(source, options, given[name] == STDIN)
                 else:
                     given[name] = options
             function(**given)
@@ -324,23 +326,35 @@ def _speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+@runtime_checkable
+class _Unparsed(Protocol):
+    """What the parser of the command line raises."""
+
+    exit_code: int
+
+    def format_message(self) -> str:
+        """What is wrong, in words."""
+        ...
+
+
 def _explain(error: Exception) -> int:
     if isinstance(error, VaekitError):
         is_final = not isinstance(error, GroupError)
         if not _speaks() and isinstance(error, ConfigError | GroupError):  # process 0 says the same, or why
             return settled(2 if is_final else 1, is_final)
         return settled(_fail(str(error), 2 if isinstance(error, ConfigError) else 1), is_final)
-    if hasattr(error, "format_message"):  # the command line could not be parsed
+    if isinstance(error, _Unparsed):
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
             return 2
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "vaekit"
-        return _fail(f"{error.format_message()} See {command} --help.", getattr(error, "exit_code", 2))
+        return _fail(f"{error.format_message()} See {command} --help.", error.exit_code)
     if type(error).__name__ == "Abort":
         return _fail("interrupted", _INTERRUPTED)
     if isinstance(error, OSError):
-        return _fail(str(error), 1)
+        is_of_file = error.filename is not None and error.strerror
+        return _fail(f"cannot use {error.filename}: {error.strerror}" if is_of_file else str(error), 1)
     return _fail(f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where.", 1)
 
 

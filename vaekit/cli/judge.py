@@ -34,7 +34,8 @@ from vaekit.cli.output import (
     write_numbers,
     write_table,
 )
-from vaekit.cli.parts import Engine, Workers, answer_by_part
+from vaekit.cli.parts import Engine, answer_by_part
+from vaekit.cli.together import Processes, others_run, reading, speaks
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
@@ -65,36 +66,42 @@ def evaluate(
     transform_draws: TransformDraws = 1,
     transform_seed: TransformSeed = 0,
     engine: Engine = "local",
-    workers: Workers = None,
+    workers: Processes = None,
     json_: Json = False,
 ) -> None:
     """Print bounds on log p(x) and the health of the model, with standard errors, in nats per row, and a verdict."""
+    if others_run(workers, engine, data):
+        return
     fitted = open_run(run)
     if output is not None or engine == "ray":
         how = {"num_samples": num_samples, "seed": seed, "transform_draws": transform_draws}
         how["transform_seed"] = transform_seed
         if _evaluate_by_part(fitted, data, output, how, full or quick, engine, workers, json_):
             return
-    parts = fitted.parts(data.name, **data.options)
+    with reading():
+        parts = fitted.parts(data.name, **data.options)
     results = fitted.evaluate(
         parts,
         num_samples=num_samples,
         full=full,
         max_rows=_QUICK_ROWS if quick else None,
         seed=seed,
-        progress=True,
+        progress=speaks(),
         transform_draws=transform_draws,
         transform_seed=transform_seed,
     )
     rows = results.to_dicts()
     document = {"run": as_text(run), "data": parts.name, "results": rows}
-    if output is not None:
-        write_numbers(output, document, list(rows[0]), [list(row.values()) for row in rows])
-    _print_results(results, parts.name, document if json_ else None)
+    if speaks():
+        if output is not None:
+            write_numbers(output, document, list(rows[0]), [list(row.values()) for row in rows])
+        _print_results(results, parts.name, document if json_ else None)
     lost, judged = results.leading("without_number"), results.leading("num_points")
     if lost is not None and judged is not None and lost.value == judged.value:
         # `score` searches for z where the encoder fails: it has the last word.
-        report_missing(fitted.score(parts.judged, num_samples=num_samples, seed=seed))
+        scores = fitted.score(parts.judged, num_samples=num_samples, seed=seed)
+        if speaks():
+            report_missing(scores)
 
 
 def _evaluate_by_part(
@@ -113,14 +120,17 @@ def _evaluate_by_part(
 
     if output is None:
         raise ConfigError("--engine ray writes the bounds of each row, part by part: name a folder with -o")
-    found = answer_by_part(output, data, run, Question("bounds", how, progress=True), engine, workers)
+    found = answer_by_part(output, data, run, Question("bounds", how, progress=speaks()), engine, workers)
     if found is None:
         return False
     if is_other:
         raise ConfigError("--full and --quick are for rows in memory; leave them out of an evaluation part by part")
-    results = pooled(run, found.answers, how["num_samples"])
     first = run.rows(found.parts[0], **data.options)
-    results = replace(results, rows=(*results.rows, *diagnosed(run, first, how["seed"])))
+    health = diagnosed(run, first, how["seed"])
+    if not speaks():
+        return True
+    results = pooled(run, found.answers, how["num_samples"])
+    results = replace(results, rows=(*results.rows, *health))
     rows = results.to_dicts()
     document = {"run": as_text(run.folder or ""), "data": as_text(data.name or ""), "results": rows}
     write_numbers(output / "_results.json", document, list(rows[0]), [list(row.values()) for row in rows])

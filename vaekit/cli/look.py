@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,7 +28,7 @@ def info(
     if run is None:
         from vaekit import engine
 
-        about: dict[str, Any] = {"engine": engine.describe()}
+        about: dict[str, object] = {"engine": engine.describe()}
     else:
         about = open_run(run).describe()
     if json_:
@@ -50,9 +50,14 @@ def cite(run: Run, json_: Json = False) -> None:
         write_to_stdout(f"{catalog.bibtex(citations)}\n")
         return
     sources = [
-        {"key": c.key, "author": c.reference.author}
-        | {name: getattr(c.reference, name) for name in ("title", "year", "url")}
-        | {"used_for": list(c.used_for)}
+        {
+            "key": c.key,
+            "author": c.reference.author,
+            "title": c.reference.title,
+            "year": c.reference.year,
+            "url": c.reference.url,
+            "used_for": list(c.used_for),
+        }
         for c in citations
     ]
     print_json({"run": as_text(run), "references": sources, "bibtex": catalog.bibtex(citations)})

@@ -20,6 +20,7 @@ from vaekit.cli.app import (
 )
 from vaekit.cli.output import check_picture, report_missing, report_trained, write_table
 from vaekit.cli.parts import Engine, Workers, answer_by_part
+from vaekit.cli.together import Processes, others_run, reading, speaks
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 from vaekit.saving.files import ARRAY_SUFFIXES
@@ -51,7 +52,7 @@ def score(
         ),
     ] = False,
     engine: Engine = "local",
-    workers: Workers = None,
+    workers: Processes = None,
 ) -> None:
     """Write log p(x) of every row with its standard error and effective sample size, in nats.
 
@@ -59,13 +60,18 @@ def score(
     """
     from vaekit.runs.asking import Question
 
+    if others_run(workers, engine, data):
+        return
     fitted = open_run(run)
     how: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "transform_draws": transform_draws}
-    question = Question("score", {"shares": shares, "transform_seed": transform_seed, **how}, progress=True)
+    question = Question("score", {"shares": shares, "transform_seed": transform_seed, **how}, progress=speaks())
     if answer_by_part(output, data, fitted, question, engine, workers):
         return
-    rows = data.of(fitted)
+    with reading():
+        rows = data.of(fitted)
     scores = question.ask(fitted, rows)
+    if not speaks():
+        return
     write_table(output, scores, fitted)
     report_trained(fitted, rows)
     report_missing(scores)

@@ -25,8 +25,9 @@ STDOUT = Path("-")  # as a file to write
 
 def open_closed_streams() -> None:
     """Let what is written to a closed stdout or stderr get lost, instead of ending up in a file that is opened next."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is not None:
+    streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    for number, (name, stream) in enumerate(streams.items()):
+        if stream is not None:
             continue
         try:
             os.fstat(number)

@@ -1,12 +1,14 @@
 """Answers to a table in parts, as commands write them: a file for each part, in a folder."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vaekit.cli.app import Source
+from vaekit.cli.together import speaks
 from vaekit.errors import ConfigError
 from vaekit.paths import as_text
 
@@ -52,8 +54,10 @@ def answer_by_part(
         assert run.folder is not None
         found = answer_on_ray(run.folder, parts, output, question, options=data.options, workers=workers)
     else:
-        found = by_part.answer_by_part(run, parts, output, question, lambda part: run.rows(part, **data.options))
-    _say(found)
+        read = partial(run.rows, **data.options)
+        found = by_part.answer_by_part(run, parts, output, question, read, data.options.get("reading"))
+    if speaks():
+        _say(found)
     return found
 
 

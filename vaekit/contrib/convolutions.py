@@ -1,6 +1,6 @@
 """Convolutions that are faster as one matrix product: to or from a single pixel, or from a few of many channels."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,13 +23,16 @@ class Conv2d(nn.Conv2d):
         return super()._conv_forward(input, weight, bias) if y is None else y
 
 
+_Layer = nn.Conv2d | nn.ConvTranspose2d
+
+
 class ConvTranspose2d(nn.ConvTranspose2d):
     """torch's layer; where its input is a single pixel, or few of many channels, a matrix product on a CPU.
 
     Such layers begin many decoders. Which way is taken depends on shapes alone.
     """
 
-    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """As torch's, whose arguments these are."""
         y = None if output_size is not None else _transposed(self, input)
         return super().forward(input, output_size) if y is None else y
@@ -65,7 +68,7 @@ def can_gain(channels: int, sides: tuple[int, int]) -> bool:
     return pixels == 1 or (pixels <= _MOST_PIXELS and channels >= _LEAST_CHANNELS)
 
 
-def _is_plain(layer: Any, x: Tensor) -> bool:
+def _is_plain(layer: _Layer, x: Tensor) -> bool:
     """Whether x is a batch of images on a CPU, and the layer one that is described by pairs of sizes alone.
 
     Not where the layer is recorded to be run elsewhere (torch.export, torch.jit): there a convolution is one, whatever
@@ -79,17 +82,22 @@ def _is_plain(layer: Any, x: Tensor) -> bool:
     return x.shape[1] == layer.in_channels and x.numel() > 0  # of other channels torch says best what is wrong
 
 
+def _padding(layer: _Layer) -> tuple[int, ...]:
+    """Of a layer that is plain; words such as "same" are none."""
+    return () if isinstance(layer.padding, str) else layer.padding
+
+
 def _is_recorded() -> bool:
     is_exporting = getattr(torch.compiler, "is_exporting", None)  # torch has it since 2.7
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return bool(tracing or (is_exporting is not None and is_exporting()))
 
 
-def _to_pixel(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+def _to_pixel(layer: _Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
     """The layer's output where it has one pixel; None elsewhere."""
     if not _is_plain(layer, x):
         return None
-    sizes = zip(x.shape[2:], weight.shape[2:], layer.stride, layer.padding, strict=True)
+    sizes = zip(x.shape[2:], weight.shape[2:], layer.stride, _padding(layer), strict=True)
     window = []
     for size, kernel, step, pad in sizes:
         seen = min(kernel - pad, size)
@@ -103,7 +111,7 @@ def _to_pixel(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
     return F.linear(x.flatten(1), w.flatten(1), bias)[..., None, None]
 
 
-def _transposed(layer: Any, x: Tensor) -> Tensor | None:
+def _transposed(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor | None:
     """The layer's output where a matrix product is faster; None elsewhere."""
     if not _is_plain(layer, x) or len(layer.output_padding) != 2:
         return None
@@ -111,10 +119,13 @@ def _transposed(layer: Any, x: Tensor) -> Tensor | None:
     return y if y is None or layer.bias is None else y + layer.bias.to(y.dtype)[:, None, None]
 
 
-def _from_pixel(layer: Any, x: Tensor) -> Tensor | None:
+def _from_pixel(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor | None:
     """The part of the kernel that the padding leaves, times the pixel; None where there is more than the kernel."""
     window = []
-    weight, sizes = layer.weight, zip(layer.kernel_size, layer.stride, layer.padding, layer.output_padding, strict=True)
+    weight, sizes = (
+        layer.weight,
+        zip(layer.kernel_size, layer.stride, _padding(layer), layer.output_padding, strict=True),
+    )
     for kernel, step, pad, more in sizes:
         stop = kernel - pad + more
         if not pad < stop <= kernel or more >= step:
@@ -125,7 +136,7 @@ def _from_pixel(layer: Any, x: Tensor) -> Tensor | None:
     return out
 
 
-def _by_columns(layer: Any, x: Tensor) -> Tensor | None:
+def _by_columns(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor | None:
     """A kernel for each pixel, scaled by one product of all pixels and the kernels, and added up where they overlap.
 
     For few pixels of many channels beside a kernel of twice their numbers at least, where torch spends its time on the
@@ -137,7 +148,7 @@ def _by_columns(layer: Any, x: Tensor) -> Tensor | None:
     overlaps = layer.kernel_size[0] * layer.kernel_size[1] / (layer.stride[0] * layer.stride[1])
     if not few or overlaps > 4 or torch.is_autocast_enabled(x.device.type):
         return None
-    sizes = zip(x.shape[2:], layer.kernel_size, layer.stride, layer.padding, layer.output_padding, strict=True)
+    sizes = zip(x.shape[2:], layer.kernel_size, layer.stride, _padding(layer), layer.output_padding, strict=True)
     out = tuple((size - 1) * step - 2 * pad + kernel + more for size, kernel, step, pad, more in sizes)
     columns = (x.permute(0, 2, 3, 1).flatten(0, 2) @ weight.flatten(1)).unflatten(0, (-1, pixels)).transpose(1, 2)
-    return F.fold(columns, out, layer.kernel_size, 1, layer.padding, layer.stride)
+    return F.fold(columns, out, layer.kernel_size, 1, _padding(layer), layer.stride)

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
+from vaekit.data.large_tables import large_table, load_large
 from vaekit.data.native_frames import table_in
 from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
@@ -18,9 +19,13 @@ from vaekit.data.reading import Reading, notice
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError
 from vaekit.frames import as_frame, is_frame
+from vaekit.traits import Data
+
+if TYPE_CHECKING:
+    from vaekit.frames import Frame
 
 
-def is_table_file(source: Any) -> bool:
+def is_table_file(source: object) -> bool:
     """Whether a source is the path of a file, or of a table in parts, that is read with its words."""
     if not isinstance(source, str | Path):
         return False
@@ -28,7 +33,7 @@ def is_table_file(source: Any) -> bool:
 
 
 def load_by_schema(
-    source: Any,
+    source: Data,
     schema: Schema | None = None,
     *,
     label: str | None = None,
@@ -46,7 +51,8 @@ def load_by_schema(
         label: column with labels, which is no part of x.
         key: column with the identifiers of the rows, likewise.
         reading: how a file is read.
-        keep_frame: keep the table beside the rows, for answers that hold its other cells.
+        keep_frame: keep the table beside the rows, for answers that hold its other cells; not of one that stays on
+            disk.
         lenient: take levels that the schema does not know, and numbers out of its bounds, for holes, and say which
             cells these are (`Dataset.excluded`), instead of refusing them.
         model_holes: have elements of x for the holes of columns as well; "self" where a cell may be empty because of
@@ -59,11 +65,16 @@ def load_by_schema(
         DataError: if the table cannot be read or does not fit the schema; with row and column.
     """
     how = reading or Reading()
-    told, known = (schema.told, {column.name for column in schema.columns}) if schema else (None, set())
+    told, known = (schema.told, [column.name for column in schema.columns]) if schema else (None, [])
     if isinstance(source, str | Path):
         path = Path(source)
-        for option in sorted(set(how.given) - set(options_of(path))):
-            refuse_option(option, how.given[option], str(path))
+        large = large_table(path)
+        known_options = options_of(path)
+        for option, value in sorted(how.given.items()):
+            if option not in known_options:
+                refuse_option(option, value, str(path))
+        if large is not None:
+            return load_large(large, source, schema, label, key, how, lenient=lenient, model_holes=model_holes)
         frame, how = frame_and_reading(path, how, label=label, key=key, told=told, known=known)
         name, place = name_of(path), place_in(path, how)
     else:
@@ -80,7 +91,6 @@ def load_by_schema(
     if schema is None:
         schema = Schema.found(rest, name=name, place=place)
     else:
-        known = [column.name for column in schema.columns]
         if not set(known) & set(rest.columns):
             raise DataError(f"{name!r} has none of the columns of the schema: {', '.join(map(repr, known[:5]))}.")
     schema.require_columns(f"{name!r} ({len(rest):,} row(s))")
@@ -88,12 +98,22 @@ def load_by_schema(
     x = schema.encode(rest, name=name, place=place, excluded=excluded)
     if model_holes:
         schema, x = schema.with_holes(x, by_value=model_holes == "self")
-    about: dict[str, Any] = {"source": str(source) if isinstance(source, str | Path) else "memory", "reading": how}
-    about |= {"keys": keys, "key": key or "row", "schema": schema}
-    about |= {"weights": weights_in(table, how, name, place), "beside": context_columns(table, how)}
-    about["excluded"] = excluded if excluded is not None and excluded.any() else None
-    about["frame"] = table if keep_frame else None
-    return Dataset(x, labels, name, tuple(column.name for column in schema.modelled), kind=TABLES.name, **about)
+    return Dataset(
+        x,
+        labels,
+        name,
+        tuple(column.name for column in schema.modelled),
+        kind=TABLES.name,
+        source=str(source) if isinstance(source, str | Path) else "memory",
+        keys=keys,
+        key=key or "row",
+        reading=how,
+        schema=schema,
+        weights=weights_in(table, how, name, place),
+        excluded=excluded if excluded is not None and excluded.any() else None,
+        beside=context_columns(table, how),
+        frame=table if keep_frame else None,
+    )
 
 
 def refuse_contradictions(schema: Schema, rows: Dataset) -> None:
@@ -127,13 +147,13 @@ def refuse_contradictions(schema: Schema, rows: Dataset) -> None:
             notice(f"{rows.name!r}: no row has the {what} {_some(absent)} of column {column.name!r}.")
 
 
-def _some(cells: Sequence[Any]) -> str:
+def _some(cells: Sequence[object]) -> str:
     return ", ".join(map(repr, cells[:5])) + (", ..." if len(cells) > 5 else "")
 
 
 def _frame(
-    source: Any, label: str | None, key: str | None, how: Reading, told: Told | None, known: Collection[str]
-) -> Any:
+    source: object, label: str | None, key: str | None, how: Reading, told: Told | None, known: Collection[str]
+) -> "Frame":
     """The data frame that was handed over, without the columns that are no data."""
     if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
         source = table_of_records(source, "the records", told=told, missing=how.missing)
@@ -144,4 +164,4 @@ def _frame(
     places = [*kept, *chosen]
     beside = {table.columns[i] for i in chosen} | set(known)
     table = table[[table.columns[i] for i in (sorted(places) if how.columns is None else places)]]
-    return with_vectors_spread(table, beside).to_native()
+    return with_vectors_spread(table, beside)

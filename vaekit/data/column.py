@@ -1,6 +1,6 @@
 """One column of a table: its kind, and what it takes to code its cells as numbers and to give them back."""
 
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -32,6 +32,24 @@ _NUMBERS = ("Int", "Float", "Decimal")
 MOST_EXACT = 2**53  # whole numbers up to here are told apart in float64
 
 Cell = str | int | float | bool
+
+
+class Called(TypedDict):
+    """What a column is called, and what its cells are, in the words of narwhals and of the library that held them."""
+
+    name: str
+    dtype: str
+    native: str
+
+
+class Shape(TypedDict, total=False):
+    """What a `Column` of numbers is, by the names of its arguments."""
+
+    kind: Kind
+    why: str
+    low: float
+    high: float
+    spikes: tuple[float, ...]
 
 
 class Column(BaseModel):

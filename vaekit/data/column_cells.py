@@ -2,14 +2,19 @@
 
 import datetime as dt
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.data.column import COUNTS, MOST_EXACT, WITH_LEVELS, Cell, Column
+from vaekit.data.column import COUNTS, MOST_EXACT, WITH_LEVELS, Column
 from vaekit.errors import CellError, DataError
 from vaekit.frames import from_arrow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.frames import Arrow, Series
 
 Place = Callable[[int], str]  # where a row stands, for messages
 DAY = 86400.0
@@ -18,7 +23,7 @@ _LIKE_A_DATE = r"^\s*\d{4}-\d{2}-\d{2}([T ][\d:.]+)?(Z|[+-]\d{2}:?\d{2})?\s*$"
 DATETIME = re.compile(r"Datetime\[(\w+)(?:, (.+))?\]")
 
 
-def dtype_text(series: Any, array: Any) -> str:
+def dtype_text(series: "Series", array: "Arrow") -> str:
     """The dtype of a narwhals series that is this array of pyarrow, in short: "Datetime[us, UTC]", "Enum", "Int64"."""
     import narwhals as nw
     import pyarrow as pa
@@ -35,7 +40,7 @@ def dtype_text(series: Any, array: Any) -> str:
     return type(series.dtype).__name__
 
 
-def native_text(series: Any) -> str:
+def native_text(series: "Series") -> str:
     """The dtype of a narwhals series in the words of its library; objects of pandas with the kind of empty cell."""
     native = series.to_native()
     text = str(getattr(native, "type", None) or getattr(native, "dtype", ""))
@@ -45,7 +50,7 @@ def native_text(series: Any) -> str:
     return text
 
 
-def as_arrow(series: Any) -> Any:
+def as_arrow(series: "Series") -> "pa.Array":
     """A narwhals series as one array of pyarrow; a dictionary where its dtype lists categories.
 
     Raises:
@@ -65,9 +70,9 @@ def as_arrow(series: Any) -> Any:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _kinds_of(cells: list[Any]) -> str:
+def _kinds_of(cells: list[object]) -> str:
     """What to say of cells of several types: the first of each, with its row."""
-    first: dict[type, tuple[int, Any]] = {}
+    first: dict[type, tuple[int, object]] = {}
     for row, cell in enumerate(cells):
         if cell is not None and cell == cell:
             first.setdefault(type(cell), (row, cell))
@@ -77,7 +82,9 @@ def _kinds_of(cells: list[Any]) -> str:
     return f"holds values of several kinds: {parts}. Give it values of one kind."
 
 
-def coded(column: Column, array: Any, place: Place = "row {}".format, excluded: np.ndarray | None = None) -> np.ndarray:
+def coded(
+    column: Column, array: "Arrow", place: Place = "row {}".format, excluded: np.ndarray | None = None
+) -> np.ndarray:
     """The cells of a column as float64, shape (N,): numbers, codes of levels, seconds since 1970; NaN for empty ones.
 
     Args:
@@ -101,7 +108,7 @@ def coded(column: Column, array: Any, place: Place = "row {}".format, excluded: 
     return _checked(column, _numbers(column, array, place), place, excluded)
 
 
-def _numbers(column: Column, array: Any, place: Place) -> np.ndarray:
+def _numbers(column: Column, array: "Arrow", place: Place) -> np.ndarray:
     import pyarrow as pa
 
     values = None if pa.types.is_boolean(array.type) and array.null_count < len(array) else floats(array)
@@ -116,7 +123,7 @@ def _numbers(column: Column, array: Any, place: Place) -> np.ndarray:
     return values
 
 
-def floats(array: Any) -> np.ndarray | None:
+def floats(array: "Arrow") -> np.ndarray | None:
     """An array of numbers or bools of pyarrow as float64, NaN where empty; None where it holds something else."""
     import pyarrow as pa
 
@@ -131,7 +138,7 @@ def floats(array: Any) -> np.ndarray | None:
     return from_arrow(array.cast(pa.float64(), safe=False), np.float64)
 
 
-def _first_word(array: Any) -> tuple[int, str] | None:
+def _first_word(array: "Arrow") -> tuple[int, str] | None:
     """The first cell of a column of text that is no number, and its row: one word makes a whole column text."""
     for row, cell in enumerate(array.to_pylist()):
         if isinstance(cell, str):
@@ -142,7 +149,7 @@ def _first_word(array: Any) -> tuple[int, str] | None:
     return None
 
 
-def first_cell(array: Any) -> tuple[int, Any]:
+def first_cell(array: "Arrow") -> tuple[int, object]:
     """The first cell that is not empty, and its row."""
     row = int(np.flatnonzero(from_arrow(array.is_valid().cast("uint8"), np.uint8))[0])
     return row, array[row].as_py()
@@ -181,11 +188,11 @@ def _checked(column: Column, values: np.ndarray, place: Place, excluded: np.ndar
     return values
 
 
-def _codes(column: Column, array: Any, place: Place, excluded: np.ndarray | None) -> np.ndarray:
+def _codes(column: Column, array: "Arrow", place: Place, excluded: np.ndarray | None) -> np.ndarray:
     """Codes of levels, each looked up once."""
     indices, cells = encoded_levels(array)
     is_text = any(isinstance(level, str) for level in column.levels)
-    codes: dict[Cell, int] = {level: code for code, level in enumerate(column.levels)}
+    codes: dict[object, int] = {level: code for code, level in enumerate(column.levels)}
     unknown = float(len(column.levels)) if column.other else -1.0
     found = np.array([_code(cell, codes, is_text, unknown) for cell in cells] + [np.nan])
     values: np.ndarray = found[np.where(np.isnan(indices), len(cells), indices).astype(np.int64)]
@@ -204,7 +211,7 @@ def _codes(column: Column, array: Any, place: Place, excluded: np.ndarray | None
     return values
 
 
-def encoded_levels(array: Any) -> tuple[np.ndarray, list[Any]]:
+def encoded_levels(array: "Arrow") -> tuple[np.ndarray, list[Any]]:
     """Which of the distinct cells stands in each row, shape (N,), NaN for none, and these cells."""
     import pyarrow as pa
 
@@ -216,7 +223,7 @@ def encoded_levels(array: Any) -> tuple[np.ndarray, list[Any]]:
     return from_arrow(encoded.indices.cast(pa.float64()), np.float64), encoded.dictionary.to_pylist()
 
 
-def _code(cell: Any, codes: dict[Cell, int], is_text: bool, unknown: float) -> float:
+def _code(cell: object, codes: Mapping[object, int], is_text: bool, unknown: float) -> float:
     if cell is None or cell != cell:
         return np.nan
     if is_text and not isinstance(cell, str):  # a file whose rows of such a column all look like numbers or bools
@@ -229,7 +236,7 @@ def _code(cell: Any, codes: dict[Cell, int], is_text: bool, unknown: float) -> f
         return unknown
 
 
-def _seconds_of(column: Column, array: Any, place: Place) -> np.ndarray:
+def _seconds_of(column: Column, array: "Arrow", place: Place) -> np.ndarray:
     import pyarrow as pa
 
     kind, found = array.type, DATETIME.fullmatch(column.dtype)
@@ -252,7 +259,7 @@ def _seconds_of(column: Column, array: Any, place: Place) -> np.ndarray:
     return seconds(array)
 
 
-def odd_date(array: Any) -> tuple[int, Any] | None:
+def odd_date(array: "Arrow") -> tuple[int, object] | None:
     """The row and the text of the first cell that is no date, in a column of text of which half are like dates.
 
     None in any other column.
@@ -277,7 +284,7 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def seconds(array: Any) -> np.ndarray:
+def seconds(array: "Arrow") -> np.ndarray:
     """Seconds since 1970 (UTC, local time without a zone) of dates or timestamps of pyarrow; NaN where empty."""
     import pyarrow as pa
 

@@ -1,6 +1,6 @@
 """Numbers of x as the cells of one column, by way of pyarrow."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,13 +8,18 @@ from vaekit.data.column import COUNTS, MOST_EXACT, WITH_LEVELS, Cell, Column
 from vaekit.data.column_cells import DATETIME, DAY, UNITS
 from vaekit.errors import DataError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.frames import Arrow
+
 OTHER = "other"  # what the shared code of rare and unseen levels is called on the way back
 _MICRO = 1_000_000
 _YEARS = -62_135_596_800, 253_402_300_800  # seconds of the years that Python's datetimes hold, and of the next one
 _NANO = -9_223_372_036, 9_223_372_036  # seconds that 64 bits of nanoseconds hold
 
 
-def restored(column: Column, values: np.ndarray) -> Any:
+def restored(column: Column, values: np.ndarray) -> "pa.Array":
     """The cells of a column as an array of pyarrow of its dtype, from float64 of shape (N,).
 
     Raises:
@@ -38,7 +43,7 @@ def restored(column: Column, values: np.ndarray) -> Any:
     return _typed(column.dtype, values, empty) if not empty.all() else pa.nulls(len(values), arrow_type(column))
 
 
-def with_filled(column: Column, cells: Any, values: np.ndarray) -> Any:
+def with_filled(column: Column, cells: "Arrow", values: np.ndarray) -> "pa.Array":
     """The cells of a column as they are, and where they are empty those that the values stand for.
 
     Args:
@@ -76,7 +81,7 @@ def _clipped(column: Column, values: np.ndarray) -> np.ndarray:
     return values if low is None and column.high is None else np.clip(values, low, column.high)
 
 
-def _typed(dtype: str, values: np.ndarray, empty: np.ndarray) -> Any:
+def _typed(dtype: str, values: np.ndarray, empty: np.ndarray) -> "pa.Array":
     import pyarrow as pa
 
     kind = _ARROW.get(dtype, "float64")
@@ -90,7 +95,7 @@ _ARROW = {f"{sign}Int{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") f
 _ARROW |= {"Float16": "float16", "Float32": "float32", "Float64": "float64"}
 
 
-def arrow_type(column: Column) -> Any:
+def arrow_type(column: Column) -> "pa.DataType":
     """The type of pyarrow that holds the cells of a column."""
     import pyarrow as pa
 
@@ -106,7 +111,7 @@ def arrow_type(column: Column) -> Any:
     return known.get(column.dtype, pa.float64() if column.dtype in ("Decimal",) else pa.string())
 
 
-def _levels(column: Column, codes: np.ndarray, empty: np.ndarray) -> Any:
+def _levels(column: Column, codes: np.ndarray, empty: np.ndarray) -> "pa.Array":
     import pyarrow as pa
 
     bad = ~empty & ~((codes == np.floor(codes)) & (codes >= 0) & (codes < column.num_codes))
@@ -131,7 +136,7 @@ def other_name(column: Column) -> str:
     return OTHER if OTHER not in column.levels else f"{OTHER} (rare)"
 
 
-def _listed(column: Column, names: list[Cell | None], indices: Any, used: bool) -> Any:
+def _listed(column: Column, names: list[Cell | None], indices: "pa.Array", used: bool) -> "pa.Array":
     """As a dictionary of all categories of the dtype, and of "other" where it is used."""
     import pyarrow as pa
 
@@ -143,7 +148,7 @@ def _listed(column: Column, names: list[Cell | None], indices: Any, used: bool) 
     return pa.DictionaryArray.from_arrays(moved, pa.array(categories), ordered=column.dtype == "Enum")
 
 
-def _times(column: Column, values: np.ndarray, empty: np.ndarray) -> Any:
+def _times(column: Column, values: np.ndarray, empty: np.ndarray) -> "pa.Array":
     """Seconds as dates or timestamps, rounded to the column's step, within the years that its dtype holds."""
     import pyarrow as pa
 
@@ -164,7 +169,7 @@ def _times(column: Column, values: np.ndarray, empty: np.ndarray) -> Any:
     return pa.array(count, mask=empty).cast(kind)
 
 
-def beside(column: Column, num_rows: int) -> Any:
+def beside(column: Column, num_rows: int) -> "pa.Array":
     """Cells of a column that is no element of x: constants filled in, identifiers counted from 1, text empty."""
     import pyarrow as pa
 

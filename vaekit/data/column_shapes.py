@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from vaekit.data.column import COUNTS, Kind
+from vaekit.data.column import COUNTS, Kind, Shape
 from vaekit.errors import DataError
 
 MIN_ROWS = 50  # below them a shape is noise, and a normal the safest guess
@@ -29,7 +28,6 @@ VALLEY = 0.6  # density between two modes, by that of the lower one
 SKEW = 1.0  # of positive numbers whose logarithm is modelled; an exponential has 2, a log-normal of scale .3 has .95
 TAILS = 7.0  # 99% range by interquartile range: a normal has 3.8, a Laplace 6.6, a Student-t of 3 degrees 7.6
 INNER_STEPS = 4  # different values in the inner half, or more: a range of whole numbers from 7 to 8 is no measure
-Shape = dict[str, Any]  # arguments of `Column`
 _INTERVALS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 100.0))
 
 
@@ -120,11 +118,11 @@ def _spiky(distinct: np.ndarray, num: np.ndarray, is_whole: bool) -> Shape | Non
     if not stands or len(distinct) - len(stands) < MIN_BESIDE:
         return None
     shares = ", ".join(f"{distinct[i]:g} ({num[i] / total:.0%})" for i in stands)
-    ends = {"low": 0.0} if stands[0] == 0 and distinct[0] == 0 else {}
-    if {0, len(num) - 1} & set(stands):
-        interval = _bounded(distinct, is_whole, None) or {}
-        ends |= {name: interval[name] for name in ("low", "high") if name in interval}
-    return {"spikes": tuple(float(distinct[i]) for i in stands), "why": f"point masses at {shares}", **ends}
+    shape: Shape = {"spikes": tuple(float(distinct[i]) for i in stands), "why": f"point masses at {shares}"}
+    if stands[0] == 0 and distinct[0] == 0:
+        shape["low"] = 0.0
+    interval = _bounded(distinct, is_whole, None) if {0, len(num) - 1} & set(stands) else None
+    return shape if interval is None else {**interval, **shape, "low": interval["low"]}
 
 
 def _stands_out(i: int, num: np.ndarray) -> bool:
@@ -218,5 +216,7 @@ def _heavy(values: np.ndarray, distinct: np.ndarray) -> Shape | None:
     ratio = (ends[3] - ends[0]) / (ends[2] - ends[1]) if ends[2] > ends[1] else np.inf
     if ratio < TAILS or ends[2] - ends[1] < INNER_STEPS * np.median(np.diff(distinct)):
         return None
-    low = {"low": 0.0} if distinct[0] >= 0 and _skew(values) > SKEW else {}
-    return {"why": f"the range of 99% of them is {ratio:.3g} times that of the inner half", **low}
+    shape: Shape = {"why": f"the range of 99% of them is {ratio:.3g} times that of the inner half"}
+    if distinct[0] >= 0 and _skew(values) > SKEW:
+        shape["low"] = 0.0
+    return shape

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.column import MOST_EXACT, WITH_LEVELS, Cell, Column, Kind
+from vaekit.data.column import MOST_EXACT, WITH_LEVELS, Called, Cell, Column, Kind
 from vaekit.data.column_cells import (
     DAY,
     Place,
@@ -20,6 +20,11 @@ from vaekit.data.column_cells import (
 )
 from vaekit.data.column_shapes import as_count, as_density
 from vaekit.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.frames import Arrow, Series
 
 MIN_COUNT = 5  # a level seen fewer times ...
 MIN_SHARE = 0.01  # ... and in less than this share of the rows is rare: small tables keep what large ones lump
@@ -39,7 +44,7 @@ _ID_CAMEL = re.compile(r"[a-z](ID|Id|Key|No|Nr)$")
 _STEPS = (DAY, 3600.0, 60.0, 1.0, 1e-3, 1e-6)
 
 
-def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: Place) -> Column:
+def found(series: "Series", told: Kind | None, order: Sequence[Cell] | None, place: Place) -> Column:
     """The column of a narwhals series.
 
     Args:
@@ -56,7 +61,7 @@ def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: P
 
     array = as_arrow(series)
     kind = array.type
-    about = {"name": series.name, "dtype": dtype_text(series, array), "native": native_text(series)}
+    about: Called = {"name": series.name, "dtype": dtype_text(series, array), "native": native_text(series)}
     numbers = None if pa.types.is_dictionary(kind) or pa.types.is_boolean(kind) else floats(array)
     num_empty = int(np.isnan(numbers).sum()) if numbers is not None else array.null_count
     empty = f"; {num_empty} of {len(array)} cells are empty" if num_empty else ""
@@ -65,23 +70,18 @@ def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: P
     if told in ("identifier", "text"):
         return Column(kind=told, why="as told", **about)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        column = _times(array, about)
+        values = seconds(array)
+        column = of_times(*times_in(values[~np.isnan(values)]), about)
     elif numbers is not None:
-        _refuse_infinite(numbers, series.name, place)
-        column = _numbers(numbers[~np.isnan(numbers)], about, told, order)
+        refuse_infinite(numbers, series.name, place)
+        values = numbers[~np.isnan(numbers)]
+        column = of_numbers(values, *np.unique(values, return_counts=True), about, told, order)
     elif pa.types.is_dictionary(kind) or pa.types.is_boolean(kind) or _is_text(kind):
-        odd = odd_date(array) if told is None and order is None else None
-        if odd is not None:
-            row, cell = odd
-            raise DataError(
-                f"Column {series.name!r} holds dates, but {cell!r} in {place(row)}, which is none. Mend the cell, say "
-                f"that it was not observed (--missing), or say what the column is (--kind {series.name}=categorical)."
-            )
-        column = _levels(array, about, told, order)
-        code = _padded(column.levels or (column.value,)) if _is_text(kind) else None
-        if code is not None:
-            why = f"{column.why}; digits, as leading zeros ({code}) would be lost in numbers"
-            column = column.model_copy(update={"why": why})
+        if told is None and order is None:
+            refuse_odd_dates(array, series.name, place)
+        rows, cells = encoded_levels(array)
+        num = np.bincount(rows[~np.isnan(rows)].astype(np.int64), minlength=len(cells))
+        column = of_levels(cells, num, kind, about, told, order)
     else:
         return Column(kind="text", why=f"{kind} is none of numbers, text, bools, levels and datetimes", **about)
     if told is not None and column.kind != told:
@@ -89,13 +89,25 @@ def found(series: Any, told: Kind | None, order: Sequence[Cell] | None, place: P
     return column.model_copy(update={"why": column.why + empty})
 
 
-def _is_text(kind: Any) -> bool:
+def refuse_odd_dates(array: "Arrow", name: str, place: Place) -> None:
+    """Raise a `DataError` for text that holds dates, and a cell that is none."""
+    odd = odd_date(array)
+    if odd is not None:
+        row, cell = odd
+        raise DataError(
+            f"Column {name!r} holds dates, but {cell!r} in {place(row)}, which is none. Mend the cell, say "
+            f"that it was not observed (--missing), or say what the column is (--kind {name}=categorical)."
+        )
+
+
+def _is_text(kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _refuse_infinite(values: np.ndarray, name: str, place: Place) -> None:
+def refuse_infinite(values: np.ndarray, name: str, place: Place) -> None:
+    """Raise a `DataError` for an infinity among numbers, with its row."""
     rows = np.flatnonzero(np.isinf(values))
     if len(rows):
         more = f"; {len(rows) - 1} more cells are infinite" if len(rows) > 1 else ""
@@ -112,13 +124,17 @@ def is_named_identifier(name: str) -> bool:
 # --- Datetimes -------------------------------------------------------------------------------------------------------
 
 
-def _times(array: Any, about: dict[str, Any]) -> Column:
-    values = seconds(array)
-    values = values[~np.isnan(values)]
-    first, last = (_instant(end) + " UTC" * ("," in about["dtype"]) for end in (values.min(), values.max()))
-    if values.min() == values.max():
-        return Column(kind="constant", why=f"one value: {first}", value=float(values[0]), **about)
+def times_in(values: np.ndarray) -> tuple[float, float, float]:
+    """The first and the last of some instants, in seconds, and the longest usual step that all are multiples of."""
     step = next((step for step in _STEPS if _are_multiples(values, step)), _STEPS[-1])
+    return float(values.min()), float(values.max()), step
+
+
+def of_times(low: float, high: float, step: float, about: Called) -> Column:
+    """The column of instants of which `times_in` says so much."""
+    first, last = (_instant(end) + " UTC" * ("," in about["dtype"]) for end in (low, high))
+    if low == high:
+        return Column(kind="constant", why=f"one value: {first}", value=low, **about)
     words = {DAY: "days", 3600.0: "hours", 60.0: "minutes", 1.0: "seconds", 1e-3: "milliseconds", 1e-6: "microseconds"}
     why = f"from {first} to {last}, in {words[step]}"
     return Column(kind="datetime", why=why, step=step, **about)
@@ -139,13 +155,44 @@ def _are_multiples(values: np.ndarray, step: float) -> bool:
 # --- Levels ----------------------------------------------------------------------------------------------------------
 
 
-def _levels(array: Any, about: dict[str, Any], told: Kind | None, order: Sequence[Cell] | None) -> Column:
+def of_levels(
+    cells: list[Cell],
+    num: np.ndarray,
+    kind: "pa.DataType",
+    about: Called,
+    told: Kind | None = None,
+    order: Sequence[Cell] | None = None,
+) -> Column:
+    """The column of distinct cells.
+
+    Args:
+        cells: The distinct cells; of a dictionary all that it lists, in its order.
+        num: How often each of them stands in the column.
+        kind: The type of the column in pyarrow.
+        about: Name and dtype of the column.
+        told: Its kind, where that is given.
+        order: Its levels, the lowest first, where these are given.
+    """
+    column = _of_levels(cells, num, kind, about, told, order)
+    code = _padded(column.levels or (column.value,)) if _is_text(kind) else None
+    if code is None:
+        return column
+    return column.model_copy(
+        update={"why": f"{column.why}; digits, as leading zeros ({code}) would be lost in numbers"}
+    )
+
+
+def _of_levels(
+    cells: list[Cell],
+    num: np.ndarray,
+    kind: "pa.DataType",
+    about: Called,
+    told: Kind | None,
+    order: Sequence[Cell] | None,
+) -> Column:
     import pyarrow as pa
 
-    rows, cells = encoded_levels(array)
-    rows = rows[~np.isnan(rows)].astype(np.int64)
-    num = np.bincount(rows, minlength=len(cells))
-    is_listed = pa.types.is_dictionary(array.type)
+    is_listed = pa.types.is_dictionary(kind)
     if not is_listed:
         at = sorted(range(len(cells)), key=lambda i: cells[i])
         cells, num = [cells[i] for i in at], num[at]
@@ -156,21 +203,21 @@ def _levels(array: Any, about: dict[str, Any], told: Kind | None, order: Sequenc
     seen = [cell for cell, count in zip(cells, num, strict=True) if count]
     if len(seen) == 1 and told is None:
         return Column(kind="constant", why=f"one value: {seen[0]!r}", value=seen[0], categories=listed, **about)
-    if pa.types.is_boolean(array.type):
+    if pa.types.is_boolean(kind):
         return Column(kind="binary", why="bools", levels=(False, True), **about)
     if about["dtype"] == "Enum" and told in (None, "ordinal") and order is None and len(cells) > 2:
         return Column(kind="ordinal", why=f"{len(cells)} levels in order: {_some(cells)}", levels=tuple(cells), **about)
     if not is_listed and told is None:
-        dropped = _dropped(seen, num[num > 0], about)
+        dropped = _dropped([cell for cell in seen if isinstance(cell, str)], num[num > 0], about)
         if dropped is not None:
             return dropped
     return _with_levels(seen, num[num > 0], about, told, order, listed)
 
 
 def _with_levels(
-    seen: list[Any],
+    seen: list[Cell],
     num: np.ndarray,
-    about: dict[str, Any],
+    about: Called,
     told: Kind | None,
     order: Sequence[Cell] | None,
     listed: tuple[Cell, ...] = (),
@@ -200,11 +247,12 @@ def _with_levels(
     return Column(kind=kind, why=why, levels=kept, other=bool(rare.any()), categories=categories, **about)
 
 
-def _padded(cells: Sequence[Any]) -> str | None:
+def _padded(cells: Sequence[object]) -> str | None:
     """The first of some cells of text that has leading zeros, where all are digits."""
-    if not all(isinstance(cell, str) and _DIGITS.fullmatch(cell) for cell in cells):
+    texts = [cell for cell in cells if isinstance(cell, str) and _DIGITS.fullmatch(cell)]
+    if len(texts) < len(cells):
         return None
-    return next((cell for cell in cells if len(cell) > 1 and cell[0] == "0"), None)
+    return next((text for text in texts if len(text) > 1 and text[0] == "0"), None)
 
 
 def _rare(num: np.ndarray) -> np.ndarray:
@@ -215,7 +263,7 @@ def _rare(num: np.ndarray) -> np.ndarray:
     return rare
 
 
-def _dropped(seen: list[str], num: np.ndarray, about: dict[str, Any]) -> Column | None:
+def _dropped(seen: list[str], num: np.ndarray, about: Called) -> Column | None:
     """A column of text that is no data: identifiers, or free text; None for one of levels."""
     total, share = int(num.sum()), len(seen) / num.sum()
     covered = num[~_rare(num)].sum() / total
@@ -232,11 +280,11 @@ def _dropped(seen: list[str], num: np.ndarray, about: dict[str, Any]) -> Column 
     return Column(kind="text", why=f"{facts}; those seen {MIN_COUNT} times or more have {covered:.0%} of them", **about)
 
 
-def _some(cells: Sequence[Any]) -> str:
+def _some(cells: Sequence[object]) -> str:
     return ", ".join(_short(cell) for cell in cells[:4]) + (", ..." if len(cells) > 4 else "")
 
 
-def _short(cell: Any, most: int = 24) -> str:
+def _short(cell: object, most: int = 24) -> str:
     text = str(cell)
     return text if len(text) <= most else text[: most - 3] + "..."
 
@@ -244,9 +292,24 @@ def _short(cell: Any, most: int = 24) -> str:
 # --- Numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _numbers(values: np.ndarray, about: dict[str, Any], told: Kind | None, order: Sequence[Cell] | None) -> Column:
-    """The column of numbers, without its empty cells."""
-    distinct, num = np.unique(values, return_counts=True)
+def of_numbers(
+    values: np.ndarray,
+    distinct: np.ndarray,
+    num: np.ndarray,
+    about: Called,
+    told: Kind | None = None,
+    order: Sequence[Cell] | None = None,
+) -> Column:
+    """The column of numbers, without its empty cells.
+
+    Args:
+        values: The numbers, or a fair sample of them, on which shapes are measured.
+        distinct: The different numbers, ascending.
+        num: How often each of them stands in the column.
+        about: Name and dtype of the column.
+        told: Its kind, where that is given.
+        order: Its levels, the lowest first, where these are given.
+    """
     is_whole = bool((distinct == np.rint(distinct)).all())
     as_int = is_whole and "Int" in about["dtype"]
     beyond = as_int and max(abs(distinct[0]), abs(distinct[-1])) > MOST_EXACT
@@ -262,9 +325,10 @@ def _numbers(values: np.ndarray, about: dict[str, Any], told: Kind | None, order
         return _with_levels([_cell(value, as_int) for value in distinct], num, about, told, order)
     if beyond:
         raise DataError(f"Column {about['name']!r} holds numbers beyond 2**53, which float64 does not tell apart.")
-    about |= {"whole": is_whole, "decimals": 0 if is_whole else _decimals(distinct, about["dtype"])}
+    decimals = 0 if is_whole else _decimals(distinct, about["dtype"])
     count = as_count(distinct, num, told) if is_whole else None
-    return Column(**about, **(count or as_density(values, distinct, num, told, is_whole)))
+    shape = count or as_density(values, distinct, num, told, is_whole)
+    return Column(**about, whole=is_whole, decimals=decimals, **shape)
 
 
 def _cell(value: float, as_int: bool) -> Cell:
@@ -298,7 +362,7 @@ def _are_levels(distinct: np.ndarray, num: np.ndarray, is_whole: bool) -> bool:
     return is_tight or (len(distinct) <= MOST_SPREAD_ORDINAL and total >= 4 * ROWS_PER_LEVEL * len(distinct))
 
 
-def _few_numbers(distinct: np.ndarray, num: np.ndarray, as_int: bool, is_whole: bool, about: dict[str, Any]) -> Column:
+def _few_numbers(distinct: np.ndarray, num: np.ndarray, as_int: bool, is_whole: bool, about: Called) -> Column:
     if len(distinct) == 2:
         return _with_levels([_cell(value, as_int) for value in distinct], num, about, None, None)
     span = distinct[-1] - distinct[0] + 1

@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.column import Column
+from vaekit.data.column import Cell, Column, Kind
 from vaekit.data.dataset import Dataset
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError
+
+if TYPE_CHECKING:
+    from vaekit.frames import Frame
 
 LABEL = "label"
 """What the context of labels is called that have no column."""
@@ -31,19 +34,19 @@ def contexts_found(rows: Dataset, label: str | None = None, may_miss: bool = Fal
         DataError: if they have neither, or a label alone, or some rows have no label and that may not be, or a column
             says nothing.
     """
-    beside = () if rows.beside is None else _columns_found(rows)
+    beside = () if rows.beside is None else _columns_found(rows.beside, rows.name)
     if rows.labels is None and beside:
         return Schema(columns=beside)
     return Schema(columns=(_label_found(rows, label, may_miss), *beside))
 
 
-def _columns_found(rows: Dataset) -> tuple[Column, ...]:
+def _columns_found(beside: "Frame", name: str) -> tuple[Column, ...]:
     """What the columns are that a model is given."""
-    columns = Schema.found(rows.beside, name=rows.name).columns
+    columns = Schema.found(beside, name=name).columns
     for column in columns:
         if not column.is_modelled:
             raise DataError(
-                f"Column {column.name!r} of {rows.name!r} is {column.kind}, which says nothing of a row: leave it out "
+                f"Column {column.name!r} of {name!r} is {column.kind}, which says nothing of a row: leave it out "
                 "of --context."
             )
     return columns
@@ -70,12 +73,12 @@ def _label_found(rows: Dataset, label: str | None, may_miss: bool) -> Column:
             f"all rows of {rows.name!r} have the label {levels[0]!r}: a condition that always holds says nothing. Fit "
             "an unconditional model, such as --preset vae."
         )
-    kind: Any = "binary" if len(levels) == 2 else "categorical"
+    kind: Kind = "binary" if len(levels) == 2 else "categorical"
     dtype = "String" if isinstance(levels[0], str) else "Int64"
     return Column(name=label or LABEL, kind=kind, why="the labels", dtype=dtype, levels=tuple(levels))
 
 
-def unknown_labels(rows: Dataset, levels: Sequence[Any] = ()) -> np.ndarray:
+def unknown_labels(rows: Dataset, levels: Sequence[Cell] = ()) -> np.ndarray:
     """Which rows have no label, shape (N,); -1 and "" mean that as well, where they are no level."""
     assert rows.labels is not None
     is_text = rows.labels.dtype.kind == "U"
@@ -102,7 +105,7 @@ def contexts_of(schema: Schema, rows: Dataset) -> np.ndarray | None:
             return None
         (column,) = columns
         found.append(label_codes(column, rows.labels, rows.name, unknown_labels(rows, column.levels))[:, None])
-    if given:
+    if rows.beside is not None:
         beside = Schema(columns=tuple(column for column in schema.columns if column.name in given))
         found.append(beside.encode(rows.beside, name=rows.name))
     return np.concatenate(found, axis=1)

@@ -1,11 +1,12 @@
 """A data set: rows in memory or on disk, in their own dtype, with labels and what is known about the values."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from vaekit.data.kinds import KINDS
 from vaekit.data.reading import PLAIN, Reading
@@ -15,7 +16,10 @@ from vaekit.paths import as_text
 if TYPE_CHECKING:
     from vaekit.data.disk_rows import StoredRows
     from vaekit.data.schema import Schema
+    from vaekit.frames import Frame
 
+Index: TypeAlias = int | slice | Sequence[int] | np.ndarray
+"""Rows by number, or by a mask."""
 D = TypeVar("D", bound="Dataset")
 
 
@@ -72,29 +76,29 @@ class Dataset:
     excluded: np.ndarray | None = None
     contexts: np.ndarray | None = None
     context_schema: "Schema | None" = None
-    beside: Any = None
-    frame: Any = None
+    beside: "Frame | None" = None
+    frame: "Frame | None" = None
     unlabelled: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "x", _checked_rows(self.x, self.name))
+        self._set(x=_checked_rows(self.x, self.name))
         self._check_annotations()
 
     def _check_annotations(self) -> None:
         if self.labels is not None:
             labels, missing = _filled(self.labels, self.name)
-            object.__setattr__(self, "labels", _checked_labels(labels, len(self), self.name, "labels"))
+            self._set(labels=_checked_labels(labels, len(self), self.name, "labels"))
             if missing.any():
-                object.__setattr__(self, "unlabelled", missing)
+                self._set(unlabelled=missing)
         if self.keys is not None:
-            object.__setattr__(self, "keys", _checked_labels(self.keys, len(self), self.name, "keys"))
+            self._set(keys=_checked_labels(self.keys, len(self), self.name, "keys"))
         if self.weights is not None:
-            object.__setattr__(self, "weights", _checked_weights(self.weights, len(self), self.name))
+            self._set(weights=_checked_weights(self.weights, len(self), self.name))
         if self.kind not in KINDS:
             *most, last = map(repr, KINDS)
             raise DataError(f"kind of {self.name!r} must be {', '.join(most)} or {last}; got {self.kind!r}.")
         if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
+            self._set(columns=tuple(self.columns))
             if self.event_shape != (len(self.columns),):
                 raise DataError(
                     f"columns of {self.name!r} must name each column of x; got {len(self.columns)} names "
@@ -126,7 +130,7 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: Any) -> np.ndarray:
+    def __getitem__(self, index: Index) -> np.ndarray:
         """Rows of x at `index` (whatever numpy accepts there), without their labels."""
         return np.asarray(self.x[index])
 
@@ -134,7 +138,7 @@ class Dataset:
         """All rows in their order: one block where they are in memory, blocks of bounded size where they are not."""
         yield self.x
 
-    def take(self: D, indices: Any) -> D:
+    def take(self: D, indices: npt.ArrayLike) -> D:
         """Choose rows, in the order given; rows on disk stay there.
 
         Args:
@@ -150,23 +154,62 @@ class Dataset:
         part = copy.copy(self)  # the rows are checked already
         try:
             part._keep_rows(indices)
-            object.__setattr__(part, "labels", None if self.labels is None else self.labels[indices])
-            object.__setattr__(part, "keys", self.row_keys[indices])
-            for name in ("weights", "excluded", "contexts", "unlabelled"):
-                values = getattr(self, name)
-                object.__setattr__(part, name, None if values is None else values[indices])
             places = np.arange(len(self))[indices].tolist()
-            for name in ("frame", "beside"):
-                table = getattr(self, name)
-                object.__setattr__(part, name, None if table is None else table[places])
+            part._set(
+                labels=_some(self.labels, indices),
+                keys=self.row_keys[indices],
+                weights=_some(self.weights, indices),
+                excluded=_some(self.excluded, indices),
+                contexts=_some(self.contexts, indices),
+                unlabelled=_some(self.unlabelled, indices),
+                frame=None if self.frame is None else self.frame[places],
+                beside=None if self.beside is None else self.beside[places],
+            )
         except IndexError as error:
             raise DataError(f"Cannot take rows of {self.name!r}, which has {len(self)}: {error}.") from error
         if indices.ndim != 1 or len(part) == 0:
             raise DataError(f"take expects a list of at least one row of {self.name!r}; got shape {indices.shape}.")
         return part
 
+    def labelled(self: D, labels: npt.ArrayLike) -> D:
+        """The same rows with these labels, shape (N,)."""
+        made = copy.copy(self)
+        made._set(labels=_checked_labels(labels, len(self), self.name, "labels"))
+        return made
+
     def _keep_rows(self, indices: np.ndarray) -> None:
-        object.__setattr__(self, "x", self.x[indices])
+        self._set(x=self.x[indices])
+
+    def _set(self, **values: object) -> None:
+        """Set fields of a data set that nobody has seen yet."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+class About(TypedDict, total=False):
+    """All that a `Dataset` takes beside its rows, by name."""
+
+    labels: np.ndarray | None
+    name: str
+    columns: tuple[str, ...] | None
+    value_range: tuple[float, float] | None
+    kind: str
+    source: str
+    keys: np.ndarray | None
+    key: str
+    reading: Reading
+    schema: "Schema | None"
+    weights: np.ndarray | None
+    excluded: np.ndarray | None
+    contexts: np.ndarray | None
+    context_schema: "Schema | None"
+    beside: "Frame | None"
+    frame: "Frame | None"
+    unlabelled: np.ndarray | None
+
+
+def _some(values: np.ndarray | None, indices: np.ndarray) -> np.ndarray | None:
+    return None if values is None else values[indices]
 
 
 class StoredDataset(Dataset):
@@ -183,13 +226,14 @@ class StoredDataset(Dataset):
 
     rows: "StoredRows"
 
-    def __init__(self, rows: "StoredRows", **about: Any) -> None:
-        object.__setattr__(self, "rows", rows)
-        for field in fields(Dataset):
-            if field.name != "x":
-                object.__setattr__(self, field.name, about.pop(field.name, field.default))
-        if about:
-            raise TypeError(f"StoredDataset takes no {', '.join(about)}")
+    def __init__(self, rows: "StoredRows", **about: Unpack[About]) -> None:
+        given = dict(about)
+        self._set(rows=rows)
+        self._set(
+            **{field.name: given.pop(field.name, field.default) for field in fields(Dataset) if field.name != "x"}
+        )
+        if given:
+            raise TypeError(f"StoredDataset takes no {', '.join(given)}")
         self._check_annotations()
 
     def __repr__(self) -> str:
@@ -217,7 +261,7 @@ class StoredDataset(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: Any) -> np.ndarray:
+    def __getitem__(self, index: Index) -> np.ndarray:
         """Rows of x at `index` (an integer, a slice, integers or a mask), without their labels."""
         if isinstance(index, int | np.integer):
             return np.asarray(self.rows[np.asarray([index])].numpy()[0])
@@ -228,10 +272,10 @@ class StoredDataset(Dataset):
         return (block.numpy() for block in self.rows.blocks())
 
     def _keep_rows(self, indices: np.ndarray) -> None:
-        object.__setattr__(self, "rows", self.rows.take(indices))
+        self._set(rows=self.rows.take(indices))
 
 
-def _checked_rows(rows: Any, name: str) -> np.ndarray:
+def _checked_rows(rows: npt.ArrayLike, name: str) -> np.ndarray:
     if isinstance(rows, np.ma.MaskedArray):  # numpy would give what lies under the mask
         rows = np.ma.filled(rows.astype(np.float64), np.nan) if np.ma.is_masked(rows) else rows.data
     try:
@@ -257,7 +301,7 @@ def _checked_rows(rows: Any, name: str) -> np.ndarray:
     return x.astype(x.dtype.newbyteorder("="), copy=False)  # torch reads native byte order only
 
 
-def _filled(values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _filled(values: npt.ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels with -1 or "" in the place of those that are missing, and where that is, shape (N,)."""
     labels: np.ndarray = np.asarray(values)
     missing = (
@@ -282,7 +326,7 @@ def is_missing(cell: object) -> bool:
     return cell is None or is_nan or type(cell).__name__ in ("NAType", "NaTType")
 
 
-def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndarray:
+def _checked_labels(values: npt.ArrayLike, num_rows: int, name: str, what: str) -> np.ndarray:
     labels: np.ndarray = np.asarray(values)
     if labels.shape != (num_rows,):
         raise DataError(f"{what} of {name!r} must have shape ({num_rows},), one for each row of x; got {labels.shape}.")
@@ -298,7 +342,7 @@ def _checked_labels(values: Any, num_rows: int, name: str, what: str) -> np.ndar
     return _as_unicode(labels) if labels.dtype.kind == "U" else labels
 
 
-def _checked_weights(values: Any, num_rows: int, name: str) -> np.ndarray:
+def _checked_weights(values: npt.ArrayLike, num_rows: int, name: str) -> np.ndarray:
     try:
         weights: np.ndarray = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

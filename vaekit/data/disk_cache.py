@@ -1,16 +1,18 @@
 """Decoded rows in a file of the cache, for data that are larger than memory; and whether memory and disk have room."""
 
+import math
 import mmap
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from vaekit.data.once_here import any_here, num_here, written_once
 from vaekit.errors import DataError
 
 MEMORY_SHARE = 0.25  # of what is free: reading, dividing and checking data takes up to three times their size
@@ -20,48 +22,33 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 class DecodedRows:
-    """N rows of one shape and dtype in a temporary file of the cache folder.
+    """N rows of one shape and dtype in a file, of which each can be read by itself.
 
-    The file has no name and ends with the process, however that ends. Its room is reserved at once, so that a full
-    disk is an error now and not one later. Small files are mapped into memory, and a batch costs what it costs there.
-    Of large ones each row is read: pages of a map would count as memory of this process until the whole file does.
-    The system keeps what was read lately in memory that nobody else needs.
+    Small files are mapped into memory, and a batch costs what it costs there. Of large ones each row is read: pages of
+    a map would count as memory of this process until the whole file does. The system keeps what was read lately in
+    memory that nobody else needs.
 
     Args:
         shape: shape (N, *X).
-        dtype: of the rows.
-        blocks: the rows in order, in pieces of any size.
-
-    Raises:
-        DataError: if the file cannot be written.
+        dtype: of the rows, in native byte order.
+        descriptor: of the file, which is open for reading and is closed with the rows.
+        offset: where the first row begins.
     """
 
     is_decoded = True
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterable[np.ndarray]) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, descriptor: int, offset: int = 0) -> None:
         self.shape, self.dtype = shape, dtype
-        self._row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+        self._row_bytes = math.prod(shape[1:]) * dtype.itemsize
+        self._descriptor, self._offset = descriptor, offset
         num_bytes = shape[0] * self._row_bytes
-        folder = _folder()
-        try:
-            with tempfile.TemporaryFile(dir=folder) as file:
-                _reserve(file.fileno(), num_bytes)
-                for block in blocks:
-                    file.write(np.ascontiguousarray(block, dtype).data)
-                file.flush()
-                if file.tell() != num_bytes:
-                    raise DataError(f"The data changed while they were read: not {shape[0]} rows. Load them again.")
-                self._open(file.fileno(), num_bytes)
-        except OSError as error:
-            raise DataError(f"Cannot keep decoded rows in {folder}: {error.strerror or error}.") from error
-
-    def _open(self, descriptor: int, num_bytes: int) -> None:
         self._rows: np.ndarray | None = None
-        if num_bytes <= _MAPPED or not hasattr(os, "preadv"):
-            self._rows = np.frombuffer(mmap.mmap(descriptor, 0), self.dtype).reshape(self.shape)
+        if 0 < num_bytes <= _MAPPED or not hasattr(os, "preadv"):
+            mapped = mmap.mmap(descriptor, offset + num_bytes, access=mmap.ACCESS_READ)
+            self._rows = np.frombuffer(mapped, dtype, math.prod(shape), offset).reshape(shape)
+            os.close(descriptor)
         else:
-            self._descriptor = os.dup(descriptor)
-            weakref.finalize(self, os.close, self._descriptor)
+            weakref.finalize(self, os.close, descriptor)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """The rows of those indices, shape (B, *X)."""
@@ -71,7 +58,8 @@ class DecodedRows:
         memory = memoryview(rows.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
         starts = np.flatnonzero(np.diff(indices, prepend=-2) != 1).tolist()  # of runs of neighbours, each one read
         for start, stop in pairwise([*starts, len(indices)]):
-            self._fill(memory[start * self._row_bytes : stop * self._row_bytes], int(indices[start]) * self._row_bytes)
+            place = self._offset + int(indices[start]) * self._row_bytes
+            self._fill(memory[start * self._row_bytes : stop * self._row_bytes], place)
         return rows
 
     def _fill(self, memory: memoryview, offset: int) -> None:
@@ -80,6 +68,42 @@ class DecodedRows:
             if num_read <= 0:
                 raise DataError("The file of decoded rows ended too early. Load the data again.")
             memory, offset = memory[num_read:], offset + num_read
+
+
+def decoded(shape: tuple[int, ...], dtype: np.dtype, blocks: Iterable[np.ndarray]) -> DecodedRows:
+    """Write rows to a temporary file of the cache folder.
+
+    The file has no name and ends with the process, however that ends. Its room is reserved at once, so that a full
+    disk is an error now and not one later. Processes that read the same data together (`once_here.shared`) write one
+    file on each machine.
+
+    Args:
+        shape: shape (N, *X).
+        dtype: of the rows.
+        blocks: the rows in order, in pieces of any size; drawn on where the file is written.
+
+    Raises:
+        DataError: if the file cannot be written.
+        GroupError: if another process was to write it, and could not.
+    """
+    num_bytes = math.prod(shape) * dtype.itemsize
+
+    def write(beat: Callable[[], None]) -> int:
+        folder = rows_folder()
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                _reserve(file.fileno(), num_bytes)
+                for block in blocks:
+                    file.write(np.ascontiguousarray(block, dtype).data)
+                    beat()
+                file.flush()
+                if file.tell() != num_bytes:
+                    raise DataError(f"The data changed while they were read: not {shape[0]} rows. Load them again.")
+                return os.dup(file.fileno())
+        except OSError as error:
+            raise DataError(f"Cannot keep decoded rows in {folder}: {error.strerror or error}.") from error
+
+    return DecodedRows(shape, dtype, written_once(write))
 
 
 def _reserve(descriptor: int, num_bytes: int) -> None:
@@ -111,16 +135,20 @@ def _physical_memory() -> int:
 
 
 def stays_in_memory(num_bytes: int) -> bool:
-    """The rule for data that may be read or left on disk: a quarter of the free memory goes to rows, no more."""
-    return num_bytes <= MEMORY_SHARE * free_memory()
+    """The rule for data that may be read or left on disk: a quarter of the free memory goes to rows, no more.
+
+    Of processes that read the same data each holds all of them in memory, and all decide alike.
+    """
+    return not any_here(num_bytes * num_here() > MEMORY_SHARE * free_memory())
 
 
 def has_disk_room(num_bytes: int) -> bool:
     """Whether rows of that size may be kept in a file of the cache, which takes up to half of the free space."""
-    return num_bytes <= DISK_SHARE * shutil.disk_usage(_folder()).free
+    return not any_here(num_bytes > DISK_SHARE * shutil.disk_usage(rows_folder()).free)
 
 
-def _folder() -> Path:
+def rows_folder() -> Path:
+    """Where rows are kept on disk."""
     from vaekit.engine.caches import cache_dir  # here: a data set can be looked up without torch
 
     return cache_dir("rows")
@@ -142,7 +170,7 @@ def refuse_too_large(num_bytes: int, name: str) -> None:
 
 def no_room(num_bytes: int) -> str:
     """What to say where the disk has no room for decoded rows."""
-    folder = _folder()
+    folder = rows_folder()
     free = shutil.disk_usage(folder).free
     return (
         f"decoded, the rows take {num_bytes / 2**30:.1f} GiB, and {folder} has {free / 2**30:.1f} GiB free, half of "

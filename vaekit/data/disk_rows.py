@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ MAX_WORKERS = 8
 _BLOCK_BYTES = 2**24
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 Read = Callable[[np.ndarray], np.ndarray]
+Index: TypeAlias = slice | Tensor | np.ndarray
 
 
 class Source(Protocol):
@@ -66,14 +67,14 @@ class StoredRows:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Index) -> Tensor:
         """Rows as a tensor; `index` is a slice, or a mask or integers of shape (B,)."""
         return torch.from_numpy(self.source.read(self._at(index)))
 
-    def _at(self, index: Any) -> np.ndarray:
+    def _at(self, index: Index) -> np.ndarray:
         return np.asarray(self.index[index.numpy() if isinstance(index, Tensor) else index])
 
-    def take(self, indices: Any) -> "StoredRows":
+    def take(self, indices: Index) -> "StoredRows":
         """Some of the rows, still on disk."""
         return StoredRows(self.source, self._at(indices), self.name)
 
@@ -135,7 +136,7 @@ def ahead(read: Read, batches: Iterable[np.ndarray]) -> Generator[np.ndarray, No
     Raises:
         DataError: if a worker is killed, for instance because memory ran out.
     """
-    loader: Any = DataLoader(
+    loader: DataLoader[np.ndarray | Exception] = DataLoader(
         _Batches(read),  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=_as_it_is,
@@ -160,7 +161,7 @@ def ahead(read: Read, batches: Iterable[np.ndarray]) -> Generator[np.ndarray, No
                 raise rows
             yield rows
     finally:
-        iterator._shutdown_workers()
+        iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 class _Batches:

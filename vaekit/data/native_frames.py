@@ -2,17 +2,23 @@
 
 import re
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaekit.data.column import Column
 from vaekit.errors import ConfigError, DataError
 from vaekit.frames import as_frame
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from vaekit.frames import Arrow, Frame
+
 _ALIASES = ("string", "large_string", "string_view", "date64[ms]")  # of types that pyarrow has several of
 _DICTIONARY = re.compile(r"dictionary<values=(\w+), indices=(\w+), ordered=\d>")
 
 
-def native_frame(table: Any, columns: tuple[Column, ...], backend: str, same: bool) -> Any:
+def native_frame(table: "pa.Table", columns: tuple[Column, ...], backend: str, same: bool) -> Any:
     """The frame.
 
     Args:
@@ -38,11 +44,11 @@ def native_frame(table: Any, columns: tuple[Column, ...], backend: str, same: bo
     return frame.with_columns(*casts).to_native() if casts else frame.to_native()
 
 
-def _texts(column: Any) -> list[str]:
+def _texts(column: "Arrow") -> list[str]:
     return [str(name) for name in column.combine_chunks().dictionary.to_pylist()]
 
 
-def _pyarrow(table: Any, columns: tuple[Column, ...]) -> Any:
+def _pyarrow(table: "pa.Table", columns: tuple[Column, ...]) -> "pa.Table":
     """With the types of text and dictionaries that pyarrow has several of."""
     import pyarrow as pa
 
@@ -58,7 +64,7 @@ def _pyarrow(table: Any, columns: tuple[Column, ...]) -> Any:
     return pa.table(dict(zip(table.column_names, arrays, strict=True)))
 
 
-def _pandas(table: Any, columns: tuple[Column, ...], same: bool) -> Any:
+def _pandas(table: "pa.Table", columns: tuple[Column, ...], same: bool) -> "pd.DataFrame":
     import pandas as pd
 
     series = {
@@ -68,7 +74,7 @@ def _pandas(table: Any, columns: tuple[Column, ...], same: bool) -> Any:
     return pd.DataFrame(series, index=pd.RangeIndex(table.num_rows))
 
 
-def _series(array: Any, native: str) -> Any:
+def _series(array: "Arrow", native: str) -> "pd.Series":
     """A column as pandas had it; whole numbers and bools with empty cells become those of pandas that can be empty."""
     import pandas as pd
     import pyarrow as pa
@@ -88,7 +94,7 @@ def _series(array: Any, native: str) -> Any:
     return values if native in ("", "str", "category") else values.astype(native)
 
 
-def table_in(frame: Any, name: str) -> Any:
+def table_in(frame: object, name: str) -> "Frame":
     """An eager narwhals frame of any data frame; a `DataError` where it is none, or the name of a column is no text."""
     import narwhals as nw
 

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Literal, TypedDict, TypeVar, Unpack, cast
 
 from vaekit.errors import DataError, ReadingWarning
 from vaekit.paths import as_text
@@ -16,6 +16,23 @@ T = TypeVar("T")
 
 Alpha = Literal["white", "black", "keep", "drop"]
 ALPHAS = ("white", "black", "keep", "drop")
+
+
+class Said(TypedDict, total=False):
+    """Some of what a `Reading` can say of a file, by name."""
+
+    delimiter: str
+    decimal: str
+    encoding: str
+    header: bool | None
+    sheet: str
+    missing: tuple[str, ...]
+    columns: tuple[str, ...]
+    drop: tuple[str, ...]
+    weight: str
+    context: tuple[str, ...]
+    alpha: str
+    channels_last: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ class Reading:
                 if isinstance(word, str) and as_text(word) != word:
                     raise DataError(f"{name} takes text, and {as_text(word)!r} is no UTF-8. Check the locale.")
         for name in ("missing", "columns", "drop", "context", "guessed"):
-            value = getattr(self, name)
+            value = vars(self)[name]
             if isinstance(value, str):
                 raise DataError(f"{name} takes several words; got the text {value!r}. Write ({value!r},).")
             if value is not None:
@@ -89,19 +106,19 @@ class Reading:
                 raise DataError(f"There is no encoding {self.encoding!r}. Try utf-8, latin-1 or utf-16.") from error
 
     @property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> Said:
         """What was asked for, by name."""
-        return {name: value for name, value in self._set.items() if name not in self.guessed}
+        return _said((name, value) for name, value in self._set.items() if name not in self.guessed)
 
     @property
-    def hints(self) -> dict[str, Any]:
+    def hints(self) -> Said:
         """What another file was found to be, by name: tried first, and no more than that."""
-        return {name: value for name, value in self._set.items() if name in self.guessed}
+        return _said((name, value) for name, value in self._set.items() if name in self.guessed)
 
     @property
-    def _set(self) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "guessed"}
-        return {name: value for name, value in values.items() if value not in (None, ())}
+    def _set(self) -> Said:
+        values = vars(self).items()
+        return _said((name, value) for name, value in values if name != "guessed" and value not in (None, ()))
 
     def over(self, remembered: "Reading") -> "Reading":
         """What is asked for here, and what another file was read by for all else."""
@@ -110,13 +127,17 @@ class Reading:
 
     def only(self, names: Iterable[str]) -> "Reading":
         """What is said of these alone."""
-        kept = {name: value for name, value in self._set.items() if name in set(names)}
+        kept = _said((name, value) for name, value in self._set.items() if name in set(names))
         return Reading(**kept, guessed=self.guessed)
 
-    def found(self, **choices: Any) -> "Reading":
+    def found(self, **choices: Unpack[Said]) -> "Reading":
         """With what a file was found to be; what was asked for stays."""
-        made = {name: value for name, value in choices.items() if name not in self.given}
+        made = _said((name, value) for name, value in choices.items() if name not in self.given)
         return replace(self, **made, guessed=tuple(sorted({*self.guessed, *made})))
+
+
+def _said(pairs: Iterable[tuple[str, object]]) -> Said:
+    return cast(Said, dict(pairs))
 
 
 PLAIN = Reading()
@@ -133,7 +154,7 @@ def words(values: Iterable[str] | None) -> tuple[str, ...]:
 
 
 _SAID: ContextVar[set[str] | None] = ContextVar("_SAID", default=None)
-_PARSED: ContextVar[dict[Hashable, Any] | None] = ContextVar("_PARSED", default=None)
+_PARSED: ContextVar[dict[Hashable, object] | None] = ContextVar("_PARSED", default=None)
 
 
 @contextmanager
@@ -159,8 +180,7 @@ def parsed(key: Hashable, parse: Callable[[], T]) -> T:
         return parse()
     if key not in known:
         known[key] = parse()
-    found: T = known[key]
-    return found
+    return cast(T, known[key])
 
 
 def notice(text: str, category: type[ReadingWarning] = ReadingWarning) -> None:

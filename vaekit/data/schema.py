@@ -6,24 +6,28 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from vaekit.data import columns_found
-from vaekit.data.column import NORMAL, Cell, Column, Kind
+from vaekit.data.column import Cell, Column, Kind
 from vaekit.data.column_cells import Place, as_arrow, coded, encoded_levels, floats, seconds
 from vaekit.data.column_restored import arrow_type, beside, restored, with_filled
+from vaekit.data.holes import empty_together, hole_columns, say_dropped
 from vaekit.data.native_frames import native_frame, table_in
 from vaekit.data.reading import notice
+from vaekit.data.schema_text import invalid, text_of
 from vaekit.errors import DataError
 from vaekit.saving.files import write_atomically
 
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
+    from vaekit.frames import Frame
+
 __all__ = ["Column", "Kind", "Schema"]
-
-
-_LEAST_HOLES = 5  # cells that are empty, and that are not: fewer say nothing of why
 
 
 class Schema(BaseModel):
@@ -67,7 +71,7 @@ class Schema(BaseModel):
     @classmethod
     def found(
         cls,
-        frame: Any,
+        frame: "IntoFrame",
         *,
         kinds: Mapping[str, Kind] | None = None,
         orders: Mapping[str, Sequence[Cell]] | None = None,
@@ -108,10 +112,7 @@ class Schema(BaseModel):
                 message = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise DataError(f"Column {series.name!r} of {name!r} cannot be {kind}: {message}.") from error
             columns.append(column)
-        texts = [column for column in columns if column.kind == "text" and column.name not in told]
-        if texts:
-            reasons = "; ".join(f"{column.name!r} ({column.why})" for column in texts)
-            notice(f"{name!r}: free text is no data, and is dropped: {reasons}.")
+        say_dropped([column for column in columns if column.name not in told], name)
         return cls(columns=tuple(columns), backend=table.implementation.value)
 
     @cached_property
@@ -158,22 +159,15 @@ class Schema(BaseModel):
         """
         if any(column.of is not None for column in self.columns):
             return self, x
-        found: dict[bytes, list[str]] = {}
-        for column, empty in zip(self.modelled, np.isnan(x).T, strict=True):
-            if min(empty.sum(), (~empty).sum()) >= _LEAST_HOLES:
-                found.setdefault(np.packbits(empty).tobytes(), []).append(column.name)
-        holes = []
-        kinds = {column.name: column.kind for column in self.modelled}
-        for group in found.values():
-            names = sorted(group, key=lambda name: kinds[name] not in NORMAL) if by_value else group
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            why = f"cells of {', '.join(map(repr, names[:4]))}{', ...' if len(names) > 4 else ''} are empty together"
-            about: dict[str, Any] = {"kind": "hole", "dtype": "Boolean", "levels": (False, True), "of": names[0]}
-            about["by_value"] = by_value and kinds[names[0]] in NORMAL
-            holes.append(Column(name=f"{names[0]}{more} empty", why=why if more else "some cells are empty", **about))
+        schema = self.with_holes_of(empty_together(self.modelled, x), by_value)
         place = {column.name: i for i, column in enumerate(self.modelled)}
-        bits = [np.isnan(x[:, place[column.of]]) for column in holes if column.of is not None]
-        return Schema(columns=(*self.columns, *holes), backend=self.backend), np.column_stack([x, *bits])
+        bits = [np.isnan(x[:, place[column.of]]) for column in schema.modelled if column.of is not None]
+        return schema, np.column_stack([x, *bits])
+
+    def with_holes_of(self, groups: Sequence[Sequence[str]], by_value: bool = False) -> "Schema":
+        """The schema with a further element of x for each group of columns that are empty in the same rows."""
+        holes = hole_columns(self.modelled, groups, by_value)
+        return Schema(columns=(*self.columns, *holes), backend=self.backend)
 
     def require_columns(self, name: str) -> None:
         """Raise a `DataError` if no column is an element of x; `name` is what to call the table."""
@@ -197,7 +191,12 @@ class Schema(BaseModel):
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
     def encode(
-        self, frame: Any, *, name: str = "frame", place: Place = "row {}".format, excluded: np.ndarray | None = None
+        self,
+        frame: "IntoFrame",
+        *,
+        name: str = "frame",
+        place: Place = "row {}".format,
+        excluded: np.ndarray | None = None,
     ) -> np.ndarray:
         """The rows of a data frame as x, shape (N, D), float64, whatever the order of its columns.
 
@@ -240,7 +239,7 @@ class Schema(BaseModel):
         self._compare_constants(table, name, place)
         return x
 
-    def _compare_constants(self, table: Any, name: str, place: Place) -> None:
+    def _compare_constants(self, table: "Frame", name: str, place: Place) -> None:
         """Say where a column that was constant is so no longer."""
         import pyarrow as pa
 
@@ -260,7 +259,7 @@ class Schema(BaseModel):
                     f"{place(int(at[0]))} holds {cell!r}, {len(at)} row(s) differ. The model does not see the column."
                 )
 
-    def decode(self, x: np.ndarray, backend: str | None = None, rows: Any = None) -> Any:
+    def decode(self, x: np.ndarray, backend: str | None = None, rows: "IntoFrame | None" = None) -> Any:
         """The data frame whose rows `encode` takes to x.
 
         Numbers are rounded to the column's decimals and clipped to its bounds; NaN is an empty cell; the shared code
@@ -304,7 +303,7 @@ class Schema(BaseModel):
         own = tuple(column for column in self.columns if column.of is None)
         return native_frame(pa.table(arrays), own, chosen, chosen == self.backend)
 
-    def fill(self, rows: Any, x: np.ndarray, backend: str | None = None) -> Any:
+    def fill(self, rows: "IntoFrame", x: np.ndarray, backend: str | None = None) -> Any:
         """A data frame whose empty cells are filled from x, and all of whose other cells stay as they are.
 
         Columns that the schema does not have or that are no elements of x, such as free text, stay too, empty cells
@@ -374,30 +373,11 @@ class Schema(BaseModel):
         Raises:
             DataError: There is no such file, or it is no schema; with the place in the file.
         """
+        text = text_of(path)
         try:
-            text = Path(path).read_text("utf-8")
             return cls.model_validate_json(text)
-        except OSError as error:
-            raise DataError(f"cannot read the schema {path}: {error.strerror or error}.") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is no schema: it is not UTF-8 text. vaekit schema writes one.") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-            more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-            raise DataError(
-                f"{path} is no schema: {f'{at}{_named(text, first)}: ' if at else ''}{first['msg']}{more}. Mend it, or "
-                "write it anew with vaekit schema."
-            ) from error
-
-
-def _named(text: str, error: Any) -> str:
-    """The name of the column in which an error lies, for a message."""
-    loc = error["loc"]
-    if len(loc) < 2 or loc[0] != "columns" or not isinstance(loc[1], int):
-        return ""
-    column = json.loads(text)["columns"][loc[1]]
-    return f" (column {column['name']!r})" if isinstance(column, dict) and "name" in column else ""
+            raise invalid(path, text, error) from error
 
 
 def _near(name: str, names: Sequence[str]) -> str:

@@ -2,8 +2,9 @@
 
 import difflib
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.named import NAMED
@@ -65,13 +66,13 @@ def load(
     """
     if part not in (None, *get_args(Part)):
         raise DataError(f"part must be 'train', 'test', 'all' or None; got {part!r}.")
-    options: dict[str, Any] = {"label": label, "key": key, "size": size, "in_memory": in_memory, "reading": reading}
+    read_file = partial(read, label=label, key=key, size=size, in_memory=in_memory, reading=reading)
     if isinstance(source, Path):
-        return read(source, **options)
+        return read_file(source)
     head, colon, suffix = source.partition(":")
     name = _known_name(head)
     if name is None:
-        return read(_checked_path(source), **options)
+        return read_file(_checked_path(source))
     if colon and suffix not in get_args(Part):
         raise DataError(
             f"{source!r} asks for the part {suffix!r} of {name!r}; write {name}:train, {name}:test or {name}."

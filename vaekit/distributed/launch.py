@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from vaekit.distributed.surroundings import environment
 from vaekit.engine.group import TIMEOUT
 from vaekit.errors import ConfigError, GroupError
 from vaekit.outcome import OUTCOME
@@ -59,7 +60,7 @@ def launch(
     )
     with TemporaryDirectory() as folder, _quiet():
         outcome = Path(folder) / "outcome"
-        with _environment(_variables(workers, timeout) | {OUTCOME: str(outcome)}):
+        with environment(_variables(workers, timeout) | {OUTCOME: str(outcome)}):
             try:
                 elastic_launch(config, sys.executable)("-m", "vaekit", *arguments)
             except SignalException as error:
@@ -87,21 +88,6 @@ def _variables(workers: int, timeout: float | None) -> dict[str, str]:
     if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ:
         found["GLOO_SOCKET_IFNAME"] = "lo"
     return found if timeout is None else found | {TIMEOUT: str(timeout)}
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Variables that processes started in the body find."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

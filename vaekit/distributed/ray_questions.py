@@ -11,7 +11,7 @@ from vaekit import runs
 from vaekit.distributed.ray_cluster import cluster, raised
 from vaekit.errors import GroupError, VaekitError
 from vaekit.runs.asking import Question
-from vaekit.runs.by_part import Answered, Part, PartAnswered, answer_part, made
+from vaekit.runs.by_part import Answered, Part, PartAnswered, answer_part, made, num_rows_of, of_all_parts
 
 
 def answer_on_ray(
@@ -53,6 +53,7 @@ def answer_on_ray(
     place = made(folder).resolve()
     opened = runs.open(run)
     reads = dict(options or {})
+    question = of_all_parts(question, parts, reads.get("reading"))
     shared = {"run": str(Path(run).resolve()), "folder": str(place), "question": question, "options": reads}
     has_keys = bool(opened.data.key or reads.get("key"))
     files = [Path(part).resolve() for part in parts]
@@ -94,18 +95,7 @@ def _starts(ray: Any, files: Sequence[Path], options: Mapping[str, Any]) -> list
 
 
 def _num_rows(path: Path, options: Mapping[str, Any]) -> int | None:
-    """Rows of a part; None for one that cannot be read, which the question then says."""
-    from vaekit.data.readers.frames import frame
-
-    try:
-        if path.suffix.lower() == ".parquet":
-            from pyarrow import parquet
-
-            return int(parquet.read_metadata(path).num_rows)
-        reading = options.get("reading")
-        return int(frame(path, *([] if reading is None else [reading])).num_rows)
-    except (VaekitError, OSError, ValueError):
-        return None
+    return num_rows_of(path, options.get("reading"))
 
 
 def _mapped(ray: Any, items: list[dict[str, Any]], shared: dict[str, Any], workers: int) -> list[dict[str, Any]]:

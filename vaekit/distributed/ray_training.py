@@ -10,26 +10,28 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from vaekit import runs
 from vaekit.distributed.ray_cluster import cluster, raised
+from vaekit.distributed.surroundings import environment
 from vaekit.engine import world
-from vaekit.errors import ConfigError, GroupError, VaekitError
+from vaekit.engine.group import seconds_to_wait
+from vaekit.errors import ArtifactError, ConfigError, GroupError, VaekitError
 from vaekit.runs.folder import METRICS, SETTINGS
-from vaekit.saving.files import write_atomically
 from vaekit.training import Callback
 from vaekit.training.callbacks import Run as Loop
 from vaekit.training.checkpoint import FILE_NAME as CHECKPOINT
 
 _FILES = (SETTINGS, METRICS, CHECKPOINT)
 _RESTARTS = 3
-_SECONDS = 600  # that a worker waits for the others
 _EVERY = 30  # seconds, at least, between two checkpoints that Ray is handed
 _YES = b"yes"
+_HEALTH = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+_RESERVED = 4096  # bytes of the disk for what the first worker has to say at the end
 _SAID, _OUTCOME = "said.txt", "outcome.json"
 
 
@@ -80,6 +82,7 @@ def fit_on_ray(
                 f"the Ray cluster has {cores} cores, and each worker takes one: --workers {cores} at most"
             )
         place = Path(storage)
+        (place / _OUTCOME).write_bytes(b" " * _RESERVED)  # there is room for it where the disk fills
         with _heard(place / _SAID):
             _train(config | {"storage": storage}, workers, resources.get("GPU", 0) >= workers, max_restarts)
         outcome = json.loads((place / _OUTCOME).read_text(encoding="utf-8"))
@@ -125,10 +128,11 @@ def _train(config: dict[str, Any], workers: int, on_gpus: bool, max_restarts: in
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    seconds = seconds_to_wait()
     trainer = TorchTrainer(
         _work,
         train_loop_config=config,
-        torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo", timeout_s=_SECONDS),
+        torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo", timeout_s=int(seconds)),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=on_gpus),
         run_config=RunConfig(
             name=config["name"],
@@ -138,7 +142,9 @@ def _train(config: dict[str, Any], workers: int, on_gpus: bool, max_restarts: in
         ),
     )
     try:
-        trainer.fit()
+        # Ray asks workers for a sign of life: one that hangs is found as soon as the others find it.
+        with environment({_HEALTH: os.environ.get(_HEALTH, str(seconds))}):
+            trainer.fit()
     except Exception as error:  # Ray raises errors of several families
         said = " ".join(str(error).split())[-300:]
         raise GroupError(
@@ -159,20 +165,30 @@ def _work(config: dict[str, Any]) -> None:
                 _restore(folder)
             options = {**config["options"], "announce": _say, "callbacks": [_Reports(folder, config["keep_every"])]}
             runs.fit(config["source"], folder, config["given"], **options)
-        except GroupError:
+        except GroupError as error:
             if not is_first and _is_settled(place):  # process 0 gave up, for a reason that no new start mends
                 return
+            with suppress(OSError), (place / _SAID).open("a", encoding="utf-8") as said:
+                said.write(f"vaekit: {' '.join(str(error).split())}\n")
             raise
-        except VaekitError as error:
-            outcome = {"error": str(error), "kind": type(error).__name__}
+        except (VaekitError, OSError) as error:
+            kind = type(error).__name__ if isinstance(error, VaekitError) else ArtifactError.__name__
+            outcome = {"error": str(error), "kind": kind}
     if is_first:
-        write_atomically(place / _OUTCOME, json.dumps(outcome).encode())
+        _settle(place, outcome)
+
+
+def _settle(place: Path, outcome: dict[str, str]) -> None:
+    """Tell the process that waits how the run has ended, in the room that is reserved for that."""
+    outcome = {name: text[: _RESERVED // 8] for name, text in outcome.items()}  # six bytes a letter at most
+    with (place / _OUTCOME).open("r+b") as file:
+        file.write(json.dumps(outcome).encode())
 
 
 def _is_settled(place: Path) -> bool:
     """Whether the first worker ends for good, as it says a moment after the others have heard of it."""
     end = time.monotonic() + 10
-    while not (place / _OUTCOME).exists():
+    while not (place / _OUTCOME).read_bytes().strip():
         if time.monotonic() > end:
             return False
         time.sleep(0.1)

@@ -132,6 +132,10 @@ def hooks(distribution: Distribution) -> Hooks:
 _OF_TORCH: tuple[type, ...] = (Independent, MultivariateNormal, Normal)
 
 
+def _owner_of(kind: type, name: str) -> type | None:
+    return next((owner for owner in kind.__mro__ if name in vars(owner)), None)
+
+
 def _maker(distribution: Distribution) -> type | None:
     """The class that says how noise becomes draws of a distribution; None where none does.
 
@@ -140,8 +144,8 @@ def _maker(distribution: Distribution) -> type | None:
     kind = type(distribution)
     for owner in kind.__mro__:
         if owner in _OF_TORCH or "from_noise" in vars(owner):
-            is_kept = all(getattr(kind, name) is getattr(owner, name, None) for name in ("sample", "rsample"))
-            return owner if is_kept else None
+            are_kept = all(_owner_of(kind, name) in owner.__mro__ for name in ("sample", "rsample"))
+            return owner if are_kept else None
     return None
 
 

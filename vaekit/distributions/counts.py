@@ -1,7 +1,6 @@
 """Counts: Poisson, negative binomial, and either with more zeros."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch.distributions.utils import broadcast_all
 
 from vaekit.distributions.base import Base
 from vaekit.distributions.special import HALF_LOG_TWO_PI, deviance, stirling_remainder
+from vaekit.traits import Kept
 
 _MOST = 1e15  # rate of a draw; the sampler counts in 64-bit integers
 
@@ -34,11 +34,11 @@ class _PoissonLogMass(torch.autograd.Function):
         return _poisson(log_rate, value)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def setup_context(ctx: Kept, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Kept, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         log_rate, value = ctx.saved_tensors
         of_rate = (gradient * (value - log_rate.exp())).sum_to_size(log_rate.shape)

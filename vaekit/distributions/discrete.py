@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch.distributions import Distribution, constraints
 
 from vaekit.distributions.base import Base, Hooks
 from vaekit.errors import ConfigError
+from vaekit.traits import Kept
 
 _WIDTH = 16  # how many products are taken side by side: a multiple of what a vector register holds
 _MOST = 100  # factors of at most 2 whose product float32 can hold
@@ -29,12 +29,12 @@ class _LogMass(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
+    def forward(ctx: Kept, logits: Tensor, value: Tensor) -> Tensor:
         ctx.save_for_backward(logits, value)
         return (value * logits).sub_(F.softplus(logits))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Kept, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         logits, value = ctx.saved_tensors
         of_logits = (value - torch.sigmoid(logits)) * gradient

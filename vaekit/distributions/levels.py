@@ -1,7 +1,6 @@
 """Levels in their order: categories by number, and logistic distributions cut into levels."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -147,7 +146,7 @@ class DiscretizedLogistic(Base):
             shape = self._extended_shape(torch.Size(sample_shape))
             return draw_levels(self.loc.expand(shape), self.scale.expand(shape), self.num_levels)
 
-    def _tails(self) -> Any:
+    def _tails(self) -> Iterator[tuple[int, Tensor]]:
         """P(x >= k) for k = 1..L-1, one at a time: L tensors at once would not fit for images."""
         for k in range(1, self.num_levels):
             lower, _ = _edges(torch.full_like(self.loc, k), self.loc, self.scale, self.num_levels)

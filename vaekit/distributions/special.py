@@ -12,12 +12,13 @@ References:
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from vaekit.traits import Kept
 
 _LARGE = 8.0  # from here on six terms of the series are exact to 1e-14, and three to 3e-10
 _SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
@@ -90,11 +91,11 @@ class _Deviance(torch.autograd.Function):
         return _deviance(e, log_ratio, fine)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Kept, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Kept, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         (e,) = ctx.saved_tensors
         above, below = e.clamp(min=_LOW), (e < _LOW).to(e.dtype)
@@ -189,14 +190,14 @@ class _Normalizer(torch.autograd.Function):
     """The two functions of `normalizer`, whose derivatives are known: no graph through the recurrence."""
 
     @staticmethod
-    def forward(ctx: Any, concentration: Tensor, dimension: int) -> Any:
+    def forward(ctx: Kept, concentration: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
         log_scaled, ratio, slope = bessel(dimension / 2 - 1, concentration)
         ctx.save_for_backward(ratio, slope)
         return log_scaled - (dimension / 2 - 1) * concentration.log(), ratio
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Kept, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         of_log, of_ratio = gradients
         ratio, slope = ctx.saved_tensors
         return of_log * (ratio - 1) + of_ratio * slope, None

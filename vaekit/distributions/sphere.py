@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.distributions import Beta, Distribution, constraints
 from vaekit.distributions.base import Base
 from vaekit.distributions.special import normalizer
 from vaekit.distributions.support import unit_sphere
+from vaekit.traits import Kept
 
 
 def log_area(dimension: int) -> float:
@@ -270,17 +271,21 @@ def angle_slope(concentration: Tensor, angle: Tensor, length: Tensor, dimension:
     )
 
 
+class _Kept(Kept, Protocol):
+    dimension: int
+
+
 class _ImplicitAngle(torch.autograd.Function):
     """An angle that was drawn, with its derivative by the concentration."""
 
     @staticmethod
-    def forward(ctx: Any, concentration: Tensor, angle: Tensor, length: Tensor, dimension: int) -> Tensor:
+    def forward(ctx: _Kept, concentration: Tensor, angle: Tensor, length: Tensor, dimension: int) -> Tensor:
         ctx.save_for_backward(concentration, angle, length)
         ctx.dimension = dimension
         return angle.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         concentration, angle, length = ctx.saved_tensors
         return gradients[0] * angle_slope(concentration, angle, length, ctx.dimension), None, None, None

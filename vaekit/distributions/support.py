@@ -1,7 +1,6 @@
 """Supports in words, and the check at the edge that data lie in one."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,7 +117,7 @@ class Columnwise(Support):
     @property
     def is_fixed(self) -> bool:
         """Whether each column's set is the same for every z."""
-        return all(is_fixed(part.support) for part in self.parts)
+        return all(is_fixed(support_of(part)) for part in self.parts)
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each element lies in the set of its column, shape (..., D)."""
@@ -142,13 +141,24 @@ _HINTS = {
 }
 
 
+def support_of(distribution: Distribution) -> constraints.Constraint:
+    """The support of a distribution.
+
+    Raises:
+        NotImplementedError: if it does not say.
+    """
+    support = distribution.support
+    if support is None:
+        raise NotImplementedError(f"{type(distribution).__name__} does not say where its values lie")
+    return support
+
+
 def element_support(distribution: Distribution) -> constraints.Constraint:
     """The support of one element of `distribution`: that of a product without its event dimensions."""
-    support: Any = distribution.support
+    support = support_of(distribution)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
-    result: constraints.Constraint = support
-    return result
+    return support
 
 
 def has_levels(distribution: Distribution) -> bool:
@@ -162,7 +172,7 @@ def describe_support(distribution: Distribution) -> str:
     return _in_words(element_support(distribution))
 
 
-def _in_words(support: Any) -> str:
+def _in_words(support: constraints.Constraint) -> str:
     if support is constraints.boolean:
         return "{0, 1}"
     if not is_fixed(support):
@@ -217,7 +227,7 @@ def num_values(distribution: Distribution) -> int:
     )
 
 
-def is_fixed(support: Any) -> bool:
+def is_fixed(support: constraints.Constraint) -> bool:
     """Whether a set is the same for every z: a constraint that holds tensors has bounds that parameters may move."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint
@@ -238,7 +248,7 @@ def unchecked(distribution: Distribution) -> Distribution:
     parts = (distribution, elements(distribution))
     if any(part._validate_args for part in parts):
         try:
-            moves = not is_fixed(distribution.support)
+            moves = not is_fixed(support_of(distribution))
         except NotImplementedError:  # a distribution that does not say
             return distribution
         if moves:
@@ -262,7 +272,7 @@ def log_prob_at(distribution: Distribution, value: Tensor) -> Tensor:
     origin, point = value, base.base_dist.mean.nan_to_num(nan=1.0, posinf=1.0)
     for step in reversed(base.transforms):
         origin = step.inv(origin)
-    support: Any = base.base_dist.support
+    support = support_of(base.base_dist)
     inside = support.check(origin)
     if bool(inside.all()) or inside.shape != torch.broadcast_shapes(value.shape, base.batch_shape):
         return distribution.log_prob(value)
@@ -326,7 +336,7 @@ def check_support(distribution: Distribution, value: Tensor, *, where: str = "x"
     Raises:
         SupportError: naming the support, the range that came, and the way out.
     """
-    support: Any = element_support(distribution)
+    support = element_support(distribution)
     if isinstance(support, Columnwise):
         for part, columns in zip(support.parts, support.places, strict=True):
             check_support(part, value[..., columns], where=f"{where}[:, {_listed(columns)}]")

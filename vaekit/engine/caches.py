@@ -1,6 +1,7 @@
 """Where vaekit keeps what can be made again: one folder per user, which may be deleted at any time."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def cache_dir(name: str) -> Path:
             return folder
     except OSError:
         pass
-    user = os.getuid() if hasattr(os, "getuid") else "user"
+    user = "user" if sys.platform == "win32" else os.getuid()
     folder = Path(tempfile.gettempdir()) / f"vaekit-{user}" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

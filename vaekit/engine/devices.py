@@ -2,14 +2,17 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vaekit.engine.modes import evaluating, model_device, model_dtype, modules_of
 from vaekit.errors import ConfigError
+from vaekit.traits import NetworkTraits, all_told
+
+R = TypeVar("R")
 
 Precision = Literal["auto", "float32", "bf16"]
 _PRECISIONS = ("auto", "float32", "bf16")
@@ -39,7 +42,7 @@ def free_device_memory(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
 
 
-def resident(rows: Any, device: torch.device) -> Any:
+def resident(rows: R, device: torch.device) -> R | Tensor:
     """`rows` on the device where they fit into half of its free memory; otherwise, and on disk, as they are.
 
     A step then gathers its batch on the device instead of waiting for it to be copied there.
@@ -90,7 +93,8 @@ def autocast_dtype(model: object, precision: Precision, batch_size: int = 0) -> 
     parts = list(_network_dtypes(model))
     convolutional = [part for part in parts if any(isinstance(m, _CONVOLUTIONS) for m in part.modules())]
     if convolutional:
-        bear = all(getattr(getattr(part, "network", None), "bears_low_precision", False) for part in convolutional)
+        networks = [dict(part.named_children()).get("network") for part in convolutional]
+        bear = all(known.bears_low_precision for known in all_told(NetworkTraits, networks))
         return torch.bfloat16 if bear else None
     num_weights = sum(p.numel() for part in parts for p in part.parameters())
     is_large = batch_size >= 64 and batch_size * num_weights >= _LARGE_STEP
@@ -103,30 +107,20 @@ def memory_format(model: object) -> str:
     return "channels_last" if any(isinstance(part, _CONVOLUTIONS) for part in parts) else "contiguous"
 
 
-class NetworkDtype:
+class NetworkDtype(threading.local):
     """In which dtype the matrix products of one network run: for each thread its own choice, or None for the model's.
 
     A module that runs a network (`Conditional` does) keeps one as an attribute, and `network_precision` finds it there.
     torch.compile reads it while it traces, and its graphs ask for it at each call.
+
+    Attributes:
+        here: the choice of the calling thread.
     """
 
-    def __init__(self) -> None:
-        self._chosen = threading.local()
+    here: torch.dtype | None = None  # what a thread that has never chosen finds
 
     def __reduce__(self) -> tuple[type["NetworkDtype"], tuple[()]]:  # copies and files hold nobody's choice
         return NetworkDtype, ()
-
-    @property
-    def here(self) -> torch.dtype | None:
-        """The choice of the calling thread."""
-        return getattr(self._chosen, "dtype", None)  # a thread that has never chosen has no such attribute
-
-    @here.setter
-    def here(self, dtype: torch.dtype | None) -> None:
-        if dtype is None:
-            vars(self._chosen).pop("dtype", None)
-        else:
-            self._chosen.dtype = dtype
 
 
 def _network_dtypes(model: object) -> dict[nn.Module, NetworkDtype]:
@@ -159,6 +153,6 @@ def evaluating_in(model: object, precision: Precision) -> Iterator[None]:
         yield
 
 
-def autocast(device: torch.device, dtype: torch.dtype | None) -> Any:
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
     """A context in which matrix products run in `dtype`; a context that does nothing where dtype is None."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

@@ -3,7 +3,7 @@
 import atexit
 import os
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 import torch.distributed as dist
@@ -11,10 +11,19 @@ import torch.distributed as dist
 from vaekit.engine import world
 from vaekit.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = "VAEKIT_GROUP_TIMEOUT"
 """The variable that says how many seconds a process waits for the others."""
 _SECONDS = 600.0
+
+
+class _Place(TypedDict, total=False):
+    store: "Store"
+    rank: int
+    world_size: int
 
 
 def is_launched() -> bool:
@@ -48,19 +57,18 @@ def join(timeout: float | None = None) -> None:
     """
     if not dist.is_available() or dist.is_initialized() or not is_launched():
         return
-    seconds = _seconds(timeout)
+    seconds = seconds_to_wait(timeout)
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
     on_gpus = on_gpus and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count() > local
     if on_gpus:
         torch.cuda.set_device(local)
-    how = _meeting_place() | {"timeout": timedelta(seconds=seconds)}
     with world.named_errors():
-        dist.init_process_group("nccl" if on_gpus else "gloo", **how)
+        dist.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(seconds=seconds), **_meeting_place())
     atexit.register(_leave)
 
 
-def _meeting_place() -> dict[str, Any]:
+def _meeting_place() -> _Place:
     """Where the processes find each other.
 
     The launcher of one machine keeps one store for all starts of a group. Each start gets names of its own there: a
@@ -76,7 +84,12 @@ def _meeting_place() -> dict[str, Any]:
     return {"store": PrefixStore(f"start-{start}", store), "rank": rank, "world_size": size}
 
 
-def _seconds(timeout: float | None) -> float:
+def seconds_to_wait(timeout: float | None = None) -> float:
+    """The seconds that a process waits for the others in one message; see `join`.
+
+    Raises:
+        ConfigError: for a timeout that is no positive number.
+    """
     given = os.environ.get(TIMEOUT, _SECONDS) if timeout is None else timeout
     try:
         seconds = float(given)

@@ -8,6 +8,7 @@ generator, a new layer's weights) while others borrow it does so within `fork_rn
 """
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,7 +62,7 @@ class _Turns:
 
 
 _turns = _Turns()
-if hasattr(os, "register_at_fork"):  # not on Windows
+if sys.platform != "win32":
     os.register_at_fork(after_in_child=_turns.after_fork)
 
 

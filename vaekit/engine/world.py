@@ -13,7 +13,7 @@ same loss over gathered rows, the rule holds as well.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -155,11 +155,11 @@ class _Total(torch.autograd.Function):
     """A sum over processes, of which each has a gradient: that of a part is the sum of theirs."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
+    def forward(ctx: object, value: Tensor) -> Tensor:
         return reduce(value)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
         return reduce(gradients[0])
 
 
@@ -177,12 +177,16 @@ def gather(rows: Tensor) -> Tensor:
     return rows if _alone() else _Gather.apply(rows)  # type: ignore[no-untyped-call]
 
 
+class _Place(Protocol):
+    own: slice
+
+
 class _Gather(torch.autograd.Function):
     """Rows of all processes; the gradient of a process's own rows is the sum of those that all have for them."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        counts = _counts(len(rows))
+    def forward(ctx: "_Place", rows: Tensor) -> Tensor:
+        counts = numbers(len(rows))
         ctx.own = _own(counts)
         message = rows.new_zeros(max(counts), *rows.shape[1:], device=_device())
         message[: len(rows)] = rows
@@ -192,7 +196,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).to(rows.device)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: "_Place", *gradients: Tensor) -> Tensor:
         return reduce(gradients[0])[ctx.own]
 
 
@@ -204,7 +208,7 @@ def place_of(num_rows: int) -> slice:
     """
     if _alone():
         return slice(0, num_rows)
-    return _own(_counts(num_rows))
+    return _own(numbers(num_rows))
 
 
 def _own(counts: list[int]) -> slice:
@@ -213,17 +217,19 @@ def _own(counts: list[int]) -> slice:
     return slice(first, first + counts[rank()])
 
 
-def _counts(count: int) -> list[int]:
-    """A number of each process."""
+def numbers(number: int) -> list[int]:
+    """A whole number of each process, in the order of their ranks, on all of them."""
+    if _alone():
+        return [number]
     mine = torch.zeros(dist.get_world_size(), dtype=torch.int64)
-    mine[dist.get_rank()] = count
+    mine[dist.get_rank()] = number
     result: list[int] = reduce(mine).tolist()
     return result
 
 
 def same(number: int) -> bool:
     """Whether a whole number is the same on all processes; each of them gets the same answer."""
-    return _alone() or len(set(_counts(number))) == 1
+    return _alone() or len(set(numbers(number))) == 1
 
 
 def any_of(value: bool) -> bool:

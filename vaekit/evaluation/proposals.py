@@ -11,6 +11,7 @@ bounded where p(x|z) is, and finds a second mode of a small z.
 References:
     Veach & Guibas, "Optimally combining sampling techniques for Monte Carlo rendering", 1995,
     https://doi.org/10.1145/218380.218498.
+    Owen & Zhou, "Safe and effective importance sampling", 2000, https://doi.org/10.1080/01621459.2000.10473909.
 """
 
 import math
@@ -93,6 +94,48 @@ class StudentT:
         constant = math.lgamma(total) - math.lgamma(half) - u.shape[-1] / 2 * math.log(DEGREES * math.pi)
         log_det = (0.5 * self.curvature.log() - self.scale.log()).sum(-1)
         return constant + log_det - total * torch.log1p(squares / DEGREES)
+
+
+class Controlled:
+    r"""The mean of the weights w of a mixture's draws, with the share of one of its parts as a control variate.
+
+    \( r_k = p(z_k) / \sum_i \alpha_i q_i(z_k) \) has the mean 1, whatever p(x, z) is. Weights and r depend on each
+    other: draws of a prior far from the posterior have no weight, those of one near it less than the others. So
+    \( \bar w - b (\bar r - 1) \) with b by least squares has the error of what r leaves unexplained (Owen & Zhou).
+
+    Args:
+        num_rows: N.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self._largest = torch.full((num_rows,), -torch.inf, dtype=torch.float64)
+        # Of 1, r, r^2, then w, w r, then w^2, of w relative to the largest so far.
+        self._plain, self._once, self._twice = (torch.zeros(n, num_rows, dtype=torch.float64) for n in (3, 2, 1))
+
+    def add(self, log_weights: Tensor, log_ratio: Tensor) -> None:
+        """Add draws: log w and log r, shape (K', N) each."""
+        log_weights, r = log_weights.double().cpu(), log_ratio.double().cpu().exp()
+        largest = torch.maximum(self._largest, log_weights.amax(0))
+        origin = torch.where(largest == -torch.inf, 0.0, largest)
+        decay, w = torch.exp(self._largest - origin), torch.exp(log_weights - origin)
+        self._plain += torch.stack([torch.ones_like(r), r, r.square()]).sum(1)
+        self._once = self._once * decay + torch.stack([w, w * r]).sum(1)
+        self._twice = self._twice * decay.square() + w.square().sum(0)
+        self._largest = largest
+
+    def found(self) -> tuple[Tensor, Tensor]:
+        """The log of the controlled mean over the plain one, and the former's relative variance, shape (N,) each.
+
+        Both are NaN where r does not vary, and where the control takes more than half of the mean.
+        """
+        n, r, rr = self._plain
+        w, wr, ww = *self._once, *self._twice
+        of_r, of_w, of_both = rr - r.square() / n, ww - w.square() / n, wr - w * r / n
+        slope, away = of_both / of_r, r / n - 1
+        mean, rest = w / n - slope * away, (of_w - slope * of_both).clamp(min=0) / (n - 2)
+        variance = rest * (1 / n + away.square() / of_r) / mean.square()
+        known = (of_r > 0) & (mean > 0.5 * w / n) & variance.isfinite()
+        return torch.where(known, (mean / (w / n)).log(), math.nan), torch.where(known, variance, math.nan)
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ class Result:
             raise ValueError(f"{self.name} has a value or a reason why there is none, not both or neither")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"the value of {self.name} is {self.value}; use result(), which gives the reason")
-        for name in ("stderr", "sampling_stderr"):
-            object.__setattr__(self, name, _finite(getattr(self, name)))
+        object.__setattr__(self, "stderr", _finite(self.stderr))
+        object.__setattr__(self, "sampling_stderr", _finite(self.sampling_stderr))
 
 
 def result(
@@ -223,8 +223,8 @@ class Results(Sequence[Result]):
 
     def to_frame(self, backend: str | None = None) -> Any:
         """A data frame with the keys of `to_dicts` as columns; see `vaekit.frames.to_frame`."""
-        names = [field.name for field in fields(Result) if field.name != "detail"]
-        return to_frame({name: [getattr(row, name) for row in self.rows] for name in names}, backend)
+        rows, names = self.to_dicts(), [field.name for field in fields(Result) if field.name != "detail"]
+        return to_frame({name: [row[name] for row in rows] for name in names}, backend)
 
 
 def of_training(rows: Iterable[Result]) -> list[Result]:

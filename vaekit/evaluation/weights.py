@@ -268,12 +268,16 @@ class Weights:
     Args:
         num_rows: N.
         num_samples: K.
+
+    Attributes:
+        known: the relative variance of the mean where more is known of it than the weights say, shape (N,), else NaN.
     """
 
     def __init__(self, num_rows: int, num_samples: int) -> None:
         self.num_samples = num_samples
         self.sums, self.tails = WeightSums(num_rows), TailIndex(num_rows, num_samples)
         self.spreads = Spread(num_rows, num_samples)
+        self.known = torch.full((num_rows,), math.nan, dtype=torch.float64)
 
     def add(self, rows: slice, log_weights: Tensor) -> None:
         """Add draws of some rows: log w of shape (K', B)."""
@@ -296,7 +300,7 @@ class Weights:
     def parts(self) -> tuple[Tensor, ...]:
         """Everything that is kept of each row, shape (N,) each."""
         sums, spreads = self.sums, self.spreads
-        return sums.largest, sums.total, sums.squares, self.tails.index, spreads.variance, spreads.below
+        return sums.largest, sums.total, sums.squares, self.tails.index, spreads.variance, spreads.below, self.known
 
     def stderr(self) -> Tensor:
         """Standard error of the log of the mean weight, shape (N,); NaN for one draw.
@@ -304,13 +308,15 @@ class Weights:
         It is that of the delta method, with a correction for small weights that few draws miss, or of
         `log_normal_stderr` where that is larger, times the factor of Student's t.
         Below 12 draws, and beyond `widest_spread`, it is that of the delta method alone, which is not to be believed.
+        Where another relative variance of the mean is `known`, that stands for the first of these.
         """
         k, variance = self.num_samples, self.spreads.variance
         delta = self.sums.log_mean_stderr(k)
         if k < FEWEST_DRAWS:
             return delta
         missed = (self.spreads.below / k - delta.square()).clamp(min=0) * min(1.0, _TAPER / k)
-        both = _student(k) * torch.maximum((delta.square() + missed).sqrt(), log_normal_stderr(variance, k))
+        square = torch.where(self.known.isnan(), delta.square() + missed, self.known)
+        both = _student(k) * torch.maximum(square.sqrt(), log_normal_stderr(variance, k))
         return torch.where(variance <= widest_spread(k), both, delta)
 
     def terms(self) -> dict[str, Tensor]:

@@ -70,7 +70,7 @@ class Columns(ConditionalDistribution):
         for head, columns in zip(heads, places, strict=True):
             if head.event_shape != (len(columns),):
                 raise ShapeError(f"{head} has events of shape {head.event_shape}, and its columns are {tuple(columns)}")
-        if len({getattr(head, "missing", "error") for head in heads}) > 1:
+        if len({head.missing for head in heads}) > 1:
             raise ConfigError(
                 "either each head leaves out what was not observed (missing='observed-only'), or none does"
             )
@@ -78,14 +78,15 @@ class Columns(ConditionalDistribution):
     @property
     def scale_is_fixed(self) -> bool:
         """Whether no head has a scale that is learned."""
-        return all(head.scale_is_fixed or head.min_scale is None for head in self._heads)
+        return all(head.scale_is_fixed or head.min_scale is None for head in self.parts)
 
     @property
-    def _heads(self) -> list[ConditionalDistribution]:
+    def parts(self) -> list[ConditionalDistribution]:
+        """The heads, one for each group of columns."""
         return list(self.heads)  # type: ignore[arg-type]
 
     def forward(self, params: Tensor) -> ColumnsDistribution:
         """The raw parameters of all heads one after the other, shape (..., P), to p(x|z)."""
         parts = params.split(self._sizes, -1)
-        pairs = zip(self._heads, parts, strict=True)
+        pairs = zip(self.parts, parts, strict=True)
         return ColumnsDistribution([head(part.unflatten(-1, head.param_shape)) for head, part in pairs], self.places)

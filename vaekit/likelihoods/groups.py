@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions import Group as GroupDistribution
 from vaekit.distributions import Product
-from vaekit.distributions.product import Missing
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.shapes import Shape, as_shape, check_count
 from vaekit.traits import NetworkTraits, told
@@ -70,7 +69,7 @@ class Group(ConditionalDistribution):
                 f"shape (F + {embedding_size},); got one for {in_shape}"
             )
         super().__init__(event, param_shape=(prod(in_shape) - embedding_size,))
-        self.embedding_size = embedding_size
+        self.embedding_size, self.missing = embedding_size, head.missing
         self.embedding = nn.Embedding(event[0], embedding_size)
         self.member = Conditional(network, head)
         with torch.no_grad():
@@ -90,12 +89,6 @@ class Group(ConditionalDistribution):
     def head(self) -> ConditionalDistribution:
         """The likelihood of a member."""
         return self.member.head
-
-    @property
-    def missing(self) -> Missing:
-        """What NaN means: "observed-only" where the likelihood of a member leaves it out."""
-        result: Missing = getattr(self.head, "missing", "error")
-        return result
 
     @property
     def scale_is_fixed(self) -> bool:

@@ -58,6 +58,7 @@ class Categorical(ConditionalDistribution):
             super().__init__(event_shape, param_shape=(sum(num_classes),))
             self.register_buffer("_places", ragged_places(num_classes), persistent=False)
         self.num_classes, self.missing = num_classes, missing
+        self.num_levels = num_classes if isinstance(num_classes, int) else 0
 
     def forward(self, params: Tensor) -> Product:
         """Unnormalised log-probabilities to p(x|z): of shape (..., C, *event), or (..., sum of C_d) for several C."""
@@ -114,6 +115,7 @@ class Ordinal(ConditionalDistribution):
     def __init__(self, event_shape: Shape, num_classes: int | Sequence[int] = 5, missing: Missing = "error") -> None:
         super().__init__(event_shape, num_params=1)
         self.num_classes, self.missing = num_classes, missing
+        self.num_levels = num_classes if isinstance(num_classes, int) else 0
         if isinstance(num_classes, int):
             check_num_classes("Ordinal", num_classes)
             sizes: tuple[int, ...] = (num_classes,) * prod(self.event_shape)

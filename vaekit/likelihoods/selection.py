@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Normal as NormalDistribution
 from vaekit.distributions import SelfMasked as SelfMaskedDistribution
-from vaekit.distributions.product import Missing, Product
+from vaekit.distributions.product import Product
 from vaekit.errors import ConfigError
 from vaekit.shapes import Shape
 
@@ -54,14 +54,14 @@ class SelfMasked(ConditionalDistribution):
         super().__init__(event_shape, param_shape=density.param_shape)
         (size,) = density.event_shape if len(density.event_shape) == 1 else (0,)
         with torch.no_grad():
-            base = getattr(density(torch.zeros(density.param_shape)), "base", None)
+            made = density(torch.zeros(density.param_shape))
+            base = made.base if isinstance(made, Product) else None
         if self.event_shape != (2 * size,) or not isinstance(base, NormalDistribution):
             raise ConfigError(
                 f"SelfMasked takes a Normal of half of its {self.event_shape} elements, the others are bits; got "
                 f"{type(density).__name__} of events {density.event_shape}"
             )
-        missing: Missing = getattr(density, "missing", "error")
-        self.density, self.missing, self.min_scale = density, missing, density.min_scale
+        self.density, self.missing, self.min_scale = density, density.missing, density.min_scale
         self.intercept, self.raw_slope = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(size))
 
     @property

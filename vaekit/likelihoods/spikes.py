@@ -9,7 +9,6 @@ from vaekit.conditional import ConditionalDistribution
 from vaekit.distributions import Product
 from vaekit.distributions import Spiked as SpikedDistribution
 from vaekit.distributions.columns import ragged, ragged_places
-from vaekit.distributions.product import Missing
 from vaekit.errors import ConfigError
 from vaekit.shapes import Shape
 
@@ -58,8 +57,7 @@ class Spiked(ConditionalDistribution):
             )
         self._sizes = [density.num_params * len(self.spikes), sum(1 + len(of_element) for of_element in self.spikes)]
         super().__init__(event_shape, param_shape=(sum(self._sizes),))
-        missing: Missing = getattr(density, "missing", "error")
-        self.density, self.missing, self.min_scale = density, missing, density.min_scale
+        self.density, self.missing, self.min_scale = density, density.missing, density.min_scale
         values = torch.full((len(self.spikes), most), torch.nan)
         for d, of_element in enumerate(self.spikes):
             values[d, : len(of_element)] = torch.tensor(of_element)

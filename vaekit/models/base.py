@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,36 +14,38 @@ from vaekit.distributions import nearest
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.traits import Data, ModelTraits, told
 
+if TYPE_CHECKING:
+    from vaekit.transforms import Transform
 
-class OfWrapped:
-    """What a model that refines the posterior of another one hands on from it: shapes, decoder, transform.
 
-    A mixin of classes that keep the other model as `model`.
-    """
+class OfWrapped(ABC):
+    """What a model hands on from another one whose p(x|z) it has: the shape of rows, decoder, transform. A mixin."""
 
-    model: Any
+    @property
+    @abstractmethod
+    def describing(self) -> "GenerativeModel":
+        """The model whose p(x|z) this one has."""
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape X of one row of data."""
-        result: tuple[int, ...] = self.model.event_shape
-        return result
+        return self.describing.event_shape
 
     @property
     def num_likelihood_params(self) -> int:
         """How many raw parameters p(x|z) has for one z."""
-        result: int = self.model.num_likelihood_params
-        return result
+        return self.describing.num_likelihood_params
 
     @property
-    def decoder(self) -> Any:
-        """The decoder of the wrapped model; its input is z."""
-        return told(ModelTraits, self.model).decoder
+    def decoder(self) -> nn.Module | None:
+        """That of the other model; its input is z."""
+        return told(ModelTraits, self.describing).decoder
 
     @property
-    def transform(self) -> Any:
+    def transform(self) -> "Transform | None":
         """The way from data to model space, or None."""
-        return self.model.transform
+        result: Transform | None = self.describing.transform
+        return result
 
 
 class OfParts:
@@ -197,7 +199,7 @@ class GenerativeModel(Generative, nn.Module):
     can_compile = True
     posterior_is_fixed = False
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: object, **kwargs: object) -> Tensor:
         """Not how a model is asked: a model has no one answer to x.
 
         Raises:

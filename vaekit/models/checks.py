@@ -1,22 +1,26 @@
 """What is asked of a model and of rows when they meet: shapes, finiteness, support, and what log p is."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit import engine
+from vaekit.bounds import LatentVariableModel
 from vaekit.distributions import centre, check_support
 from vaekit.distributions.base import hooks
-from vaekit.distributions.support import elements
+from vaekit.distributions.support import elements, support_of
 from vaekit.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from vaekit.models import protocol
 from vaekit.models.rows import Rows, as_tensor, given, read, slices
 from vaekit.traits import Data, ModelTraits, told
 from vaekit.transforms import Transform
 from vaekit.transforms.base import as_floating
+
+if TYPE_CHECKING:
+    from vaekit.models.view import View
 
 
 def require(model: object, methods: Iterable[str], what: str = "this") -> None:
@@ -41,7 +45,7 @@ def quantity(likelihood: Distribution, transform: Transform | None) -> str:
     A mass (of x, or of the bits where the transform binarises) has no Jacobian; a density of dequantised data bounds
     the mass of the integers from below.
     """
-    support: Any = likelihood.support
+    support = support_of(likelihood)
     of_model = hooks(likelihood).quantity or ("mass" if support.is_discrete else "density")
     if of_model == "density" and transform is not None:
         if transform.discretizes:
@@ -82,7 +86,7 @@ def beside(values: Data, num_rows: int, name: str) -> Tensor:
     return tensor
 
 
-def contexts_of(model: Any, values: Data, num_rows: int) -> Tensor:
+def contexts_of(model: object, values: Data, num_rows: int) -> Tensor:
     """Contexts of rows as the model takes them, one for each row.
 
     Raises:
@@ -120,7 +124,7 @@ def refuse_context(context: Tensor | None, what: str) -> None:
         raise ConfigError(f"{what} knows nothing of contexts; ask it of model.given(context), for rows of one context")
 
 
-def check_rows(view: Any, where: str) -> None:
+def check_rows(view: "View", where: str) -> None:
     """Shape, finiteness, and the support of the likelihood behind the transform, of all rows; and the model at two.
 
     Args:
@@ -147,7 +151,7 @@ def check_rows(view: Any, where: str) -> None:
             protocol.check_posterior(view.model, some, view.has_likelihood, len(view))
 
 
-def _check_support(view: Any, x: Tensor, place: slice, where: str, fits: "Fit") -> None:
+def _check_support(view: "View", x: Tensor, place: slice, where: str, fits: "Fit") -> None:
     if view.transform is not None:
         view.transform.check(as_floating(x))
     wide = view.space.seen(x, torch.float64 if x.element_size() == 8 else view.dtype)
@@ -256,7 +260,7 @@ def standardize(event_shape: Sequence[int]) -> str:
     return f"Standardise them: VAE(..., transform=vaekit.transforms.Standardize({shape}).fit(x))"
 
 
-def check_holes(model: Any, y: Tensor, context: Tensor | None, where: str) -> None:
+def check_holes(model: LatentVariableModel, y: Tensor, context: Tensor | None, where: str) -> None:
     """A likelihood may leave holes out; the encoder has to bear them too."""
     if not y.is_floating_point():
         return

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +10,10 @@ from torch.distributions import Distribution
 from vaekit.conditional import Conditional
 from vaekit.distributions.enumerated import Enumerated
 from vaekit.errors import ConfigError, ShapeError
-from vaekit.models.base import Generative, GenerativeModel, OfParts
+from vaekit.models.base import Generative, GenerativeModel, OfParts, OfWrapped
 from vaekit.models.conversion import to_tensor
 from vaekit.models.labels import Alternatives, UnderEachLabel, one_hot
+from vaekit.models.rows import Index
 from vaekit.models.vae import check_supports, latent_shape_of
 from vaekit.networks import ContextInput
 from vaekit.traits import Data
@@ -83,8 +83,7 @@ class ConditionalVAE(OfParts, GenerativeModel):
         size = context.out_shape[0]
         if isinstance(latent_prior, Conditional):
             latent_prior.build(size)
-        for name in ("encoder", "decoder"):
-            takes = getattr(self, name).context_dim
+        for name, takes in (("encoder", encoder.context_dim), ("decoder", decoder.context_dim)):
             if takes not in (0, size):
                 raise ShapeError(f"contexts become vectors of {size} entries; the {name} takes {takes}")
         if not (encoder.context_dim or decoder.context_dim or isinstance(latent_prior, Conditional)):
@@ -173,12 +172,12 @@ class ConditionalVAE(OfParts, GenerativeModel):
         known = torch.zeros_like(log_q) if context is None else one_hot(context[..., 0], self.num_labels).to(log_q)
         return Alternatives(self._under_each(log_q), self._beside_labels(x), log_p, log_q, known.expand_as(log_q))
 
-    def prior(self) -> Distribution:
+    def prior(self) -> Enumerated:
         """p(y, z) of a single label, the two as one event (1 + Z,)."""
         log_p = self.log_proportions
         return Enumerated(log_p, self._under_each(log_p).prior())
 
-    def posterior(self, x: Tensor) -> Distribution:
+    def posterior(self, x: Tensor) -> Enumerated:
         """q(y|x) q(z|x, y) for x of shape (B, *X) in model space: batch shape (B,), event shape (1 + Z,)."""
         log_q = self.log_label_posterior(x)
         return Enumerated(log_q, self._under_each(log_q).posterior(self._beside_labels(x)).expand(log_q.shape))
@@ -209,7 +208,7 @@ class ConditionalVAE(OfParts, GenerativeModel):
             yield from self.classifier.parameters()
 
 
-class Given(Generative):
+class Given(OfWrapped, Generative):
     """A conditional model under contexts: an object with the three methods, whose rows can be indexed.
 
     Its parts are the model's own, and so are its gradients.
@@ -259,36 +258,21 @@ class Given(Generative):
         """B; None for one context that all rows share."""
         return len(self.context) if self.context.ndim == 2 else None
 
-    def __getitem__(self, index: Any) -> "Given":
+    def __getitem__(self, index: Index) -> "Given":
         """The model under the contexts of some rows."""
         if self.context.ndim == 1:
             raise ShapeError("one context for all rows has no rows to choose from")
         return Given(self.model, self.context[index])
 
     @property
-    def transform(self) -> Any:
-        """That of the model."""
-        return self.model.transform
-
-    @property
-    def decoder(self) -> Conditional:
-        """That of the model."""
-        return self.model.decoder
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape X of one row of data."""
-        return self.model.event_shape
+    def describing(self) -> ConditionalVAE:
+        """The model, whatever the contexts."""
+        return self.model
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape Z of one latent."""
         return self.model.latent_shape
-
-    @property
-    def num_likelihood_params(self) -> int:
-        """How many raw parameters p(x|z, y) has for one z."""
-        return self.model.num_likelihood_params
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x, y) for x of shape (B, *X) in model space: batch shape (B,), event shape Z.
@@ -296,7 +280,7 @@ class Given(Generative):
         Of (y, z), event shape (1 + Z,), where some labels are unknown.
         """
         if self.is_latent:
-            q: Any = self.model.posterior(x)
+            q = self.model.posterior(x)
             log_q = self._certain(q.log_probs)
             return Enumerated(log_q, q.parts.expand(log_q.shape))
         result: Distribution = self.model.encoder(x, self.vector)
@@ -305,7 +289,7 @@ class Given(Generative):
     def prior(self) -> Distribution:
         """p(z|y): batch shape (B,) where it depends on the contexts of B rows, else (); events as of `posterior`."""
         if self.is_latent:
-            p: Any = self.model.prior()
+            p = self.model.prior()
             log_p = self._certain(p.log_probs)
             return Enumerated(log_p, p.parts.expand(log_p.shape))
         prior = self.model.latent_prior

@@ -7,7 +7,7 @@ things, is refused in a line that names the way.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ def _unmasked(x: Any) -> Tensor:
     return torch.where(x.get_mask(), x.get_data(), torch.nan)
 
 
-def _dense(dense: Callable[[], Any], x: Any) -> Tensor:
+def _dense(dense: Callable[[], object], x: Any) -> Tensor:
     try:
         return to_tensor(dense())
     except (MemoryError, RuntimeError) as error:
@@ -120,7 +120,7 @@ def _dense(dense: Callable[[], Any], x: Any) -> Tensor:
         ) from error
 
 
-def _array(x: Any) -> np.ndarray:
+def _array(x: object) -> np.ndarray:
     try:
         return np.asarray(x)
     except Exception as error:  # whatever another library raises where its numbers cannot be had
@@ -169,7 +169,7 @@ def _of_objects(array: np.ndarray) -> Tensor:
     flat = array.reshape(-1)
     if array.ndim == 0:
         return _of_other(array.item())
-    if len(flat) and all(hasattr(value, "shape") and len(value.shape) for value in flat[:1]):
+    if len(flat) and all(_shape_of(value) for value in flat[:1]):
         return _joined(_stacked(iter(array)), "the array")
     values = np.empty(len(flat))
     for i, value in enumerate(flat):
@@ -184,7 +184,7 @@ def _of_objects(array: np.ndarray) -> Tensor:
     return torch.from_numpy(values.reshape(array.shape))
 
 
-def _number(value: Any) -> float:
+def _number(value: SupportsFloat) -> float:
     if isinstance(value, str | bytes):
         raise TypeError("text")
     return float(value)
@@ -248,17 +248,23 @@ def _rows_of(item: Any, unit: Unit) -> Any:
     return item if unit == "item" else torch.stack([to_tensor(member) for member in item], 1)
 
 
-def _is_rows(value: Any, unit: Unit) -> bool:
+def _shape_of(value: object) -> tuple[int, ...] | None:
+    """The shape of an array of any library; None for what is none."""
+    shape: Iterable[int] | None = getattr(value, "shape", None)
+    return None if shape is None else tuple(shape)
+
+
+def _is_rows(value: object, unit: Unit) -> bool:
     """Whether a value has the dimensions of a row, or of rows."""
     if isinstance(value, str | bytes):
         return False
-    shape = getattr(value, "shape", None)
+    shape = _shape_of(value)
     if shape is None:
         return isinstance(value, tuple | list) and len(value) > 0 and (unit == "item" or _is_rows(value[0], "item"))
     return len(shape) >= (1 if unit == "item" else 2)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if isinstance(value, str | bytes):
         return "text"
     dtype = str(getattr(value, "dtype", type(value).__name__))
@@ -291,11 +297,11 @@ def _of_sequence(x: Any) -> Tensor:
     return _joined(_stacked(x), type(x).__name__)
 
 
-def _are_alike(members: Iterable[Any]) -> bool:
-    return len({tuple(getattr(member, "shape", ())) for member in members}) == 1
+def _are_alike(members: Iterable[object]) -> bool:
+    return len({_shape_of(member) or () for member in members}) == 1
 
 
-def _stacked(items: Iterable[Any]) -> Iterator[Tensor]:
+def _stacked(items: Iterable[object]) -> Iterator[Tensor]:
     """Items as rows, some at a time."""
     items, start = iter(items), 0
     while chunk := list(islice(items, _CHUNK)):
@@ -307,7 +313,7 @@ def _stacked(items: Iterable[Any]) -> Iterator[Tensor]:
         start += len(chunk)
 
 
-def _row(item: Any, place: int) -> Tensor:
+def _row(item: object, place: int) -> Tensor:
     try:
         row = _rows_of(item, "item")
         if isinstance(row, bool | int | float | np.generic):

@@ -2,20 +2,23 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from vaekit.conditional import Conditional, ConditionalDistribution
 from vaekit.distributions.numbered import NumberedMixture, numbers_of
 from vaekit.errors import ConfigError, ShapeError
-from vaekit.models.base import GenerativeModel
+from vaekit.likelihoods import Columns
+from vaekit.models.base import GenerativeModel, OfWrapped
+from vaekit.models.vae import VAE
 from vaekit.saving import spec
 from vaekit.traits import ModelTraits, told
+from vaekit.transforms import Transform
 
 
-class Ensemble(GenerativeModel):
+class Ensemble(OfWrapped, GenerativeModel):
     r"""An equal mixture of models of the same rows as one latent-variable model.
 
     \( p(x) = \frac1M \sum_m p_m(x) \). Its latent is (m, z): the number m of a member, each as likely as the others,
@@ -53,46 +56,40 @@ class Ensemble(GenerativeModel):
     can_compile = False
     posterior_is_fixed = True
 
-    def __init__(self, models: Sequence[Any]) -> None:
+    def __init__(self, models: Sequence[GenerativeModel]) -> None:
         super().__init__()
         _check(models)
         self.models = nn.ModuleList(models)
 
     @property
-    def _members(self) -> list[Any]:
-        return list(self.models)
+    def members(self) -> list[VAE]:
+        """The models, in their order."""
+        return list(self.models)  # type: ignore[arg-type]
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape X of one row of data."""
-        result: tuple[int, ...] = self._members[0].event_shape
-        return result
+    def describing(self) -> GenerativeModel:
+        """The first member: all have rows of one shape, and one transform."""
+        return self.members[0]
+
+    @property
+    def decoder(self) -> None:
+        """None: each member has its own."""
+        return
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of (m, z): one more than the most dimensions of a member's z."""
-        return (1 + max(model.latent_shape[0] for model in self._members),)
-
-    @property
-    def num_likelihood_params(self) -> int:
-        """How many raw parameters p(x|z) has for one z."""
-        result: int = self._members[0].num_likelihood_params
-        return result
-
-    @property
-    def transform(self) -> Any:
-        """The way from data to model space, or None: that of each member."""
-        return self._members[0].transform
+        return (1 + max(model.latent_shape[0] for model in self.members),)
 
     def posterior(self, x: Tensor) -> NumberedMixture:
         """q(m, z|x) for x of shape (B, *X) in model space: batch shape (B,)."""
-        return NumberedMixture([model.posterior(x) for model in self._members])
+        return NumberedMixture([model.posterior(x) for model in self.members])
 
     def prior(self) -> NumberedMixture:
         """p(m, z), batch shape ()."""
-        return NumberedMixture([model.prior() for model in self._members])
+        return NumberedMixture([model.prior() for model in self.members])
 
-    def likelihood(self, z: Tensor) -> Any:
+    def likelihood(self, z: Tensor) -> Distribution:
         """p(x|m, z) for (m, z) of shape (..., 1 + L): batch shape (...), event shape X, in model space.
 
         Each z passes through the decoder of its own member alone.
@@ -103,15 +100,16 @@ class Ensemble(GenerativeModel):
         sizes = flat.bincount(minlength=len(self.models)).tolist()
         parts = [
             model.decoder.params(codes[rows][:, : model.latent_shape[0]])
-            for model, rows in zip(self._members, order.split(sizes), strict=True)
+            for model, rows in zip(self.members, order.split(sizes), strict=True)
             if len(rows)
         ]
         params = torch.cat(parts)[order.argsort()].reshape(*number.shape, *parts[0].shape[1:])
-        return _of_rows([model.decoder.head for model in self._members], number)(params)
+        p: Distribution = _of_rows([model.decoder.head for model in self.members], number)(params)
+        return p
 
     def posterior_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of all q(z|x): what an E step moves (13.15)."""
-        return (parameter for model in self._members for parameter in model.posterior_parameters())
+        return (parameter for model in self.members for parameter in model.posterior_parameters())
 
 
 def _of_rows(heads: Sequence[ConditionalDistribution], number: Tensor) -> ConditionalDistribution:
@@ -122,7 +120,7 @@ def _of_rows(heads: Sequence[ConditionalDistribution], number: Tensor) -> Condit
     first, *others = (dict(head.named_parameters()) for head in heads)
     if not first or not others:
         return heads[0]
-    ndims, own = len(heads[0].event_shape), dict[int, Any]()
+    ndims, own = len(heads[0].event_shape), dict[int, Tensor]()
     for name, parameter in first.items():
         values = torch.stack([parameter, *(each[name] for each in others)])
         ones = [1] * (ndims - parameter.ndim)  # one value for all elements
@@ -130,9 +128,10 @@ def _of_rows(heads: Sequence[ConditionalDistribution], number: Tensor) -> Condit
     return copy.deepcopy(heads[0], own)
 
 
-def _check(models: Sequence[Any]) -> None:
+def _check(models: Sequence[GenerativeModel]) -> None:
     if not models:
         raise ConfigError("an ensemble has at least one model")
+    heads: list[ConditionalDistribution] = []
     for model in models:
         decoder = told(ModelTraits, model).decoder
         if not isinstance(decoder, Conditional) or not isinstance(model, GenerativeModel):
@@ -143,14 +142,14 @@ def _check(models: Sequence[Any]) -> None:
             )
         if model.event_shape != models[0].event_shape:
             raise ShapeError(f"members describe the same rows; got shapes {models[0].event_shape}, {model.event_shape}")
-        heads = models[0].decoder.head, decoder.head
-        if spec.describe(heads[0]) != spec.describe(heads[1]):
-            raise ConfigError(f"members have the same head of p(x|z); got {heads[0]} and {heads[1]}")
+        heads.append(decoder.head)
+        if spec.describe(heads[0]) != spec.describe(decoder.head):
+            raise ConfigError(f"members have the same head of p(x|z); got {heads[0]} and {decoder.head}")
         _check_transforms(models[0].transform, model.transform)
-    _check_elementwise(models[0].decoder.head)
+    _check_elementwise(heads[0])
 
 
-def _check_transforms(first: Any, other: Any) -> None:
+def _check_transforms(first: Transform | None, other: Transform | None) -> None:
     states = [{} if transform is None else transform.state_dict() for transform in (first, other)]
     alike = spec.describe(first) == spec.describe(other) and states[0].keys() == states[1].keys()
     if not alike or not all(
@@ -161,8 +160,7 @@ def _check_transforms(first: Any, other: Any) -> None:
 
 def _check_elementwise(head: ConditionalDistribution) -> None:
     """Raise unless all learned parameters of a head belong to single elements, or to all alike."""
-    parts: list[Any] = list(getattr(head, "heads", [head]))
-    for part in parts:
+    for part in head.parts if isinstance(head, Columns) else [head]:
         for name, parameter in part.named_parameters():
             event = tuple(part.event_shape)
             if parameter.ndim and tuple(parameter.shape[: len(event)]) != event:

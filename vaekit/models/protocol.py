@@ -7,11 +7,10 @@ learns what was expected, what came, and how to mend it.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from vaekit import engine
 from vaekit.bounds import LatentVariableModel
@@ -49,7 +48,7 @@ def at_prior(model: LatentVariableModel) -> Distribution:
     return q
 
 
-def check_posterior(model: Any, batch: Batch, has_likelihood: bool, num_rows: int) -> None:
+def check_posterior(model: LatentVariableModel, batch: Batch, has_likelihood: bool, num_rows: int) -> None:
     """Ask a model once for what evaluation and training ask it for, at one or two rows.
 
     Models whose parts are all vaekit's are believed.
@@ -97,15 +96,13 @@ def _name(model: object) -> str:
     return model.__name__ if isinstance(model, type) else type(model).__name__
 
 
-def _is_ours(model: Any) -> bool:
+def _is_ours(model: LatentVariableModel) -> bool:
     """Whether the model and all heads that make distributions in it are vaekit's, which have tests of their own."""
     if not _is_from_here(model):
         return False
     traits = told(ModelTraits, model)
-    conditionals = (traits.encoder, traits.decoder)
-    if any(part is None or not _is_from_here(part) for part in conditionals):
-        return False
-    return all(_is_from_here(part) for part in (*(c.head for c in conditionals), model.prior))
+    parts = [part for part in (traits.encoder, traits.decoder) if part is not None and _is_from_here(part)]
+    return len(parts) == 2 and all(_is_from_here(part) for part in (*(part.head for part in parts), model.prior))
 
 
 def _is_from_here(part: object) -> bool:
@@ -141,7 +138,12 @@ def _other_dtype(came: torch.dtype, name: str) -> str:
 
 
 def _distribution(
-    model: object, method: str, call: Callable[[], Any], given: Tensor | None = None, name: str = "", came: str = ""
+    model: object,
+    method: str,
+    call: Callable[[], Distribution],
+    given: Tensor | None = None,
+    name: str = "",
+    came: str = "",
 ) -> Distribution:
     """What a method returns, which is to be a distribution."""
     of, hint = "a call without arguments", ""
@@ -160,8 +162,7 @@ def _distribution(
             f"{type(found).__name__}. For a normal with these means and scales: "
             "torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)."
         )
-    result: Distribution = found
-    return result
+    return found
 
 
 def _check_batch(model: object, what: str, found: Distribution, expected: Sequence[int]) -> None:
@@ -214,7 +215,7 @@ def _check_log_prob(
         )
 
 
-def _support(distribution: Distribution) -> Any:
+def _support(distribution: Distribution) -> constraints.Constraint | None:
     try:
         return distribution.support
     except (NotImplementedError, AttributeError):

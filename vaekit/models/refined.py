@@ -175,6 +175,11 @@ class Hamiltonian(OfWrapped, GenerativeModel):
         return torch.sigmoid(self.raw_beta_0)
 
     @property
+    def describing(self) -> GenerativeModel:
+        """The model that is refined."""
+        return self.model
+
+    @property
     def latent_shape(self) -> tuple[int, ...]:
         """(2, *Z): z and its momentum."""
         return (2, *self.model.latent_shape)
@@ -305,6 +310,11 @@ class SemiAmortized(OfWrapped, GenerativeModel):
     def extra_repr(self) -> str:
         """The arguments, for printing."""
         return f"num_steps={self.num_steps}, learning_rate={self.learning_rate}, max_norm={self.max_norm}"
+
+    @property
+    def describing(self) -> GenerativeModel:
+        """The model that is refined."""
+        return self.model
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

@@ -11,14 +11,22 @@ References:
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaekit import engine
 from vaekit.transforms.noise import hashed_noise, key_hashes
+
+Arguments: TypeAlias = tuple[Any, ...]
+"""Of an operation of torch, in its order: tensors, numbers and shapes."""
+Options: TypeAlias = dict[str, Any]
+"""Those by name."""
+Kind: TypeAlias = tuple[str | int, ...]
+"""Of a draw: its operation, and the shape for one row."""
 
 _HALF = 2.0**-54  # moves numbers on the grid of 2**-53 in [0, 1) into its middle, so that none is 0
 
@@ -40,11 +48,11 @@ class RowDraws(TorchDispatchMode):
     def __init__(self, keys: Tensor, seed: int, num_samples: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.hashes, self.num_rows, self.num_samples = key_hashes(keys, seed), len(keys), num_samples
-        self._counts: dict[tuple[Any, ...], int] = {}  # of draws of one kind: loops may repeat one kind more often
+        self._counts: dict[Kind, int] = {}  # of draws of one kind: loops may repeat one kind more often
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: OpOverload, types: Sequence[type], args: Arguments = (), kwargs: Options | None = None
+    ) -> object:
         """What torch calls instead of each of its operations."""
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:
@@ -74,13 +82,13 @@ class RowDraws(TorchDispatchMode):
         place = next((i for i, size in enumerate(shape) if size == num_rows), None)
         return None if place is None else _Layout(tuple(shape), place)
 
-    def _of_next(self, kind: tuple[Any, ...]) -> Tensor:
+    def _of_next(self, kind: Kind) -> Tensor:
         """A number for each row for the next draw of a kind, shape (B,), int64."""
         number = self._counts[kind] = self._counts.get(kind, 0) + 1
         return key_hashes(self.hashes, engine.block_seed(number, *map(_word, kind)))
 
     @staticmethod
-    def _each(func: Any, args: tuple[Any, ...], found: "_Layout", shape: Sequence[int], hashes: Tensor) -> Tensor:
+    def _each(func: OpOverload, args: Arguments, found: "_Layout", shape: Sequence[int], hashes: Tensor) -> Tensor:
         """One row after the other, each under its own seed: laws that are no short function of uniform numbers."""
         tensors = [a.expand(shape).reshape(found.shape) for a in args if isinstance(a, Tensor)]
         drawn = torch.empty_like(tensors[0])
@@ -113,7 +121,7 @@ def _word(part: str | int) -> int:
     return part if isinstance(part, int) else int.from_bytes(part.encode(), "little")
 
 
-def _shape(name: str, args: tuple[Any, ...]) -> list[int] | None:
+def _shape(name: str, args: Arguments) -> list[int] | None:
     """The shape of what a function draws."""
     if name == "multinomial":
         return [len(args[0]), args[1]] if args[0].ndim == 2 and (args[1] == 1 or args[2:3] == (True,)) else None
@@ -125,41 +133,41 @@ def _shape(name: str, args: tuple[Any, ...]) -> list[int] | None:
     return list(torch.broadcast_shapes(*tensors)) if tensors else None
 
 
-def _like(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _like(args: Arguments, kwargs: Options) -> Tensor:
     """An empty tensor of the dtype and on the device of what is drawn."""
     found = next((a for a in args if isinstance(a, Tensor)), torch.empty(0))
     return torch.empty(0, dtype=kwargs.get("dtype") or found.dtype, device=kwargs.get("device") or found.device)
 
 
-def _normal(u: Tensor, mean: Any, std: Any) -> Tensor:
-    result: Tensor = mean + std * torch.special.ndtri(u + _HALF)
-    return result
+def _normal(u: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:
+    quantile: Tensor = torch.special.ndtri(u + _HALF)
+    return mean + std * quantile
 
 
-def _below_one(u: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _below_one(u: Tensor, args: Arguments, kwargs: Options) -> Tensor:
     """Uniform numbers that stay below 1 in their dtype."""
     dtype = _like(args, kwargs).dtype
     return u.to(dtype).clamp(max=1 - torch.finfo(dtype).eps / 2)
 
 
-def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name: str, default: float) -> Any:
+def _argument(args: Arguments, kwargs: Options, place: int, name: str, default: float) -> Any:
     return args[place] if len(args) > place else kwargs.get(name, default)
 
 
-def _between(u: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _between(u: Tensor, args: Arguments, kwargs: Options) -> Tensor:
     low, high = _argument(args, kwargs, 1, "from", 0.0), _argument(args, kwargs, 2, "to", 1.0)
     inside = torch.nextafter(torch.tensor(high, dtype=args[0].dtype), torch.tensor(low, dtype=args[0].dtype))
     result: Tensor = (low + (high - low) * u).to(args[0].dtype).clamp(max=float(inside))
     return result
 
 
-def _category(u: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _category(u: Tensor, args: Arguments, kwargs: Options) -> Tensor:
     """Numbers of categories by their weights, (B, C) to (B, n), int64."""
     edges = args[0].double().cumsum(-1)
     return torch.searchsorted(edges, u * edges[:, -1:], right=True).clamp(max=args[0].shape[-1] - 1)
 
 
-Law = Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Tensor]
+Law = Callable[[Tensor, Arguments, Options], Tensor]
 
 _LAWS: dict[str, Law] = {
     "rand": _below_one,

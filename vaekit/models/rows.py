@@ -2,14 +2,14 @@
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from vaekit.errors import DataError
 from vaekit.models.conversion import to_tensor
-from vaekit.traits import Data, ModelTraits, RowTraits, told
+from vaekit.traits import Data, ModelTraits, OnDisk, RowTraits, told, told_of
 
 Index = slice | Tensor
 """Which rows: a slice, or integers of shape (B,)."""
@@ -30,7 +30,15 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: Any, /) -> Tensor: ...
+    def __getitem__(self, index: Index, /) -> Tensor: ...
+
+
+@runtime_checkable
+class _DataSet(Protocol):
+    """A data set of vaekit, or one like it."""
+
+    x: Data
+    event_shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +78,15 @@ def given(model: Any, context: Tensor | None) -> Any:
     return model if context is None else model.given(context)
 
 
-def contexts_beside(model: Any, x: Data) -> Any:
+def contexts_beside(model: object, x: Data) -> Data:
     """The contexts that come with rows, shape (N, C), where the model is one given contexts; else None."""
     return None if told(ModelTraits, model).check_context is None else told(RowTraits, x).contexts
 
 
 def as_rows(x: Data) -> Rows:
     """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks."""
-    rows: Any = getattr(x, "rows", x)
-    return rows if hasattr(rows, "in_memory") else as_tensor(x)
+    rows = x if isinstance(x, OnDisk) else told_of(RowTraits, x, "rows")
+    return rows if isinstance(rows, OnDisk) else as_tensor(x)
 
 
 def as_tensor(x: Data) -> Tensor:
@@ -97,16 +105,18 @@ def as_tensor(x: Data) -> Tensor:
     Raises:
         DataError: if x is none of these, holds something else than numbers, or does not fit into memory.
     """
-    if hasattr(x, "in_memory"):
-        result: Tensor = x.in_memory()
-        return result
-    rows = to_tensor(x.x if hasattr(x, "x") and hasattr(x, "event_shape") else x)
+    if isinstance(x, Tensor):  # first: a nested one bears no question about its attributes
+        rows = to_tensor(x)
+    elif isinstance(x, OnDisk):
+        return x.in_memory()
+    else:
+        rows = to_tensor(x.x if isinstance(x, _DataSet) else x)
     if not rows.ndim:
         raise DataError(f"expected rows of shape (N, *X); got a single number, {rows.item():g}. One row is x[None].")
     return rows
 
 
-def taken(values: Any, index: Index) -> Any:
+def taken(values: Rows, index: Index) -> Tensor:
     """Some rows of a tensor, or of rows on disk."""
     if isinstance(index, slice) or not isinstance(values, Tensor):
         return values[index]
@@ -115,9 +125,8 @@ def taken(values: Any, index: Index) -> Any:
 
 def read(x: Rows, indices: Iterable[Index]) -> Generator[Tensor, None, None]:
     """The rows of each batch in turn; those on disk are decoded ahead by worker processes, until this is closed."""
-    if hasattr(x, "ahead"):
-        result: Generator[Tensor, None, None] = x.ahead(indices)
-        return result
+    if isinstance(x, OnDisk):
+        return x.ahead(indices)
     return (taken(x, rows) for rows in indices)
 
 

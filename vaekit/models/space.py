@@ -1,7 +1,6 @@
 """The way of rows from their own units to model space, and data sets that go it at once, before the first batch."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +87,7 @@ class Marks:
         *things: tensors, modules with their tensors, or anything else.
     """
 
-    def __init__(self, *things: Any) -> None:
+    def __init__(self, *things: Data) -> None:
         self._marks = [(part, _version(part)) for thing in things for part in _parts(thing)]
 
     def same(self, other: "Marks") -> bool:
@@ -97,7 +96,7 @@ class Marks:
         return len(self._marks) == len(other._marks) and all(a is b and i == j for (a, i), (b, j) in pairs)
 
 
-def _parts(thing: Data) -> Iterator[Any]:
+def _parts(thing: Data) -> Iterator[object]:
     yield thing
     if isinstance(thing, nn.Module):
         yield from thing.parameters()

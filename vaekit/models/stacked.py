@@ -1,26 +1,29 @@
 """A VAE whose codes are described by another model: M1+M2, one distribution over both layers of latents."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit import bounds
-from vaekit.conditional import Conditional
 from vaekit.distributions import Ancestral
 from vaekit.errors import ShapeError
-from vaekit.models.base import Generative, GenerativeModel
+from vaekit.models.base import Generative, GenerativeModel, OfWrapped
 from vaekit.models.checks import code_of
 from vaekit.models.conditional import ConditionalVAE
 from vaekit.models.labels import Alternatives
+from vaekit.models.rows import Index
 from vaekit.models.vae import VAE
+from vaekit.networks import ContextInput
 from vaekit.traits import Data, ModelTraits, told
 
+_Step = Callable[[Tensor, None], tuple[Distribution, None]]
 
-class _Layers(Generative):
+
+class _Layers(OfWrapped, Generative):
     """The three methods of two layers: a VAE of x, and what describes its codes.
 
     Attributes:
@@ -32,29 +35,14 @@ class _Layers(Generative):
     upper: Any
 
     @property
-    def transform(self) -> Any:
-        """That of the first layer."""
-        return self.first.transform
-
-    @property
-    def decoder(self) -> Conditional:
-        """That of the first layer, whose input is z_1."""
-        return self.first.decoder
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape X of one row of data."""
-        return self.first.event_shape
+    def describing(self) -> VAE:
+        """The first layer, whose latents are z_1."""
+        return self.first
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape Z of (z_1, z_2)."""
         return (self.first.latent_shape[0] + math.prod(self.upper.latent_shape),)
-
-    @property
-    def num_likelihood_params(self) -> int:
-        """How many raw parameters p(x|z_1) has for one z."""
-        return self.first.num_likelihood_params
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z_1|x) q(z_2|z_1) for x of shape (B, *X) in model space: batch shape (B,), z flat."""
@@ -70,7 +58,7 @@ class _Layers(Generative):
         num = told(ModelTraits, self).num_contexts
         return z if num is None or z.shape[-2] == num else z.expand(*z.shape[:-2], num, z.shape[-1])
 
-    def _joined(self, start: Distribution, step: Any, order: Any) -> Ancestral:
+    def _joined(self, start: Distribution, step: _Step, order: Literal["up", "down"]) -> Ancestral:
         above = self.upper.prior()
         sizes = (self.first.latent_shape[0], above.event_shape[0])
         return Ancestral(start, [step], sizes, order, has_rsample=start.has_rsample and above.has_rsample)
@@ -133,7 +121,7 @@ class StackedVAE(_Layers, GenerativeModel):
         return self.second
 
     @property
-    def context(self) -> Any:
+    def context(self) -> ContextInput:
         """What leads contexts to the networks of the second layer."""
         return self.second.context
 
@@ -196,7 +184,7 @@ class StackedGiven(_Layers):
         result: int | None = self.upper.num_contexts
         return result
 
-    def __getitem__(self, index: Any) -> "StackedGiven":
+    def __getitem__(self, index: Index) -> "StackedGiven":
         """The model under the contexts of some rows."""
         return StackedGiven(self.model, self.upper[index].context)
 

@@ -18,20 +18,19 @@ from vaekit import engine
 from vaekit.bounds import METHODS, Draw
 from vaekit.distributions.support import num_values
 from vaekit.errors import ConfigError, DataError
-from vaekit.models import answers, checks, protocol
+from vaekit.models import checks, protocol
+from vaekit.models.answers import Answering
 from vaekit.models.draws import Block, Key, RowNoise, Sampling, blocks
 from vaekit.models.row_transform import noise_in_words
 from vaekit.models.rows import Batch, Index, Rows, as_rows, chosen, contexts_beside, given, read, slices, taken
 from vaekit.models.space import Marks, ModelSpace, Whole
-from vaekit.shapes import check_count
-from vaekit.traits import Data, ModelTraits, told
+from vaekit.traits import Data, ModelTraits, OnDisk, told
 from vaekit.transforms.base import as_transform
 
 Found = TypeVar("Found")
-_VALUES = 2**22  # parameters of p(x|z) per pass of decode and encode: bounds memory, whatever N and X
 
 
-class View:
+class View(Answering):
     """A model and rows of data that fit it.
 
     Attributes:
@@ -236,8 +235,9 @@ class View:
         """
         index = torch.arange(len(self)).repeat_interleave(times.cpu())
         weight = (torch.ones(len(self)) if self.weight is None else self.weight.cpu().float()) / times.cpu()
-        rows: Any = self.rows
-        copies = rows.take(index.numpy()) if hasattr(rows, "in_memory") else taken(rows, index)
+        rows = self.rows
+        assert rows is not None
+        copies = rows.take(index.numpy()) if isinstance(rows, OnDisk) else taken(rows, index)
         context = None if self.context is None else taken(self.context, index)
         return self._with(copies, weight[index], context)
 
@@ -267,12 +267,6 @@ class View:
             part = View.of(model, self.take(index).rows, requires=self.requires)
             found.append((index, part.under(self.transform_seed)))
         return found
-
-    def wide(self) -> "View":
-        """The view with float64 answers in the units of the rows: the way back from model space keeps every digit."""
-        view = copy.copy(self)
-        view._back = answers.in_float64(self.transform)
-        return view
 
     def transform_noise(self, num_draws: int = 1, errors: bool = True) -> str | None:
         """How evaluation draws the transform's noise, in words, for means over T draws; None where nothing is drawn."""
@@ -342,7 +336,7 @@ class View:
         weight, context = (None if values is None else values.to(x.device) for values in self._beside(index))
         return Batch(x, log_det, weight, context, key)
 
-    # --- Codes, means and draws --------------------------------------------------------------------------------------
+    # --- Importance weights ------------------------------------------------------------------------------------------
 
     def blocks(self, how: Sampling, keep_z: bool = False) -> Iterator[Block]:
         """Importance weights of all rows in bounded memory; the model is to be in eval mode. See `draws.blocks`."""
@@ -365,96 +359,3 @@ class View:
             if block is None:
                 return
             yield block.draws
-
-    def encode(
-        self,
-        mean: bool = True,
-        generator: torch.Generator | None = None,
-        indices: Tensor | None = None,
-        fresh: bool = False,
-    ) -> Tensor:
-        """E[z|x], or with `mean=False` a draw from q(z|x), for each row; see `GenerativeModel.encode`.
-
-        Args:
-            mean: E[z|x] (on spheres, balls and relaxed bits the point in the centre of q), or a draw.
-            generator: source of the noise of the draw; None with `mean=True` is a fixed seed.
-            indices: which rows, in which order; None takes each once.
-            fresh: whether a random transform draws from the generator too, anew each time, as in training.
-
-        Returns:
-            Shape (N, *Z).
-
-        Raises:
-            ConfigError: if a mean is asked for and q has none.
-        """
-        draws = not (mean and self.posterior_is_fixed) or (fresh and not self.space.is_fixed)
-        noise = answers.noise(generator, is_fixed=mean, draws=draws)
-        with engine.evaluating(self.model):
-            batches = self.batches(self._passes(indices), by_row=not fresh)
-            return answers.each(batches, lambda batch: answers.code(self.model, batch, mean), noise)
-
-    def reconstruct(self, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
-        """E[x'|z] at z = E[z|x], or a draw of x' at a draw of z, for each row, in the units of the rows: (N, *X)."""
-
-        def answer(batch: Batch) -> Tensor:
-            return self._decoded(given(self.model, batch.context), answers.code(self.model, batch, mean), mean)
-
-        with engine.evaluating(self.model):
-            batches = self.batches(self._passes(), by_row=True)
-            return answers.each(batches, answer, answers.noise(generator, is_fixed=mean))
-
-    def decode(self, z: Tensor, mean: bool = True, generator: torch.Generator | None = None) -> Tensor:
-        """E[x|z], or a draw of x, for z of shape (N, *Z): shape (N, *X), in the units of the rows.
-
-        Raises:
-            ConfigError: if the rows have contexts, and there is not one z for each of them.
-        """
-        if self.context is not None and len(z) != len(self):
-            raise ConfigError(
-                f"{len(z)} latents are to be decoded under the contexts of {len(self)} rows; hand over one for each row"
-            )
-        z = z.to(self.device, engine.model_dtype(self.model) or z.dtype)
-        with engine.evaluating(self.model):
-            return self._decode_all(z, mean, answers.noise(generator))
-
-    def sample(self, n: int, mean: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """Draws from p(x), or E[x|z] at draws from p(z), in the units of the rows: shape (n, *X).
-
-        Raises:
-            ConfigError: if n is negative, or the rows have contexts.
-        """
-        check_count(n, "the number of samples", -(2**63))
-        if n < 0:
-            raise ConfigError(f"the number of samples is not negative; got {n}")
-        if self.context is not None:
-            raise ConfigError("samples have no rows whose contexts they could take; sample from model.given(context)")
-        if self._traits.num_contexts not in (None, n):
-            raise ConfigError(
-                f"a model under contexts of {self._traits.num_contexts} rows has as many samples; got n = {n}"
-            )
-        noise = answers.noise(generator)
-        with engine.evaluating(self.model):
-            with noise():
-                prior = self.model.prior()
-                z = prior.sample(torch.Size() if prior.batch_shape else torch.Size((n,)))
-            return self._decode_all(z, mean, noise)
-
-    def _passes(self, indices: Tensor | None = None) -> int | Iterable[Tensor]:
-        """Which rows each pass has, so that the parameters of p(x|z) stay bounded."""
-        return self._pass_size if indices is None else indices.split(self._pass_size)
-
-    @property
-    def _pass_size(self) -> int:
-        return max(1, min(1024, _VALUES // (self._traits.num_likelihood_params or self.num_values)))
-
-    def _decode_all(self, z: Tensor, mean: bool, noise: answers.Noise) -> Tensor:
-        def answer(part: slice) -> Tensor:
-            context = None if self.context is None else self.context[part].to(z.device)
-            model = self.model if self._traits.num_contexts is None else self.model[part]
-            return self._decoded(given(model, context), z[part], mean)
-
-        return answers.each(iter(slices(len(z), self._pass_size) or [slice(0, 0)]), answer, noise)
-
-    def _decoded(self, model: Any, z: Tensor, mean: bool) -> Tensor:
-        y = answers.decoded(model, z, mean)
-        return y if self._back is None else self._back(y)

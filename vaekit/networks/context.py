@@ -214,8 +214,9 @@ def modulated(layers: Sequence[nn.Module], context_dim: int) -> nn.Sequential:
 
 def _width(layer: nn.Module) -> int:
     """Features that a layer of weights gives; 0 for others."""
-    width = getattr(layer, "out_features", None) or getattr(layer, "out_channels", None) or 0
-    return int(width)
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else 0
 
 
 def run(layers: nn.Sequential, h: Tensor, context: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ from vaekit.objectives.base import Loss, Objective
 from vaekit.objectives.elbo import ELBO, Capacity, Denoising
 from vaekit.objectives.hiding import HideCells
 from vaekit.objectives.importance import CIWAE, IWAE, MIWAE, PIWAE, TVO, Renyi
-from vaekit.objectives.labels import SemiSupervised
+from vaekit.objectives.labels import MultiConditional, SemiSupervised
 from vaekit.objectives.pathwise import STL, DReG
 from vaekit.objectives.total_correlation import BetaTC, FactorVAE
 
@@ -23,6 +23,7 @@ __all__ = [
     "InfoVAE",
     "Loss",
     "MIWAE",
+    "MultiConditional",
     "Objective",
     "PIWAE",
     "Renyi",

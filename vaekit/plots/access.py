@@ -44,7 +44,8 @@ def under_some(view: View, x: Data, n: int) -> View:
     contexts = x.context if isinstance(x, View) else contexts_beside(view.model, x)
     if contexts is None:
         return view
-    return View.of(view.model.given(as_tensor(contexts)[torch.arange(n) % len(contexts)]))
+    known = as_tensor(contexts)
+    return View.of(view.model.given(known[torch.arange(n) % len(known)]))
 
 
 def repeated(view: View, num: int) -> View:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from vaekit.networks.mlp import Dense
 from vaekit.networks.residual import as_maps, over_leading, sizes_of
 from vaekit.shapes import as_shape, broadcast_shapes
 from vaekit.traits import PartTraits, told
+
+if TYPE_CHECKING:
+    from vaekit.models.vae import VAE
 
 
 class BottomUp(ConditionalDistribution):
@@ -131,7 +134,7 @@ class Ladder(ConditionalDistribution):
         # The model's prior, in a tuple: it is no submodule of the posterior.
         self._bound: tuple[Any, ...] = ()
 
-    def bind(self, model: Any) -> None:
+    def bind(self, model: "VAE") -> None:
         """Share the conditionals of the model's prior, where it is a hierarchy of the same sizes."""
         shares = told(PartTraits, model.prior).shared_layers == ("vectors", self.sizes)
         self._bound = (model.prior,) if shares else ()
@@ -208,7 +211,7 @@ class ConvLadder(ConditionalDistribution):
         # The model's prior, in a tuple: it is no submodule of the posterior.
         self._bound: tuple[Any, ...] = ()
 
-    def bind(self, model: Any) -> None:
+    def bind(self, model: "VAE") -> None:
         """Follow the model's prior, where it has the same maps and channels."""
         shares = told(PartTraits, model.prior).shared_layers == ("maps", self.maps, self.channels)
         self._bound = (model.prior,) if shares else ()

@@ -1,10 +1,11 @@
 """The preset whose prior's components are read as clusters."""
 
-from typing import Any
+from typing import Unpack
 
 from vaekit.models import VAE
 from vaekit.objectives import Objective
-from vaekit.presets.functions import Part, vae
+from vaekit.presets.functions import vae
+from vaekit.presets.parts import OfClusters, Part
 from vaekit.presets.registry import preset, publish
 from vaekit.priors import NormalMixture
 from vaekit.shapes import Shape
@@ -18,7 +19,7 @@ def vade(
     latent_dim: int = 10,
     num_clusters: int = 10,
     prior: Part | None = None,
-    **parts: Any,
+    **parts: Unpack[OfClusters],
 ) -> tuple[VAE, Objective]:
     """VaDE of Jiang et al. 2017: a mixture of Gaussians as prior, whose components are read as clusters.
 

@@ -1,7 +1,7 @@
 """Presets of models that are conditioned on a context: labels and other things that are known of each row."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypedDict, Unpack
 
 from torch import nn
 
@@ -12,17 +12,31 @@ from vaekit.models import ConditionalVAE, StackedVAE
 from vaekit.networks import MLP, ColumnsInput, Concat, ContextInput, ConvDecoder, ConvEncoder, LinearPlus, Readout
 from vaekit.objectives import ELBO, HideCells, Objective, SemiSupervised
 from vaekit.posteriors import DiagonalNormal, FullNormal
-from vaekit.presets.functions import Part, columns_seen, component, rescaled, vae
+from vaekit.presets.functions import vae
+from vaekit.presets.parts import Part, columns_seen, component, rescaled
 from vaekit.presets.registry import OF_CONTEXTS, SETTINGS, preset, publish
 from vaekit.presets.tables import columns_encoder
 from vaekit.shapes import Shape, as_image_shape, as_shape
 from vaekit.transforms import Transform
 
+_Make = Callable[[Shape, int], nn.Module]
+
 PLACES = ("prior", "posterior", "likelihood")
 """Where a context may enter."""
 
 
-def _beside(make: Any, in_shape: Shape, size: int, film: bool, event_shape: Shape | None = None) -> nn.Module:
+class OfM2(TypedDict, total=False):
+    """What `conditional_vae` takes beside the arguments of `m2`."""
+
+    proportions: Sequence[float] | None
+    conditions: Sequence[str]
+    conditioning: str
+    posterior: Part | None
+    prior: Part
+    transform: Transform | None
+
+
+def _beside(make: _Make, in_shape: Shape, size: int, film: bool, event_shape: Shape | None = None) -> nn.Module:
     """A network that takes a context of `size` entries, in its hidden layers or beside its input; of 0 takes none.
 
     Args:
@@ -33,8 +47,7 @@ def _beside(make: Any, in_shape: Shape, size: int, film: bool, event_shape: Shap
         event_shape: that of the input, where the network sees it as another.
     """
     if not size or film:
-        made: nn.Module = make(in_shape if event_shape is None else event_shape, size)
-        return made
+        return make(in_shape if event_shape is None else event_shape, size)
     return Concat(make(Concat.widened(in_shape, size), 0), in_shape if event_shape is None else event_shape, size)
 
 
@@ -174,7 +187,7 @@ def m2(
     networks: str = "mlp",
     likelihood: Part = "bernoulli",
     objective: Objective | None = None,
-    **parts: Any,
+    **parts: Unpack[OfM2],
 ) -> tuple[ConditionalVAE, Objective]:
     """M2 of Kingma et al. 2014: a class and a style behind each row, learned from rows of which few have a label.
 
@@ -202,8 +215,9 @@ def m2(
     given = context or ContextInput(levels)
     front = ContextInput(given.levels, unknown=True)
     head = component("likelihoods", likelihood, event_shape)
-    shared: dict[str, Any] = {"latent_dim": latent_dim, "hidden": hidden, "networks": networks, **parts}
-    model, _ = conditional_vae(event_shape, likelihood=head, context=front, **shared)
+    model, _ = conditional_vae(
+        event_shape, latent_dim=latent_dim, hidden=hidden, networks=networks, likelihood=head, context=front, **parts
+    )
     network = _encoder(head, hidden, 0, False, networks == "conv", dropout)
     model.classifier = Readout(network, front.levels[0])
     return model, objective or SemiSupervised()
@@ -254,11 +268,17 @@ def m1_m2(
     Returns:
         The model and the objective.
     """
-    shared: dict[str, Any] = {"hidden": hidden, "likelihood": likelihood, "transform": transform}
-    first, _ = vae(event_shape, latent_dim=latent_dim, **shared)
-    of_codes: dict[str, Any] = {"levels": levels, "context": context, "proportions": proportions, "dropout": dropout}
-    of_codes |= {"hidden": second_hidden, "likelihood": Normal(latent_dim, scale="network")}
-    second, default = m2((latent_dim,), latent_dim=second_latent_dim or latent_dim, **of_codes)
+    first, _ = vae(event_shape, latent_dim=latent_dim, hidden=hidden, likelihood=likelihood, transform=transform)
+    second, default = m2(
+        (latent_dim,),
+        latent_dim=second_latent_dim or latent_dim,
+        hidden=second_hidden,
+        levels=levels,
+        context=context,
+        dropout=dropout,
+        likelihood=Normal(latent_dim, scale="network"),
+        proportions=proportions,
+    )
     return StackedVAE(first, second), objective or default
 
 

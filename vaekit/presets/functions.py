@@ -1,84 +1,42 @@
 """Presets that do more than set parts: networks of their own, several layers of latents, a refined posterior."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias, Unpack
 
-import torch
 from torch import nn
-from torch.distributions import constraints
 
 from vaekit import schedules
-from vaekit.conditional import Conditional, ConditionalDistribution
-from vaekit.distributions import element_support
+from vaekit.conditional import Conditional
 from vaekit.errors import ConfigError
-from vaekit.likelihoods import Columns, PixelCNN, RoundedLogNormal
+from vaekit.likelihoods import Columns, PixelCNN
 from vaekit.models import VAE, Hamiltonian, SemiAmortized
 from vaekit.models.base import GenerativeModel
-from vaekit.networks import MLP, ColumnsInput, ConvDecoder, ConvEncoder, LogInput, RescaleInput
+from vaekit.networks import MLP, ColumnsInput, ConvDecoder, ConvEncoder
 from vaekit.objectives import ELBO, Objective
 from vaekit.posteriors import Ladder, TopDown
+from vaekit.presets.parts import (
+    OfConvVAE,
+    OfVAE,
+    Part,
+    WithLikelihood,
+    WithPrior,
+    columns_seen,
+    component,
+    rescaled,
+)
 from vaekit.presets.registry import PARTS, preset, publish
 from vaekit.priors import Hierarchical, VampPrior
-from vaekit.saving import spec
 from vaekit.shapes import Shape
 from vaekit.transforms import Transform
 
-Part = str | nn.Module
+Sizes: TypeAlias = tuple[int, ...]
 _WARM_UP = 5_000  # updates until the KL of a ladder has its full weight
-
-
-def component(axis: str, part: Any, *arguments: Any) -> Any:
-    """A part by its name, or the part itself."""
-    return spec.resolve(axis, part)(*arguments) if isinstance(part, str) else part
-
-
-def rescaled(network: nn.Module, head: ConditionalDistribution) -> nn.Module:
-    """Levels reach the encoder as values in [0, 1], counts and positive numbers as logarithms.
-
-    The likelihood still describes x as it is.
-    """
-    levels = getattr(head, "num_levels", None) or getattr(head, "num_classes", None)
-    if levels:
-        return RescaleInput(network, 0, levels - 1)
-    with torch.no_grad():
-        support = element_support(head(torch.zeros(1, *head.param_shape)))
-    if support is constraints.nonnegative_integer:
-        return LogInput(network)
-    return LogInput(network, offset=0.0) if support is constraints.positive else network
-
-
-def columns_seen(head: Columns) -> dict[str, Any]:
-    """How the columns of a row reach the encoder: levels one-hot, counts as logarithms, and which are missing.
-
-    Counts whose head has powers are seen by the same powers.
-    """
-    levels = [0] * head.event_shape[0]
-    logarithms: list[int] = []
-    bends: dict[int, tuple[float, float]] = {}
-    holes: list[int] = []
-    parts: list[Any] = list(head.heads)
-    for part, places in zip(parts, head.places, strict=True):
-        sizes = getattr(part, "num_classes", 0)
-        for place, size in zip(places, [sizes] * len(places) if isinstance(sizes, int) else sizes, strict=True):
-            levels[place] = size
-        with torch.no_grad():
-            if element_support(part(torch.zeros(1, *part.param_shape))) is constraints.nonnegative_integer:
-                logarithms += places
-        if isinstance(part, RoundedLogNormal):
-            bends |= dict(zip(places, part.bends, strict=True))
-        if getattr(part, "missing", "error") == "observed-only":
-            holes += places
-    seen = {"levels": tuple(levels), "logarithms": tuple(sorted(logarithms)), "holes": tuple(sorted(holes))}
-    if all(bend == (0.0, 1.0) for bend in bends.values()):
-        return seen
-    powers, centres = zip(*(bends.get(place, (0.0, 1.0)) for place in seen["logarithms"]), strict=True)
-    return seen | {"powers": powers, "centres": centres}
 
 
 def _assemble(
     event_shape: Shape,
     latent_dim: int,
-    networks: Callable[[Any, Any], tuple[nn.Module, nn.Module]],
+    networks: Callable[[Sizes, Sizes], tuple[nn.Module, nn.Module]],
     likelihood: Part,
     posterior: Part,
     prior: Part,
@@ -130,7 +88,7 @@ def vae(
         The model and the objective.
     """
 
-    def networks(shape: Any, latent_shape: Any) -> tuple[nn.Module, nn.Module]:
+    def networks(shape: Sizes, latent_shape: Sizes) -> tuple[nn.Module, nn.Module]:
         widths = tuple(hidden)
         return MLP(shape, widths, initialization="he"), MLP(latent_shape, widths[::-1], initialization="he")
 
@@ -173,7 +131,7 @@ def conv_vae(
         The model and the objective.
     """
 
-    def networks(shape: Any, latent_shape: Any) -> tuple[nn.Module, nn.Module]:
+    def networks(shape: Sizes, latent_shape: Sizes) -> tuple[nn.Module, nn.Module]:
         mirrored = None if channels is None else tuple(channels)[::-1]
         return ConvEncoder(shape, channels), ConvDecoder(latent_shape, shape, mirrored)
 
@@ -182,7 +140,9 @@ def conv_vae(
 
 
 @preset(latent_dim=2)
-def mlp_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts: Any) -> tuple[VAE, Objective]:
+def mlp_mnist(
+    event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts: Unpack[OfVAE]
+) -> tuple[VAE, Objective]:
     """The textbook's program: one hidden layer of 500 units and a two-dimensional z, for figures 13.6a and 13.6b.
 
     Use it for pictures of the latent space; two dimensions are few for a density.
@@ -199,11 +159,14 @@ def mlp_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts:
     Returns:
         The model and the objective.
     """
-    return vae(event_shape, latent_dim=latent_dim, **{"hidden": (500,), **parts})
+    parts.setdefault("hidden", (500,))
+    return vae(event_shape, latent_dim=latent_dim, **parts)
 
 
 @preset(takes=PARTS, latent_dim=2)
-def conv_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts: Any) -> tuple[VAE, Objective]:
+def conv_mnist(
+    event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts: Unpack[OfConvVAE]
+) -> tuple[VAE, Objective]:
     """The textbook's convolutional program: four stride-2 blocks and a two-dimensional z.
 
     Use it as `mlp_mnist`, for pictures of the latent space.
@@ -221,7 +184,8 @@ def conv_mnist(event_shape: Shape = (1, 28, 28), *, latent_dim: int = 2, **parts
     Returns:
         The model and the objective.
     """
-    return conv_vae(event_shape, latent_dim=latent_dim, **{"channels": (32, 64, 128, 256), **parts})
+    parts.setdefault("channels", (32, 64, 128, 256))
+    return conv_vae(event_shape, latent_dim=latent_dim, **parts)
 
 
 @preset(takes=PARTS, likelihood="pixel-cnn")
@@ -234,7 +198,7 @@ def pixel_vae(
     num_layers: int = 2,
     blocks: Sequence[int] | None = None,
     likelihood: Part = "pixel-cnn",
-    **parts: Any,
+    **parts: Unpack[WithPrior],
 ) -> tuple[VAE, Objective]:
     """The PixelVAE of Gulrajani et al. 2017: z says what is in the image, a shallow PixelCNN draws its pixels.
 
@@ -284,7 +248,7 @@ def ladder_vae(
     latent_dim: int = 28,
     sizes: Sequence[int] | None = None,
     hidden: Sequence[int] = (400, 400),
-    **parts: Any,
+    **parts: Unpack[WithLikelihood],
 ) -> tuple[VAE, Objective]:
     """The ladder VAE of Sonderby et al. 2016: three stochastic layers, inference from the top down, KL warm-up.
 
@@ -304,12 +268,13 @@ def ladder_vae(
         The model and the objective.
     """
     layers, width = _sizes(latent_dim, sizes, 3), (tuple(hidden) or (64,))[-1]
-    own = {
+    own: WithLikelihood = {
         "posterior": Ladder(layers, (width,), width),
         "prior": Hierarchical(layers, (width,)),
         "objective": ELBO(beta=schedules.Linear(0.0, 1.0, _WARM_UP)),
     }
-    return vae(event_shape, latent_dim=latent_dim, hidden=hidden, **{**own, **parts})
+    own.update(parts)
+    return vae(event_shape, latent_dim=latent_dim, hidden=hidden, **own)
 
 
 @preset()
@@ -320,7 +285,7 @@ def hierarchical_vamp(
     sizes: Sequence[int] | None = None,
     hidden: Sequence[int] = (300, 300),
     num_pseudo_inputs: int = 500,
-    **parts: Any,
+    **parts: Unpack[WithLikelihood],
 ) -> tuple[VAE, Objective]:
     """The two-layer VAE with a VampPrior at the top of Tomczak & Welling 2018: their strongest model, as MLPs.
 
@@ -341,16 +306,17 @@ def hierarchical_vamp(
         The model and the objective.
     """
     layers, width = _sizes(latent_dim, sizes, 2), (tuple(hidden) or (64,))[-1]
-    own = {
+    own: WithLikelihood = {
         "posterior": TopDown(layers, (width,), width),
         "prior": Hierarchical(layers, (width,), top=VampPrior(layers[-1], num_pseudo_inputs=num_pseudo_inputs)),
     }
-    return vae(event_shape, latent_dim=latent_dim, hidden=hidden, **{**own, **parts})
+    own.update(parts)
+    return vae(event_shape, latent_dim=latent_dim, hidden=hidden, **own)
 
 
 @preset()
 def hvae(
-    event_shape: Shape, *, latent_dim: int = 16, num_steps: int = 3, step_size: float = 0.05, **parts: Any
+    event_shape: Shape, *, latent_dim: int = 16, num_steps: int = 3, step_size: float = 0.05, **parts: Unpack[OfVAE]
 ) -> tuple[GenerativeModel, Objective]:
     """The Hamiltonian VAE of Caterini et al. 2018: draws of q follow the gradient of log p(x, z) for a few steps.
 
@@ -376,7 +342,7 @@ def hvae(
 
 @preset()
 def semi_amortized(
-    event_shape: Shape, *, latent_dim: int = 16, num_steps: int = 5, learning_rate: float = 0.02, **parts: Any
+    event_shape: Shape, *, latent_dim: int = 16, num_steps: int = 5, learning_rate: float = 0.02, **parts: Unpack[OfVAE]
 ) -> tuple[GenerativeModel, Objective]:
     """The semi-amortised VAE of Kim et al. 2018: the encoder's q(z|x) is improved for each x by gradient steps.
 

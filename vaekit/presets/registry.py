@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vaekit.errors import ConfigError
 from vaekit.models.base import GenerativeModel
@@ -76,16 +76,16 @@ def preset(
     return add
 
 
-def publish(variables: dict[str, Any]) -> None:
+def publish(variables: dict[str, object]) -> None:
     """End a module of presets: its presets get the names of their variables, and are its `__all__`.
 
     Type checkers cannot read an `__all__` that is computed; without one in sight they take every public variable.
     """
     makes = [preset.make for preset in _PRESETS]
-    names = [name for name, value in variables.items() if any(value is make for make in makes)]
-    for name in names:
-        variables[name].__name__ = variables[name].__qualname__ = name
-    variables["__all__"] = names
+    found = {name: make for name, value in variables.items() for make in makes if value is make}
+    for name, make in found.items():
+        make.__name__ = make.__qualname__ = name
+    variables["__all__"] = list(found)
 
 
 def available() -> dict[str, Make]:

@@ -37,7 +37,7 @@ _WARM_UP = 10_000  # updates until a capacity is reached
 class Row(Protocol):
     """The function that a row becomes: keywords of its own, and the parts that `vae` takes."""
 
-    def __call__(self, event_shape: Shape, *, latent_dim: int = ..., **parts: Any) -> tuple[VAE, Objective]:
+    def __call__(self, event_shape: Shape, *, latent_dim: int = ..., **parts: object) -> tuple[VAE, Objective]:
         """The model and the objective."""
 
 

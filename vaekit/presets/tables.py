@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +13,7 @@ from vaekit.networks import MLP, ColumnsInput, FactorEncoder, LinearPlus
 from vaekit.networks.columns import MOST_ONE_HOT
 from vaekit.objectives import HideCells, Objective
 from vaekit.posteriors import FullNormal
-from vaekit.presets.functions import Part, columns_seen, component, rescaled
+from vaekit.presets.parts import Part, columns_seen, component, rescaled
 from vaekit.presets.registry import preset, publish
 from vaekit.shapes import Shape
 from vaekit.transforms import Transform
@@ -68,7 +67,7 @@ def columns_encoder(
     head: Columns, q: ConditionalDistribution, hidden: tuple[int, ...], context_dim: int = 0
 ) -> ColumnsInput:
     """The network of q(z|x) for columns; with a context of `context_dim` entries that of q(z|x, y)."""
-    columns: dict[str, Any] = columns_seen(head)
+    columns = columns_seen(head)
     width = ColumnsInput.width(columns["levels"], columns["holes"])
     if not isinstance(q, FullNormal):
         return ColumnsInput(MLP(width, hidden, "silu", initialization="he"), **columns)

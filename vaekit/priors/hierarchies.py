@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,9 @@ from vaekit.printing import Printed
 from vaekit.priors.normal import StandardNormal
 from vaekit.shapes import as_shape
 from vaekit.traits import PartTraits, told
+
+if TYPE_CHECKING:
+    from vaekit.models.vae import VAE
 
 
 class Hierarchical(Printed):
@@ -66,7 +69,7 @@ class Hierarchical(Printed):
         pairs = zip(self.sizes[1:], self.sizes, strict=False)
         self.below = nn.ModuleList(Dense(above, self.hidden, 2 * size, activation) for above, size in pairs)
 
-    def bind(self, model: Any) -> None:
+    def bind(self, model: "VAE") -> None:
         """Hand the model on to the prior of the top layer, where that asks for it."""
         bind = told(PartTraits, self.top).bind
         if bind is not None:

@@ -1,6 +1,6 @@
 """Priors that are mixtures: of normals, and of posteriors at learned points."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,11 @@ from vaekit.printing import Printed
 from vaekit.raw import entries_of, tril_of
 from vaekit.shapes import Shape, as_shape
 from vaekit.traits import Data
+
+if TYPE_CHECKING:
+    from vaekit.conditional import Conditional
+    from vaekit.models.vae import VAE
+    from vaekit.transforms import Transform
 
 Covariance = Literal["diagonal", "full"]
 
@@ -194,7 +199,7 @@ class VampPrior(Printed):
         self.data_shape = None if data_shape is None else as_shape(data_shape, "data_shape")
         self.logits = nn.Parameter(torch.zeros(num_pseudo_inputs)) if weights == "learned" else None
         # What it is bound to, in a tuple: the model owns these parts, they are no submodules of its prior.
-        self._bound: tuple[Any, Range, Any] | None = None
+        self._bound: tuple[Conditional, Range, Transform | None] | None = None
         if self.data_shape is not None:
             self._make_pseudo_inputs(self.data_shape)
 
@@ -202,7 +207,7 @@ class VampPrior(Printed):
         raw = _SPREAD * torch.randn(self.num_pseudo_inputs, *shape)
         self.pseudo_inputs = nn.Parameter(raw if like is None else raw.to(like))
 
-    def bind(self, model: Any) -> None:
+    def bind(self, model: "VAE") -> None:
         """Work through the encoder of `model`, a `VAE`.
 
         Raises:
@@ -218,7 +223,7 @@ class VampPrior(Printed):
             likelihood = head(torch.zeros(1, *head.param_shape, dtype=like.dtype, device=like.device))
         self._bound = (model.encoder, Range(likelihood), model.transform)
 
-    def _parts(self) -> tuple[Any, Range, Any]:
+    def _parts(self) -> "tuple[Conditional, Range, Transform | None]":
         if self._bound is None:
             raise ConfigError(
                 "a VampPrior is made of the posterior of its model and has none yet. Hand it to a VAE as the prior, or "

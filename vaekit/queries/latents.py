@@ -78,6 +78,11 @@ class FromPrior(OfWrapped, nn.Module):
         self.model = model
 
     @property
+    def describing(self) -> Any:
+        """The model."""
+        return self.model
+
+    @property
     def transform(self) -> Any:
         """That of the model."""
         return told(ModelTraits, self.model).transform

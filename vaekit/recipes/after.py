@@ -1,12 +1,12 @@
 """What is settled on held-out rows once the best weights of a table's model are chosen."""
 
 import logging
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vaekit import bounds, engine
+from vaekit.models import VAE
 from vaekit.models.rows import given, slices
 from vaekit.models.view import View
 from vaekit.priors import NormalMixture, StandardNormal
@@ -22,7 +22,7 @@ FEWEST_ROWS = 300
 _COMPONENTS, _DRAWS, _ERRORS = 20, 10_000, 2.0
 
 
-def _bound(model: Any, view: View, seed: int) -> Tensor:
+def _bound(model: nn.Module, view: View, seed: int) -> Tensor:
     """The importance-weighted bound of each held-out row, with the same noise each time: shape (N,), float64."""
     found = []
     with torch.no_grad(), engine.evaluating(model), engine.seeded(engine.block_seed(seed, VALID)):
@@ -72,9 +72,14 @@ class FitPrior(Callback):
 
     def on_weights_chosen(self, loop: Run) -> None:
         """Fit it, and compare both."""
-        model: Any = loop.model
+        model = loop.model
         too_few = len(loop.train) < FEWEST_ROWS and not self.always
-        if loop.valid is None or len(loop.valid) < 2 or too_few or not isinstance(model.prior, StandardNormal):
+        if (
+            loop.valid is None
+            or len(loop.valid) < 2
+            or too_few
+            or not (isinstance(model, VAE) and isinstance(model.prior, StandardNormal))
+        ):
             return
         seed = loop.settings.seed
         noise = torch.Generator().manual_seed(engine.block_seed(seed, _PRIOR))

@@ -3,16 +3,18 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from vaekit import engine
+from vaekit.conditional import Conditional
 from vaekit.models.base import GenerativeModel
+from vaekit.networks import Concat, LinearPlus
 from vaekit.recipes.after import KeepStart
 from vaekit.recipes.settings import Settings
 from vaekit.training import Trainer
+from vaekit.traits import ModelTraits, told
 
 LEARNING_RATE = 2e-3
 _SLOW = 0.3  # of the learning rate: what factor analysis has found already
@@ -51,7 +53,7 @@ def budget(num_rows: int, batch_size: int | None = None, max_epochs: int | None 
     return Budget(size, epochs, epochs * per_epoch)
 
 
-def warm_cosine(num_steps: int) -> Callable[[torch.optim.Optimizer], Any]:
+def warm_cosine(num_steps: int) -> Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]:
     """A schedule, moved once per update: the learning rate rises, and falls to 0 along a cosine."""
     warm_up = max(1, round(_WARM_UP * num_steps))
 
@@ -65,10 +67,13 @@ def warm_cosine(num_steps: int) -> Callable[[torch.optim.Optimizer], Any]:
     return make
 
 
-def slow_start(model: Any) -> Callable[..., torch.optim.Optimizer]:
+def slow_start(model: GenerativeModel) -> Callable[..., torch.optim.Optimizer]:
     """Adam in which the linear part of the decoder, and the head's own parameters, move at a third of the rate."""
-    decoder = model.decoder
-    linear = getattr(getattr(decoder.network, "network", decoder.network), "linear", None)  # behind Concat, or not
+    decoder = told(ModelTraits, model).decoder
+    if not isinstance(decoder, Conditional):
+        return engine.Adam
+    network = decoder.network.network if isinstance(decoder.network, Concat) else decoder.network
+    linear = network.linear if isinstance(network, LinearPlus) else None
     slow = {id(p) for part in (linear, decoder.head) if isinstance(part, nn.Module) for p in part.parameters()}
 
     def make(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:

@@ -26,8 +26,8 @@ def default_preset(settings: Settings, data: Dataset) -> str:
         return settings.preset
     if data.beside is not None:
         return "conditional-vae"
-    parts = ("posterior", "prior", "objective", "likelihood", "transform")
-    named = {part for part in parts if getattr(settings, part) is not None}
+    parts = {"posterior", "prior", "objective", "likelihood", "transform"}
+    named = set(settings.model_dump(include=parts, exclude_none=True))
     if settings.likelihood is not None and spec.normalized(settings.likelihood) == _COLUMNS:
         named.remove("likelihood")  # it would have been the default
     return kinds.of(data).default_preset(data, frozenset(named))
@@ -47,7 +47,7 @@ def make_likelihood(data: Dataset, text: str) -> ConditionalDistribution:
         if data.schema is None:
             raise ConfigError(f"likelihood=columns takes its heads from a schema, and {data.name!r} has none")
         return columns_likelihood(data.schema, data)
-    offered: dict[str, Any] = {"event_shape": data.event_shape}
+    offered: dict[str, object] = {"event_shape": data.event_shape}
     argument = spec.resolve("likelihoods", text.partition(":")[0]).levels_argument
     if argument is not None:
         offered[argument] = kinds.of(data).num_levels(data)

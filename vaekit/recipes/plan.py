@@ -10,7 +10,7 @@ import torch
 from vaekit import engine, presets
 from vaekit.data import Dataset, kinds
 from vaekit.errors import ConfigError, ShapeError, SupportError
-from vaekit.models import VAE
+from vaekit.models import VAE, ConditionalVAE
 from vaekit.models.base import GenerativeModel
 from vaekit.objectives import ELBO, HideCells, Objective
 from vaekit.presets import Preset
@@ -67,8 +67,9 @@ def plan(settings: Settings, data: Dataset, *, progress: bool = True) -> Plan:
         except (ShapeError, SupportError) as error:
             raise ConfigError(f"the parts of the preset {preset.name} do not go together: {error}") from error
         if isinstance(start, GivenStart):
-            start_from_given(model, start)
-        elif start is not None:
+            if isinstance(model, ConditionalVAE):
+                start_from_given(model, start)
+        elif start is not None and isinstance(model, VAE | ConditionalVAE):
             start_from(model, start)
         objective = _objective(objective, settings)
     trainer = _suited(settings, preset, data, model, progress)
@@ -85,13 +86,13 @@ def _suited(settings: Settings, preset: Preset, data: Dataset, model: Generative
     return dataclasses.replace(trainer, callbacks=callbacks, progress=progress)
 
 
-def _after(settings: Settings, preset: Preset, model: Any) -> list[FitPrior]:
+def _after(settings: Settings, preset: Preset, model: GenerativeModel) -> list[FitPrior]:
     """The fit of a prior after training: of tables, and where it is asked for.
 
     Raises:
         ConfigError: if it is asked for, and the model has another prior than N(0, I).
     """
-    can = isinstance(getattr(model, "prior", None), StandardNormal) and isinstance(model, VAE)
+    can = isinstance(model, VAE) and isinstance(model.prior, StandardNormal)
     if settings.fit_prior and not can:
         raise ConfigError(
             "fit_prior=true puts a mixture in the place of the prior standard-normal after training, which this model "
@@ -135,8 +136,7 @@ def _parts(settings: Settings, preset: Preset, data: Dataset) -> tuple[dict[str,
     asked = settings.latent_dim or preset.latent_dim
     given: dict[str, Any] = {}
     if preset.is_conditional:
-        chosen = {name: getattr(settings, name) for name in presets.OF_CONTEXTS}
-        given = of_contexts(data) | {name: value for name, value in chosen.items() if value is not None}
+        given = of_contexts(data) | settings.model_dump(include=set(presets.OF_CONTEXTS), exclude_none=True)
     seen = (data, head, transform, asked, settings.seed)
     start: Start | GivenStart | None = None
     if preset.is_conditional and "likelihood" in given.get("conditions", ("likelihood",)):
@@ -178,7 +178,7 @@ def _objective(default: Objective, settings: Settings) -> Objective:
                 f"the objective {spec.hyphened(kind.__name__)} has no {key}; it has {', '.join(known)}. Drop {key}, or "
                 "choose another objective"
             )
-    kept = {name: getattr(default, name) for name in known} if kind is type(default) else {}
+    kept = spec.arguments_of(default) if kind is type(default) else {}
     objective: Objective = spec.from_words("objectives", words, **{**kept, **given})
     return objective
 

@@ -1,5 +1,6 @@
 """Settings of a run in words, checked."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
@@ -88,8 +89,8 @@ class Settings(BaseModel):
 
     def of_trainer(self) -> dict[str, Any]:
         """The settings that a trainer takes as they are."""
-        names = ("keep", "em_steps", "precision", "compile", "device", "seed", "checkpoint_every", "row_noise")
-        return {name: getattr(self, name) for name in names}
+        names = {"keep", "em_steps", "precision", "compile", "device", "seed", "checkpoint_every", "row_noise"}
+        return self.model_dump(include=names)
 
     def of_members(self) -> list["Settings"]:
         """The settings of each model of an ensemble: the first one has the seed, the others seeds derived from it."""
@@ -98,7 +99,7 @@ class Settings(BaseModel):
 
     @field_validator("em_steps", mode="before")
     @classmethod
-    def _two_counts(cls, value: Any) -> Any:
+    def _two_counts(cls, value: object) -> object:
         # Validators of this mode run in the reverse of their order: the words are counts by now.
         if isinstance(value, tuple | list) and len(value) != 2:
             raise ValueError(f"expected two counts, of encoder steps and of the others, such as 5,1; got {len(value)}")
@@ -106,11 +107,11 @@ class Settings(BaseModel):
 
     @field_validator("em_steps", "hidden", "conditions", mode="before")
     @classmethod
-    def _counts(cls, value: Any) -> Any:
+    def _counts(cls, value: object) -> object:
         return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
 
 
-def settings(values: dict[str, Any]) -> Settings:
+def settings(values: Mapping[str, object]) -> Settings:
     """Checked settings.
 
     Raises:

@@ -2,9 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
-from vaekit.models import StackedVAE
+from vaekit.models import VAE, StackedVAE
+from vaekit.models.base import GenerativeModel
 from vaekit.models.view import View
 from vaekit.objectives import ELBO, Objective
 from vaekit.training import History, Trainer
@@ -20,7 +20,7 @@ class Stage:
         trainer: its trainer.
     """
 
-    model: Any
+    model: VAE
     objective: Objective
     trainer: Trainer
 
@@ -38,7 +38,7 @@ class Stage:
         self.model.requires_grad_(not frozen)
 
 
-def first_stage(model: Any, trainer: Trainer) -> Stage | None:
+def first_stage(model: GenerativeModel, trainer: Trainer) -> Stage | None:
     """The stage before the whole of a model, by the trainer of the whole; None for models that have none."""
     if not isinstance(model, StackedVAE):
         return None

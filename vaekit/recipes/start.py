@@ -13,8 +13,9 @@ from vaekit import likelihoods
 from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset
 from vaekit.likelihoods import Columns
+from vaekit.models import VAE, ConditionalVAE
 from vaekit.networks import ColumnsInput, FactorEncoder, LinearPlus
-from vaekit.presets.functions import columns_seen
+from vaekit.presets.parts import columns_seen
 from vaekit.presets.tables import surrogates
 from vaekit.raw import raw_of
 from vaekit.recipes.factors import Factors, best_factors, fit_factors
@@ -115,7 +116,7 @@ def _moments(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _part_of(head: Columns) -> dict[int, nn.Module]:
     """The head of each column; of numbers that are hidden by what they are that of the numbers, and of bits."""
     found: dict[int, nn.Module] = {}
-    for part, columns in zip(head.heads, head.places, strict=True):
+    for part, columns in zip(head.parts, head.places, strict=True):
         if isinstance(part, likelihoods.SelfMasked):
             size = len(columns) // 2
             found |= dict.fromkeys(columns[:size], part.density)
@@ -146,31 +147,34 @@ def _widened(factors: Factors, latent_dim: int) -> Factors:
     return Factors(factors.loc, np.pad(factors.loadings, ((0, 0), (0, more))), factors.variance)
 
 
-def start_from(model: Any, start: Start) -> None:
+def start_from(model: VAE | ConditionalVAE, start: Start) -> None:
     """Write the factors into a model that the preset `table` made; where its parts are others, into those that fit.
 
     The decoder's normal columns get loadings, means and scales as they are. Heads of other families are fitted, linear
     in z, to draws of z given the rows. The encoder's first guess becomes the posterior of the factors.
     """
-    head: Any = model.decoder.head
-    network: Any = model.decoder.network
+    head, network = model.decoder.head, model.decoder.network
+    assert isinstance(head, Columns)
     if isinstance(network, LinearPlus) and network.in_shape == (start.factors.latent_dim,):
-        z = _drawn(start)
-        at = 0
-        for part, columns in zip(head.heads, head.places, strict=True):
-            weight, bias = _linear(part, columns, start, z, head)
-            rows = slice(at, at + len(bias))
-            with torch.no_grad():
-                network.linear.weight[rows] = weight.to(network.linear.weight)
-                network.linear.bias[rows] = bias.to(network.linear.bias)
-            at += len(bias)
-    front: Any = model.encoder.network
-    encoder = getattr(front, "network", None)
+        _start_linear(network.linear, head, start, _drawn(start))
+    encoder = dict(model.encoder.network.named_children()).get("network")
     if isinstance(encoder, FactorEncoder):
         masks = [surrogate.mask for surrogate in surrogates(head)]
         found = (start.factors.loc, start.factors.loadings, start.factors.variance)
         loc, loadings, variance = (torch.from_numpy(values) for values in found)
         encoder.assign(encoder.reading, masks, loc, loadings, variance)
+
+
+def _start_linear(linear: nn.Linear, head: Columns, start: Start, z: Tensor) -> None:
+    """Let the linear part of a decoder give each column what its factors say of draws of z, (draws, N, L)."""
+    at = 0
+    for part, columns in zip(head.parts, head.places, strict=True):
+        weight, bias = _linear(part, columns, start, z, head)
+        rows = slice(at, at + len(bias))
+        with torch.no_grad():
+            linear.weight[rows] = weight.to(linear.weight)
+            linear.bias[rows] = bias.to(linear.bias)
+        at += len(bias)
 
 
 def _drawn(start: Start) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from vaekit.conditional import ConditionalDistribution
 from vaekit.data import Dataset
 from vaekit.likelihoods import Columns
+from vaekit.models import ConditionalVAE
 from vaekit.networks import Concat, ContextInput, FactorEncoder, LinearPlus
 from vaekit.presets.tables import surrogates
 from vaekit.recipes.factors import Factors, best_factors, fit_factors
@@ -18,8 +19,8 @@ from vaekit.recipes.start import (
     _chosen,
     _drawn,
     _least_variance,
-    _linear,
     _moments,
+    _start_linear,
     _widened,
     numbers_of,
 )
@@ -101,9 +102,9 @@ def _shifts(s: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return result
 
 
-def start_from_given(model: Any, start: GivenStart) -> None:
+def start_from_given(model: ConditionalVAE, start: GivenStart) -> None:
     """Write means and factors into a model that the preset `conditional_vae` made, as far as its parts take them."""
-    network: Any = model.decoder.network
+    network = model.decoder.network
     inner = network.network if isinstance(network, Concat) else None
     size = start.factors.latent_dim + start.vectors.shape[1]
     if not isinstance(inner, LinearPlus) or inner.in_shape != (size,):
@@ -112,15 +113,10 @@ def start_from_given(model: Any, start: GivenStart) -> None:
     seen = torch.cat([z, start.vectors.expand(len(z), -1, -1)], -1)
     factors = start.factors
     wide = Factors(factors.loc, np.concatenate([factors.loadings, start.shift], 1), factors.variance)
-    at, head = 0, model.decoder.head
-    for part, columns in zip(head.heads, head.places, strict=True):
-        weight, bias = _linear(part, columns, replace(start.left, factors=wide), seen, head)
-        rows = slice(at, at + len(bias))
-        with torch.no_grad():
-            inner.linear.weight[rows] = weight.to(inner.linear.weight)
-            inner.linear.bias[rows] = bias.to(inner.linear.bias)
-        at += len(bias)
-    encoder = getattr(model.encoder.network, "network", None)
+    head = model.decoder.head
+    assert isinstance(head, Columns)
+    _start_linear(inner.linear, head, replace(start.left, factors=wide), seen)
+    encoder = dict(model.encoder.network.named_children()).get("network")
     if isinstance(encoder, FactorEncoder):
         _into(encoder, head, start)
 

@@ -1,6 +1,7 @@
 """The parts of a model in words: what the docstring of each part says of it, and how it was constructed."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import nn
 from torch.distributions import Distribution, Independent
@@ -12,6 +13,7 @@ from vaekit.distributions import Product
 from vaekit.models.view import View
 from vaekit.runs import flattened
 from vaekit.saving import spec
+from vaekit.traits import ModelTraits, told
 from vaekit.transforms import Transform
 from vaekit.transforms.base import steps_of
 
@@ -28,18 +30,19 @@ class Part(NamedTuple):
 def parts(model: LatentVariableModel) -> list[Part]:
     """The model, its three distributions, its networks, transform and size."""
     view = View.of(model)
-    encoder, decoder, prior = (getattr(model, name, None) for name in ("encoder", "decoder", "prior"))
-    prior = getattr(model, "latent_prior", prior)  # of z alone, where the prior is one of labels as well
-    head_q, head_x = getattr(encoder, "head", None), getattr(decoder, "head", None)
+    known = told(ModelTraits, model)
+    prior = model.prior if known.latent_prior is None else known.latent_prior
+    owners = (known.encoder, known.decoder)
+    head_q, head_x = (owner.head if isinstance(owner, Conditional) else None for owner in owners)
     rows = [
         Part("Model", type(model).__name__),
         Part("Data x", shape(view.event_shape)),
-        Part("Latent z", shape(getattr(model, "latent_shape", view.latent_shape))),
+        Part("Latent z", shape(tuple(known.latent_shape or view.latent_shape))),
         Part("Posterior q(z|x)", "given by the model") if head_q is None else part("Posterior q(z|x)", head_q),
         part("Prior p(z)", prior if isinstance(prior, nn.Module) else model.prior()),
         part("Likelihood p(x|z)", view.at_prior if head_x is None else head_x),
     ]
-    networks = {"Encoder network": encoder, "Decoder network": decoder}
+    networks = {"Encoder network": known.encoder, "Decoder network": known.decoder}
     rows += [part(name, owner.network) for name, owner in networks.items() if isinstance(owner, Conditional)]
     rows += transform_parts(view.transform)
     if isinstance(model, nn.Module):
@@ -81,7 +84,7 @@ def transform_parts(transform: Transform | None) -> list[Part]:
     return [part("then" if i else "Transform of the data", step) for i, step in enumerate(steps)]
 
 
-def settings(config: dict[str, Any]) -> list[tuple[str, str]]:
+def settings(config: Mapping[str, object]) -> list[tuple[str, str]]:
     """A configuration as (key, value) in words, nested keys joined by dots."""
     return [(key, _value(value)) for key, value in flattened(config).items()]
 

@@ -19,7 +19,7 @@ class Question:
     """What is asked of a run about rows, whatever the rows are.
 
     Attributes:
-        name: score, encode, impute or bounds.
+        name: score, encode, reconstruct, impute, classify or bounds.
         options: keywords of the question: plain values, none of which is the rows.
         progress: whether to report on stderr.
 
@@ -81,10 +81,20 @@ def _bounds(run: "Run", rows: "Dataset", progress: bool, **how: Any) -> "Table":
     return bounds_by_row(run, rows, progress=progress, **how)
 
 
+def _classify(run: "Run", rows: "Dataset", progress: bool, **how: Any) -> "Table":
+    return run.classify(rows, progress=progress, **how)
+
+
+def _reconstruct(run: "Run", rows: "Dataset", progress: bool, *, draw: bool = False, **noise: Any) -> "Table":
+    return run.reconstruct(rows, mean=not draw, **noise)
+
+
 QUESTIONS: dict[str, Callable[..., "Table"]] = {
     "score": _score,
     "encode": _encode,
+    "reconstruct": _reconstruct,
     "impute": _impute,
+    "classify": _classify,
     "bounds": _bounds,
 }
 """Name to what asks a run."""

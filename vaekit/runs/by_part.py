@@ -3,16 +3,20 @@
 import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vaekit.data import Dataset
-from vaekit.errors import ArtifactError, ConfigError
+from vaekit.data.readers.frames import frame
+from vaekit.data.reading import Reading
+from vaekit.engine import world
+from vaekit.errors import ArtifactError, ConfigError, VaekitError
 from vaekit.paths import as_text
 from vaekit.progress import track
 from vaekit.runs.asking import Question
+from vaekit.runs.detection import MANY_ROWS, draws_for
 from vaekit.runs.run import Run
 
 _QUESTION, _PART, _ROWS, _START = (b"vaekit_" + name for name in (b"question", b"part", b"rows", b"start"))
@@ -87,13 +91,19 @@ class Answered:
 
 
 def answer_by_part(
-    run: Run, parts: Sequence[str | Path], folder: str | Path, question: Question, read: Reader | None = None
+    run: Run,
+    parts: Sequence[str | Path],
+    folder: str | Path,
+    question: Question,
+    read: Reader | None = None,
+    reading: Reading | None = None,
 ) -> Answered:
     """Ask a run of one part of a table after another, and write a parquet file for each.
 
     A part whose answer stands in the folder already, of this run, this question and this content of the part, is not
     asked again: what was stopped goes on where it was. Rows are numbered through all parts where they have no key.
-    Noise is a function of a row and the seed in all answers of a run, so that a row is answered as in one table.
+    Noise is a function of a row and the seed in all answers of a run, and the number of draws follows from the rows of
+    all parts, so that a row is answered as in one table.
 
     Args:
         run: the run.
@@ -101,17 +111,49 @@ def answer_by_part(
         folder: where to write; made where it does not exist.
         question: what is asked.
         read: reads a part; None is `run.rows`.
+        reading: how parts are read, for those that are counted.
+
+    In a group of processes all of them call this; each answers its share of the rows of a part, and process 0 writes.
 
     Raises:
         ConfigError: if the folder holds answers to another question, or of another run.
         DataError: if a part cannot be read, by name; the answers before it stand.
         ArtifactError: if the folder cannot be made, or a file cannot be written.
     """
-    place, found, start = made(folder), [], 0
-    for number, path in track(list(enumerate(map(Path, parts))), "parts"):
+    place, found, start = Path(world.from_first(lambda: bytes(made(folder))).decode()), [], 0
+    question = of_all_parts(question, parts, reading)
+    numbered = list(enumerate(map(Path, parts)))
+    for number, path in numbered if world.rank() else track(numbered, "parts"):
         found.append(answer_part(run, Part(number, path), start, place, question, read or run.rows))
         start += found[-1].num_rows
     return Answered.of(place, parts, found)
+
+
+def of_all_parts(question: Question, parts: Sequence[str | Path], reading: Reading | None = None) -> Question:
+    """The question with the number of draws that the rows of all parts get together, where it names none.
+
+    Parts are counted until the number follows; what cannot be read counts for nothing here.
+    """
+    if question.name != "score" or question.options.get("num_samples") is not None:
+        return question
+    num = 0
+    for path in parts:
+        num += num_rows_of(Path(path), reading) or 0
+        if num > MANY_ROWS:
+            break
+    return replace(question, options={**question.options, "num_samples": draws_for(num)})
+
+
+def num_rows_of(path: Path, reading: Reading | None = None) -> int | None:
+    """Rows of a part; None for one that cannot be read, which the question then says."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            return int(parquet.read_metadata(path).num_rows)
+        return int(frame(path, *([] if reading is None else [reading])).num_rows)
+    except (VaekitError, OSError, ValueError):
+        return None
 
 
 def made(folder: str | Path) -> Path:
@@ -139,19 +181,28 @@ def answer_part(run: Run, part: Part, start: int, folder: Path, question: Questi
         question: what is asked.
         read: reads the part.
     """
-    place, asked, content = part.answer_in(folder), question.digest(run).encode(), _digest_of_file(part.path)
-    known = _stored(place)
-    if known.get(_QUESTION, asked) != asked:
-        raise ConfigError(
-            f"{as_text(place)} answers another question, or is of another run. Name another folder, or remove this one."
-        )
-    first = str(start).encode()
-    if known.get(_PART) == content and known.get(_START, first) == first:
-        return PartAnswered(int(known[_ROWS]), is_known=True)
+    place, asked, first = part.answer_in(folder), question.digest(run).encode(), str(start).encode()
+    about = {_QUESTION: asked}
+
+    def look() -> bytes:
+        known = _stored(place)
+        if known.get(_QUESTION, asked) != asked:
+            raise ConfigError(
+                f"{as_text(place)} answers another question, or is of another run. Name another folder, or remove "
+                "this one."
+            )
+        about[_PART] = _digest_of_file(part.path)
+        stands = known.get(_PART) == about[_PART] and known.get(_START, first) == first
+        return known[_ROWS] if stands else b""
+
+    num_rows = world.from_first(look)  # of a group, the process that writes
+    if num_rows:
+        return PartAnswered(int(num_rows), is_known=True)
     rows = read(part.path)
     table = question.ask(run, _numbered(rows, start))
-    about = {_QUESTION: asked, _PART: content, _ROWS: str(len(rows)).encode()}
-    table.write(place, about if rows.keys is not None else about | {_START: first})
+    about[_ROWS] = str(len(rows)).encode()
+    if world.rank() == 0:
+        table.write(place, about if rows.keys is not None else about | {_START: first})
     num_missing = int(table.without_number.sum()) if "log_p" in table.columns else 0
     return PartAnswered(len(rows), num_missing=num_missing, notes=table.notes)
 

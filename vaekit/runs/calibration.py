@@ -2,10 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -103,8 +102,8 @@ LogP = Callable[[View, int], Tensor]
 
 def calibrated(
     view: View, trained: View | None = None, marks: Sequence[int] = (), log_p: LogP | None = None
-) -> list[dict[str, Any]]:
-    """The calibrations on held-out rows, as metadata hold them; at most 1,000 rows, a fixed choice.
+) -> list[Calibration]:
+    """The calibrations on held-out rows, of which metadata hold the dictionaries; at most 1,000 rows, a fixed choice.
 
     None are made of rows that are no vectors, such as images, and of a model without a likelihood. Rows without weight
     say nothing.
@@ -124,7 +123,7 @@ def calibrated(
     try:
         holes = () if trained is None else _of_holes(trained.some(MOST_ROWS), marks)
         of = log_p or _log_marginal
-        return [asdict(_calibrated(rows, num_samples, holes, of)) for num_samples in DRAWS]
+        return [_calibrated(rows, num_samples, holes, of) for num_samples in DRAWS]
     except VaekitError:  # a model that cannot be asked
         return []
 
@@ -183,7 +182,7 @@ def _calibrated(rows: View, num_samples: int, holes: tuple[float, ...], of: LogP
     return Calibration(tuple(value if math.isfinite(value) else None for value in values), num_samples, holes)
 
 
-def stored_calibrations(metadata: dict[str, Any], folder: Path, key: str = CALIBRATION) -> list[Calibration]:
+def stored_calibrations(metadata: Mapping[str, object], folder: Path, key: str = CALIBRATION) -> list[Calibration]:
     """The calibrations in the metadata of a model, under a key; none in runs of older versions.
 
     Raises:

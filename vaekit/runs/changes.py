@@ -11,7 +11,8 @@ import numpy as np
 
 from vaekit.data import Dataset
 from vaekit.data.kinds import TABLES
-from vaekit.runs.folder import DataAbout, digest
+from vaekit.runs.described import digest
+from vaekit.runs.folder import DataAbout
 
 MAX_ROWS = 2**16
 """Rows of a fit that a run remembers one by one; of more it remembers one checksum of all."""

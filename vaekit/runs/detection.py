@@ -1,7 +1,7 @@
 """Which rows are odd: log p held against that of rows that were not trained on."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from vaekit.runs.run import Run
 
 COLUMNS = ("log_p", "p_value", "outlier", "reason")
-_MANY_ROWS = 100_000
+MANY_ROWS = 100_000
 
 
 def draws_for(num_rows: int) -> int:
     """K, draws of z per row where none are asked for: 100 up to 100,000 rows, 10 beyond."""
-    return DRAWS[0] if num_rows <= _MANY_ROWS else DRAWS[1]
+    return DRAWS[0] if num_rows <= MANY_ROWS else DRAWS[1]
 
 
 def calibration_for(run: "Run", num_samples: int, summed: bool = False) -> Calibration:
@@ -39,8 +39,7 @@ def calibration_for(run: "Run", num_samples: int, summed: bool = False) -> Calib
     if not known and not summed:
         parts = run.parts()
         held_out, trained = parts.held_out, None if parts.train is None else View.of(run.model, parts.train)
-        found = [] if held_out is None else calibrated(View.of(run.model, held_out), trained, marks_of(held_out.schema))
-        known = [Calibration(tuple(each["log_p"]), each["num_samples"], tuple(each["holes"])) for each in found]
+        known = [] if held_out is None else calibrated(View.of(run.model, held_out), trained, marks_of(held_out.schema))
     if not known:
         raise ConfigError(
             f"{run.called} does not say what log p is of rows that were not trained on, so that no row can be called "
@@ -49,8 +48,16 @@ def calibration_for(run: "Run", num_samples: int, summed: bool = False) -> Calib
     return nearest(known, num_samples)
 
 
+class Noise(TypedDict, total=False):
+    """Keywords of `Run.score`, for the noise of a question."""
+
+    seed: int
+    progress: bool
+    transform_seed: int
+
+
 def detect(
-    run: "Run", rows: Dataset, *, rate: float | None = None, num_samples: int | None = None, **how: Any
+    run: "Run", rows: Dataset, *, rate: float | None = None, num_samples: int | None = None, **how: Unpack[Noise]
 ) -> Table:
     """Flag odd rows: columns `log_p`, `p_value`, `outlier` and `reason`.
 

@@ -9,7 +9,8 @@ import numpy as np
 from vaekit.data import Dataset, StoredDataset, split
 from vaekit.data.sources import set_and_part
 from vaekit.runs.changes import Again, find_again, starts_with
-from vaekit.runs.folder import DataAbout, HeldOut, digest
+from vaekit.runs.described import digest
+from vaekit.runs.folder import DataAbout, HeldOut
 
 VALIDATION, TEST, HELD_OUT, ROWS = "validation rows", "test rows", "held-out rows", "rows"
 CHANGED = "changed rows"  # of the place where the data of a run lie: some may have been trained on

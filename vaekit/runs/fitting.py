@@ -2,25 +2,29 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 
 from vaekit import data, engine, recipes
 from vaekit.data import Dataset, StoredDataset
 from vaekit.data.by_schema import is_table_file, load_by_schema, refuse_contradictions
+from vaekit.data.large_tables import large_table
+from vaekit.data.once_here import shared
 from vaekit.data.readers.frames import HOLES_AMONG_NUMBERS
 from vaekit.data.reading import once
 from vaekit.data.schema import Schema
-from vaekit.data.sources import set_and_part
+from vaekit.data.sources import Part, set_and_part
 from vaekit.engine import world
 from vaekit.errors import ConfigError, WordsError
 from vaekit.paths import as_text, from_place
 from vaekit.runs.changes import column_checksums, in_words, row_digests
+from vaekit.runs.described import OfSource, describe_data, digest
+from vaekit.runs.divided import Divided, conditioned, divided
 from vaekit.runs.division import again
 from vaekit.runs.folder import (
     SETTINGS,
@@ -29,8 +33,6 @@ from vaekit.runs.folder import (
     claim,
     clear,
     create,
-    describe_data,
-    digest,
     is_finished,
     merge,
     one_writer,
@@ -44,7 +46,7 @@ from vaekit.runs.onward import origin, reader_from, settings_from, start_of
 from vaekit.runs.origin import Local
 from vaekit.runs.places import as_source, find, locate
 from vaekit.runs.starts import has_begun_here, mark_begun
-from vaekit.runs.training import Divided, conditioned, divided, prepare, silent, without_oddest
+from vaekit.runs.training import prepare, silent, without_oddest
 from vaekit.saving import artifact
 from vaekit.saving.files import check_place, write_atomically
 from vaekit.training import Callback, History
@@ -56,7 +58,7 @@ from vaekit.training.checkpoint import remove_checkpoint
 def fit(
     source: str,
     run: str | Path,
-    given: dict[str, Any] | None = None,
+    given: Mapping[str, object] | None = None,
     *,
     valid: str | None = None,
     overwrite: bool = False,
@@ -132,24 +134,23 @@ def fit(
         if announce is not None:
             announce(f"going on from {parent.called}: its settings, schema and transform, and its weights")
     like = known if stored or parent is None else parent.data
-    asked: dict[str, Any] = {"label": label or like.label, "key": key or like.key, "size": size or like.size}
+    said = label, key
+    label, key, size = label or like.label, key or like.key, size or like.size
     data_dir = data_dir or _data_dir(known)
     how = reading or data.Reading()
     how = (how if weight is None else replace(how, weight=weight)).over(known.reading)
-    may_code = wanted.likelihood in (None, "columns")
-    is_plain = wanted.transform is not None
-    by_schema: dict[str, Any] = {"may_code": may_code, "may_be_plain": is_plain, "model_holes": model_holes}
-    read: Callable[..., Dataset] = partial(_load, data_dir=data_dir, **by_schema, **asked)
+    may_code, is_plain = wanted.likelihood in (None, "columns"), wanted.transform is not None
+    load = partial(_load, data_dir=data_dir, label=label, key=key, size=size)
+    read: Callable[..., Dataset] = partial(load, may_code=may_code, may_be_plain=is_plain, model_holes=model_holes)
     if parent is not None:
-        named = {"label": label, "key": key, "data_dir": data_dir, "reading": how}
-        read = _ignoring(reader_from(parent, named))
+        read = _ignoring(reader_from(parent, {"label": said[0], "key": said[1], "data_dir": data_dir, "reading": how}))
     valid_path = _valid_again(valid, known, folder)
     rows = _read(source, valid_path, partial(read, reading=how, schema=schema or known.columns_schema), read, announce)
     if schema is not None and rows.whole.schema is not None:
         refuse_contradictions(rows.whole.schema, rows.whole)
-    rows = conditioned(rows, wanted, asked["label"], like.context_schema)
+    rows = conditioned(rows, wanted, label, like.context_schema)
     at = locate(called or source, valid_path, folder, data_dir)
-    described = _described(rows, called or source, valid or known.valid, at, asked)
+    described = _described(rows, called or source, valid or known.valid, at, label=label, key=key, size=size)
     if parent is not None:
         described = described.model_copy(update={"start": origin(parent)})
     if stored:
@@ -157,8 +158,8 @@ def fit(
         wanted = merge(folder, stored, wanted)
     if is_done:
         return None
-    also: dict[str, Any] = {"progress": progress, "callbacks": callbacks}
-    job = prepare(wanted, rows, described, start=parent, announce=announce, **also)
+    begin = partial(prepare, wanted, described=described, start=parent, progress=progress, callbacks=callbacks)
+    job = begin(rows, announce=announce)
     try:
         if is_first:
             _begin(folder, job.remembered, overwrite)
@@ -167,8 +168,7 @@ def fit(
             if announce is not None:
                 num = len(rows.train) - len(kept.train)
                 announce(f"fitted once; again without the {num:,} oddest of {len(rows.train):,} training rows")
-            once_more: dict[str, Any] = {"calibrate_on": rows.held_out, "start": parent, "announce": silent}
-            job = prepare(wanted, kept, described, **also, **once_more)
+            job = begin(kept, calibrate_on=rows.held_out, announce=silent)
         keep = (lambda metadata: artifact.save(job.model, folder, metadata=metadata)) if is_first else None
         history, _ = job.train(folder, resume, keep)
     finally:
@@ -214,10 +214,10 @@ def _begin(folder: Path, remembered: Stored, overwrite: bool) -> None:
         mark_begun(folder)
 
 
-def _ignoring(read: Callable[..., Dataset]) -> Callable[..., Dataset]:
+def _ignoring(read: Callable[[str, Part], Dataset]) -> Callable[..., Dataset]:
     """A reader that knows by itself how rows are read."""
 
-    def ignoring(source: str, *, part: Any, **told: Any) -> Dataset:
+    def ignoring(source: str, *, part: Part, **told: object) -> Dataset:
         return read(source, part)
 
     return ignoring
@@ -233,9 +233,12 @@ def _valid_again(valid: str | None, known: DataAbout, folder: Path) -> str | Non
 def _refuse_other_data(folder: Path, known: DataAbout, described: DataAbout, rows: Dataset) -> None:
     """Refuse to go on with other rows than those that the run began with."""
     differs = in_words(known, rows, again(known, rows))
-    keys = [
-        key for key in ("event_shape", "valid_crc32", "weights_crc32") if getattr(known, key) != getattr(described, key)
-    ]
+    pairs = {
+        "event_shape": (known.event_shape, described.event_shape),
+        "valid_crc32": (known.valid_crc32, described.valid_crc32),
+        "weights_crc32": (known.weights_crc32, described.weights_crc32),
+    }
+    keys = [key for key, (before, now) in pairs.items() if before != now]
     if differs is None and not keys:
         return
     how = differs[0] if differs else f"{', '.join(keys)} differs"
@@ -257,7 +260,7 @@ def _read(
     read_valid: Callable[..., Dataset],
     announce: Callable[[str], object] | None,
 ) -> Divided:
-    with once():
+    with once(), shared():
         whole = read(source, part="train")
     if announce is not None and whole.reading.header is False and "header" in whole.reading.guessed:
         announce(
@@ -268,7 +271,8 @@ def _read(
     if announce is not None and whole.weights is not None:
         total = f"{whole.weights.sum():,.6g} in all for {len(whole):,} rows"
         announce(f"rows count by column {whole.reading.weight!r}, {total}")
-    held_out = None if valid is None else read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
+    with shared():
+        held_out = None if valid is None else read_valid(valid, part="test", reading=whole.reading, schema=whole.schema)
     return divided(whole, held_out)
 
 
@@ -284,20 +288,26 @@ def _of_schema(source: str, rows: Dataset, schema: Schema) -> str:
 def _load(
     source: str,
     *,
+    part: Part,
+    data_dir: str | Path | None,
+    label: str | None,
+    key: str | None,
+    size: tuple[int, int] | int | None,
+    reading: data.Reading,
     schema: Schema | None,
     may_code: bool,
     may_be_plain: bool,
     model_holes: bool | Literal["self"],
-    **options: Any,
 ) -> Dataset:
     """The rows of a source; those of a file of a table by a schema, unless its numbers are to stay as they are."""
-    kept = {name: options[name] for name in ("label", "key", "reading")}
-    by_schema = partial(load_by_schema, source, schema, model_holes=model_holes, **kept)
+    by_schema = partial(load_by_schema, source, schema, label=label, key=key, reading=reading, model_holes=model_holes)
     if schema is not None:
         return by_schema()
     may_code = may_code and set_and_part(source) is None and is_table_file(source)
+    if may_code and not may_be_plain and large_table(source) is not None:
+        return by_schema()
     try:
-        rows = data.load(source, **options)
+        rows = data.load(source, part=part, data_dir=data_dir, label=label, key=key, size=size, reading=reading)
     except WordsError as error:
         # A word among numbers is a hole or a slip of the pen; as a column of words it would be lost.
         if not may_code or error.mark not in (None, *HOLES_AMONG_NUMBERS):
@@ -313,11 +323,15 @@ def _load(
     return rows if any(column.kind == "text" for column in coded.schema.columns) else coded
 
 
-def _described(rows: Divided, source: str, valid: str | None, at: Local, asked: dict[str, Any]) -> DataAbout:
-    """What the run remembers of its data."""
-    sums: dict[str, Any] = {"column_crc32": column_checksums(rows.whole)}
-    sums["row_digests"] = None if set_and_part(source) else row_digests(rows.whole)
-    parts: dict[str, Any] = {"held_out": rows.rule}
-    if rows.rule is None and valid is not None:
-        parts = {"valid": as_text(valid), "valid_crc32": digest(rows.held_out)}
-    return describe_data(rows.whole, source=as_text(source), local=at.model_copy(update=sums), **parts, **asked)
+def _described(rows: Divided, place: str, chosen_by: str | None, at: Local, **asked: Unpack[OfSource]) -> DataAbout:
+    """What the run remembers of its data, and of what was asked for."""
+    sums = {
+        "column_crc32": column_checksums(rows.whole),
+        "row_digests": None if set_and_part(place) else row_digests(rows.whole),
+    }
+    asked["source"], asked["local"] = as_text(place), at.model_copy(update=sums)
+    if rows.rule is None and chosen_by is not None:
+        asked["valid"], asked["valid_crc32"] = as_text(chosen_by), digest(rows.held_out)
+    else:
+        asked["held_out"] = rows.rule
+    return describe_data(rows.whole, **asked)

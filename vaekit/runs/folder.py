@@ -3,9 +3,8 @@
 import inspect
 import json
 import os
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +13,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vaekit import engine, recipes
-from vaekit.data import Dataset
 from vaekit.data.reading import PLAIN, Reading
 from vaekit.data.schema import Schema
 from vaekit.engine import world
@@ -118,7 +116,7 @@ class DataAbout(BaseModel):
         return np.where(where, np.round(values) + 0.0, values)  # + 0.0: no -0
 
     @classmethod
-    def of(cls, metadata: dict[str, Any], folder: Path | None) -> "DataAbout":
+    def of(cls, metadata: Mapping[str, object], folder: Path | None) -> "DataAbout":
         """What the metadata of a model say of its data, and `settings.json`, if it is in the folder, of their place.
 
         Raises:
@@ -137,7 +135,7 @@ class DataAbout(BaseModel):
             return about
         if stored.local is None or (stored.crc32, stored.num_rows) != (about.crc32, about.num_rows):
             return about
-        return about.model_copy(update={name: getattr(stored, name) for name in ("source", "valid", "local")})
+        return about.model_copy(update={"source": stored.source, "valid": stored.valid, "local": stored.local})
 
 
 class Stored(BaseModel):
@@ -151,47 +149,6 @@ def stored_json(stored: Stored) -> bytes:
     """The content of `settings.json`."""
     tree = {"settings": stored.settings, "data": stored.data.model_dump()}
     return (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def digest(dataset: Dataset) -> int:
-    """A checksum of the rows: a resumed run must see the same data, in memory or on disk."""
-    checksum = 0
-    for x in dataset.blocks():
-        checksum = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data, checksum)
-    return checksum
-
-
-def whole_elements(dataset: Dataset) -> bool | tuple[bool, ...]:
-    """Which elements of the rows hold whole numbers alone, holes aside; one word where they are all alike."""
-    if dataset.dtype.kind in "ui":
-        return True
-    whole = np.ones(dataset.event_shape, dtype=bool)
-    with closing(dataset.blocks()) as blocks:  # type: ignore[type-var]
-        for x in blocks:
-            whole &= (np.isnan(x) | (x == np.round(x))).all(0)
-            if not whole.any():
-                return False
-    return True if whole.all() else tuple(whole.reshape(-1).tolist())
-
-
-def describe_data(dataset: Dataset, **options: Any) -> DataAbout:
-    """What to remember of the data, besides what the options say."""
-    return DataAbout(
-        name=dataset.name,
-        kind=dataset.kind,
-        num_rows=len(dataset),
-        event_shape=dataset.event_shape,
-        columns=dataset.columns,
-        crc32=digest(dataset),
-        value_range=dataset.value_range,
-        dtype=str(dataset.dtype),
-        whole=whole_elements(dataset),
-        reading=dataset.reading,
-        columns_schema=dataset.schema,
-        context_schema=dataset.context_schema,
-        weights_crc32=None if dataset.weights is None else zlib.crc32(dataset.weights.tobytes()),
-        **options,
-    )
 
 
 def is_run(folder: str | Path) -> bool:

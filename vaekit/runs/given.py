@@ -36,7 +36,7 @@ def pairs_of(words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def split_given(given: Mapping[str, Any], about: DataAbout) -> tuple[np.ndarray | None, dict[str, Any]]:
+def split_given(given: Mapping[str, object], about: DataAbout) -> tuple[np.ndarray | None, dict[str, object]]:
     """What is given apart: the contexts of the model, shape (1, C), or None, and cells of its rows by column.
 
     Raises:
@@ -56,7 +56,7 @@ def split_given(given: Mapping[str, Any], about: DataAbout) -> tuple[np.ndarray 
     return row, {name: value for name, value in given.items() if name not in known}
 
 
-def partial_row(given: Mapping[str, Any], columns: Sequence[str], schema: Schema | None) -> np.ndarray:
+def partial_row(given: Mapping[str, object], columns: Sequence[str], schema: Schema | None) -> np.ndarray:
     """A partial row in the units of the data, shape (1, D), NaN where nothing is given.
 
     Args:
@@ -82,7 +82,7 @@ def partial_row(given: Mapping[str, Any], columns: Sequence[str], schema: Schema
     return x
 
 
-def _check_dropped(schema: Schema, name: str, value: Any) -> None:
+def _check_dropped(schema: Schema, name: str, value: object) -> None:
     """Refuse a condition on a column that is no element of x."""
     column = next((column for column in schema.columns if column.name == name), None)
     if column is None or column.is_modelled:
@@ -93,7 +93,7 @@ def _check_dropped(schema: Schema, name: str, value: Any) -> None:
         raise ConfigError(f"column {name!r} was {column.value!r} in all rows of the fit; {value!r} cannot be given")
 
 
-def _coded(column: Column, value: Any) -> float:
+def _coded(column: Column, value: object) -> float:
     import pyarrow as pa
 
     if column.kind in WITH_LEVELS:
@@ -102,7 +102,7 @@ def _coded(column: Column, value: Any) -> float:
         if column.kind == "datetime":
             cell = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
             kind = arrow_type(column)
-            zone = getattr(kind, "tz", None)
+            zone = kind.tz if pa.types.is_timestamp(kind) else None
             if zone is not None and isinstance(cell, datetime.datetime) and cell.tzinfo is None:
                 array = pa.array([cell], pa.timestamp("us"))
                 import pyarrow.compute as pc
@@ -118,7 +118,7 @@ def _coded(column: Column, value: Any) -> float:
         raise ConfigError(f"{column.name}={value} cannot be given: {said}") from error
 
 
-def _code(column: Column, value: Any) -> int:
+def _code(column: Column, value: object) -> int:
     """The code of a level, by its value or the words for it."""
     known = [*column.levels, *([other_name(column)] if column.other else [])]
     for code, level in enumerate(known):

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from vaekit.data import Dataset, Reading
+from vaekit.data.sources import Part
 from vaekit.errors import ColumnError, ConfigError
 from vaekit.paths import as_text, from_place, to_place
 from vaekit.recipes import STRUCTURE, Settings
 from vaekit.runs.folder import DataAbout
 from vaekit.runs.origin import Origin
+from vaekit.runs.rows import HowRead
 from vaekit.runs.run import Run
 from vaekit.runs.run import open as open_run
 
@@ -56,8 +57,8 @@ def settings_from(start: Run, wanted: Settings) -> Settings:
     """
     own = start.settings
     assert own is not None
-    told = wanted.model_dump(exclude_unset=True)
-    refused = [key for key in told if key in STRUCTURE and told[key] != getattr(own, key)]
+    told, before = wanted.model_dump(exclude_unset=True), own.model_dump()
+    refused = [key for key in told if key in STRUCTURE and told[key] != before[key]]
     if refused:
         free = ", ".join(sorted(set(Settings.model_fields) - STRUCTURE))
         raise ConfigError(
@@ -67,21 +68,22 @@ def settings_from(start: Run, wanted: Settings) -> Settings:
     return own.model_copy(update=told)
 
 
-def reader_from(start: Run, named: dict[str, Any]) -> Callable[..., Dataset]:
+def reader_from(start: Run, named: HowRead) -> Callable[[str, Part], Dataset]:
     """What reads rows as a run reads them, and lets them count as its training rows did, where they have weights.
 
     Args:
         start: the run.
         named: keywords of `Run.rows`; a weight in `reading` has to be a column.
     """
-    asked = named["reading"] or Reading()
+    asked = named.get("reading") or Reading()
 
-    def read(source: str, part: Any) -> Dataset:
+    def read(source: str, part: Part) -> Dataset:
         known = start.data.reading.weight
         if asked.weight is not None or known is None:
             return start.rows(source, part, **named)
         try:
-            return start.rows(source, part, **{**named, "reading": Reading(weight=known).over(asked)})
+            weighed: HowRead = {**named, "reading": Reading(weight=known).over(asked)}
+            return start.rows(source, part, **weighed)
         except ColumnError as error:
             if error.option != "weight":
                 raise

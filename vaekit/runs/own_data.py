@@ -9,8 +9,9 @@ from vaekit.data.reading import notice
 from vaekit.errors import DataChangedWarning, DataError
 from vaekit.paths import as_text, from_place
 from vaekit.runs.changes import in_words
+from vaekit.runs.described import digest
 from vaekit.runs.division import again
-from vaekit.runs.folder import DataAbout, digest
+from vaekit.runs.folder import DataAbout
 from vaekit.runs.places import find, is_own, is_same
 
 IN_MEMORY = "the run in memory"

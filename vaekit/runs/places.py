@@ -69,7 +69,7 @@ def as_source(source: str | Path) -> str:
 
 def travelling(about: DataAbout) -> dict[str, Any]:
     """The description as it goes along with a model: it tells nothing of the machine of the fit."""
-    given: dict[str, Any] = {name: _without_place(getattr(about, name)) for name in ("source", "valid")}
+    given: dict[str, object] = {"source": _without_place(about.source), "valid": _without_place(about.valid)}
     if about.start is not None:
         given["start"] = about.start.model_copy(update={"place": None})
     return about.model_copy(update=given).model_dump(exclude={"local"})

@@ -5,6 +5,7 @@ And which component of the prior a row comes from.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -103,14 +104,13 @@ class TableQuestions(ABC):
         front = {} if num_draws is None else {"draw": np.repeat(np.arange(1, num + 1), len(rows))}
         few = found.unreliable.numpy()
         reasons = {f"fewer than {queries.FEWEST} effective draws of z": np.tile(few, num)} if few.any() else {}
-        about: dict[str, Any] = {"reasons": reasons, "notes": _said(found, statistic, rows), "front": front}
         columns = rows.columns or element_names(rows.event_shape, "x")
+        made = Table(values, columns, reasons=reasons, notes=_said(found, statistic, rows), front=front)
         if rows.schema is not None and rows.frame is not None:
             frame = rows.frame[np.tile(np.arange(len(rows)), num).tolist()] if num_draws else rows.frame
-            return Table(values, columns, schema=rows.schema, frame=frame, **about)
-        if rows.keys is not None:
-            about |= {"key": rows.key, "keys": np.tile(rows.keys, num)}
-        return Table(values, columns, schema=self.data.columns_schema, **about)
+            return replace(made, schema=rows.schema, frame=frame)
+        key, keys = (None, None) if rows.keys is None else (rows.key, np.tile(rows.keys, num))
+        return replace(made, key=key, keys=keys, schema=self.data.columns_schema)
 
     def intervals(self, rows: Data, level: float = 0.95, num_samples: int = 100, seed: int = 0) -> tuple[Table, Table]:
         """Lower and upper ends of intervals that hold each empty cell with a probability; see `queries.impute`.
@@ -130,8 +130,8 @@ class TableQuestions(ABC):
             view = self._view_with_holes(rows)
             found = queries.impute(self.model, view, num_samples, level=level, generator=noise)
         columns, schema = rows.columns or element_names(rows.event_shape, "x"), self.data.columns_schema
-        about: dict[str, Any] = {"key": rows.key, "keys": rows.row_keys, "schema": schema}
-        return Table(found.lower.numpy(), columns, **about), Table(found.upper.numpy(), columns, **about)
+        lower = Table(found.lower.numpy(), columns, rows.key, rows.row_keys, schema=schema)
+        return lower, replace(lower, values=found.upper.numpy())
 
     def score_elements(self, rows: Data, num_samples: int = 100, seed: int = 0, *, progress: bool = False) -> Table:
         """-log p(x_j | the other cells of its row) of each cell in nats: columns `share_NAME`; NaN in holes.
@@ -201,10 +201,10 @@ class TableQuestions(ABC):
         notes = _said_of_clusters(found, rows.labels)
         return Table(values, columns, rows.key, rows.row_keys, reasons, notes, whole=("cluster",))
 
-    def _sample_given(self, n: int, given: Any, seed: int, mean: bool = False, **how: Any) -> Table:
+    def _sample_given(self, n: int, given: Data, seed: int, mean: bool = False, **how: Any) -> Table:
         """n rows that agree with `given`: values by column, or for each of some partial rows; see `Run.sample`."""
         model, said = self.model, ""
-        front: dict[str, Any] = {}
+        front: dict[str, np.ndarray] = {}
         if isinstance(given, Mapping):
             context, given = split_given(given, self.data)
             if context is not None:
@@ -253,7 +253,7 @@ class TableQuestions(ABC):
         notes = (f"{len(x):,} rows drawn from p(x | {said}), exactly: the model is conditioned on it",)
         return Table(x, columns, notes=notes, schema=self.data.columns_schema, front=front)
 
-    def _under(self, contexts: Tensor) -> tuple[Any, dict[str, Any], str]:
+    def _under(self, contexts: Tensor) -> tuple[Any, dict[str, np.ndarray], str]:
         """The model under contexts of shape (N, C), the cells that they stand for, and these in words."""
         schema = self.data.context_schema
         if schema is None:
@@ -277,7 +277,7 @@ class TableQuestions(ABC):
         said = ", ".join(f"{name} = {cell[0]}" if alike else f"{name} of each row" for name, cell in front.items())
         return self.model.given(contexts), front, said
 
-    def _view_with_holes(self, rows: Dataset) -> Any:
+    def _view_with_holes(self, rows: Dataset) -> View | np.ndarray:
         """The rows as the model meets them; where it bears no holes the question says so."""
         try:
             return self._view(rows)
@@ -292,7 +292,7 @@ class TableQuestions(ABC):
         return np.where(where.numpy(), self.data.rounded(x), x)
 
 
-def _said_of_clusters(found: queries.Clusters, labels: Any) -> tuple[str, ...]:
+def _said_of_clusters(found: queries.Clusters, labels: np.ndarray | None) -> tuple[str, ...]:
     """How large the clusters are, where they come from, and how well they agree with labels."""
     sizes = found.sizes.tolist()
     of = "q(z|x)" if found.method == "posterior" else "p(z|x), by importance weights"

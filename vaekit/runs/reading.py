@@ -1,12 +1,13 @@
 """What a run holds, and how data are read with what it remembers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vaekit import engine
 from vaekit.errors import ArtifactError
+from vaekit.models.base import GenerativeModel
 from vaekit.paths import as_text
 from vaekit.runs.calibration import CALIBRATION
 from vaekit.runs.folder import METRICS
@@ -44,7 +45,7 @@ def outcome(run: str | Path) -> dict[str, Any]:
     return {"run": as_text(run), **found, **{key: about.get(key) for key in noted}, **several}
 
 
-def describe(config: artifact.Config, restored: Callable[[], Any]) -> dict[str, Any]:
+def describe(config: artifact.Config, restored: Callable[[], GenerativeModel]) -> dict[str, Any]:
     """Everything worth knowing of a run, as plain values.
 
     Args:
@@ -90,9 +91,9 @@ def _innermost(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return tree["arguments"], " of ".join(wrappers)
 
 
-def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Nested keys joined by dots, for tables."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= flattened(value, f"{prefix}{key}.")

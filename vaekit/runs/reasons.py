@@ -50,6 +50,7 @@ def new_cells(rows: Dataset, i: int) -> list[str]:
 
 def _new_cell(rows: Dataset, i: int, j: int) -> str:
     assert rows.schema is not None
+    assert rows.frame is not None
     column = rows.schema.modelled[j]
     cell = rows.frame[column.name][i]
     if has_levels(column):

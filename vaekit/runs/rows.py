@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -22,11 +22,22 @@ from vaekit.frames import as_frame, is_frame
 from vaekit.models.rows import as_tensor
 from vaekit.paths import as_text
 from vaekit.runs.folder import DataAbout
+from vaekit.traits import Data
+
+
+class HowRead(TypedDict, total=False):
+    """Keywords of `Run.rows`."""
+
+    data_dir: str | Path | None
+    label: str | None
+    key: str | None
+    reading: Reading | None
+    lenient: bool
 
 
 def rows_like(
     about: DataAbout,
-    source: Any,
+    source: Data,
     part: Part = "test",
     *,
     data_dir: str | Path | None = None,
@@ -51,7 +62,7 @@ def rows_like(
     return dataset
 
 
-def _reading(about: DataAbout, source: Any, asked: Reading | None) -> Reading:
+def _reading(about: DataAbout, source: Data, asked: Reading | None) -> Reading:
     """How to read other rows: as the training data were, as far as it has a meaning for them.
 
     What was found out of the training data is tried first. Columns to drop need not be there, nor that of the
@@ -62,7 +73,7 @@ def _reading(about: DataAbout, source: Any, asked: Reading | None) -> Reading:
     return replace(how, guessed=tuple({*how.guessed, *({"drop", "weight"} - set(asked_for))}))
 
 
-def _options_of(source: Any) -> tuple[str, ...]:
+def _options_of(source: Data) -> tuple[str, ...]:
     """What can be said of the reading of a source: nothing of a named set."""
     if not isinstance(source, str | Path):
         return ("missing", "columns", "drop", "weight", "context")
@@ -71,7 +82,7 @@ def _options_of(source: Any) -> tuple[str, ...]:
 
 def _read(
     about: DataAbout,
-    source: Any,
+    source: Data,
     part: Part,
     data_dir: str | Path | None,
     how: Reading,
@@ -86,28 +97,29 @@ def _read(
         called = as_text(source) if isinstance(source, str | Path) else f"a {type(source).__name__}"
         raise DataError(f"the run was fitted to images of shape {about.event_shape}, and {called} is a table.")
     if about.columns_schema is not None and not isinstance(source, Dataset) and _is_table(source):
-        by_schema: dict[str, Any] = {"label": label, "key": key, "reading": how, "keep_frame": True}
-        return load_by_schema(source, about.columns_schema, lenient=lenient, **by_schema)
+        return load_by_schema(
+            source, about.columns_schema, label=label, key=key, reading=how, keep_frame=True, lenient=lenient
+        )
     if isinstance(source, str | Path):
-        options: dict[str, Any] = {"label": label, "key": key, "reading": how}
-        return data.load(source, part=part, data_dir=data_dir, size=about.size, **options)
+        return data.load(source, part=part, data_dir=data_dir, label=label, key=key, size=about.size, reading=how)
     if isinstance(source, Dataset):
         return source
     if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
         return data.from_records(source, label, key=key, reading=how)
-    if as_frame(source) is not None:
-        return data.from_frame(source, label, key=key, reading=how)
+    frame = as_frame(source)
+    if frame is not None:
+        return data.from_frame(frame, label, key=key, reading=how)
     values = as_tensor(source).cpu()
     x = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
     return Dataset(_channels_first(about, x))
 
 
-def _is_table(source: Any) -> bool:
+def _is_table(source: Data) -> bool:
     """Whether a source is to be read as one of named columns: a file of a table, a data frame or a list."""
     return _names_columns(source) or (isinstance(source, Sequence) and not isinstance(source, str))
 
 
-def _names_columns(source: Any) -> bool:
+def _names_columns(source: Data) -> bool:
     """Whether a source holds named columns: a file of a table, a data frame or records."""
     if isinstance(source, Sequence) and not isinstance(source, str):
         return len(source) > 0 and all(isinstance(record, Mapping) for record in source)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from vaekit.data.schema import Schema
 from vaekit.errors import ConfigError
 from vaekit.frames import as_json, to_arrow, to_frame
 from vaekit.saving.files import ARRAY_SUFFIXES, check_suffix, write_atomically
+
+if TYPE_CHECKING:
+    from vaekit.frames import Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class Table:
     quantity: str | None = None
     schema: Schema | None = None
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
-    frame: Any = None
+    frame: "Frame | None" = None
     front: Mapping[str, np.ndarray] = field(default_factory=dict)
     behind_key: Mapping[str, np.ndarray] = field(default_factory=dict)
     whole: tuple[str, ...] = ()
@@ -93,7 +96,7 @@ class Table:
             return frame
         import narwhals as nw
 
-        table: Any = nw.from_native(frame)
+        table = nw.from_native(frame, eager_only=True)
         series = [nw.new_series(name, cells.tolist(), backend=table.implementation) for name, cells in first.items()]
         return table.select(*series, *table.columns).to_native()
 
@@ -153,8 +156,8 @@ class Table:
 
             write_csv(table, buffer)
             return buffer.getvalue()
-        known: dict[Any, Any] = {} if self.quantity is None else {"log_p": f"{self.quantity}, in nats"}
-        known |= about or {}
+        said = {} if self.quantity is None else {b"log_p": f"{self.quantity}, in nats".encode()}
+        known = {**said, **(about or {})}
         table = table.replace_schema_metadata(known)
         if suffix == ".feather":
             from pyarrow.feather import write_feather

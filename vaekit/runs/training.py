@@ -2,34 +2,32 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vaekit import data, engine, presets, recipes
 from vaekit.columns import RowsAbout
+from vaekit.conditional import Conditional
 from vaekit.data import Dataset
-from vaekit.data.cells import naming_cells, refuse_infinite
-from vaekit.data.contexts import contexts_found, with_contexts
-from vaekit.data.schema import Schema
+from vaekit.data.cells import naming_cells
 from vaekit.engine import world
-from vaekit.errors import ConfigError, DataError, TrainingError
+from vaekit.errors import TrainingError
 from vaekit.evaluation.results import with_article
 from vaekit.models.base import GenerativeModel
 from vaekit.models.ensemble import Ensemble
 from vaekit.models.view import View
-from vaekit.paths import as_text
 from vaekit.recipes import Settings
 from vaekit.recipes.contexts import labelled_oftener
-from vaekit.recipes.defaults import default_preset
 from vaekit.runs.calibration import CALIBRATION, calibrated, marks_of, without_nan
 from vaekit.runs.classes import about_classes
+from vaekit.runs.described import describe_data
 from vaekit.runs.detection import calibration_for, draws_for
-from vaekit.runs.division import held_out_rule
-from vaekit.runs.folder import DataAbout, HeldOut, Stored, describe_data
+from vaekit.runs.divided import Divided, conditioned, divided
+from vaekit.runs.folder import DataAbout, HeldOut, Stored
 from vaekit.runs.places import travelling
 from vaekit.runs.run import Run
 from vaekit.runs.training_rows import TRAINING_ROWS, about_density, describe_rows, with_log_p
@@ -41,78 +39,6 @@ from vaekit.transforms import Binarize
 from vaekit.transforms.base import steps_of
 
 Announce = Callable[[str], object] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Divided:
-    """What a model is fitted to: rows to train on, rows to validate on, and the rule that divided the whole, if any.
-
-    Attributes:
-        whole: the rows that were handed over.
-        train: rows to train on.
-        held_out: rows that choose the epoch, and on which log p is calibrated.
-        rule: how the held-out rows were chosen from the whole; None where they are others.
-    """
-
-    whole: Dataset
-    train: Dataset
-    held_out: Dataset
-    rule: HeldOut | None
-
-
-def divided(rows: Dataset, valid: Dataset | None = None, rule: HeldOut | None = None) -> Divided:
-    """Rows to train on and rows to validate on: others, or a fixed part of the rows.
-
-    Raises:
-        DataError: if one of the rows is infinite, or there are too few to hold one out.
-    """
-    refuse_infinite(rows)
-    if valid is not None:
-        refuse_infinite(valid)
-        return Divided(rows, rows, valid, None)
-    if len(rows) < 2:
-        raise DataError(
-            f"Fitting needs at least two rows, one of them to validate on; {as_text(rows.source)} has {len(rows)}."
-        )
-    rule = held_out_rule(len(rows), rule)
-    return Divided(rows, *data.holdout(rows, rule.fraction, rule.seed), rule)
-
-
-def conditioned(rows: Divided, wanted: Settings, label: str | None = None, known: Schema | None = None) -> Divided:
-    """The rows with their contexts, where the settings ask for a conditional model.
-
-    Args:
-        rows: the rows.
-        wanted: the settings.
-        label: column with the labels.
-        known: what the contexts are, where a run that is resumed or gone on from says so.
-
-    Raises:
-        DataError: if there is nothing to condition on, or a label is unknown.
-    """
-    preset = presets.find(default_preset(wanted, rows.train))
-    if rows.whole.beside is not None and (preset.learns_unlabelled or not preset.is_conditional):
-        what = "learns from one label" if preset.is_conditional else "is given nothing"
-        raise ConfigError(f"--context names what a model is given, and {preset.name} {what}. Take conditional-vae.")
-    if not preset.is_conditional:
-        return rows
-    if (wanted.num_models or 1) > 1:
-        raise ConfigError(f"num_models averages models of x alone, and {preset.name} is given labels. Drop num_models.")
-    schema = known or contexts_found(rows.whole, label, preset.learns_unlabelled)
-    whole, train, held_out = (with_contexts(part, schema) for part in (rows.whole, rows.train, rows.held_out))
-    _warn_of_lost_classes(train, schema)
-    return Divided(whole, train, held_out, rows.rule)
-
-
-def _warn_of_lost_classes(train: Dataset, schema: Schema) -> None:
-    """Warn of classes of which no row is left to train on: nothing is known of them."""
-    if train.contexts is None or len(schema.modelled) != 1 or not schema.modelled[0].levels:
-        return
-    levels, met = schema.modelled[0].levels, set(train.contexts[:, 0].tolist())
-    lost = [level for code, level in enumerate(levels) if code not in met]
-    if lost:
-        some = ", ".join(map(repr, lost[:5])) + (", ..." if len(lost) > 5 else "")
-        warnings.warn(f"{some}: these classes have no row to train on, for theirs are held out", stacklevel=4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +59,7 @@ class Job:
     plan: recipes.Plan
     views: tuple[View, View]
     remembered: Stored
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
     about: RowsAbout
     calibration: View
     marks: tuple[int, ...] = ()
@@ -157,7 +83,7 @@ class Job:
         context = self.views[0].context
         return presets.find(self.plan.preset).learns_unlabelled and context is not None
 
-    def _first_stage(self, is_done: bool) -> dict[str, Any]:
+    def _first_stage(self, is_done: bool) -> dict[str, object]:
         """Train what comes before the whole, unless a checkpoint of the whole has it; what the metadata say of it."""
         stage = self.plan.stage
         if stage is None:
@@ -169,8 +95,8 @@ class Job:
         return {"first_stage": {"epochs": len(history), "seconds": sum(history["seconds"])}}
 
     def train(
-        self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, Any]], None] | None = None
-    ) -> tuple[History, dict[str, Any]]:
+        self, folder: Path | None = None, resume: bool = False, keep: Callable[[dict[str, object]], None] | None = None
+    ) -> tuple[History, dict[str, object]]:
         """Train; the history, and the metadata with what became of it; of an ensemble, the history of the first model.
 
         Args:
@@ -208,7 +134,7 @@ class Job:
                 View.of(model, view) if also else _asked_of(view) for view in (self.views[0], self.calibration)
             )
             about |= {TRAINING_ROWS: asdict(with_log_p(self.about, trained))}
-            about |= {CALIBRATION: calibrated(calibration, trained, self.marks)}
+            about |= {CALIBRATION: [asdict(each) for each in calibrated(calibration, trained, self.marks)]}
             if self.has_classes:
                 about |= about_classes(self.views[1], self.views[0], self.marks)
         finally:  # an interrupt costs no model
@@ -256,8 +182,8 @@ def prepare(
     unbounded = about_density(about, seen)
     if unbounded is not None:
         (announce or _warn)(unbounded)
-    trainer = {name: getattr(plan.trainer, name) for name in ("batch_size", "learning_rate")}
-    chosen = {"preset": plan.preset} | trainer | wanted.model_dump(exclude_none=True)
+    trainer = {"batch_size": plan.trainer.batch_size, "learning_rate": plan.trainer.learning_rate}
+    chosen = {"preset": plan.preset, **trainer} | wanted.model_dump(exclude_none=True)
     remembered = Stored(settings=chosen, data=described)
     metadata = _metadata(plan, remembered, about) | {"quantity": seen.quantity}
     calibration = views[1] if calibrate_on is None else seen.beside(calibrate_on, weight=_some(calibrate_on.weights))
@@ -277,24 +203,23 @@ def _views(model: GenerativeModel, rows: Divided) -> tuple[View, View]:
 
 def _plans(wanted: Settings, rows: Divided, start: Run | None, progress: bool) -> list[recipes.Plan]:
     """A plan for each model: new ones, or those of a run, which go on by the run's own objective."""
-    how: dict[str, Any] = {"progress": progress}
     if start is None:
-        return [recipes.plan(each, rows.train, **how) for each in wanted.of_members()]
+        return [recipes.plan(each, rows.train, progress=progress) for each in wanted.of_members()]
     model = copy.deepcopy(start.model)
-    models: list[Any] = list(model.models) if isinstance(model, Ensemble) else [model]
+    models: Sequence[GenerativeModel] = model.members if isinstance(model, Ensemble) else [model]
     described = start.config.metadata.get("objective")
     plans = []
     for each, own in zip(wanted.model_copy(update={"num_models": len(models)}).of_members(), models, strict=True):
         # A run of an older version does not describe its objective.
         is_known = isinstance(described, dict)
-        objective = spec.build(described) if is_known else recipes.plan(each, rows.train, **how).objective
-        plans.append(recipes.onward(each, rows.train, own, objective, **how))
+        objective = spec.build(described) if is_known else recipes.plan(each, rows.train, progress=progress).objective
+        plans.append(recipes.onward(each, rows.train, own, objective, progress=progress))
     return plans
 
 
 def fit_rows(
     rows: Dataset,
-    given: dict[str, Any] | None = None,
+    given: Mapping[str, object] | None = None,
     *,
     valid: Dataset | None = None,
     rule: HeldOut | None = None,
@@ -336,16 +261,15 @@ def fit_rows(
     wanted = recipes.settings(given or {})
     known = None if start is None else start.data.context_schema
     parts = conditioned(divided(rows, valid, rule), wanted, label, known)
-    how: dict[str, Any] = {"start": start, "progress": progress}
+    begin = partial(prepare, wanted, start=start, progress=progress)
     described = describe_data(parts.whole, held_out=parts.rule, label=label)
-    run = prepare(wanted, parts, described, calibrate_on=calibrate_on, announce=announce, **how).trained()
+    run = begin(parts, described, calibrate_on=calibrate_on, announce=announce).trained()
     kept = without_oddest(run, parts, wanted.trim)
     if kept is None:
         return run
     held_out = calibrate_on or parts.held_out
-    return prepare(
-        wanted, kept, describe_data(kept.train, label=label), calibrate_on=held_out, announce=silent, **how
-    ).trained()
+    again = describe_data(kept.train, label=label)
+    return begin(kept, again, calibrate_on=held_out, announce=silent).trained()
 
 
 def without_oddest(run: Run, rows: Divided, share: float | None) -> Divided | None:
@@ -416,16 +340,17 @@ def _choices(plan: recipes.Plan, view: View, asked: str | None) -> str:
     """A line: the preset where the data chose it, likelihood, transform, and what log p will be."""
     steps = steps_of(view.transform)
     names = ", then ".join(type(step).__name__ for step in steps) or "none"
-    head = type(told(ModelTraits, plan.model).decoder.head).__name__
+    decoder = told(ModelTraits, plan.model).decoder
+    head = type(decoder.head if isinstance(decoder, Conditional) else decoder).__name__
     preset = "" if asked is not None or plan.preset == "vae" else f"preset {plan.preset}; "
     words = f"{preset}likelihood {head}; transform of the data: {names}"
     bits = "".join(f"; bits {_of_bits(step)}" for step in steps if isinstance(step, Binarize))
     return f"{words}{bits}; log p(x) will be {with_article(view.quantity)}"
 
 
-def _metadata(plan: recipes.Plan, remembered: Stored, rows: RowsAbout) -> dict[str, Any]:
+def _metadata(plan: recipes.Plan, remembered: Stored, rows: RowsAbout) -> dict[str, object]:
     """What `config.json` holds besides the model: nothing of where on this machine the data lie."""
-    about: dict[str, Any] = {"settings": remembered.settings, "data": travelling(remembered.data)}
+    about: dict[str, object] = {"settings": remembered.settings, "data": travelling(remembered.data)}
     about |= {"finished": False, "max_epochs": plan.trainer.max_epochs}
     about |= {"objective": spec.describe(plan.objective, "objective")}
     return about | {TRAINING_ROWS: asdict(rows)}

@@ -1,8 +1,8 @@
 """What a run remembers of its training rows, and what `vaekit fit` says of them before the first epoch."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ def with_log_p(about: RowsAbout, view: View) -> RowsAbout:
     return replace(about, log_p=tuple(np.quantile(values, LEVELS).tolist())) if len(values) else about
 
 
-def stored_rows(metadata: dict[str, Any], folder: Path) -> RowsAbout | None:
+def stored_rows(metadata: Mapping[str, object], folder: Path) -> RowsAbout | None:
     """The description in the metadata of a saved model; None where there is none, as in runs of older versions.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from vaekit.saving.tensors import from_bytes, sha256, to_bytes, unshare
 FORMAT_VERSION = 1
 CHANGES: dict[int, str] = {}
 """A format_version to what models of older ones mean otherwise, in a sentence: it rises where the meaning changes."""
+_DTYPES = {
+    str(each).removeprefix("torch."): each for each in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+}
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -28,14 +32,14 @@ class Config(BaseModel):
 
     format_version: int
     vaekit_version: str
-    model: dict[str, Any]
+    model: dict[str, object]
     dtype: str = "float32"
     weights_sha256: str
     shared: dict[str, str] = {}
     metadata: dict[str, Any] = {}
 
 
-def save(model: nn.Module, path: str | Path, *, metadata: dict[str, Any] | None = None) -> None:
+def save(model: nn.Module, path: str | Path, *, metadata: Mapping[str, object] | None = None) -> None:
     """Write a model to a folder: its description, and its weights without pickle.
 
     Tensors that modules share are stored once. The same weights give the same bytes. Each of the two files is replaced
@@ -64,7 +68,7 @@ def write(config: Config, weights: bytes, path: str | Path) -> None:
     write_atomically(folder / CONFIG, content)
 
 
-def taken_apart(model: nn.Module, metadata: dict[str, Any] | None = None) -> tuple[Config, bytes]:
+def taken_apart(model: nn.Module, metadata: Mapping[str, object] | None = None) -> tuple[Config, bytes]:
     """What `save` writes of a model, in memory: its description, and its weights as the bytes of a safetensors file.
 
     Raises:
@@ -75,7 +79,7 @@ def taken_apart(model: nn.Module, metadata: dict[str, Any] | None = None) -> tup
     return _described(model, sha256(weights), shared, metadata), weights
 
 
-def check(model: nn.Module, metadata: dict[str, Any] | None = None) -> None:
+def check(model: nn.Module, metadata: Mapping[str, object] | None = None) -> None:
     """Find out before a model is trained whether `save` can describe it and its metadata.
 
     Raises:
@@ -84,7 +88,7 @@ def check(model: nn.Module, metadata: dict[str, Any] | None = None) -> None:
     _in_json(_described(model, "", {}, metadata))
 
 
-def _described(model: nn.Module, digest: str, shared: dict[str, str], metadata: dict[str, Any] | None) -> Config:
+def _described(model: nn.Module, digest: str, shared: dict[str, str], metadata: Mapping[str, object] | None) -> Config:
     parameter = next(model.parameters(), None)
     return Config(
         format_version=FORMAT_VERSION,
@@ -93,7 +97,7 @@ def _described(model: nn.Module, digest: str, shared: dict[str, str], metadata: 
         dtype=str(torch.float32 if parameter is None else parameter.dtype).removeprefix("torch."),
         weights_sha256=digest,
         shared=shared,
-        metadata=metadata or {},
+        metadata=dict(metadata or {}),
     )
 
 
@@ -203,7 +207,7 @@ def put_together(
     tensors = from_bytes(weights, f"{where}/{WEIGHTS}")
     try:
         tensors |= {name: tensors[kept] for name, kept in config.shared.items()}
-        model = spec.build(config.model, modules).to(getattr(torch, config.dtype))
+        model = spec.build(config.model, modules).to(_DTYPES[config.dtype])
         model.load_state_dict(tensors)
     except ArtifactError:
         raise

@@ -45,13 +45,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
 
 
-def components(axis: str) -> dict[str, Any]:
+def components(axis: str) -> dict[str, type[Any]]:
     """Name to class of every member of an axis, in the order of its `__all__`."""
     module = import_module(f"vaekit.{axis}")
     return {name: getattr(module, name) for name in module.__all__ if name not in _ABSTRACT}
 
 
-def resolve(axis: str, name: str) -> Any:
+def resolve(axis: str, name: str) -> type[Any]:
     """The class of a component; case, hyphens and underscores do not matter.
 
     Raises:
@@ -71,14 +71,19 @@ def hyphened(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[a-z]{2})(?=[A-Z])", "-", name).lower()
 
 
-def parameters(kind: Callable[..., Any]) -> dict[str, Any]:
+def parameters(kind: Callable[..., object]) -> dict[str, object]:
     """Argument to default of a component's constructor; `REQUIRED` where it has none."""
     many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # of modules without a constructor
     found = inspect.signature(kind).parameters.items()
     return {name: parameter.default for name, parameter in found if parameter.kind not in many}
 
 
-def from_words(axis: str, text: str, **defaults: Any) -> Any:
+def arguments_of(component: object) -> dict[str, object]:
+    """What a component was made of: the arguments of its constructor, which it keeps under their own names."""
+    return {name: getattr(component, name) for name in parameters(type(component))}
+
+
+def from_words(axis: str, text: str, **defaults: object) -> Any:
     """A component from `name` or `name:argument=value:argument=value`.
 
     Args:
@@ -114,7 +119,7 @@ def from_words(axis: str, text: str, **defaults: Any) -> Any:
         raise ConfigError(f"{text!r} cannot be made: {error}") from error
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> bool | int | float | str:
     """true, false, a number, or a word."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -137,7 +142,7 @@ def _own(value: object) -> str | None:
     return None
 
 
-def describe(value: Any, path: str = "model") -> Any:
+def describe(value: object, path: str = "model") -> Any:
     """An object as a tree that JSON can hold.
 
     Components become `{"component": "axis.Name", "arguments": {...}}`; a module or a function that is not ours becomes
@@ -150,7 +155,7 @@ def describe(value: Any, path: str = "model") -> Any:
         return [describe(item, f"{path}.{i}") for i, item in enumerate(value)]
     name = _own(value)
     if name is not None:
-        arguments = {n: describe(getattr(value, n), f"{path}.{n}") for n in parameters(type(value))}
+        arguments = {n: describe(argument, f"{path}.{n}") for n, argument in arguments_of(value).items()}
         return {"component": name, "arguments": arguments}
     if isinstance(value, FunctionType):
         return {"custom": path, "class": f"{value.__module__}.{value.__qualname__}"}

@@ -19,7 +19,7 @@ def unshare(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, st
     """Each storage once: tensors that are the same memory become one, and a map from the other names to its name."""
     kept: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], str] = {}
+    seen: dict[tuple[object, ...], str] = {}
     for name in sorted(tensors):
         tensor = tensors[name].detach()
         key = (tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
@@ -53,7 +53,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _flatten(value: object, tensors: dict[str, Tensor]) -> object:
     """A tree that JSON can hold; its tensors go into `tensors` under running numbers."""
     if isinstance(value, Tensor):
         name = f"{len(tensors):06d}"
@@ -88,7 +88,7 @@ def _unflatten(tree: Any, tensors: dict[str, Tensor]) -> Any:
     return {key: _unflatten(v, tensors) for key, v in tree.items()}
 
 
-def pack(value: Any) -> bytes:
+def pack(value: object) -> bytes:
     """A nested value of tensors, numbers, words, lists, tuples and dicts as bytes; floats keep every bit.
 
     Raises:

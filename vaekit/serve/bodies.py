@@ -11,6 +11,7 @@ import numpy as np
 from pydantic_core import from_json
 
 from vaekit.data import Dataset
+from vaekit.data.column import Column
 from vaekit.errors import VaekitError
 from vaekit.runs import Run
 from vaekit.serve.limits import Limits
@@ -111,8 +112,7 @@ class Reader:
         columns = {column.name: column for schema in schemas if schema is not None for column in schema.columns}
         for name, cell in given.items() if isinstance(given, dict) else ():
             column = columns.get(name)
-            levels = () if column is None else column.levels
-            is_text = bool(levels and isinstance(levels[0], str)) or (column is not None and column.kind == "datetime")
+            levels, is_text = () if column is None else column.levels, column is not None and _takes_text(column)
             is_level = any(type(cell) is type(level) and cell == level for level in levels)
             if not is_level and (cell is None or not (isinstance(cell, str) if is_text else _is_number(cell))):
                 raise Refusal(422, f"given: {name!r} holds {'text' if is_text else 'numbers'}", None, name)
@@ -136,6 +136,13 @@ class Reader:
         schema = self.run.data.context_schema
         return () if schema is None else tuple(column.name for column in schema.modelled)
 
+    @cached_property
+    def _of_numbers(self) -> tuple[str, ...]:
+        """The columns whose cells are no text."""
+        schemas = (self.run.data.columns_schema, self.run.data.context_schema)
+        of_text = {c.name for schema in schemas if schema is not None for c in schema.columns if _takes_text(c)}
+        return tuple(name for name in (*self._needed, *self._beside) if name not in of_text)
+
     def _records(self, question: Question, rows: list[Any]) -> Dataset:
         """Rows that are objects: each has all columns of the model, whatever else it has."""
         if not self._needed:
@@ -151,7 +158,22 @@ class Reader:
             cells = {name: row[name] for name in self._needed}
             beside = () if question.lenient else self._beside
             kept.append(cells | {name: row[name] for name in beside if name in row})
-        return self._checked(question, kept)
+        for name in self._of_numbers:
+            for number, cells in enumerate(kept):
+                if type(cells.get(name)) is str:
+                    raise Refusal(422, f"row {number}: {name!r} holds numbers, and null where empty", number, name)
+        found = self._checked(question, kept)
+        self._refuse_marks(kept, found)
+        return found
+
+    def _refuse_marks(self, cells: list[dict[str, Any]], found: Dataset) -> None:
+        """Marks of empty cells, which files have, are no cells of JSON."""
+        columns = found.columns or ()
+        for number, place in np.argwhere(np.isnan(found.x)).tolist():
+            cell = cells[number].get(columns[place])
+            if cell is not None:
+                reason = f"row {number}: {columns[place]!r} is {cell!r}, which is null in JSON"
+                raise Refusal(422, reason, number, columns[place])
 
     def _lists(self, rows: list[Any]) -> Dataset:
         """Rows that are nested lists of numbers, null where there is none."""
@@ -195,6 +217,10 @@ class Reader:
                 raise Refusal(refusal.status, reason, refusal.row, refusal.column) from None
         self._count(len(rows))
         return rows
+
+
+def _takes_text(column: Column) -> bool:
+    return bool(column.levels and isinstance(column.levels[0], str)) or column.kind == "datetime"
 
 
 def _is_number(cell: Any) -> bool:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 from vaekit.data import Dataset
 from vaekit.errors import ConfigError, DataError
 from vaekit.models.view import View
-from vaekit.runs import Run, Table
+from vaekit.runs import Run, Table, asking
 from vaekit.serve.limits import MOST_SAMPLES
 from vaekit.serve.refusal import Refusal
 
@@ -132,24 +132,9 @@ class Question:
         return options.shares_passes and (not self.needs_fixed_codes or View.of(run.model).posterior_is_fixed)
 
 
-def _score(run: Run, rows: Dataset, how: Score) -> Table:
-    return run.score(rows, num_samples=how.num_samples, seed=how.seed, transform_seed=how.transform_seed)
-
-
-def _encode(run: Run, rows: Dataset, how: Code) -> Table:
-    return run.encode(rows, mean=not how.draw, seed=how.seed, transform_seed=how.transform_seed)
-
-
-def _reconstruct(run: Run, rows: Dataset, how: Code) -> Table:
-    return run.reconstruct(rows, mean=not how.draw, seed=how.seed, transform_seed=how.transform_seed)
-
-
-def _impute(run: Run, rows: Dataset, how: Impute) -> Table:
-    return run.impute(rows, how.num_samples, statistic=how.statistic, seed=how.seed)
-
-
-def _classify(run: Run, rows: Dataset, how: Classify) -> Table:
-    return run.classify(rows, num_samples=how.num_samples, seed=how.seed)
+def _asked_of(name: str) -> Callable[[Run, Dataset, Options], Table]:
+    """What asks a question of `runs.asking`, whose keywords are the options."""
+    return lambda run, rows, how: asking.Question(name, how.model_dump()).ask(run, rows)
 
 
 def _sample(run: Run, rows: None, how: Sample) -> Table:
@@ -164,18 +149,22 @@ def _sample(run: Run, rows: None, how: Sample) -> Table:
 
 
 QUESTIONS: dict[str, Question] = {
-    "score": Question(Score, _score, "log p(x) of each row in nats, its standard error and effective sample size."),
-    "encode": Question(Code, _encode, "E[z|x] of each row, or a draw from q(z|x).", needs_fixed_codes=True),
+    "score": Question(
+        Score, _asked_of("score"), "log p(x) of each row in nats, its standard error and effective sample size."
+    ),
+    "encode": Question(Code, _asked_of("encode"), "E[z|x] of each row, or a draw from q(z|x).", needs_fixed_codes=True),
     "reconstruct": Question(
         Code,
-        _reconstruct,
+        _asked_of("reconstruct"),
         "Each row as the model gives it back, in the units of the data.",
         answers_rows=True,
         needs_fixed_codes=True,
     ),
-    "impute": Question(Impute, _impute, "The rows with their empty cells filled.", answers_rows=True, keeps_frame=True),
+    "impute": Question(
+        Impute, _asked_of("impute"), "The rows with their empty cells filled.", answers_rows=True, keeps_frame=True
+    ),
     "classify": Question(
-        Classify, _classify, "The class of each row and p(class | row), by Bayes' rule.", lenient=True
+        Classify, _asked_of("classify"), "The class of each row and p(class | row), by Bayes' rule.", lenient=True
     ),
     "sample": Question(
         Sample, _sample, "Draws from p(x), or from p(x | some cells).", takes_rows=False, answers_rows=True

@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import nn
 
@@ -14,6 +14,9 @@ from vaekit.models.view import View
 from vaekit.objectives import Objective
 from vaekit.saving.files import write_atomically
 from vaekit.training.history import History
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 _log = logging.getLogger("vaekit.training")
 
@@ -149,8 +152,8 @@ class ProgressBar(Callback):
     """A rich progress bar on stderr, for terminals."""
 
     def __init__(self) -> None:
-        self.bar: Any = None
-        self.task: Any = None
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
 
     def on_fit_start(self, loop: Run) -> None:
         """Show the bar."""
@@ -170,7 +173,8 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, loop: Run, record: dict[str, float]) -> None:
         """Move it."""
-        self.bar.update(self.task, completed=loop.epoch, description=_summary(record, loop.objective.selects))
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=loop.epoch, description=_summary(record, loop.objective.selects))
 
     def on_fit_end(self, loop: Run) -> None:
         """Leave it as it is."""

@@ -2,7 +2,8 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+
+from torch.optim.optimizer import StateDict
 
 from vaekit.engine import world
 from vaekit.errors import ArtifactError
@@ -13,7 +14,7 @@ FILE_NAME = "checkpoint.safetensors"
 _VERSION = 1
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any]) -> bool:
+def save_checkpoint(folder: Path, state: StateDict) -> bool:
     """Write the state of a run; where that fails (a full disk), warn and keep the last checkpoint.
 
     Returns:
@@ -29,7 +30,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> bool:
     return True
 
 
-def load_checkpoint(folder: Path | None) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path | None) -> StateDict | None:
     """The state that `save_checkpoint` wrote, or None where there is no checkpoint.
 
     Args:
@@ -51,7 +52,7 @@ def load_checkpoint(folder: Path | None) -> dict[str, Any] | None:
         raise ArtifactError(f"{path} has checkpoint version {words[1]}; this vaekit reads {_VERSION}.")
     if words[2] != sha256(body):
         raise ArtifactError(f"{path} is truncated or altered. Remove it to start afresh, or restore a copy.")
-    result: dict[str, Any] | None = unpack(body, str(path))
+    result: StateDict | None = unpack(body, str(path))
     return result
 
 

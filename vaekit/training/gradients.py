@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
+from torch.optim.optimizer import StateDict
 
 from vaekit import engine
 from vaekit.engine import world
@@ -16,11 +16,12 @@ from vaekit.objectives import Loss, Objective
 from vaekit.training.together import Part, Together
 
 
-def _loss(model: Any, objective: Callable[..., Loss], x: Tensor, weight: Tensor | None, context: Tensor | None) -> Loss:
+def _loss(
+    model: nn.Module, objective: Callable[..., Loss], x: Tensor, weight: Tensor | None, context: Tensor | None
+) -> Loss:
     """What an objective, or its adversary, says of rows: under their context, by their weights, where there are any."""
-    model = given(model, context)
-    result: Loss = objective(model, x) if weight is None else objective(model, x, weight)
-    return result
+    seen = given(model, context)
+    return objective(seen, x) if weight is None else objective(seen, x, weight)
 
 
 def norm_of(gradients: Sequence[Tensor]) -> Tensor:
@@ -42,7 +43,9 @@ class Backward:
         compile: whether torch.compile takes the loss; autograd then runs the two compiled halves.
     """
 
-    def __init__(self, model: Any, objective: Objective, parameters: list[nn.Parameter], compile: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, objective: Objective, parameters: list[nn.Parameter], compile: bool = False
+    ) -> None:
         self.model, self.objective, self.parameters = model, objective, parameters
         self.loss = engine.compiled(_loss, compile)
 
@@ -108,7 +111,8 @@ class OneGraph:
         self.is_replayed = all(p.is_cuda for p in parameters)
         # Called from C++, a small graph takes three quarters of the time; a large one only compiles for longer.
         options = {"triton.cudagraphs": True} if self.is_replayed else {"cpp_wrapper": calls_matter}
-        self.graph: Any = engine.compiled(self._compute, True, options, whole=True)
+        graph: Callable[..., tuple[Loss, list[Tensor], Tensor]] = self._compute
+        self.graph = engine.compiled(graph, True, options, whole=True)
         self.otherwise: Backward | None = None
 
     @staticmethod
@@ -206,7 +210,7 @@ class Adversary:
         buffers: those of model and objective that a forward pass may change, put back where a move is skipped.
     """
 
-    def __init__(self, objective: Objective, model: Any, buffers: list[Tensor]) -> None:
+    def __init__(self, objective: Objective, model: nn.Module, buffers: list[Tensor]) -> None:
         self.objective, self.model, self.guard = objective, model, Guard(buffers)
         self.parameters = list(objective.adversary_parameters())
         # The betas of Kim & Mnih (2018): an opponent that moves calls for a short memory.
@@ -249,11 +253,11 @@ class Adversary:
             "Lower the objective's adversary_learning_rate."
         )
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """Optimiser and counts."""
         return {"optimizer": self.optimizer.state_dict(), "counts": (self.guard.num_skipped, self.guard.in_a_row)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Put back what `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.guard.num_skipped, self.guard.in_a_row = state["counts"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import StateDict
 
 from vaekit.engine import world
 from vaekit.frames import to_frame
@@ -110,10 +111,10 @@ class Totals:
         self._sum_up()
         return {name: total / count for name, (total, count) in self.sums.items() if count}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """What a checkpoint keeps; batches that are not summed yet stay apart, so that a resumed sum rounds alike."""
         return {"sums": self.sums, "pending": self.pending}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Put back what `state_dict` returned."""
         self.sums, self.pending = state["sums"], state["pending"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import tee
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -227,7 +226,7 @@ class Loop:
             for callback in self.callbacks:
                 tell(callback)  # without the run's noise: a callback may wait for another thread that needs the stream
 
-    def _fingerprint(self) -> dict[str, Any]:
+    def _fingerprint(self) -> dict[str, object]:
         """What a checkpoint must agree with for a resumed run to be the same run."""
         return {
             **self.settings.fingerprint(),

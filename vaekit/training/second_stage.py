@@ -8,7 +8,6 @@ p(z)] \): of the prior it asks only the last term, the log-likelihood of draws f
 import copy
 import math
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from vaekit import engine
 from vaekit.distributions import check_support
 from vaekit.errors import ConfigError, DataError, ShapeError, TrainingError
 from vaekit.models import VAE
+from vaekit.models.base import GenerativeModel
 from vaekit.models.view import View
 from vaekit.priors import NormalMixture
 from vaekit.progress import track
@@ -27,7 +27,7 @@ _HELD_OUT = 10  # one in so many draws chooses the best epoch
 
 
 def fit_prior(
-    model: Any,
+    model: GenerativeModel,
     x: Data,
     prior: nn.Module | None = None,
     *,
@@ -37,7 +37,7 @@ def fit_prior(
     learning_rate: float = 1e-3,
     generator: torch.Generator | None = None,
     progress: bool = False,
-) -> Any:
+) -> VAE:
     r"""A copy of a fitted model whose prior is fitted to its aggregate posterior (two-stage training).
 
     The mean ELBO on x can only rise, as far as the family of the prior reaches; log p(x) under the new prior is
@@ -94,7 +94,7 @@ def fit_prior(
     return fitted
 
 
-def _with_prior(model: Any, prior: Any) -> Any:
+def _with_prior(model: GenerativeModel, prior: nn.Module | None) -> VAE:
     """A copy of the model with another prior, in eval mode."""
     if not isinstance(model, VAE):
         raise ConfigError(
@@ -114,8 +114,9 @@ def _with_prior(model: Any, prior: Any) -> Any:
     fitted = copy.deepcopy(model)
     fitted.prior = prior.to(engine.model_device(model), engine.model_dtype(model))
     fitted.bind()
-    if tuple(told(PartTraits, prior).event_shape or shape) != shape:
-        raise ShapeError(f"the prior has events of shape {tuple(prior.event_shape)}, the model's z has shape {shape}")
+    own = tuple(told(PartTraits, prior).event_shape or shape)
+    if own != shape:
+        raise ShapeError(f"the prior has events of shape {own}, the model's z has shape {shape}")
     return fitted.eval()
 
 
@@ -150,9 +151,13 @@ def fit_mixture(
 
     if len(z) < 2 * prior.num_components:
         raise DataError(f"{prior.num_components} components need at least twice as many draws; got {len(z)}")
-    how: dict[str, Any] = {"covariance_type": "full" if prior.covariance == "full" else "diag", "max_iter": max_iter}
-    seed = engine.draw_seed(None) % 2**32
-    em = GaussianMixture(prior.num_components, n_init=num_starts, random_state=seed, **how)
+    em = GaussianMixture(
+        prior.num_components,
+        covariance_type="full" if prior.covariance == "full" else "diag",
+        max_iter=max_iter,
+        n_init=num_starts,
+        random_state=engine.draw_seed(None) % 2**32,
+    )
     # One thread: the sums of several come in the order in which these end, and a fit would not repeat bit for bit.
     with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a last step below 1e-3 nats, or max_iter: either will do

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from vaekit.training.callbacks import Callback
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 Keep = Literal["best", "last"]
 Moves = Literal["epoch", "step"]
-SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 ORDER, NOISE, VALID, INITIAL, START = 1, 2, 3, 4, 5
 """Places in the hash that makes seeds of one: for order of rows, training, validation, new parameters, a start."""
@@ -81,7 +81,7 @@ class TrainerSettings:
             return engine.Adam(parameters, lr=self.learning_rate)
         return self.optimizer(parameters, lr=self.learning_rate)
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """The settings on which the sequence of updates depends, as plain values."""
         optimizer = "Adam"
         if self.optimizer is not None:

@@ -1,13 +1,15 @@
 """One update: loss, gradient, the check that both are finite, and the optimiser's move."""
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import StateDict
 
 from vaekit import engine
 from vaekit.engine import world
 from vaekit.errors import ConfigError
+from vaekit.models.base import GenerativeModel
 from vaekit.models.checks import require, standardize
 from vaekit.models.rows import Batch
 from vaekit.models.view import View
@@ -16,6 +18,9 @@ from vaekit.training.gradients import MAX_SKIPPED, Adversary, Backward, Guard, O
 from vaekit.training.settings import TrainerSettings
 from vaekit.training.together import Part, Together
 from vaekit.traits import ModuleTraits, all_told
+
+Gradients = Callable[..., tuple[Loss, Tensor | None]]
+"""Of a batch, and the share of it that counts: its loss and the norm of the gradient, if that is known already."""
 
 _LARGE = 1e3  # numbers in model space that explain why a step is not finite
 
@@ -67,7 +72,7 @@ class Step:
         self.plain = Backward(model, objective, self.parameters)
         self.gradients = self._gradients(settings.compile if can_compile else "off", num_steps)
 
-    def _gradients(self, compile: engine.Compile, num_steps: int) -> Any:
+    def _gradients(self, compile: engine.Compile, num_steps: int) -> Gradients:
         """What computes the loss and its gradient: as it is, compiled, or compiled once it pays."""
         parts = (self.model, self.objective, self.parameters)
         if compile == "off":
@@ -75,7 +80,7 @@ class Step:
         # E and M steps take the norm of a part of the gradient, which a graph of all does not know.
         whole = engine.can_compile() and OneGraph.suits(self.parameters) and not self.phases
 
-        def fast() -> Any:  # torch's compiler takes seconds to import: not before it is needed
+        def fast() -> Gradients:  # torch's compiler takes seconds to import: not before it is needed
             if not whole:
                 return Backward(*parts, compile=True)
             return OneGraph(*parts, self.guard.buffers, engine.calls_matter(self.model, self.num_rows))
@@ -192,7 +197,7 @@ class Step:
         elif self.scheduler is not None:
             self.scheduler.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """Optimisers, schedule and counts."""
         scheduler = self.scheduler.state_dict() if self.scheduler else None
         counts = (self.count, self.guard.num_skipped, self.guard.in_a_row)
@@ -200,7 +205,7 @@ class Step:
         state = {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler, "counts": counts}
         return {**state, "adversary": adversary}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Put back what `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         _lay_out_like_parameters(self.optimizer)
@@ -238,7 +243,7 @@ def _saved_buffers(*modules: nn.Module) -> list[Tensor]:
     return [tensor for tensor in states if id(tensor) not in parameters]
 
 
-def _phases(model: Any, em_steps: tuple[int, int] | None) -> list[list[nn.Parameter]]:
+def _phases(model: GenerativeModel, em_steps: tuple[int, int] | None) -> list[list[nn.Parameter]]:
     """For each step of a cycle of E and M steps, the parameters that stay as they are."""
     if em_steps is None:
         return []

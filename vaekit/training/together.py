@@ -7,7 +7,7 @@ message per step brings the gradients together, and every process makes the same
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from vaekit.errors import GroupError
 from vaekit.models.row_draws import RowDraws
 from vaekit.models.rows import Index, taken
 from vaekit.models.view import View
+
+if TYPE_CHECKING:
+    from vaekit.training.settings import TrainerSettings
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def start_alike(model: nn.Module, objective: nn.Module) -> None:
     world.take_over([t for module in (model, objective) for t in module.state_dict(keep_vars=True).values()])
 
 
-def refuse_differences(train: View, valid: View | None, settings: Any) -> None:
+def refuse_differences(train: View, valid: View | None, settings: "TrainerSettings") -> None:
     """Refuse to train together on other rows, or by other settings.
 
     Raises:

@@ -2,14 +2,16 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from vaekit.errors import ConfigError, DataError
+from vaekit.traits import OnDisk
 from vaekit.transforms.base import Transform, as_floating, num_observed
 
 _BLOCK_ROWS = 2**16
@@ -72,13 +74,13 @@ class Standardize(Transform):
         self.register_buffer("loc", torch.zeros(self.event_shape))
         self.register_buffer("scale", torch.ones(self.event_shape))
 
-    def fit(self, x: Any) -> "Standardize":
+    def fit(self, x: "npt.ArrayLike | OnDisk") -> "Standardize":
         """Take mean and standard deviation of x, shape (N, *X), ignoring NaN; a tensor, an array, or rows on disk.
 
         Raises:
             DataError: if a column has no observed value at all.
         """
-        if not hasattr(x, "ahead"):  # which rows on disk have
+        if not isinstance(x, OnDisk):
             x = torch.as_tensor(x if isinstance(x, Tensor) else np.asarray(x))
         blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(x), _BLOCK_ROWS)]
 
@@ -106,7 +108,7 @@ class Standardize(Transform):
         self.scale.copy_(spread)
         return self
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, object], prefix: str, *others: Any) -> None:
         loc, scale = state_dict.get(prefix + "loc"), state_dict.get(prefix + "scale")
         if isinstance(loc, Tensor) and isinstance(scale, Tensor) and not _holds(self.loc.dtype, loc, scale):
             self.loc, self.scale = self.loc.double(), self.scale.double()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.printing import Printed
+from vaekit.traits import TransformTraits, told, told_of
 
 
 def as_floating(x: Tensor) -> Tensor:
@@ -103,9 +104,10 @@ class _Foreign(Transform):
     def __init__(self, transform: Any) -> None:
         super().__init__()
         self.own = transform
-        for flag in ("dequantizes", "discretizes", "is_fixed", "takes_noise"):
-            setattr(self, flag, bool(getattr(transform, flag, False)))
-        self.noise_name = str(getattr(transform, "noise_name", self.noise_name))
+        known = told(TransformTraits, transform)
+        self.dequantizes, self.discretizes = bool(known.dequantizes), bool(known.discretizes)
+        self.is_fixed, self.takes_noise = bool(known.is_fixed), bool(known.takes_noise)
+        self.noise_name = str(known.noise_name)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.own(x)
@@ -120,15 +122,17 @@ class _Foreign(Transform):
         return result
 
     def with_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.own.with_log_det(x) if hasattr(self.own, "with_log_det") else super().with_log_det(x)
+        result: tuple[Tensor, Tensor] = (told_of(TransformTraits, self.own, "with_log_det") or super().with_log_det)(x)
+        return result
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         result: Tensor = self.own.log_abs_det_jacobian(x, y)
         return result
 
     def check(self, x: Tensor) -> None:
-        if hasattr(self.own, "check"):
-            self.own.check(x)
+        check = told(TransformTraits, self.own).check
+        if check is not None:
+            check(x)
 
 
 def as_transform(transform: Any) -> Transform | None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from vaekit.errors import ConfigError
 from vaekit.recipes import Settings, settings
@@ -57,7 +57,7 @@ class Among:
 Range = Between | Among
 
 
-def ranges(given: Mapping[str, Any]) -> tuple[dict[str, Range], dict[str, Any]]:
+def ranges(given: Mapping[str, object]) -> tuple[dict[str, Range], dict[str, object]]:
     """What is searched, and what stays fixed.
 
     Args:
@@ -87,7 +87,7 @@ def ranges(given: Mapping[str, Any]) -> tuple[dict[str, Range], dict[str, Any]]:
     return searched, fixed
 
 
-def _range(key: str, value: Any) -> Range | None:
+def _range(key: str, value: object) -> Range | None:
     if isinstance(value, Between | Among):
         return value
     if isinstance(value, list):

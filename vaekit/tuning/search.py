@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,11 @@ class Search:
         done = [trial for trial in self.trials if trial.state == "done"]
         return max(done, key=lambda trial: trial.log_p or -math.inf, default=None)
 
-    def columns(self) -> dict[str, list[Any]]:
+    def columns(self) -> dict[str, list[object]]:
         """Name to column: the searched settings behind what became of them."""
         names = ("number", "state", "log_p", "stderr", "sampling_stderr", "unreliable", "epochs", "seconds")
-        found: dict[str, list[Any]] = {name: [getattr(trial, name) for trial in self.trials] for name in names}
+        rows = [asdict(trial) for trial in self.trials]
+        found = {name: [row[name] for row in rows] for name in names}
         found |= {key: [trial.settings.get(key) for trial in self.trials] for key in self.searched}
         return found | {"reason": [trial.reason for trial in self.trials]}
 
@@ -68,7 +69,7 @@ class Search:
 def tune(
     source: str,
     folder: str | Path,
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
     *,
     trials: int = 20,
     seed: int = 0,
@@ -133,7 +134,7 @@ def tune(
     return found
 
 
-def _claim(place: Path, about: dict[str, Any], resume: bool, overwrite: bool) -> None:
+def _claim(place: Path, about: Mapping[str, object], resume: bool, overwrite: bool) -> None:
     """Make the folder of a search, or take the one that is there."""
     known = place / _ABOUT
     if place.exists() and not place.is_dir():

@@ -49,7 +49,7 @@ class Trial:
 
     number: int
     state: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, str | int | float]
     log_p: float | None = None
     stderr: float | None = None
     sampling_stderr: float | None = None
@@ -70,8 +70,9 @@ def _study(place: Path) -> "optuna.Study":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=_FIRST, n_warmup_steps=_WARM_UP)
     storage = JournalStorage(JournalFileBackend(str(place / JOURNAL)))
-    options: dict[str, Any] = {"direction": "maximize", "study_name": "vaekit", "load_if_exists": True}
-    return optuna.create_study(storage=storage, pruner=pruner, **options)
+    return optuna.create_study(
+        storage=storage, pruner=pruner, direction="maximize", study_name="vaekit", load_if_exists=True
+    )
 
 
 class _EarlyStop(Callback):
@@ -113,7 +114,7 @@ class Searching:
         place: Path,
         source: str,
         searched: Mapping[str, Range],
-        fixed: Mapping[str, Any],
+        fixed: Mapping[str, object],
         seed: int,
         reads: Mapping[str, Any],
         announce: Announce,
@@ -177,7 +178,7 @@ class Searching:
         states = {"done": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
         self._study.tell(number, result.get("log_p"), state=states[result["state"]])
 
-    def _fitted(self, trial: "optuna.Trial", chosen: Mapping[str, Any]) -> dict[str, float]:
+    def _fitted(self, trial: "optuna.Trial", chosen: Mapping[str, object]) -> dict[str, float]:
         """Fit a model, and judge it."""
         folder, goes_on = self._place / RUNNING, bool(trial.user_attrs.get("goes_on"))
         stop = _EarlyStop(trial, self._study.user_attrs.get("bound"))
@@ -240,6 +241,6 @@ def _held_out(run: runs.Run) -> Dataset:
     return rows.take(run.split(rows).held_out)
 
 
-def in_short(value: Any) -> str:
+def in_short(value: object) -> str:
     """A setting in a line."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

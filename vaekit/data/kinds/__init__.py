@@ -5,7 +5,7 @@ before those that would also recognise its rows.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -43,7 +43,19 @@ def of_event(event_shape: Sequence[int]) -> Kind:
     return next(kind for kind in KINDS.values() if kind.shows(event_shape))
 
 
-def described(x: np.ndarray) -> dict[str, Any]:
-    """Kind and range of an array from a file that says nothing of itself, as `Dataset` takes them."""
-    kind = next(kind for kind in KINDS.values() if kind.reads(x))
+class Said(TypedDict):
+    """What an array says of itself, as `Dataset` takes it."""
+
+    kind: str
+    value_range: tuple[float, float] | None
+
+
+def described(dtype: np.dtype, num_dimensions: int) -> Said:
+    """Kind and range of an array from a file that says nothing of itself, as `Dataset` takes them.
+
+    Args:
+        dtype: that of the array.
+        num_dimensions: how many it has, that of the rows included.
+    """
+    kind = next(kind for kind in KINDS.values() if kind.reads(dtype, num_dimensions))
     return {"kind": kind.name, "value_range": kind.value_range}

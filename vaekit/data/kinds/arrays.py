@@ -12,7 +12,7 @@ class Arrays(Kind):
 
     name = "array"
 
-    def reads(self, x: np.ndarray) -> bool:
+    def reads(self, dtype: np.dtype, num_dimensions: int) -> bool:
         """Any array."""
         return True
 

@@ -76,7 +76,7 @@ class Kind(ABC):
         """Name of the preset of a model of which the parts `named`, such as "prior", are chosen already."""
         return "vae"
 
-    def reads(self, x: np.ndarray) -> bool:
+    def reads(self, dtype: np.dtype, num_dimensions: int) -> bool:
         """Whether an array of shape (N, *X) from a file that says nothing of itself is of this kind."""
         return False
 

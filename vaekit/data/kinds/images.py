@@ -24,9 +24,9 @@ class Images(Kind):
     picture: Picture = "tiles"
     max_epochs = 300  # of a thousand images a network of the default size knows each pixel by heart long before
 
-    def reads(self, x: np.ndarray) -> bool:
-        """Whether x holds bytes in at least three dimensions."""
-        return x.dtype == np.uint8 and x.ndim >= 3
+    def reads(self, dtype: np.dtype, num_dimensions: int) -> bool:
+        """Whether the array holds bytes in at least three dimensions."""
+        return dtype == np.uint8 and num_dimensions >= 3
 
     def recognises(self, data: Described) -> bool:
         """Whether the range of the values is known."""

@@ -40,7 +40,7 @@ _CSV = Reader(csv_dataset, (*_TABLE, "delimiter", "decimal", "encoding", "header
 _JSON = Reader(frame_dataset, (*_TABLE, "encoding"))
 _IDX = Reader(idx_dataset)
 READERS = {
-    ".npy": Reader(npy_dataset, ("channels_last",)),
+    ".npy": Reader(npy_dataset, ("channels_last", "in_memory")),
     ".npz": Reader(npz_dataset, ("label", "member", "channels_last")),
     ".csv": _CSV,
     ".csv.gz": _CSV,

@@ -3,13 +3,16 @@
 import math
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset
+from vaekit.data.dataset import Dataset, StoredDataset
+from vaekit.data.disk_cache import DecodedRows, stays_in_memory
 from vaekit.data.kinds import described
 from vaekit.data.readers.safe_reading import reading, refuse_bomb
 from vaekit.data.readers.sparse import dense, is_sparse
@@ -21,14 +24,18 @@ X_NAMES = ("x", "data", "X")
 LABEL_NAMES = ("y", "labels")
 
 
-def npy_dataset(path: Path, how: Reading | None = None) -> Dataset:
+def npy_dataset(path: Path, in_memory: bool | None = None, how: Reading | None = None) -> Dataset:
     """Read an .npy file as a data set.
+
+    A file that stays on disk is not copied: rows are read from it when they are asked for. Arrays of bools, in the
+    order of Fortran, or of foreign byte order are read into memory.
 
     8-bit arrays of at least three dimensions are taken for images with values in 0 ... 255. Images with their channels
     last come out with the channels first, see `with_channels_first`.
 
     Args:
         path: The file.
+        in_memory: Whether all rows are held in memory; None where they take no more than a quarter of what is free.
         how: How to read it.
 
     Returns:
@@ -38,8 +45,47 @@ def npy_dataset(path: Path, how: Reading | None = None) -> Dataset:
         DataError: The file cannot be read, is truncated, or holds Python objects.
     """
     with reading(path), open(path, "rb") as stream:
-        x = _read_array(stream, path.stat().st_size, str(path))
+        num_bytes = path.stat().st_size
+        stays = stays_in_memory(num_bytes) if in_memory is None else in_memory
+        rows = None if stays else _on_disk(stream, num_bytes, str(path))
+        if rows is not None:
+            return _stored(rows, path, how)
+        stream.seek(0)
+        x = _read_array(stream, num_bytes, str(path))
     return _dataset(x, None, path, how)
+
+
+def _on_disk(stream: IO[bytes], num_bytes: int, where: str) -> DecodedRows | None:
+    """The rows of an .npy stream, left where they are; None where torch could not read them so."""
+    with _named(where):
+        shape, is_fortran, dtype = _check_header(stream, num_bytes, where)
+    if is_fortran or not dtype.isnative or dtype.kind not in "iuf" or len(shape) < 2 or shape[0] < 2 or 0 in shape:
+        return None
+    return DecodedRows(shape, dtype, os.dup(stream.fileno()), stream.tell())
+
+
+class _ChannelsFirst:
+    """Images whose channels come last in their file, with the channels first."""
+
+    def __init__(self, rows: DecodedRows) -> None:
+        number, height, width, channels = rows.shape
+        self.shape: tuple[int, ...] = (number, channels, height, width)
+        self.dtype, self.is_decoded = rows.dtype, True
+        self._rows = rows
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """The rows of those indices, shape (B, C, H, W)."""
+        return np.ascontiguousarray(self._rows.read(indices).transpose(0, 3, 1, 2))
+
+
+def _stored(rows: DecodedRows, path: Path, how: Reading | None) -> StoredDataset:
+    from vaekit.data.disk_rows import StoredRows
+
+    is_last, found = _has_channels_last(rows.shape, how or Reading(), str(path))
+    source = _ChannelsFirst(rows) if is_last else rows
+    stored = StoredRows(source, name=as_text(path.stem))
+    about = described(source.dtype, len(source.shape))
+    return StoredDataset(stored, name=as_text(path.stem), source=str(path), reading=found, **about)
 
 
 def npz_dataset(path: Path, label: str | None = None, how: Reading | None = None, member: str | None = None) -> Dataset:
@@ -115,7 +161,7 @@ def _choose(members: list[str], label: str | None, member: str | None, path: Pat
 
 def _dataset(x: np.ndarray, labels: np.ndarray | None, path: Path, how: Reading | None) -> Dataset:
     x, found = with_channels_first(x, how or Reading(), str(path))
-    return Dataset(x, labels, as_text(path.stem), source=str(path), reading=found, **described(x))
+    return Dataset(x, labels, as_text(path.stem), source=str(path), reading=found, **described(x.dtype, x.ndim))
 
 
 def with_channels_first(x: np.ndarray, how: Reading, where: str) -> tuple[np.ndarray, Reading]:
@@ -127,17 +173,23 @@ def with_channels_first(x: np.ndarray, how: Reading, where: str) -> tuple[np.nda
     Raises:
         DataError: Channels are said to be last in an array that has none.
     """
+    is_last, found = _has_channels_last(x.shape, how, where)
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if is_last else x, found
+
+
+def _has_channels_last(shape: tuple[int, ...], how: Reading, where: str) -> tuple[bool, Reading]:
+    """Whether the last dimension holds the channels, and how the file was read."""
     asked = how.given.get("channels_last")
-    if asked and x.ndim != 4:
-        raise DataError(f"{where} has shape {x.shape}, and images with channels last have (N, H, W, C).")
-    if not (_looks_channels_last(x.shape) if asked is None else asked):
-        return x, how
+    if asked and len(shape) != 4:
+        raise DataError(f"{where} has shape {shape}, and images with channels last have (N, H, W, C).")
+    if not (_looks_channels_last(shape) if asked is None else asked):
+        return False, how
     if asked is None and not how.hints.get("channels_last"):
         notice(
-            f"{where}: shape {x.shape} is read as images of {x.shape[1]} x {x.shape[2]} pixels with {x.shape[3]} "
+            f"{where}: shape {shape} is read as images of {shape[1]} x {shape[2]} pixels with {shape[3]} "
             "channel(s) last (--channels-first: they are not)."
         )
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)), how.found(channels_last=True)
+    return True, how.found(channels_last=True)
 
 
 def _looks_channels_last(shape: tuple[int, ...]) -> bool:
@@ -147,24 +199,32 @@ def _looks_channels_last(shape: tuple[int, ...]) -> bool:
     return channels in (1, 3, 4) and min(height, width) > channels and (height == width or height > 4)
 
 
-def _read_array(stream: IO[bytes], num_bytes: int, where: str) -> np.ndarray:
-    """Read one .npy stream of `num_bytes`, whose header is checked before numpy allocates what it declares."""
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say of what kind a file is not, where numpy cannot read it in the body."""
     try:
-        _check_header(stream, num_bytes, where)
-        stream.seek(0)
-        return np.lib.format.read_array(stream, allow_pickle=False)
+        yield
     except DataError:
         raise
     except (ArithmeticError, ValueError, TypeError, LookupError, SyntaxError, TokenError) as error:  # a damaged header
         raise DataError(f"{where} is not a readable .npy file: {error}. Write it again with np.save.") from error
 
 
-def _check_header(stream: IO[bytes], num_bytes: int, where: str) -> None:
+def _read_array(stream: IO[bytes], num_bytes: int, where: str) -> np.ndarray:
+    """Read one .npy stream of `num_bytes`, whose header is checked before numpy allocates what it declares."""
+    with _named(where):
+        _check_header(stream, num_bytes, where)
+        stream.seek(0)
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _check_header(stream: IO[bytes], num_bytes: int, where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in the order of Fortran, and dtype of what follows."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format, which is for structured arrays only")
     read_header = (np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0)[version[0] - 1]
-    shape, _, dtype = read_header(stream)
+    shape, is_fortran, dtype = read_header(stream)
     if dtype.hasobject:
         raise DataError(
             f"{where} holds Python objects, which would have to be unpickled; that can run any code and is refused. "
@@ -176,3 +236,4 @@ def _check_header(stream: IO[bytes], num_bytes: int, where: str) -> None:
             f"{where} is truncated: its header declares shape {shape} of {dtype}, {expected:,} bytes, "
             f"but the whole of it has {num_bytes:,}. Copy or write it again."
         )
+    return shape, is_fortran, dtype

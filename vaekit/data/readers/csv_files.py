@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from vaekit.data.readers.typed import Told, is_padded
 from vaekit.data.reading import Reading, notice, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SAMPLE, _MAX_SAMPLE = 2**20, 2**28
 _THREADED = 2**24  # bytes from which a file is parsed by several threads
@@ -54,11 +57,15 @@ def csv_dataset(path: Path, label: str | None = None, key: str | None = None, ho
         ReadingWarning: The file is not read as a plain one, and nobody said so.
     """
     frame, found = csv_table(path, how or Reading())
-    about: dict[str, Any] = {"name": as_text(path.name.split(".")[0]), "source": str(path), "reading": found}
-    return table_of(frame, label, key, **about, place=lambda row: f"row {row}{line_of(path, found, row)}")
+
+    def place(row: int) -> str:
+        return f"row {row}{line_of(path, found, row)}"
+
+    name = as_text(path.name.split(".")[0])
+    return table_of(frame, label, key, name=name, source=str(path), reading=found, place=place)
 
 
-def csv_table(path: Path, how: Reading, *, words: bool = False, told: Told | None = None) -> tuple[Any, Reading]:
+def csv_table(path: Path, how: Reading, *, words: bool = False, told: Told | None = None) -> tuple["pa.Table", Reading]:
     """A CSV file, gzipped or not, as a table of pyarrow, and how it was read.
 
     What `how` leaves open is found out from the first lines: UTF-8, UTF-16 or Latin-1; commas, semicolons (with decimal
@@ -126,7 +133,9 @@ def _sample(path: Path) -> tuple[bytes, bool]:
     return sample, False
 
 
-def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading, words: bool, told: Told) -> tuple[Any, Dialect]:
+def _frame(
+    path: Path, sample: bytes, dialect: Dialect, how: Reading, words: bool, told: Told
+) -> tuple["pa.Table", Dialect]:
     """The whole file as a table, and the dialect with what only the whole file can tell."""
     import pyarrow as pa
 
@@ -151,7 +160,7 @@ def _frame(path: Path, sample: bytes, dialect: Dialect, how: Reading, words: boo
     return frame, dialect
 
 
-def _padded(path: Path, frame: Any, dialect: Dialect, how: Reading, told: Told) -> list[str]:
+def _padded(path: Path, frame: "pa.Table", dialect: Dialect, how: Reading, told: Told) -> list[str]:
     """Columns of whole numbers of which one has leading zeros."""
     import pyarrow as pa
 
@@ -184,13 +193,13 @@ def _may_hold_padded(path: Path, dialect: Dialect) -> bool:
     return False
 
 
-def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool, texts: Sequence[str] = ()) -> Any:
+def _parsed(path: Path, dialect: Dialect, how: Reading, words: bool, texts: Sequence[str] = ()) -> "pa.Table":
     key = ("csv", str(path), dialect, how.missing, tuple(sorted(texts)))
     frame = parsed(key, lambda: _parse(path, dialect, how, texts))
     return _without_marks(frame, how) if words else frame
 
 
-def _without_marks(frame: Any, how: Reading) -> Any:
+def _without_marks(frame: "pa.Table", how: Reading) -> "pa.Table":
     """The table with nulls for the same marks in columns of text as parsing puts into those of numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -206,7 +215,7 @@ def _without_marks(frame: Any, how: Reading) -> Any:
     return frame
 
 
-def _parse(path: Path, dialect: Dialect, how: Reading, texts: Sequence[str]) -> Any:
+def _parse(path: Path, dialect: Dialect, how: Reading, texts: Sequence[str]) -> "pa.Table":
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
@@ -242,7 +251,7 @@ def _cure(dialect: Dialect) -> str:
     return "Mend the line or write it again, or say how to read it: --delimiter, --encoding"
 
 
-def _is_header(frame: Any) -> bool:
+def _is_header(frame: "pa.Table") -> bool:
     """Whether the first of the rows names the columns."""
     import pyarrow as pa
 

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +16,15 @@ from vaekit.data.reading import Reading, notice
 from vaekit.errors import DataError
 from vaekit.paths import as_text
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from openpyxl import Workbook
+    from openpyxl.worksheet.worksheet import Worksheet
+
 _EMPTY_ERRORS = ("#N/A",)  # what Excel writes for a value that is not available
 
 
-def excel_table(path: Path, how: Reading, told: Told | None = None) -> tuple[Any, Reading]:
+def excel_table(path: Path, how: Reading, told: Told | None = None) -> tuple["pa.Table", Reading]:
     """A sheet of an .xlsx file as a table of pyarrow, and how it was read.
 
     The first row that is not empty names the columns; where it holds numbers alone, by the rule of CSV files. Empty
@@ -73,7 +78,7 @@ class _Error(str):
 
 
 @contextmanager
-def _opened(path: Path, formulas: bool = False) -> Iterator[Any]:
+def _opened(path: Path, formulas: bool = False) -> Iterator["Workbook"]:
     try:
         import openpyxl
     except ImportError as error:
@@ -98,7 +103,7 @@ def _opened(path: Path, formulas: bool = False) -> Iterator[Any]:
             ) from error
 
 
-def _sheet(book: Any, path: Path, how: Reading) -> Any:
+def _sheet(book: "Workbook", path: Path, how: Reading) -> "Worksheet":
     """The sheet that was asked for; else that of a file like it, where there is one of its name, or the first."""
     sheets = {sheet.title: sheet for sheet in book.worksheets}
     names = ", ".join(map(repr, sheets))
@@ -113,10 +118,10 @@ def _sheet(book: Any, path: Path, how: Reading) -> Any:
     return sheets[chosen]
 
 
-def _rows(sheet: Any) -> tuple[list[list[Any]], int]:
+def _rows(sheet: "Worksheet") -> tuple[list[list[object]], int]:
     """The cells within the first and the last row and column that hold any, and how many rows stand before them."""
     sheet.reset_dimensions()  # what a program wrote of them may be wrong
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     start, width, height = 0, 0, 0
     for number, row in enumerate(sheet.iter_rows()):
         cells = [_Error(cell.value) if cell.data_type == "e" else cell.value for cell in row]
@@ -131,22 +136,25 @@ def _rows(sheet: Any) -> tuple[list[list[Any]], int]:
     return [(row + [None] * (width - len(row)))[left:] for row in rows[:height]], start
 
 
-def _is_header(rows: list[list[Any]], how: Reading) -> bool:
+def _is_header(rows: list[list[object]], how: Reading) -> bool:
     """Whether the first row names the columns, by the rule of CSV files."""
     first = ["" if cell is None else str(cell) for cell in rows[0]]
     found = header_of(first, how) if all(type(cell) in (int, float) for cell in rows[0]) else True
     if found is not None:
         return found
-    numbers = [[float(cell) if type(cell) in (int, float) else np.nan for cell in row] for row in rows]
-    return stands_apart(np.array(numbers))
+    return stands_apart(np.array([[_number(cell) for cell in row] for row in rows]))
 
 
-def _names(row: list[Any]) -> list[str]:
+def _number(cell: object) -> float:
+    return float(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else np.nan
+
+
+def _names(row: list[object]) -> list[str]:
     """Names of the columns; without a name as pandas calls them, which writes an index so."""
     return [f"Unnamed: {i}" if cell is None else str(cell) for i, cell in enumerate(row)]
 
 
-def _checked(cell: Any, column: str, path: Path, place: Place, row: int) -> Any:
+def _checked(cell: object, column: str, path: Path, place: Place, row: int) -> object:
     if type(cell) is not _Error:
         return cell
     if cell in _EMPTY_ERRORS:
@@ -161,7 +169,7 @@ def _has_formulas(path: Path) -> bool:
         return any(b"<f>" in text or b"<f " in text for text in map(archive.read, sheets))
 
 
-def _refuse_formulas(path: Path, title: str, rows: list[list[Any]], start: int) -> None:
+def _refuse_formulas(path: Path, title: str, rows: list[list[object]], start: int) -> None:
     """Refuse formulas that a program wrote without their values, which would be read as empty cells."""
     with _opened(path, formulas=True) as book:
         written, _ = _rows(book[title])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vaekit.data.dataset import Dataset
 from vaekit.data.readers import csv_files, excel, json_files
@@ -23,8 +23,13 @@ from vaekit.data.reading import PLAIN, Reading, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+    from vaekit.frames import Arrow
+
+
+def _csv(path: Path, how: Reading, told: Told) -> tuple["pa.Table", Reading]:
     table, found = csv_table(path, how, words=True, told=told)
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if is_text(column.type) and told.get(name) != "text":  # such as datetimes of far years with fractions
@@ -32,11 +37,11 @@ def _csv(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
     return table, found
 
 
-def _parquet(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+def _parquet(path: Path, how: Reading, told: Told) -> tuple["pa.Table", Reading]:
     return parsed(("parquet", str(path)), lambda: parquet_table(path)), how
 
 
-def _feather(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
+def _feather(path: Path, how: Reading, told: Told) -> tuple["pa.Table", Reading]:
     import pyarrow as pa
     from pyarrow import feather
 
@@ -48,7 +53,7 @@ def _feather(path: Path, how: Reading, told: Told) -> tuple[Any, Reading]:
         raise DataError(f"{path} is not a readable feather file: {error}. Write it again.") from error
 
 
-_READ: dict[str, Callable[[Path, Reading, Told], tuple[Any, Reading]]] = {
+_READ: "dict[str, Callable[[Path, Reading, Told], tuple[pa.Table, Reading]]]" = {
     ".csv": _csv,
     ".csv.gz": _csv,
     ".tsv": _csv,
@@ -64,7 +69,9 @@ FRAMES = tuple(_READ)
 """Suffixes of files that hold a table with its words."""
 
 
-def frame(path: str | Path, reading: Reading = PLAIN, *, label: str | None = None, key: str | None = None) -> Any:
+def frame(
+    path: str | Path, reading: Reading = PLAIN, *, label: str | None = None, key: str | None = None
+) -> "pa.Table":
     """Read a table with its words.
 
     Cells that are empty or hold NA, NaN, NULL or the like, or one of `reading.missing`, are nulls; "?" and "-" are
@@ -97,7 +104,7 @@ def frame_and_reading(
     key: str | None = None,
     told: Told | None = None,
     known: Collection[str] = (),
-) -> tuple[Any, Reading]:
+) -> tuple["pa.Table", Reading]:
     """As `frame`, with how the file was read, for the next file like it; a schema may tell what its columns hold.
 
     Columns that are `known` keep their names, vectors or not.
@@ -113,7 +120,7 @@ def frame_and_reading(
     beside = {table_names[i] for i in chosen} | set(known)
     table = with_vectors_spread(nw.from_native(table, eager_only=True), beside).to_native()
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        table = table.set_column(i, name, _with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
+        table = table.set_column(i, name, with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
     return table, reading
 
 
@@ -124,8 +131,8 @@ def frame_dataset(path: Path, label: str | None = None, key: str | None = None, 
         DataError: The file cannot be read, or does not hold numbers.
     """
     table, found = _table(path, how, {})
-    about: dict[str, Any] = {"name": name_of(path), "source": str(path), "reading": found}
-    return table_of(table, label, key, **about, place=place_in(path, found))
+    place = place_in(path, found)
+    return table_of(table, label, key, name=name_of(path), source=str(path), reading=found, place=place)
 
 
 def parts_dataset(
@@ -147,7 +154,7 @@ def parts_dataset(
     return frame_dataset(path, label, key, how)
 
 
-def _table(path: Path, reading: Reading, told: Told) -> tuple[Any, Reading]:
+def _table(path: Path, reading: Reading, told: Told) -> tuple["pa.Table", Reading]:
     """All columns of a file, or of a table in parts, each with a name of its own."""
     files = parts_of(path, FRAMES)
     if files is not None:
@@ -185,8 +192,16 @@ def line_of(path: Path, reading: Reading, row: int) -> str:
     return excel.line_of(path, reading, row) if name.endswith(".xlsx") else csv_files.line_of(path, reading, row)
 
 
-def _with_holes(name: str, column: Any, path: Path, reading: Reading, stays: bool) -> Any:
-    """The column with nulls for the marks of what was not observed, as numbers where no other words are left."""
+def with_holes(name: str, column: "Arrow", path: Path, reading: Reading, stays: bool) -> "Arrow":
+    """The column with nulls for the marks of what was not observed, as numbers where no other words are left.
+
+    Args:
+        name: Of the column.
+        column: Its cells, of pyarrow.
+        path: Its file, for messages.
+        reading: Which marks there are.
+        stays: Whether text stays text whatever is left.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -217,7 +232,7 @@ def _with_holes(name: str, column: Any, path: Path, reading: Reading, stays: boo
     return numbers
 
 
-def _without(column: Any, marks: tuple[str, ...]) -> Any:
+def _without(column: "Arrow", marks: tuple[str, ...]) -> "Arrow":
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -2,24 +2,31 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset, StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
+from vaekit.data.dataset import About, Dataset, StoredDataset
+from vaekit.data.disk_cache import decoded, has_disk_room, no_room, rows_folder, stays_in_memory
 from vaekit.data.kinds import IMAGES
 from vaekit.data.readers.pieces import stored
 from vaekit.data.readers.pixels import common_channels, read_image, with_channels
 from vaekit.data.readers.safe_reading import reading
 from vaekit.data.readers.tables import from_frame
-from vaekit.data.reading import Reading
+from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError
 from vaekit.paths import as_text
 
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+
 _STATE, _PARTS = "state.json", "dataset_dict.json"
 _BLOCK_BYTES = 2**22
+_STREAMED = 1000  # rows of a stream that are held in memory
 
 
 def is_saved(folder: Path) -> bool:
@@ -39,7 +46,9 @@ def saved_dataset(
     Raises:
         DataError: if the folder holds several parts, or cannot be read.
     """
-    datasets = _imported()
+    _refuse_without_datasets()
+    import datasets
+
     if (folder / _PARTS).is_file():
         parts = sorted(path.name for path in folder.iterdir() if (path / _STATE).is_file())
         raise DataError(f"{folder} holds the parts {', '.join(parts)}. Name one: {folder / (parts or ['train'])[0]}.")
@@ -54,7 +63,7 @@ def saved_dataset(
 
 
 def from_huggingface(
-    dataset: Any,
+    dataset: "datasets.Dataset",
     label: str | None = None,
     *,
     key: str | None = None,
@@ -63,9 +72,10 @@ def from_huggingface(
     name: str = "huggingface",
     source: str = "memory",
 ) -> Dataset:
-    """Rows of a `datasets.Dataset`: the pixels of its one column of images, or its columns of numbers.
+    """Rows of a `datasets.Dataset` or `IterableDataset`: pixels of its one column of images, or columns of numbers.
 
-    What takes more than a quarter of the free memory stays on disk, decoded once into a file of the cache. Names of
+    What takes more than a quarter of the free memory stays on disk, decoded once into a file of the cache. A stream
+    (`IterableDataset`) is read to its end once, a thousand rows at a time, and kept on disk for that. Names of
     classes are the labels where the label is a `ClassLabel`; the only one of a set of images is taken by itself.
 
     Args:
@@ -81,8 +91,11 @@ def from_huggingface(
         Images of shape (N, C, H, W), uint8, C being 1 or 3; or a table of numbers, shape (N, D).
 
     Raises:
-        DataError: if there is no column of images or numbers, images differ in size, or `dataset` is a stream or holds
-            several parts; if `datasets` is not installed.
+        DataError: if there is no column of images or numbers, images differ in size, or `dataset` holds several parts;
+            if a stream has no row, or breaks off, or the disk is full; if `datasets` is not installed.
+
+    Warns:
+        ReadingWarning: `dataset` is a stream.
 
     Example:
         >>> import datasets
@@ -90,18 +103,25 @@ def from_huggingface(
         >>> rows.columns, rows.x.tolist()
         (('a', 'b'), [[1.0, 0.5], [2.0, 0.25]])
     """
-    datasets = _imported()
+    _refuse_without_datasets()
+    import datasets
+
     if isinstance(dataset, datasets.DatasetDict | datasets.IterableDatasetDict):
         raise DataError(f"{name!r} holds the parts {', '.join(dataset)}. Hand over one of them.")
+    if isinstance(dataset, datasets.IterableDataset):
+        with _kept(dataset, name) as kept:
+            return from_huggingface(
+                kept, label, key=key, in_memory=in_memory, reading=reading, name=name, source=source
+            )
     if not isinstance(dataset, datasets.Dataset):
-        raise DataError(f"expected a datasets.Dataset, got {type(dataset).__name__}. Save a stream to disk first.")
+        raise DataError(f"expected a data set of Hugging Face's datasets, got {type(dataset).__name__}.")
     how = reading or Reading()
     for what, column in (("label", label), ("key", key)):
         if column is not None and column not in dataset.column_names:
             raise ColumnError(f"{name!r} has no column {column!r}; it has {', '.join(dataset.column_names)}.", what)
     images = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
     if images:
-        return _images(datasets, dataset, images, label, key, in_memory, name, source)
+        return _images(dataset, images, label, key, in_memory, name, source)
     table = _Rows(dataset)
     classes = {} if label is None else {label: dataset.features[label]}
     if in_memory or (in_memory is None and stays_in_memory(8 * len(dataset) * len(dataset.column_names))):
@@ -112,29 +132,69 @@ def from_huggingface(
     return _with_names(found, classes.get(label or ""))
 
 
+@contextmanager
+def _kept(stream: "datasets.IterableDataset", name: str) -> "Iterator[datasets.Dataset]":
+    """The rows of a stream as a data set in a file of the cache, which goes with the body.
+
+    Raises:
+        DataError: if the stream has no row, or breaks off, or the disk is full.
+    """
+    import datasets
+    import pyarrow as pa
+    from datasets.arrow_writer import ArrowWriter
+
+    for column, feature in (stream.features or {}).items():
+        if isinstance(feature, datasets.Image):  # the files as they are, not their pixels
+            stream = stream.cast_column(column, datasets.Image(decode=False))
+    with TemporaryDirectory(dir=rows_folder(), prefix="stream-") as folder:
+        path, num_rows = Path(folder) / "rows.arrow", 0
+        try:
+            with ArrowWriter(path=str(path), features=stream.features, writer_batch_size=_STREAMED) as writer:
+                for record in stream:
+                    writer.write(record)
+                    num_rows += 1
+                if num_rows:
+                    writer.finalize()
+        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+            said = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise DataError(
+                f"the stream {name!r} could not be kept on disk beyond row {num_rows:,}: {said}. Take fewer rows "
+                "(stream.take(n)), or set VAEKIT_CACHE to a folder on a larger disk."
+            ) from error
+        if not num_rows:
+            raise DataError(f"the stream {name!r} has no row.")
+        notice(f"{name!r} is a stream: its {num_rows:,} rows are read once, and kept on disk.")
+        kept = datasets.Dataset.from_file(str(path))
+        for column, feature in kept.features.items():
+            if isinstance(feature, datasets.Image):
+                kept = kept.cast_column(column, datasets.Image())
+        yield kept
+
+
 class _Rows:
     """The rows of a data set in the order that it has been given, a piece at a time."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: "datasets.Dataset") -> None:
         self._dataset = dataset.with_format("arrow")
         self.num_rows, self.schema = len(dataset), self._dataset[:1].schema
 
-    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator["pa.Table"]:
         """Tables of at most so many rows each, in order."""
         yield from self._dataset.select_columns(list(columns)).iter(num_rows)
 
 
-def _with_names(rows: Dataset, feature: Any) -> Dataset:
+def _with_names(rows: Dataset, feature: "datasets.features.Feature | None") -> Dataset:
     """The rows with the names of the classes as labels, where the label's feature has them."""
-    names = getattr(feature, "names", None)
+    import datasets
+
+    names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     if names and rows.labels is not None and rows.labels.dtype.kind in "iu":
-        object.__setattr__(rows, "labels", np.array([names[code] if code >= 0 else "" for code in rows.labels]))
+        return rows.labelled(np.array([names[code] if code >= 0 else "" for code in rows.labels]))
     return rows
 
 
 def _images(
-    datasets: Any,
-    dataset: Any,
+    dataset: "datasets.Dataset",
     columns: list[str],
     label: str | None,
     key: str | None,
@@ -142,33 +202,38 @@ def _images(
     name: str,
     source: str,
 ) -> Dataset:
+    import datasets
+
     if len(columns) > 1:
         raise DataError(f"{name!r} has several columns of images: {', '.join(columns)}. Select one of them.")
     classes = [column for column, one in dataset.features.items() if isinstance(one, datasets.ClassLabel)]
     label = label or (classes[0] if len(classes) == 1 else None)
-    pictures = _Pictures(datasets, dataset, columns[0], name)
-    about: dict[str, Any] = {"name": name, "source": source, "kind": IMAGES.name, "value_range": IMAGES.value_range}
+    pictures = _Pictures(dataset, columns[0], name)
+    about: About = {"name": name, "source": source, "kind": IMAGES.name, "value_range": IMAGES.value_range}
     if key is not None:
         about |= {"keys": np.array(dataset[key][:]), "key": key}
-    labels = None if label is None else np.array(dataset[label][:])
+    if label is not None:
+        about["labels"] = np.array(dataset[label][:])
     num_bytes = math.prod(pictures.shape)
     if in_memory or (in_memory is None and stays_in_memory(num_bytes)) or len(dataset) < 2:
-        rows = Dataset(pictures.read(np.arange(len(dataset))), labels, **about)
+        rows = Dataset(pictures.read(np.arange(len(dataset))), **about)
     else:
         from vaekit.data.disk_rows import StoredRows, ahead
 
         if not has_disk_room(num_bytes):
             raise DataError(f"{source} is too large for memory: {no_room(num_bytes)}.")
         blocks = np.array_split(np.arange(len(dataset)), math.ceil(num_bytes / _BLOCK_BYTES))
-        decoded = DecodedRows(pictures.shape, np.dtype(np.uint8), ahead(pictures.read, blocks))
-        rows = StoredDataset(StoredRows(decoded, name=name), labels=labels, **about)
+        source_of_rows = decoded(pictures.shape, np.dtype(np.uint8), ahead(pictures.read, blocks))
+        rows = StoredDataset(StoredRows(source_of_rows, name=name), **about)
     return _with_names(rows, None if label is None else dataset.features[label])
 
 
 class _Pictures:
     """Images of one size, decoded when they are asked for."""
 
-    def __init__(self, datasets: Any, dataset: Any, column: str, name: str) -> None:
+    def __init__(self, dataset: "datasets.Dataset", column: str, name: str) -> None:
+        import datasets
+
         self._rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
         self._column, self._name = column, name
         # One image may be grey where others have colours: all are looked at before the first is kept.
@@ -199,8 +264,8 @@ class _Pictures:
         return x
 
 
-def _imported() -> Any:
-    """The module `datasets`."""
+def _refuse_without_datasets() -> None:
+    """Raise a `DataError` where the library is not installed."""
     try:
         import datasets
     except ImportError as error:
@@ -208,4 +273,3 @@ def _imported() -> Any:
             "data sets of Hugging Face are read by datasets, which is not installed: pip install 'vaekit[huggingface]'"
         ) from error
     datasets.disable_progress_bars()
-    return datasets

@@ -69,7 +69,7 @@ def idx_dataset(path: Path) -> Dataset:
         The data set, without labels.
     """
     x = read_idx(path)
-    about = described(x)
+    about = described(x.dtype, x.ndim)
     if about["kind"] == IMAGES.name and x.ndim == 3:
         x = x[:, None]
     return Dataset(x, name=as_text(path.name), source=str(path), **about)

@@ -4,13 +4,14 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.dataset import Dataset, StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room, stays_in_memory
+from vaekit.data.dataset import About, Dataset, StoredDataset
+from vaekit.data.disk_cache import decoded, has_disk_room, no_room, stays_in_memory
 from vaekit.data.kinds import IMAGES
+from vaekit.data.once_here import Beat, computed_once
 from vaekit.data.readers.pixels import (
     common_channels,
     different_sizes,
@@ -78,7 +79,7 @@ def folder_dataset(
     if in_memory is None:
         height, width, *_ = look_at(folder / files[0], shape)
         in_memory = stays_in_memory(len(files) * height * width * 3)
-    about: dict[str, Any] = {"labels": _labels(folder, files), "name": as_text(folder.resolve().name)}
+    about: About = {"labels": _labels(folder, files), "name": as_text(folder.resolve().name)}
     about |= {"value_range": IMAGES.value_range, "kind": IMAGES.name, "source": str(folder)}
     about |= {"keys": np.array([as_text(file.as_posix()) for file in files]), "key": "file"}
     if in_memory or len(files) < 2:
@@ -104,7 +105,7 @@ def folder_dataset(
     return Dataset(x, **about) if images is None else _stored(images, about)
 
 
-def _stored(images: "ImageFiles", about: dict[str, Any]) -> StoredDataset:
+def _stored(images: "ImageFiles", about: About) -> StoredDataset:
     from vaekit.data.disk_rows import StoredRows
 
     return StoredDataset(StoredRows(_source(images), name=about["name"]), **about)
@@ -189,7 +190,15 @@ class ImageFiles:
         self.folder = Path(os.path.abspath(folder))  # files are read later, in another current folder perhaps
         self.files, self.size, self.alpha = files, size, alpha
         blocks = np.array_split(np.arange(len(files)), math.ceil(len(files) / 4096))
-        looks = np.concatenate(list(ahead(self._look, track(blocks, "looking at images"))))
+
+        def look(beat: Beat) -> bytes:
+            found = []
+            for block in ahead(self._look, track(blocks, "looking at images")):
+                found.append(block)
+                beat()
+            return np.concatenate(found).astype(np.int64).tobytes()
+
+        looks = np.frombuffer(computed_once(look), np.int64).reshape(len(files), -1)
         different = np.flatnonzero((looks[:, :2] != looks[0, :2]).any(1))
         if len(different):
             raise different_sizes(folder, files[different[0]], tuple(looks[different[0]]), files[0], tuple(looks[0]))
@@ -221,4 +230,4 @@ def _source(images: ImageFiles) -> "Source":
         warnings.warn(f"{images.folder} is decoded again in each epoch: {no_room(num_bytes)}.", stacklevel=5)
         return images
     blocks = np.array_split(np.arange(len(images.files)), math.ceil(num_bytes / _BLOCK_BYTES))
-    return DecodedRows(images.shape, images.dtype, ahead(images.read, track(blocks, "decoding images")))
+    return decoded(images.shape, images.dtype, ahead(images.read, track(blocks, "decoding images")))

@@ -4,7 +4,7 @@ import codecs
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaekit.data.readers.safe_reading import BoundedGzip, reading
 from vaekit.data.readers.typed import Told, table_of_columns, table_of_records
@@ -12,18 +12,21 @@ from vaekit.data.reading import Reading
 from vaekit.errors import DataError
 from vaekit.paths import as_text
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 _SHAPES = "a list of records ([{...}, ...]) or a dictionary of columns ({name: [...], ...})"
 _OF_PANDAS = "pandas: frame.to_json(path, orient='records')"
 
 
-class _Twice(dict[str, Any]):
+class _Twice(dict[str, object]):
     """A record that names a column twice."""
 
     name = ""
 
 
-def json_table(path: Path, how: Reading, told: Told | None = None) -> tuple[Any, Reading]:
+def json_table(path: Path, how: Reading, told: Told | None = None) -> tuple["pa.Table", Reading]:
     """A JSON file, gzipped or not, as a table of pyarrow, and how it was read.
 
     A .json file holds a list of records, or a dictionary of columns: lists of one length, or dictionaries from the same
@@ -78,7 +81,7 @@ def _parsed(text: str, where: str) -> Any:
         raise DataError(f"{where} cannot be read: {error}. It should hold {_SHAPES}.") from error
 
 
-def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _record(pairs: list[tuple[str, object]]) -> dict[str, object]:
     record = dict(pairs)
     if len(record) == len(pairs):
         return record
@@ -88,7 +91,7 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return twice
 
 
-def _lines(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
+def _lines(text: str, path: Path) -> Iterator[Mapping[str, object]]:
     """The records of a file that has one in each line."""
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -97,13 +100,13 @@ def _lines(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
         yield _checked(record, f"{path}, line {number}")
 
 
-def _records(tree: list[Any], path: Path) -> Iterator[Mapping[str, Any]]:
+def _records(tree: list[object], path: Path) -> Iterator[Mapping[str, object]]:
     if not tree:
         raise DataError(f"{path} must have at least one row; got none.")
     return (_checked(record, f"{path}, row {row}") for row, record in enumerate(tree))
 
 
-def _checked(record: Any, where: str) -> Mapping[str, Any]:
+def _checked(record: object, where: str) -> Mapping[str, object]:
     if not isinstance(record, dict):
         raise DataError(
             f"{where} holds a {type(record).__name__}; a row is a record, {{name: cell, ...}} ({_OF_PANDAS})."
@@ -113,7 +116,7 @@ def _checked(record: Any, where: str) -> Mapping[str, Any]:
     return record
 
 
-def _columns(tree: Any, path: Path) -> dict[str, list[Any]]:
+def _columns(tree: Any, path: Path) -> dict[str, list[object]]:
     """The columns of a file that is a dictionary of them."""
     if not isinstance(tree, dict):
         raise DataError(f"{path} holds a {type(tree).__name__}. It should hold {_SHAPES}.")
@@ -133,7 +136,7 @@ def _columns(tree: Any, path: Path) -> dict[str, list[Any]]:
     return tree
 
 
-def _indexed(tree: dict[str, dict[str, Any]], path: Path) -> dict[str, list[Any]]:
+def _indexed(tree: dict[str, dict[str, object]], path: Path) -> dict[str, list[object]]:
     """Columns from an index to cells each, the rows in the order of the first one."""
     index = list(next(iter(tree.values()), {}))
     if tree and all(name.isdigit() for name in tree) and not all(row.isdigit() for row in index):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vaekit.data.dataset import Dataset, StoredDataset
 from vaekit.data.disk_cache import stays_in_memory
@@ -15,6 +15,10 @@ from vaekit.data.readers.tables import from_frame
 from vaekit.data.reading import Reading, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
 
 INDEX = re.compile(r"__index_level_\d+__")
 
@@ -50,12 +54,12 @@ def parquet_dataset(
             in_memory = stays_in_memory(num_bytes)
         is_large = not in_memory and file.metadata.num_rows > 1
     if is_large:
-        return stored(_Files([path]), label, key, how, name=as_text(path.stem), source=str(path))
+        return stored(Files([path]), label, key, how, name=as_text(path.stem), source=str(path))
     frame = parsed(("parquet", str(path)), lambda: parquet_table(path))
     return from_frame(frame, label, key=key, name=as_text(path.stem), source=str(path), reading=how)
 
 
-def parquet_table(path: Path) -> Any:
+def parquet_table(path: Path) -> "pa.Table":
     """A parquet file as a table of pyarrow, without an index that pandas stored with it.
 
     Raises:
@@ -66,7 +70,7 @@ def parquet_table(path: Path) -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, list[str], int]]:
+def _opened(path: Path) -> Iterator[tuple["parquet.ParquetFile", list[str], int]]:
     """The open file, its columns without the index of pandas, and the bytes of its values."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -80,7 +84,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, list[str], int]]:
         raise DataError(f"{path} is not a readable parquet file: {error}. Write it again.") from error
 
 
-def _num_values(metadata: Any) -> int:
+def _num_values(metadata: "parquet.FileMetaData") -> int:
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     return sum(group.column(j).num_values for group in groups for j in range(metadata.num_columns))
 
@@ -107,31 +111,47 @@ def large_parts(
     Raises:
         DataError: a part cannot be read, or lacks a column that the first one has.
     """
-    table = _Files(files)
+    table = Files(files)
     if in_memory or (in_memory is None and stays_in_memory(table.num_bytes)) or table.num_rows < 2:
         return None
     return stored(table, label, key, how or Reading(), name=name_of(source), source=str(source))
 
 
-class _Files:
-    """The rows of one parquet file after another, of which one is open at a time."""
+class Files:
+    """The rows of one parquet file after another, of which one is open at a time.
+
+    Args:
+        files: their paths.
+
+    Attributes:
+        paths: the same.
+        lengths: how many rows each of them has.
+        num_rows: how many there are in all.
+        num_bytes: what their values take as numbers.
+        size: what they take in memory with their words, as far as the files say.
+        schema: names and types of the columns, as pyarrow has them.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files, self.num_rows, self.num_bytes, heads = files, 0, 0, []
+        self.paths, self.num_bytes, encoded, heads = files, 0, 0, []
+        self.lengths: list[int] = []
         for path in files:
             with _opened(path) as (file, names, num_bytes):
                 heads.append(file.schema_arrow.empty_table().select(names))
-                self.num_rows += file.metadata.num_rows
+                self.lengths.append(file.metadata.num_rows)
                 self.num_bytes += num_bytes
+                groups = range(file.metadata.num_row_groups)
+                encoded += sum(file.metadata.row_group(i).total_byte_size for i in groups)
+        self.num_rows, self.size = sum(self.lengths), max(self.num_bytes, encoded)
         self.schema = joined(heads, files).schema
 
-    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator["pa.Table"]:
         """Tables of at most so many rows each, in order."""
         import pyarrow as pa
 
         columns = list(columns)
         wanted = pa.schema([self.schema.field(column) for column in columns])
-        for path in self._files:
+        for path in self.paths:
             with _opened(path) as (file, _, _):
                 for batch in file.iter_batches(num_rows, columns=columns):
                     yield pa.Table.from_batches([batch]).select(columns).cast(wanted)

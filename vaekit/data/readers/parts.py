@@ -4,11 +4,14 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vaekit.data.readers.safe_reading import reading
 from vaekit.errors import DataError
 from vaekit.paths import as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MARKS = "*?["
 
@@ -63,7 +66,7 @@ def _of_one_format(files: list[Path], called: str) -> list[Path]:
     return files
 
 
-def joined(tables: Sequence[Any], files: Sequence[Path]) -> Any:
+def joined(tables: "Sequence[pa.Table]", files: Sequence[Path]) -> "pa.Table":
     """The rows of all parts as one table of pyarrow.
 
     Columns may stand in another order; a column of whole numbers in one part and of others in another holds numbers,

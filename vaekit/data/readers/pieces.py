@@ -3,16 +3,22 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from vaekit.data.dataset import StoredDataset
-from vaekit.data.disk_cache import DecodedRows, has_disk_room, no_room
+from vaekit.data.disk_cache import decoded, has_disk_room, no_room
 from vaekit.data.kinds import TABLES
+from vaekit.data.once_here import Beat, computed_once
 from vaekit.data.readers.tables import annotations, from_frame, numbers, weights_in, without
 from vaekit.data.reading import Reading
 from vaekit.errors import DataError, ReadingWarning
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.frames import Frame
 
 _PIECE_VALUES = 2**20
 
@@ -26,9 +32,9 @@ class Pieces(Protocol):
     """
 
     num_rows: int
-    schema: Any
+    schema: "pa.Schema"
 
-    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, num_rows: int, columns: Sequence[str]) -> Iterator["pa.Table"]:
         """Tables of pyarrow of at most so many rows each, in order."""
         ...
 
@@ -50,9 +56,6 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
     Raises:
         DataError: if columns do not hold numbers, or the disk has no room.
     """
-    import narwhals as nw
-    import pyarrow as pa
-
     from vaekit.data.disk_rows import StoredRows
 
     names = table.schema.names
@@ -62,8 +65,7 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
         warnings.simplefilter("ignore", ReadingWarning)
         indices, chosen = without(names, label, key, name, how)
     beside = [names[i] for i in chosen]
-    pieces = [piece.select(beside) for piece in table.batches(_PIECE_VALUES, beside)] if beside else []
-    about = nw.from_native(pa.concat_tables(pieces) if pieces else first.select([]), eager_only=True)
+    about = columns_beside(table, beside)
     labels, keys, weights = *annotations(about, label, key, name), weights_in(about, how, name)
     names = [names[i] for i in indices]
     shape = (table.num_rows, *like.event_shape)
@@ -71,10 +73,28 @@ def stored(table: Pieces, label: str | None, key: str | None, how: Reading, *, n
     if not has_disk_room(num_bytes):
         raise DataError(f"{source} is too large for memory, and there is no room to keep it: {no_room(num_bytes)}.")
     dtype = _common_dtype(table, names, name, how)
-    rows = StoredRows(DecodedRows(shape, dtype, _pieces(table, names, name, how)), name=name)
-    of_rows: dict[str, Any] = {"name": name, "columns": like.columns, "source": source, "weights": weights}
-    of_rows |= {"keys": keys, "key": key or "row", "reading": how}
-    return StoredDataset(rows, labels=labels, kind=TABLES.name, **of_rows)
+    rows = StoredRows(decoded(shape, dtype, _pieces(table, names, name, how)), name=name)
+    return StoredDataset(
+        rows,
+        labels=labels,
+        name=name,
+        columns=like.columns,
+        kind=TABLES.name,
+        source=source,
+        keys=keys,
+        key=key or "row",
+        reading=how,
+        weights=weights,
+    )
+
+
+def columns_beside(table: Pieces, names: Sequence[str]) -> "Frame":
+    """Some columns of a table as a frame of narwhals, in memory."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    pieces = [piece.select(list(names)) for piece in table.batches(_PIECE_VALUES, names)] if names else []
+    return nw.from_native(pa.concat_tables(pieces) if pieces else pa.table({}), eager_only=True)
 
 
 def _pieces(table: Pieces, names: list[str], name: str, how: Reading) -> Iterator[np.ndarray]:
@@ -92,12 +112,29 @@ def _place(start: int, row: int) -> str:
     return f"row {start + row}"
 
 
+def _of_cells(kind: "pa.DataType") -> "pa.DataType":
+    """The type itself; of a column of vectors or of levels, that of these."""
+    import pyarrow as pa
+
+    types = pa.types
+    is_vector = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return kind.value_type if is_vector or types.is_dictionary(kind) else kind
+
+
 def _common_dtype(table: Pieces, names: list[str], name: str, how: Reading) -> np.dtype:
     """int64 if every column is whole and without empty cells, else float64: the dtype of the table as a whole."""
     import pyarrow as pa
 
     fields = [table.schema.field(column) for column in names]
-    kinds = [getattr(field.type, "value_type", field.type) for field in fields]  # of a vector, that of its numbers
+    kinds = [_of_cells(field.type) for field in fields]
     if not all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in kinds):
         return np.dtype(np.float64)
-    return np.result_type(*{piece.dtype for piece in _pieces(table, names, name, how)})
+
+    def look(beat: Beat) -> bytes:
+        found: set[np.dtype] = set()
+        for piece in _pieces(table, names, name, how):
+            found.add(piece.dtype)
+            beat()
+        return np.result_type(*found).str.encode()
+
+    return np.dtype(computed_once(look).decode())

@@ -4,7 +4,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +15,18 @@ from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError, WordsError
 from vaekit.frames import cells, text_columns
 
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
+    from vaekit.frames import Frame, Series
+
 Place = Callable[[int], str]  # where a row stands, for messages
 _LIKE_A_NUMBER = re.compile(r"[+-]?[\d., ']*\d")
 _UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*(_level_\d+)?|__index_level_\d+__|\.\.\.\d+")  # of pandas, arrow, R's readr
 
 
 def from_frame(
-    frame: Any,
+    frame: "IntoFrame",
     label: str | None = None,
     *,
     key: str | None = None,
@@ -61,7 +66,7 @@ def from_frame(
 
 
 def table_of(
-    frame: Any,
+    frame: "IntoFrame",
     label: str | None,
     key: str | None,
     *,
@@ -89,9 +94,19 @@ def table_of(
     series = list(table.iter_columns())
     x = numbers([series[i] for i in indices], name, reading, place)
     names = spread([columns[i] for i in indices], widths([series[i] for i in indices]))
-    about: dict[str, Any] = {"source": source, "keys": keys, "key": key or "row", "reading": reading}
-    about |= {"weights": weights, "beside": context_columns(table, reading)}
-    return Dataset(x, labels, name, names, kind=TABLES.name, **about)
+    return Dataset(
+        x,
+        labels,
+        name,
+        names,
+        kind=TABLES.name,
+        source=source,
+        keys=keys,
+        key=key or "row",
+        reading=reading,
+        weights=weights,
+        beside=context_columns(table, reading),
+    )
 
 
 def without(
@@ -131,19 +146,19 @@ def _without_unnamed(columns: list[str], indices: list[int], chosen: list[int], 
 
 
 def annotations(
-    table: Any, label: str | None, key: str | None, name: str
+    table: "Frame", label: str | None, key: str | None, name: str
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Labels and keys of a narwhals frame that holds their columns, each as `Dataset` takes them."""
     labels = None if label is None else _label_values(table[label], name)
     return labels, None if key is None else _key_values(table[key], name)
 
 
-def context_columns(table: Any, reading: Reading) -> Any:
+def context_columns(table: "Frame", reading: Reading) -> "Frame | None":
     """The columns of a narwhals frame that a model is given; None where there are none."""
     return table.select(list(reading.context)) if reading.context else None
 
 
-def weights_in(table: Any, reading: Reading, name: str, place: Place = "row {}".format) -> np.ndarray | None:
+def weights_in(table: "Frame", reading: Reading, name: str, place: Place = "row {}".format) -> np.ndarray | None:
     """What each row counts, shape (N,), float64, by the column that is asked for; None without one, or a guessed one.
 
     Raises:
@@ -168,7 +183,7 @@ def weights_in(table: Any, reading: Reading, name: str, place: Place = "row {}".
     return weights
 
 
-def numbers(columns: list[Any], name: str, reading: Reading, place: Place = "row {}".format) -> np.ndarray:
+def numbers(columns: "list[Series]", name: str, reading: Reading, place: Place = "row {}".format) -> np.ndarray:
     """Columns of a narwhals frame side by side, shape (N, D), int64 or float64; a `DataError` if one holds none."""
     columns = [_without_marks(column, reading.missing) for column in columns]
     _refuse_text(columns, name, place)
@@ -178,7 +193,7 @@ def numbers(columns: list[Any], name: str, reading: Reading, place: Place = "row
     return np.where(holes, np.nan, x) if holes.any() else x
 
 
-def _without_marks(column: Any, marks: Sequence[str]) -> Any:
+def _without_marks(column: "Series", marks: Sequence[str]) -> "Series":
     """A column of text as numbers, where it holds nothing but numbers and marks of what was not observed."""
     import narwhals as nw
 
@@ -191,7 +206,7 @@ def _without_marks(column: Any, marks: Sequence[str]) -> Any:
     return nw.new_series(column.name, values, nw.Float64, backend=column.implementation)
 
 
-def widths(columns: list[Any]) -> list[int | None]:
+def widths(columns: "list[Series]") -> list[int | None]:
     """Numbers in each cell of a column of vectors; None for a column of numbers."""
     return [len(column.head(1).to_list()[0]) if _is_vectors(column) else None for column in columns]
 
@@ -215,7 +230,7 @@ def _position_of(columns: list[str], column: str, name: str, option: str) -> int
     raise ColumnError(f"{name!r} has no column {column!r}{purpose}. Nearest: {nearest}.", option)
 
 
-def _refuse_text(columns: list[Any], name: str, place: Place) -> None:
+def _refuse_text(columns: "list[Series]", name: str, place: Place) -> None:
     refused = [column for column in text_columns(columns) if not _is_vectors(column)]
     if refused:
         first = refused[0]
@@ -231,7 +246,7 @@ def _refuse_text(columns: list[Any], name: str, place: Place) -> None:
         )
 
 
-def _odd_cell(column: Any, place: Place) -> str:
+def _odd_cell(column: "Series", place: Place) -> str:
     """Which cells of a column of text are no numbers, where most of them are."""
     mark = _odd_mark(column)
     if mark is None:
@@ -244,7 +259,7 @@ def _odd_cell(column: Any, place: Place) -> str:
     )
 
 
-def _padding(column: Any) -> str:
+def _padding(column: "Series") -> str:
     """Why a column of nothing but numbers is one of text, where leading zeros are the reason."""
     import narwhals as nw
 
@@ -257,7 +272,7 @@ def _padding(column: Any) -> str:
     return f" Its cells are digits, and leading zeros as in {padded!r} would be lost in numbers."
 
 
-def _odd_mark(column: Any) -> str | None:
+def _odd_mark(column: "Series") -> str | None:
     """The first cell of a column of text that is no number, where most of them are, or it looks like one."""
     import narwhals as nw
 
@@ -282,7 +297,7 @@ def _is_float(text: str) -> bool:
     return True
 
 
-def _is_vectors(column: Any) -> bool:
+def _is_vectors(column: "Series") -> bool:
     import narwhals as nw
 
     return column.dtype in (nw.List, nw.Array) or (
@@ -290,7 +305,7 @@ def _is_vectors(column: Any) -> bool:
     )
 
 
-def vectors(column: Any) -> np.ndarray:
+def vectors(column: "Series") -> np.ndarray:
     """A column of vectors as an array of shape (N, D); a `DataError` where their lengths differ."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -313,7 +328,7 @@ def vectors(column: Any) -> np.ndarray:
     )
 
 
-def with_vectors_spread(table: Any, beside: Collection[str]) -> Any:
+def with_vectors_spread(table: "Frame", beside: Collection[str]) -> "Frame":
     """A narwhals frame with D columns in the place of each column of vectors of length D.
 
     Lists of words or of several lengths stay as they are, and so do the columns `beside`.
@@ -323,7 +338,7 @@ def with_vectors_spread(table: Any, beside: Collection[str]) -> Any:
     """
     import narwhals as nw
 
-    new: list[Any] = []
+    new: list[Series] = []
     names: list[str] = []
     for column in table.iter_columns():
         try:
@@ -343,12 +358,12 @@ def with_vectors_spread(table: Any, beside: Collection[str]) -> Any:
     return table.with_columns(*new).select(names) if new else table
 
 
-def _numbers(column: Any, name: str) -> np.ndarray:
+def _numbers(column: "Series", name: str) -> np.ndarray:
     """The values of one column, shape (N,), as `frames.cells` has them; (N, D) of vectors."""
     return vectors(column) if _is_vectors(column) else cells(column, name)
 
 
-def _label_values(column: Any, name: str) -> np.ndarray:
+def _label_values(column: "Series", name: str) -> np.ndarray:
     """The values of the column with the labels, as `Dataset` takes them: None or NaN where there is none."""
     import narwhals as nw
 
@@ -370,7 +385,7 @@ def _label_values(column: Any, name: str) -> np.ndarray:
     return values.astype(np.str_) if column.dtype in (nw.String, nw.Object) else values
 
 
-def _key_values(column: Any, name: str) -> np.ndarray:
+def _key_values(column: "Series", name: str) -> np.ndarray:
     """The identifiers of the rows: integers as they are, all others as text."""
     import narwhals as nw
 
@@ -384,7 +399,7 @@ def _key_values(column: Any, name: str) -> np.ndarray:
 
 
 def from_records(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, object]],
     label: str | None = None,
     *,
     key: str | None = None,

@@ -7,12 +7,17 @@ everywhere, ISO dates are dates, and text that holds nothing but numbers is numb
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from vaekit.data.reading import notice
 from vaekit.errors import CellError, DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.frames import Arrow
 
 Place = Callable[[int], str]  # where a row stands, for messages
 Told = Mapping[str, Literal["text", "number"]]  # what the cells of some columns are, by a schema
@@ -24,12 +29,12 @@ _WORDS |= {dt.time: "time", dt.timedelta: "duration", type(None): "empty"}
 
 
 def table_of_records(
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[Mapping[str, object]],
     name: str,
     place: Place = "row {}".format,
     told: Told | None = None,
     missing: Sequence[str] = (),
-) -> Any:
+) -> "pa.Table":
     """Records, one for each row, as a table of pyarrow; what a record lacks is an empty cell.
 
     Args:
@@ -42,7 +47,7 @@ def table_of_records(
     Raises:
         DataError: A name is no text, or the cells of a column are of several kinds or nested; with row and column.
     """
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[object]] = {}
     num_rows = 0
     for row, record in enumerate(records):
         for column, cell in record.items():
@@ -61,12 +66,12 @@ def table_of_records(
 
 
 def table_of_columns(
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Sequence[object]],
     name: str,
     place: Place = "row {}".format,
     told: Told | None = None,
     missing: Sequence[str] = (),
-) -> Any:
+) -> "pa.Table":
     """Columns of one length as a table of pyarrow; see `typed`."""
     import pyarrow as pa
 
@@ -79,12 +84,12 @@ def table_of_columns(
 
 def typed(
     column: str,
-    cells: Sequence[Any],
+    cells: Sequence[object],
     name: str,
     place: Place = "row {}".format,
     told: Literal["text", "number"] | None = None,
     missing: Sequence[str] = (),
-) -> Any:
+) -> "Arrow":
     """The cells of one column as an array of pyarrow.
 
     Args:
@@ -149,7 +154,7 @@ def _empty_words(missing: Sequence[str]) -> set[str]:
     return {*ConvertOptions().null_values, *missing}
 
 
-def _plain(cell: Any, empty: set[str]) -> Any:
+def _plain(cell: object, empty: set[str]) -> Any:
     """A cell as an object of Python alone: None for all that is empty, numpy's and pandas' scalars as Python's."""
     kind = type(cell)
     if kind is str:
@@ -169,14 +174,14 @@ def _plain(cell: Any, empty: set[str]) -> Any:
     return float(cell) if isinstance(cell, Decimal) else cell
 
 
-def _short(cell: Any) -> str:
+def _short(cell: object) -> str:
     text = repr(cell)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _without_doubtful(
-    cells: list[Any], first: dict[str, int], name: str, column: str
-) -> tuple[list[Any], dict[str, int]]:
+    cells: list[object], first: dict[str, int], name: str, column: str
+) -> tuple[list[object], dict[str, int]]:
     """Numbers with holes for "?" and "-", where no other text stands among them."""
     words = {cell for cell in cells if type(cell) is str}
     if not words <= set(HOLES_AMONG_NUMBERS):
@@ -191,7 +196,7 @@ def say_holes(name: str, column: str, count: int, marks: Sequence[str]) -> None:
     notice(f"{name}: column {column!r} holds numbers, so its {count} cell(s) {said} are taken for empty ones.")
 
 
-def _of_kind(kind: str, cells: Sequence[Any], column: str, name: str, place: Place) -> Any:
+def _of_kind(kind: str, cells: Sequence[Any], column: str, name: str, place: Place) -> "pa.Array":
     import pyarrow as pa
 
     if kind == "number" and not any(type(cell) is float for cell in cells):
@@ -215,7 +220,7 @@ def _of_kind(kind: str, cells: Sequence[Any], column: str, name: str, place: Pla
         raise DataError(f"{name!r}: column {column!r} cannot be read: {error}. Write dates in one way.") from error
 
 
-def from_text(text: Any, column: str, name: str, told: Literal["text", "number"] | None = None) -> Any:
+def from_text(text: "Arrow", column: str, name: str, told: Literal["text", "number"] | None = None) -> "Arrow":
     """A column of text as dates, datetimes or numbers, where all of its cells are; else as it is."""
     if told == "text":
         return text
@@ -229,7 +234,7 @@ def from_text(text: Any, column: str, name: str, told: Literal["text", "number"]
     return numbers
 
 
-def with_dates(text: Any) -> Any:
+def with_dates(text: "Arrow") -> "Arrow":
     """A column of text as dates or datetimes, where all of its cells are such in ISO 8601; else as it is."""
     import pyarrow as pa
 
@@ -243,14 +248,14 @@ def with_dates(text: Any) -> Any:
     return text
 
 
-def is_text(kind: Any) -> bool:
+def is_text(kind: "pa.DataType") -> bool:
     """Whether a type of pyarrow is one of text."""
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def as_numbers(column: Any, decimal: str = ".", *, padded: bool = False) -> Any:
+def as_numbers(column: "Arrow", decimal: str = ".", *, padded: bool = False) -> "Arrow | None":
     """A column of text as int64 or float64; None where a cell is no number, has leading zeros, or none is left.
 
     Args:
@@ -274,7 +279,7 @@ def as_numbers(column: Any, decimal: str = ".", *, padded: bool = False) -> Any:
     return None
 
 
-def is_padded(text: Any) -> bool:
+def is_padded(text: "Arrow") -> bool:
     """Whether a cell of a column of text holds digits with leading zeros."""
     import pyarrow.compute as pc
 

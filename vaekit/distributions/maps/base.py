@@ -1,9 +1,10 @@
 """What a map is, and the plain ones."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
+from torch.distributions import transforms
 
 from vaekit.errors import OwnDrawsOnlyError
 
@@ -98,7 +99,7 @@ class TorchTransform(Map):
         transform: with an event of one dimension. Its own `call_and_ladj` is taken where it has one, as those of zuko.
     """
 
-    def __init__(self, transform: Any) -> None:
+    def __init__(self, transform: transforms.Transform) -> None:
         self.transform = transform
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,9 +112,15 @@ class TorchTransform(Map):
         return z, -_with_log_det(self.transform, z)[1]
 
 
-def _with_log_det(transform: Any, z: Tensor) -> tuple[Tensor, Tensor]:
-    if hasattr(transform, "call_and_ladj"):
-        result: tuple[Tensor, Tensor] = transform.call_and_ladj(z)
-        return result
+@runtime_checkable
+class _WithLogDet(Protocol):
+    """A transform that gives its value and log|det| at once, as those of zuko do."""
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def _with_log_det(transform: transforms.Transform, z: Tensor) -> tuple[Tensor, Tensor]:
+    if isinstance(transform, _WithLogDet):
+        return transform.call_and_ladj(z)
     y = transform(z)
     return y, transform.log_abs_det_jacobian(z, y)

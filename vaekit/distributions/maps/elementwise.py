@@ -1,7 +1,7 @@
 """Maps of each dimension by itself, whose shape other dimensions choose: affine maps and splines."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -101,7 +101,7 @@ def _halves(z: Tensor) -> tuple[Tensor, Tensor]:
     return z[..., :half], z[..., half:]
 
 
-def _zuko() -> Any:
+def _zuko() -> ModuleType:
     """zuko, imported without what it does to torch: it switches argument checks off for every distribution.
 
     Raises:
@@ -116,7 +116,8 @@ def _zuko() -> Any:
     finally:
         Distribution.set_default_validate_args(validate)
         Distribution.arg_constraints = constraints  # type: ignore[method-assign]
-    return zuko
+    found: ModuleType = zuko
+    return found
 
 
 def spline_network(size: int, num_flows: int, num_bins: int, hidden: Sequence[int], context: int = 0) -> nn.Module:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Any, Literal
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -34,8 +34,18 @@ _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _OWN_NAME = re.compile(r"""G\['(?!__import_)|G\['__import_(?:torch|vaekit)(?:_dot_|'\])""")
 _NO_COMPILER = "no C++ compiler was found (g++, or what CXX names); everything goes on without compilation"
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _LOCK = threading.Lock()
-_KEPT: WeakKeyDictionary[nn.Module, dict[Any, Callable[..., Any]]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], Callable[..., object]]] = WeakKeyDictionary()
+
+
+class _Guard(Protocol):
+    """What torch tells of one of its guards."""
+
+    is_global: bool
+    name: str
 
 
 def compiler() -> str | None:
@@ -54,8 +64,8 @@ def check_compile(compile: str) -> None:
 
 
 def compiled(
-    function: Callable[..., Any], compile: bool, options: dict[str, Any] | None = None, whole: bool = False
-) -> Callable[..., Any]:
+    function: Callable[P, R], compile: bool, options: dict[str, Any] | None = None, whole: bool = False
+) -> Callable[P, R]:
     """`function` compiled by torch, or as it is; `options` are those of torch.compile.
 
     What torch cannot take is run between two graphs, or makes the first call fail where the graph is to be `whole`.
@@ -81,7 +91,7 @@ def compiled(
     return torch.compile(_with_code_of_its_own(function), dynamic=False, options=options, fullgraph=whole)
 
 
-def compiled_once(owner: object, function: Callable[..., Any], *key: Any) -> Callable[..., Any]:
+def compiled_once(owner: object, function: Callable[P, R], *key: object) -> Callable[P, R]:
     """`compiled(function, True)`, made once for each `owner` and key, and kept for as long as the owner lives.
 
     A second call of a function that is compiled anew spends some tenths of a second on tracing it again, even where
@@ -99,24 +109,24 @@ def compiled_once(owner: object, function: Callable[..., Any], *key: Any) -> Cal
         kept = _KEPT.setdefault(owner, {})
         if (function, *key) not in kept:
             kept[function, *key] = _in_turn(compiled(function, True))
-        return kept[function, *key]
+        return cast(Callable[P, R], kept[function, *key])
 
 
-def _in_turn(function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_turn(function: Callable[P, R]) -> Callable[P, R]:
     """`function`, called while no other thread borrows torch's stream.
 
     Any call may compile anew, and torch's compiler puts the stream back to where it stood when it began: in the middle
     of another thread's noise.
     """
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: P.args, **options: P.kwargs) -> R:
         with fork_rng(None):
-            return function(*arguments)
+            return function(*arguments, **options)
 
     return call
 
 
-def _guards_that_can_fail(guards: Sequence[Any]) -> list[bool]:
+def _guards_that_can_fail(guards: Sequence[_Guard]) -> list[bool]:
     """All but those on names in torch's and our own modules, which nobody binds anew while a model trains.
 
     Those are hundreds of checks before each call, a tenth of a small training step. Guards on what is handed in stay
@@ -125,7 +135,7 @@ def _guards_that_can_fail(guards: Sequence[Any]) -> list[bool]:
     return [not (guard.is_global and _OWN_NAME.match(guard.name)) for guard in guards]
 
 
-def _with_code_of_its_own(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_code_of_its_own(function: Callable[P, R]) -> Callable[P, R]:
     """The same function or method, whose code object no other shares."""
     if isinstance(function, MethodType):
         return MethodType(_with_code_of_its_own(function.__func__), function.__self__)
@@ -153,7 +163,7 @@ def _default_cache() -> str | None:
     return None if default is None else os.path.abspath(default())
 
 
-class PayingCompilation:
+class PayingCompilation(Generic[P, R]):
     """A function that runs as it is, and is compiled once the calls that are left are worth it.
 
     The time from call to call is measured, so that all of a training step counts. Where compilation would save more
@@ -172,26 +182,26 @@ class PayingCompilation:
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        function: Callable[P, R],
         num_calls: int,
-        make_fast: Callable[[], Callable[..., Any]] | None = None,
+        make_fast: Callable[[], Callable[P, R]] | None = None,
         overhead: float = 0.0,
     ) -> None:
         self.function, self.num_calls, self.overhead = function, num_calls, overhead
         self.make_fast = make_fast or (lambda: compiled(function, True))
         self.compiled_at: int | None = None
-        self._fast: Callable[..., Any] | None = None
+        self._fast: Callable[P, R] | None = None
         self._count, self._last = 0, 0.0
         self._intervals: list[float] = []
         self._before: float | None = None
         self._undecided = True
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: P.args, **options: P.kwargs) -> R:
         """The function's value."""
         if self._undecided:
             self._measure()
         self._count += 1
-        return (self._fast or self.function)(*arguments)
+        return (self._fast or self.function)(*arguments, **options)
 
     def _measure(self) -> None:
         """Take the time since the last call, and decide when there are enough of them."""
@@ -220,14 +230,14 @@ class PayingCompilation:
         self._before = seconds
         self._fast = self._guarded(self.make_fast())
 
-    def _guarded(self, fast: Callable[..., Any]) -> Callable[..., Any]:
+    def _guarded(self, fast: Callable[P, R]) -> Callable[P, R]:
         """The compiled function; where its first call fails, a warning and the plain one from then on."""
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: P.args, **options: P.kwargs) -> R:
             try:
-                return fast(*arguments)
+                return fast(*arguments, **options)
             except Exception as error:
-                value = self.function(*arguments)  # an error of the function itself comes out here, as it would have
+                value = self.function(*arguments, **options)  # the function's own errors come out here, as they would
                 reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
                 warnings.warn(f"torch.compile failed; training goes on without it ({reason})", stacklevel=2)
                 self._drop()

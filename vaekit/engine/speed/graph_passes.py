@@ -1,7 +1,5 @@
 """What is done to a graph before torch's compiler turns it into kernels. Importing this loads the compiler."""
 
-from typing import Any
-
 import torch
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import Graph
@@ -30,6 +28,6 @@ class ConvertBeforeTransposing(CustomGraphPass):
             node.replace_all_uses_with(second)
             graph.erase_node(node)
 
-    def uuid(self) -> Any:
+    def uuid(self) -> bytes:
         """What the compiler's cache knows this pass by."""
         return get_hash_for_files((__file__,))

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ _SMALL_STEP, _CALLS_MATTER = 4 * 10**6, 6 * 10**7
 
 
 @cache
-def _openmp() -> Any:
+def _openmp() -> ctypes.CDLL | None:
     """The OpenMP runtime that torch brings along, or None where it is another one or has no pause."""
     for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*")):
         try:
@@ -45,7 +45,7 @@ def release_pool() -> None:
         runtime.omp_pause_resource_all(2)  # omp_pause_hard
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
+if sys.platform != "win32":
     # A process that is forked (multiprocessing's Pool on Linux) gets no workers, but their bookkeeping: its first
     # parallel operation would wait for them for ever. Without a pool both processes start one when they need it.
     os.register_at_fork(before=release_pool)
@@ -76,9 +76,9 @@ def threads_for(model: nn.Module, batch_size: int) -> int:
     return 1 if is_small_step(model, batch_size) else torch.get_num_threads()
 
 
-def _elsewhere(function: Callable[[], Any]) -> Any:
+def _elsewhere(function: Callable[[], T]) -> T:
     """The result of `function` in a new thread."""
-    results: list[Any] = []
+    results: list[T] = []
     thread = threading.Thread(target=lambda: results.append(function()))
     thread.start()
     thread.join()

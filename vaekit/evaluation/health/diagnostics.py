@@ -140,7 +140,10 @@ def diagnostics(
         model = under(None)
         code = aggregate(model, y)
         log_likelihood, rate = _terms(view.model, batch)
-        gap = inference_gap(under(num_gap_rows), y[:num_gap_rows], progress=progress) if num_gap_rows else None
+        first, gap = slice(num_gap_rows), None
+        if num_gap_rows:
+            offset = batch.log_det[first]
+            gap = inference_gap(under(num_gap_rows), y[first], log_det=offset, progress=progress)
         names = described.names if described is not None else None
         found: dict[str, Any] = {
             "rate": Score.of_mean(rate),

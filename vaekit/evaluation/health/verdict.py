@@ -22,6 +22,7 @@ _TIGHTENING = 1.2  # ratio of rates, KL(q*) / KL(q): q is held nearer to the pri
 _AGREEMENT = 0.9  # correlation of the means of q and q* above which the encoder points to the right place
 _WIDE, _NARROW = 1.5, 0.67  # standard deviation of q(z) beside the 1 of the prior
 _POINT = 0.1  # standard deviation of q(z|x) below which a code is next to a point
+_UNRESOLVED = 16.0  # nats a unit, log(1 / eps) of float32: a rate that tells apart more than numbers of z have digits
 _BELIEVABLE, _PER_UNIT = 1e6, 1e3  # nats, and nats per unit: neighbouring float32 numbers of that size are 0.06 apart
 _NO_DISTORTION = 1e12  # nats, whatever the number of elements of x
 R_HAT = 1.1
@@ -73,17 +74,15 @@ def verdict(
         runaway: columns on which the density runs away, or None.
         distortion: -E log p(x|z), or None.
     """
-    absurd = _absurd(rate, code, gap, distortion)
+    points, absurd = _points(rate, code), _absurd(rate, code, gap, distortion)
     if absurd is not None:
-        return (absurd,)
-    rules: list[Finding | None] = [
-        _collapse(rate, code) or _uninformative(rate, code),
-        _lagging(gap),
-        _over_regularised(gap),
-        _autoencoder(rate, code),
-    ]
-    if not any(rules[1:]):
-        rules.append(_amortisation(gap))
+        return (points if points is not None and _are_finite(rate, code, gap, distortion) else absurd,)
+    decay = _autoencoder(rate, code) or points
+    rules: list[Finding | None] = [_collapse(rate, code) or _uninformative(rate, code), decay]
+    if decay is None:  # of codes that are points any q per point is better, wherever its mean is
+        rules += [_lagging(gap), _over_regularised(gap)]
+        if not any(rules[1:]):
+            rules.append(_amortisation(gap))
     rules.append(_floor(scale) if runaway is None else _runaway(runaway))
     found = tuple(finding for finding in rules if finding is not None)
     if found:
@@ -196,6 +195,33 @@ def _autoencoder(rate: Score, code: Aggregate) -> Finding | None:
         "Raise beta to 1: without the KL a VAE is an autoencoder. If beta is 1, the scale of p(x|z) is too small: "
         "learn it, or raise it.",
     )
+
+
+def _points(rate: Score, code: Aggregate) -> Finding | None:
+    """Decay of another look: together the codes may look like the prior, but each is a point to the last digit."""
+    active = code.unit_variance > ACTIVE
+    num_active = int(active.sum())
+    if not num_active or not rate.value > _UNRESOLVED * num_active:
+        return None
+    std, width = float(code.std[active].median()), float(code.posterior_std[active].median())
+    if width > _POINT or _interval(std, round(math.exp(code.limit)))[0] >= _WIDE:
+        return None
+    return Finding(
+        AUTOENCODER,
+        f"The codes are points: the rate is {nats(rate.value)} nats, {nats(rate.value / num_active)} for each of "
+        f"{num_active} active units, where numbers of the prior's size (standard deviation of q(z) {std:.2f}) tell "
+        f"apart {_UNRESOLVED:.0f} in float32. Nothing held q(z|x) wide, and the prior draws codes between those "
+        "that the decoder has seen.",
+        "Raise beta to 1: without the KL a VAE is an autoencoder. If beta is 1, the scale of p(x|z) is too small: "
+        "learn it, or raise it.",
+    )
+
+
+def _are_finite(rate: Score, code: Aggregate, gap: InferenceGap | None, distortion: Score | None) -> bool:
+    """Whether all numbers are within what float32 bears at a loss of digits, though not more."""
+    scores = [rate, code.mutual_information, *([] if distortion is None else [distortion])]
+    scores += [] if gap is None else [gap.amortization, gap.approximation, gap.best_rate]
+    return all(abs(score.value) < _NO_DISTORTION for score in scores)
 
 
 def _interval(std: float, num_rows: int) -> tuple[float, float]:

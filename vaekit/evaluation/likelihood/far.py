@@ -24,8 +24,8 @@ from vaekit.bounds import Draw, LatentVariableModel, log_likelihood_at
 from vaekit.distributions import Columns, Product
 from vaekit.distributions.support import is_real
 from vaekit.errors import ConfigError
-from vaekit.evaluation.proposals import BLOCK, DEGREES, StudentT, curved, newton_step
-from vaekit.evaluation.weights import Weights
+from vaekit.evaluation.proposals import BLOCK, DEGREES, Controlled, StudentT, curved, newton_step
+from vaekit.evaluation.weights import FEWEST_DRAWS, Weights
 from vaekit.models.checks import code_of
 from vaekit.models.draws import chunk_size
 from vaekit.models.rows import Batch, slices
@@ -37,6 +37,8 @@ _STEPS, _GAIN = 12, 0.05  # at most so many, until none gains more, in nats
 _LENGTHS = (0.0, 1 / 64, 1 / 8, 1 / 2, 1.0, 2.0, 8.0)  # of a Newton step, among which the best is taken
 _MOST_DIMS = 16  # of a full curvature: above, that along the axes alone
 _PATTERN = (0, 1, 0, 1, 2)  # which proposal the draws come from in turn: t, t, prior
+_OF_NORMAL = 0.016  # relative variance, for each dimension, of the weights of a normal posterior under its Student t
+_ENOUGH = 60  # draws, beyond which they show that variance by themselves
 _RADII = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)  # multiples of draws of the prior, among which a search starts
 _DIRECTIONS = 32
 _WORTHLESS = 10.0  # nats by which the mass at one end of a search exceeds that at the other, whose draws then are lost
@@ -216,7 +218,8 @@ class Redrawn:
     Attributes:
         weights: the importance weights.
         log_weight: mean of log w under the better of the two t distributions, shape (N,): the ELBO of those.
-        log_det: log|det| of the transform, shape (N,).
+        offset: what is to be added to the log of the mean weight, shape (N,): log|det| of the transform, and what the
+            prior's share of the draws makes of the mean as a control variate.
         is_number: where log p(x, z) is a number at ordinary z, shape (N,), bool.
         z: the draws, shape (K, N, *Z); empty unless they were asked for.
         log_weights: log w of each, shape (K, N), likewise.
@@ -224,7 +227,7 @@ class Redrawn:
 
     weights: Weights
     log_weight: Tensor
-    log_det: Tensor
+    offset: Tensor
     is_number: Tensor
     z: Tensor
     log_weights: Tensor
@@ -257,6 +260,7 @@ def redrawn(view: View, batch: Batch, num_samples: int, seeds: Sequence[int], ke
     proposals = _where(gain > _WORTHLESS, second, first), _where(gain < -_WORTHLESS, first, second)
     is_number = ~joint(_for_each(ordinary[:_DIRECTIONS], len(batch))).isnan().any(0).cpu()
     weights, elbos = Weights(len(batch), num_samples), torch.zeros(2, len(batch), dtype=torch.float64)
+    controlled = Controlled(len(batch))
     kinds = torch.tensor([_PATTERN[k % len(_PATTERN)] for k in range(num_samples)])
     shares = (kinds.bincount(minlength=3).double() / num_samples).log()
     noise, kept = _Noise(joint.prior, seeds, batch.x), [(batch.x.new_empty(0), batch.x.new_empty(0))]
@@ -264,14 +268,23 @@ def redrawn(view: View, batch: Batch, num_samples: int, seeds: Sequence[int], ke
         z, kind = noise.draws(proposals, kinds[part]), kinds[part]
         value = joint.or_nothing(z)
         densities = torch.stack([p.log_prob(z).double() for p in (*proposals, joint.prior)])
-        log_weights = value - torch.logsumexp(densities + shares.to(value).reshape(3, 1, 1), 0)
+        mixture = torch.logsumexp(densities + shares.to(value).reshape(3, 1, 1), 0)
+        log_weights = value - mixture
         weights.add(slice(0, len(batch)), log_weights)
+        controlled.add(log_weights, densities[2] - mixture)
         kept += [(z, log_weights)] if keep_z else []
         for i in range(2):
             elbos[i] += (value - densities[i])[kind == i].sum(0).cpu()
     means = elbos / kinds.bincount(minlength=3)[:2].clamp(min=1).unsqueeze(1)
     draws = (torch.cat(part) for part in zip(*(kept[1:] or kept), strict=True))
-    return Redrawn(weights, means.nan_to_num(nan=-math.inf).amax(0), batch.log_det.cpu(), is_number, *draws)
+    shift = torch.zeros_like(means[0])
+    if num_samples >= FEWEST_DRAWS:
+        shift, variance = controlled.found()
+        # Few draws miss the tails of t, where the weights of a normal posterior are smaller.
+        least = _OF_NORMAL * proposals[0].scale.shape[-1] / num_samples * min(1.0, _ENOUGH / num_samples)
+        weights.known, shift = variance + least, shift.nan_to_num(nan=0.0)
+    offset = batch.log_det.cpu().double() + shift
+    return Redrawn(weights, means.nan_to_num(nan=-math.inf).amax(0), offset, is_number, *draws)
 
 
 def _pointed(q: Distribution) -> Tensor:

@@ -196,7 +196,7 @@ class _Sums:
         quantity: what log p is.
         noise: what is to be said of the transform's noise, or None.
         unresolved, narrow: see `evaluation.likelihood.narrow`, shape (N,); of the first draws of each row, at most 512.
-        offset: log|det| of the transform, shape (N,), float64.
+        offset: log|det| of the transform, and of rows with draws of their own what `Redrawn.offset` has, shape (N,).
         far: rows whose draws from q lie far from what the model generates, shape (N,); known at the end.
     """
 
@@ -295,7 +295,7 @@ def _redraw(sums: _Sums, view: View, part: View, index: Tensor, how: Sampling) -
         own = sums.means.log_weight[rows].nan_to_num(nan=-math.inf).masked_fill(sums.unresolved[rows], -math.inf)
         taken = found.is_number & (found.log_weight >= own)
         sums.weights.put(rows[taken], found.weights, taken)
-        sums.offset[rows[taken]] = found.log_det[taken]
+        sums.offset[rows[taken]] = found.offset[taken]
         sums.narrow[rows[taken]] = False
         # A row like others whose q is a point stays marked: that q serves nothing else either.
         sums.unresolved[rows[taken]] &= ~sums.far[rows[taken]]
