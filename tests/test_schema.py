@@ -195,6 +195,7 @@ def test_levels_of_three_percent_stay():
     ("column", "cells", "message"),
     [
         ("n", ["x", "2", "3"], "Column 'n' is continuous and holds numbers; row 0 holds 'x'"),
+        ("n", ["1", "2.5", "x"], "Column 'n' is continuous and holds numbers; row 2 holds 'x'"),
         ("n", [1.0, float("inf"), 3.0], "Column 'n' is continuous.*finite number.*row 1 holds"),
         ("k", [1.0, 2.5, 3.0], "Column 'k' is count.*must be whole; row 1 holds"),
         ("k", [1.0, 2.0, -3.0], "Column 'k' is count.*must be 0 or more; row 2 holds"),

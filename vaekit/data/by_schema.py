@@ -1,6 +1,6 @@
 """Tables whose columns are more than numbers: read with their words, and encoded by a schema."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -65,6 +65,7 @@ def load_by_schema(
         DataError: if the table cannot be read or does not fit the schema; with row and column.
     """
     how = reading or Reading()
+    told, known = (schema.told, [column.name for column in schema.columns]) if schema else (None, [])
     if isinstance(source, str | Path):
         path = Path(source)
         large = large_table(path)
@@ -74,11 +75,10 @@ def load_by_schema(
                 refuse_option(option, value, str(path))
         if large is not None:
             return load_large(large, source, schema, label, key, how, lenient=lenient, model_holes=model_holes)
-        frame, how = frame_and_reading(path, how, label=label, key=key, told=schema.told if schema else None)
+        frame, how = frame_and_reading(path, how, label=label, key=key, told=told, known=known)
         name, place = name_of(path), place_in(path, how)
     else:
-        told = schema.told if schema else None
-        frame, name, place = _frame(source, label, key, how, told), "frame", "row {}".format
+        frame, name, place = _frame(source, label, key, how, told, known), "frame", "row {}".format
     table = as_frame(frame)
     weight = how.weight if how.weight in table.columns else None
     beside = list(dict.fromkeys(column for column in (label, key, weight, *how.context) if column is not None))
@@ -91,7 +91,6 @@ def load_by_schema(
     if schema is None:
         schema = Schema.found(rest, name=name, place=place)
     else:
-        known = [column.name for column in schema.columns]
         if not set(known) & set(rest.columns):
             raise DataError(f"{name!r} has none of the columns of the schema: {', '.join(map(repr, known[:5]))}.")
     schema.require_columns(f"{name!r} ({len(rest):,} row(s))")
@@ -152,7 +151,9 @@ def _some(cells: Sequence[object]) -> str:
     return ", ".join(map(repr, cells[:5])) + (", ..." if len(cells) > 5 else "")
 
 
-def _frame(source: object, label: str | None, key: str | None, how: Reading, told: Told | None) -> "Frame":
+def _frame(
+    source: object, label: str | None, key: str | None, how: Reading, told: Told | None, known: Collection[str]
+) -> "Frame":
     """The data frame that was handed over, without the columns that are no data."""
     if isinstance(source, Sequence) and all(isinstance(record, Mapping) for record in source):
         source = table_of_records(source, "the records", told=told, missing=how.missing)
@@ -161,6 +162,6 @@ def _frame(source: object, label: str | None, key: str | None, how: Reading, tol
     table = table_in(source, "frame")
     kept, chosen = without(list(table.columns), label, key, "frame", how)
     places = [*kept, *chosen]
-    beside = {table.columns[i] for i in chosen} | {name for name, cells in (told or {}).items() if cells == "text"}
+    beside = {table.columns[i] for i in chosen} | set(known)
     table = table[[table.columns[i] for i in (sorted(places) if how.columns is None else places)]]
     return with_vectors_spread(table, beside)

@@ -113,7 +113,7 @@ def _numbers(column: Column, array: "Arrow", place: Place) -> np.ndarray:
 
     values = None if pa.types.is_boolean(array.type) and array.null_count < len(array) else floats(array)
     if values is None:
-        row, cell = first_cell(array)
+        row, cell = _first_word(array) or first_cell(array)
         raise CellError(
             f"Column {column.name!r} is {column.kind} and holds numbers; {place(row)} holds {cell!r}. Convert the "
             "column, or say that the cell was not observed (--missing).",
@@ -136,6 +136,17 @@ def floats(array: "Arrow") -> np.ndarray | None:
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return np.full(len(array), np.nan) if array.null_count == len(array) else None
     return from_arrow(array.cast(pa.float64(), safe=False), np.float64)
+
+
+def _first_word(array: "Arrow") -> tuple[int, str] | None:
+    """The first cell of a column of text that is no number, and its row: one word makes a whole column text."""
+    for row, cell in enumerate(array.to_pylist()):
+        if isinstance(cell, str):
+            try:
+                float(cell)
+            except ValueError:
+                return row, cell
+    return None
 
 
 def first_cell(array: "Arrow") -> tuple[int, object]:

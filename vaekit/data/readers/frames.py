@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,8 +103,12 @@ def frame_and_reading(
     label: str | None = None,
     key: str | None = None,
     told: Told | None = None,
+    known: Collection[str] = (),
 ) -> tuple["pa.Table", Reading]:
-    """As `frame`, with how the file was read, for the next file like it; a schema may tell what its columns hold."""
+    """As `frame`, with how the file was read, for the next file like it; a schema may tell what its columns hold.
+
+    Columns that are `known` keep their names, vectors or not.
+    """
     import narwhals as nw
 
     path = Path(os.path.expanduser(path))
@@ -113,7 +117,7 @@ def frame_and_reading(
     indices, chosen = without(table_names, label, key, path.stem, reading)
     kept = indices + chosen
     table = table.select(kept if reading.columns is not None else sorted(kept))
-    beside = {table_names[i] for i in chosen} | {name for name, cells in (told or {}).items() if cells == "text"}
+    beside = {table_names[i] for i in chosen} | set(known)
     table = with_vectors_spread(nw.from_native(table, eager_only=True), beside).to_native()
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         table = table.set_column(i, name, with_holes(name, column, path, reading, (told or {}).get(name) == "text"))
