@@ -152,7 +152,7 @@ def test_answers_on_a_disk_that_is_full_go_on_when_it_has_room(small_disk, parts
 def test_a_worker_of_ray_that_hangs_is_named_and_replaced(parts, undisturbed, tmp_path):
     pytest.importorskip("ray")
     run = tmp_path / "run"
-    process = started(parts.parent, "fit", parts, "-o", run, *SETTINGS, *RAY, VAEKIT_GROUP_TIMEOUT="8")
+    process = started(parts.parent, "fit", parts, "-o", run, *SETTINGS, *RAY, VAEKIT_GROUP_TIMEOUT="20")
     until(lambda: _epochs(run) >= 5, process)
     stopped, began = workers(b"RayTrainWorker")[-1], time.monotonic()
     os.kill(stopped, signal.SIGSTOP)
