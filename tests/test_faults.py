@@ -1,6 +1,8 @@
 """Real faults: a disk that fills, a worker of Ray that hangs or is killed at a random moment, a truncated part.
 
-`VAEKIT_RAY_KILLS=20 pytest tests/test_faults.py -k random` kills twenty times, where three are the default.
+`VAEKIT_RAY_KILLS=20 RAY_worker_niceness=0 pytest -s tests/test_faults.py -k random > kills.txt` kills twenty times,
+where three are the default; a line of JSON says when each was, and what became of the run. Ray's workers are nice by
+default, and wait on a machine that has other work.
 """
 
 import json
