@@ -17,7 +17,7 @@ def started(folder, *arguments, **variables):
 
 def worker(process, *marks):
     """The pid of a process of Ray's whose title has these words, once it has begun to work."""
-    for _ in range(900):
+    for _ in range(3000):
         found = workers(*marks)
         if found:
             return found[0]
@@ -42,7 +42,7 @@ def workers(*marks):
     return found
 
 
-def until(condition, process, seconds=180.0):
+def until(condition, process, seconds=500.0):
     """Wait for something that a process does."""
     end = time.monotonic() + seconds
     while not condition():

@@ -1,6 +1,8 @@
 """Real faults: a disk that fills, a worker of Ray that hangs or is killed at a random moment, a truncated part.
 
-`VAEKIT_RAY_KILLS=20 pytest tests/test_faults.py -k random` kills twenty times, where three are the default.
+`VAEKIT_RAY_KILLS=20 RAY_worker_niceness=0 pytest -s tests/test_faults.py -k random > kills.txt` kills twenty times,
+where three are the default; a line of JSON says when each was, and what became of the run. Ray's workers are nice by
+default, and wait on a machine that has other work.
 """
 
 import json
@@ -50,7 +52,7 @@ def undisturbed(parts, tmp_path_factory):
     """The run that nobody disturbs."""
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
     process = started(parts.parent, "fit", parts, "-o", run, *SETTINGS)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
     return run
 
@@ -112,13 +114,13 @@ def test_a_disk_that_fills_is_named_once_and_the_resumed_run_is_the_undisturbed_
     process = started(parts.parent, "fit", parts, "-o", run, *SETTINGS, *engine)
     until(lambda: _epochs(run) >= 5, process)
     with _full(small_disk):
-        _, said = process.communicate(timeout=400)
+        _, said = process.communicate(timeout=900)
     assert process.returncode == 1, said
     assert len(_errors(said)) == 1, said
     assert "No space left on device" in _errors(said)[0]
     assert as_text(small_disk) in _errors(said)[0]
     again = started(parts.parent, "fit", parts, "-o", run, *SETTINGS, *engine, "--resume")
-    _, said = again.communicate(timeout=400)
+    _, said = again.communicate(timeout=900)
     assert again.returncode == 0, said
     _ends_as(run, undisturbed)
 
@@ -129,19 +131,19 @@ def test_answers_on_a_disk_that_is_full_go_on_when_it_has_room(small_disk, parts
         pytest.importorskip("ray")
     ask = ("score", undisturbed, parts, "--num-samples", "10")
     whole = started(tmp_path, *ask, "-o", tmp_path / "whole")
-    _, said = whole.communicate(timeout=300)
+    _, said = whole.communicate(timeout=900)
     assert whole.returncode == 0, said
     size = (tmp_path / "whole" / "part-00000.parquet").stat().st_size
     with _full(small_disk, left=3 * (size // 4096 + 2) * 4096):
         process = started(tmp_path, *ask, "-o", small_disk / "out", *engine)
-        _, said = process.communicate(timeout=400)
+        _, said = process.communicate(timeout=900)
         stands = len(list((small_disk / "out").glob("part-*.parquet")))
     assert process.returncode == 1, said
     assert len(_errors(said)) == 1, said
     assert "No space left on device" in _errors(said)[0]
     assert 0 < stands < 5
     again = started(tmp_path, *ask, "-o", small_disk / "out", *engine)
-    _, said = again.communicate(timeout=400)
+    _, said = again.communicate(timeout=900)
     assert again.returncode == 0, said
     assert f"wrote 5 parts, {stands} of which stood there" in said
     for i in range(5):
@@ -152,18 +154,18 @@ def test_answers_on_a_disk_that_is_full_go_on_when_it_has_room(small_disk, parts
 def test_a_worker_of_ray_that_hangs_is_named_and_replaced(parts, undisturbed, tmp_path):
     pytest.importorskip("ray")
     run = tmp_path / "run"
-    process = started(parts.parent, "fit", parts, "-o", run, *SETTINGS, *RAY, VAEKIT_GROUP_TIMEOUT="8")
+    process = started(parts.parent, "fit", parts, "-o", run, *SETTINGS, *RAY, VAEKIT_GROUP_TIMEOUT="20")
     until(lambda: _epochs(run) >= 5, process)
     stopped, began = workers(b"RayTrainWorker")[-1], time.monotonic()
     os.kill(stopped, signal.SIGSTOP)
     try:
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=900)
     finally:
         for pid in {stopped} & set(workers(b"RayTrainWorker")):
             os.kill(pid, signal.SIGKILL)
     assert process.returncode == 0, said
     assert "ended, or hangs" in said
-    assert time.monotonic() - began < 200
+    assert time.monotonic() - began < 400
     _ends_as(run, undisturbed)
 
 
@@ -177,13 +179,13 @@ def test_a_truncated_part_is_named_under_ray_and_the_mended_one_is_trained_on(pa
     whole = bad.read_bytes()
     bad.write_bytes(whole[:-100])
     process = started(tmp_path, "fit", own, "-o", run, *SETTINGS, *RAY)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=900)
     assert process.returncode == 1, said
     assert len(_errors(said)) == 1, said
     assert "part-2.parquet" in _errors(said)[0]
     bad.write_bytes(whole)
     process = started(tmp_path, "fit", own, "-o", run, *SETTINGS, *RAY, "--resume")
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
     _ends_as(run, undisturbed)
 
@@ -203,7 +205,7 @@ def test_a_worker_of_ray_is_killed_at_a_random_moment(parts, undisturbed, tmp_pa
     found = workers(b"RayTrainWorker")
     if found:
         os.kill(chance.choice(found), signal.SIGKILL)
-    _, said = process.communicate(timeout=400)
+    _, said = process.communicate(timeout=900)
     line = {"seed": seed, "moment": round(moment, 3), "killed": bool(found), "epochs": _epochs(run)}
     print(json.dumps(line | {"code": process.returncode}), flush=True)
     assert process.returncode == 0, said

@@ -154,7 +154,9 @@ class Dataset:
         part = copy.copy(self)  # the rows are checked already
         try:
             part._keep_rows(indices)
-            places = np.arange(len(self))[indices].tolist()
+            # A list of places is five times as large as their array: not for rows without a table beside them.
+            has_table = self.frame is not None or self.beside is not None
+            places = np.arange(len(self))[indices].tolist() if has_table else []
             part._set(
                 labels=_some(self.labels, indices),
                 keys=self.row_keys[indices],

@@ -1,5 +1,6 @@
 """Training on a Ray cluster: Ray Train starts the processes, joins them, and starts them anew where one dies."""
 
+import io
 import json
 import logging
 import os
@@ -198,13 +199,31 @@ def _is_settled(place: Path) -> bool:
 @contextmanager
 def _speaking(path: Path) -> Iterator[None]:
     """Let a file have what is written to stderr while the body runs, without what Ray logs, prints included."""
-    with path.open("a", encoding="utf-8", buffering=1) as said, redirect_stderr(said), warnings.catch_warnings():
+    with redirect_stderr(_Lines(path)), warnings.catch_warnings():
         warnings.showwarning = lambda message, *place, **options: _say(f"vaekit: warning: {message}")
         logging.disable(logging.CRITICAL)
         try:
             yield
         finally:
             logging.disable(logging.NOTSET)
+
+
+class _Lines(io.TextIOBase):
+    """Text at the end of a file; what finds no room on the disk is lost, and training goes on.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def write(self, text: str) -> int:
+        """Write at once."""
+        with suppress(OSError), self._path.open("ab", buffering=0) as file:
+            file.write(text.encode(errors="replace"))
+        return len(text)
 
 
 def _say(line: str) -> None:
