@@ -13,8 +13,9 @@ from vaekit.data.native_frames import table_in
 from vaekit.data.readers import options_of, refuse_option
 from vaekit.data.readers.frames import FRAMES, frame_and_reading, place_in
 from vaekit.data.readers.parts import name_of, parts_of
-from vaekit.data.readers.tables import annotations, context_columns, weights_in, with_vectors_spread, without
+from vaekit.data.readers.tables import annotations, context_columns, weights_in, without
 from vaekit.data.readers.typed import Told, table_of_records
+from vaekit.data.readers.vectors import with_vectors_spread
 from vaekit.data.reading import Reading, notice
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError

@@ -16,9 +16,10 @@ from vaekit.data.readers.json_files import json_table
 from vaekit.data.readers.parquet import INDEX, large_parts, parquet_table
 from vaekit.data.readers.parts import joined, name_of, parts_of, place_in_parts
 from vaekit.data.readers.safe_reading import reading as safely
-from vaekit.data.readers.tables import table_of, with_vectors_spread, without
+from vaekit.data.readers.tables import table_of, without
 from vaekit.data.readers.typed import HOLES_AMONG_NUMBERS as HOLES_AMONG_NUMBERS
 from vaekit.data.readers.typed import Told, as_numbers, is_text, say_holes, with_dates
+from vaekit.data.readers.vectors import with_vectors_spread
 from vaekit.data.reading import PLAIN, Reading, parsed
 from vaekit.errors import DataError
 from vaekit.paths import as_text

@@ -3,7 +3,7 @@
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from vaekit.data.dataset import Dataset
 from vaekit.data.kinds import TABLES
 from vaekit.data.readers.typed import PADDED
+from vaekit.data.readers.vectors import is_vectors, spread, vectors, widths
 from vaekit.data.reading import Reading, notice
 from vaekit.errors import ColumnError, DataError, WordsError
 from vaekit.frames import cells, text_columns
@@ -167,7 +168,7 @@ def weights_in(table: "Frame", reading: Reading, name: str, place: Place = "row 
     if reading.weight is None or "weight" in reading.guessed:
         return None
     column = table[reading.weight]
-    if text_columns([column]) or _is_vectors(column):
+    if text_columns([column]) or is_vectors(column):
         raise DataError(f"Column {column.name!r} of {name!r} holds {column.dtype}, and weights are numbers.")
     weights: np.ndarray = cells(column, name).astype(np.float64)
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
@@ -206,20 +207,6 @@ def _without_marks(column: "Series", marks: Sequence[str]) -> "Series":
     return nw.new_series(column.name, values, nw.Float64, backend=column.implementation)
 
 
-def widths(columns: "list[Series]") -> list[int | None]:
-    """Numbers in each cell of a column of vectors; None for a column of numbers."""
-    return [len(column.head(1).to_list()[0]) if _is_vectors(column) else None for column in columns]
-
-
-def spread(columns: list[str], widths: list[int | None]) -> tuple[str, ...]:
-    """Names of the columns of x: name_0, name_1, ... for a column of vectors."""
-    return tuple(
-        name
-        for column, width in zip(columns, widths, strict=True)
-        for name in ([column] if width is None else [f"{column}_{i}" for i in range(width)])
-    )
-
-
 def _position_of(columns: list[str], column: str, name: str, option: str) -> int:
     """Where the column stands that was named as a label, a key, or data."""
     if column in columns:
@@ -231,7 +218,7 @@ def _position_of(columns: list[str], column: str, name: str, option: str) -> int
 
 
 def _refuse_text(columns: "list[Series]", name: str, place: Place) -> None:
-    refused = [column for column in text_columns(columns) if not _is_vectors(column)]
+    refused = [column for column in text_columns(columns) if not is_vectors(column)]
     if refused:
         first = refused[0]
         others = ", ".join(repr(column.name) for column in refused[1:6]) + (", ..." if len(refused) > 6 else "")
@@ -297,70 +284,9 @@ def _is_float(text: str) -> bool:
     return True
 
 
-def _is_vectors(column: "Series") -> bool:
-    import narwhals as nw
-
-    return column.dtype in (nw.List, nw.Array) or (
-        column.dtype == nw.Object and isinstance(column[0], np.ndarray | list | tuple)
-    )
-
-
-def vectors(column: "Series") -> np.ndarray:
-    """A column of vectors as an array of shape (N, D); a `DataError` where their lengths differ."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    native = column.to_native()
-    try:
-        if isinstance(native, pa.ChunkedArray) and native.null_count == 0:
-            sizes = np.unique(pc.list_value_length(native).to_numpy())
-            flat = native.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            rows: np.ndarray = flat.reshape(len(native), sizes[0]) if len(sizes) == 1 else flat
-        else:
-            rows = np.array([np.asarray(cell) for cell in column.to_list()])
-        if rows.ndim == 2 and rows.shape[1] and rows.dtype.kind in "biuf":
-            return rows.astype(np.float64 if rows.dtype.kind == "f" else np.int64)
-    except ValueError:  # of several lengths
-        pass
-    raise DataError(
-        f"Column {column.name!r} holds {column.dtype}: not a vector of as many numbers in each row. Drop it (--drop "
-        f"{column.name}), or store vectors of one length."
-    )
-
-
-def with_vectors_spread(table: "Frame", beside: Collection[str]) -> "Frame":
-    """A narwhals frame with D columns in the place of each column of vectors of length D.
-
-    Lists of words or of several lengths stay as they are, and so do the columns `beside`.
-
-    Raises:
-        DataError: Another column has the name that one of these would get.
-    """
-    import narwhals as nw
-
-    new: list[Series] = []
-    names: list[str] = []
-    for column in table.iter_columns():
-        try:
-            rows = None if column.name in beside or not _is_vectors(column) else vectors(column)
-        except DataError:
-            rows = None
-        if rows is None:
-            names.append(column.name)
-            continue
-        parts = spread([column.name], [rows.shape[1]])
-        taken = sorted({*parts} & {*table.columns})
-        if taken:
-            raise DataError(f"Column {column.name!r} holds vectors, and {taken[0]!r} stands beside it. Rename it.")
-        backend = column.implementation
-        new += [nw.new_series(part, values, backend=backend) for part, values in zip(parts, rows.T, strict=True)]
-        names += parts
-    return table.with_columns(*new).select(names) if new else table
-
-
 def _numbers(column: "Series", name: str) -> np.ndarray:
     """The values of one column, shape (N,), as `frames.cells` has them; (N, D) of vectors."""
-    return vectors(column) if _is_vectors(column) else cells(column, name)
+    return vectors(column) if is_vectors(column) else cells(column, name)
 
 
 def _label_values(column: "Series", name: str) -> np.ndarray:
