@@ -351,4 +351,10 @@ def test_a_member_of_an_archive_has_a_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     vk.runs.fit("x.npz:imgs", "run", SETTINGS, progress=False)
     monkeypatch.chdir("/")
-    assert quietly(runs.open(tmp_path / "run")).x.tolist() == X.tolist()
+    run = runs.open(tmp_path / "run")
+    assert quietly(run).x.tolist() == X.tolist()
+    np.savez(tmp_path / "new.npz", imgs=X[:2], other=OTHER)  # of others the array of that name is taken
+    assert run.rows(tmp_path / "new.npz").x.tolist() == X[:2].tolist()
+    np.savez(tmp_path / "else.npz", x=X[:2])
+    with pytest.raises(DataError, match="no member 'imgs'; its members are 'x'"):
+        run.rows(str(tmp_path / "else.npz"))

@@ -409,6 +409,13 @@ def test_bad_input_is_refused_before_training(tmp_path):
         trainer.fit(model, objective, bad)
     with pytest.raises(DataError, match="valid has 1 values"):
         trainer.fit(model, objective, rows(), bad)
+    many = torch.zeros(5000, 6)
+    many[[10, 4500], 1] = torch.inf  # rows are looked at in blocks
+    with pytest.raises(DataError, match=r"at least 1 values that are NaN or infinite, the first at \(10, 1\)"):
+        trainer.fit(model, objective, many)
+    for name, example in {"optimizer": "torch.optim.AdamW", "scheduler": "function"}.items():
+        with pytest.raises(ConfigError, match=f"{name} makes one, such as .*{example}.*; got 'adamx'"):
+            Trainer(**{name: "adamx"})
     with pytest.raises(DataError, match="complex64"):
         trainer.fit(model, objective, torch.zeros(4, 6, dtype=torch.complex64))
     with pytest.raises(DataError, match="expected numbers"):

@@ -139,7 +139,7 @@ def check_rows(view: "View", where: str) -> None:
         places = slices(len(view), 4096)
         for place, rows in zip(places, read(view.rows, places), strict=True):
             x = rows.to(view.device)
-            check_finite(x, where, allow_holes, place.start)
+            check_finite(x, where, allow_holes, place.start, is_all=place.stop == len(view))
             if view.has_likelihood:
                 with noise:
                     _check_support(view, x, place, where, fits)
@@ -177,8 +177,19 @@ def check_shape(rows: Rows, event: tuple[int, ...], where: str) -> None:
         raise DataError(f"{where} has 0 rows; hand over at least one")
 
 
-def check_finite(x: Tensor, where: str, allow_holes: bool, start: int = 0) -> None:
-    """NaN and infinity are reported before a transform spreads them; `start` is the number of the first row of x."""
+def check_finite(x: Tensor, where: str, allow_holes: bool, start: int = 0, is_all: bool = True) -> None:
+    """NaN and infinity are reported before a transform spreads them.
+
+    Args:
+        x: rows.
+        where: what to call them in messages.
+        allow_holes: whether NaN means not observed.
+        start: number of the first row of x.
+        is_all: whether no row follows.
+
+    Raises:
+        NonFiniteError: if there are some.
+    """
     if not x.is_floating_point():
         return
     bad = ~torch.isfinite(x)
@@ -187,8 +198,9 @@ def check_finite(x: Tensor, where: str, allow_holes: bool, start: int = 0) -> No
     if bool(bad.any()):
         row, *place = bad.nonzero()[0].tolist()
         first = (start + row, *place)
+        num_bad = f"{'' if is_all else 'at least '}{int(bad.sum())}"
         raise NonFiniteError(
-            f"{where} has {int(bad.sum())} values that are NaN or infinite, the first at {first}. Drop or fill them."
+            f"{where} has {num_bad} values that are NaN or infinite, the first at {first}. Drop or fill them."
         )
 
 

@@ -16,6 +16,7 @@ from vaekit.data.by_schema import is_table_file, load_by_schema
 from vaekit.data.column import WITH_LEVELS
 from vaekit.data.kinds import IMAGES
 from vaekit.data.readers import options_of
+from vaekit.data.readers.arrays import member_of
 from vaekit.data.sources import Part, set_and_part
 from vaekit.errors import ColumnError, DataError
 from vaekit.frames import as_frame, is_frame
@@ -54,12 +55,20 @@ def rows_like(
     Raises:
         DataError: if the data cannot be read, or have other columns.
     """
+    source = _same_member(about, source)
     named = {"label": label or about.label, "key": key or about.key}
     remembered = {name for name, given in (("label", label), ("key", key)) if given is None and named[name]}
     how = _reading(about, source, reading)
     dataset = _leniently(partial(_read, about, source, part, data_dir, how, lenient=lenient), named, remembered)
     _check(about, dataset)
     return dataset
+
+
+def _same_member(about: DataAbout, source: Data) -> Data:
+    """The source; of an archive, where that says nothing else, the array with the name that the training data had."""
+    known = member_of(about.source or "")
+    is_archive = isinstance(source, str | Path) and Path(source).suffix.lower() == ".npz"
+    return f"{source}:{known[1]}" if known is not None and is_archive else source
 
 
 def _reading(about: DataAbout, source: Data, asked: Reading | None) -> Reading:

@@ -62,6 +62,10 @@ class TrainerSettings:
         for name, value in {**counts, "checkpoint_every": self.checkpoint_every}.items():
             if value is not None:
                 check_count(value, name)
+        for name, factory in {"optimizer": self.optimizer, "scheduler": self.scheduler}.items():
+            if factory is not None and not callable(factory):
+                how = {"optimizer": "torch.optim.AdamW", "scheduler": "a function of an optimiser"}[name]
+                raise ConfigError(f"{name} makes one, such as {how}; got {factory!r}")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is positive; got {self.learning_rate}")
         if self.patience is not None:
