@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 
 import vaekit as vk
 from vaekit.errors import DataError
-from vaekit.models.rows import as_tensor
+from vaekit.models.rows import as_rows, as_tensor
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(40) % 2
@@ -218,7 +218,7 @@ REFUSED = {
 def test_what_cannot_be_rows_is_refused_in_a_line_that_names_the_way(name):
     make, message = REFUSED[name]
     with pytest.raises(DataError, match=message) as caught:
-        as_tensor(make())
+        as_rows(make())
     assert "\n" not in str(caught.value)
     assert not any(word in str(caught.value) for word in ("dtype object", "inhomogeneous"))
 

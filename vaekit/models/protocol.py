@@ -22,8 +22,12 @@ from vaekit.traits import ModelTraits, told
 _NEEDED = ("log_prob", "sample", "batch_shape", "event_shape")
 
 
-def at_prior(model: LatentVariableModel) -> Distribution:
+def at_prior(model: LatentVariableModel, has_posterior: bool = True) -> Distribution:
     """p(x|z) at one draw from the prior, the dry run of the decoder: enough to ask for event shape and support.
+
+    Args:
+        model: a model with `prior` and `likelihood`.
+        has_posterior: whether it will be asked for q(z|x) as well, for which one latent number has shape (1,).
 
     Raises:
         ShapeError: if p(z) or p(x|z) have batch dimensions too many, or events without a dimension.
@@ -33,7 +37,8 @@ def at_prior(model: LatentVariableModel) -> Distribution:
         p = _distribution(model, "prior", lambda: model.prior())
         is_conditioned = len(p.batch_shape) == 1 and len(p.event_shape) > 0  # on the rows: as many as those
         _check_batch(model, "prior()", p, p.batch_shape if is_conditioned else ())
-        _check_latent(model, "prior()", p)
+        if has_posterior:
+            _check_latent(model, "prior()", p)
         with _asking(model, "prior().sample", "(1,)"):
             z = p.sample(torch.Size((1,)))
         came = f" This z is a draw of prior(), whose events have shape {tuple(p.event_shape)}."

@@ -84,9 +84,18 @@ def contexts_beside(model: object, x: Data) -> Data:
 
 
 def as_rows(x: Data) -> Rows:
-    """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks."""
-    rows = x if isinstance(x, OnDisk) else told_of(RowTraits, x, "rows")
-    return rows if isinstance(rows, OnDisk) else as_tensor(x)
+    """Like `as_tensor`, but the rows of a `StoredDataset` stay on disk: for what goes through rows in blocks.
+
+    Raises:
+        DataError: as `as_tensor` does, and for a single number.
+    """
+    stored = x if isinstance(x, OnDisk) else told_of(RowTraits, x, "rows")
+    if isinstance(stored, OnDisk):
+        return stored
+    rows = as_tensor(x)
+    if not rows.ndim:
+        raise DataError(f"expected rows of shape (N, *X); got a single number, {rows.item():g}. One row is x[None].")
+    return rows
 
 
 def as_tensor(x: Data) -> Tensor:
@@ -106,14 +115,8 @@ def as_tensor(x: Data) -> Tensor:
         DataError: if x is none of these, holds something else than numbers, or does not fit into memory.
     """
     if isinstance(x, Tensor):  # first: a nested one bears no question about its attributes
-        rows = to_tensor(x)
-    elif isinstance(x, OnDisk):
-        return x.in_memory()
-    else:
-        rows = to_tensor(x.x if isinstance(x, _DataSet) else x)
-    if not rows.ndim:
-        raise DataError(f"expected rows of shape (N, *X); got a single number, {rows.item():g}. One row is x[None].")
-    return rows
+        return to_tensor(x)
+    return x.in_memory() if isinstance(x, OnDisk) else to_tensor(x.x if isinstance(x, _DataSet) else x)
 
 
 def taken(values: Rows, index: Index) -> Tensor:

@@ -131,7 +131,7 @@ class View(Answering):
     @cached_property
     def at_prior(self) -> Distribution:
         """p(x|z) at one draw from the prior, the one dry run of the decoder: enough to ask for support and family."""
-        return protocol.at_prior(self.as_one)
+        return protocol.at_prior(self.as_one, "posterior" in self.requires)
 
     def once(self, what: Callable[["View"], Found]) -> Found:
         """What is computed of the model alone, and kept for as long as its weights stay as they are.

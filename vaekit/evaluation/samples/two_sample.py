@@ -148,7 +148,7 @@ def two_sample(
         >>> two_sample(model, x, generator=torch.Generator().manual_seed(0))["mmd"].details["p_value"] < 0.01
         True
     """
-    view = x if isinstance(x, View) else View.of(model, as_tensor(x))
+    view = x if isinstance(x, View) else View.of(model, as_tensor(x), requires=("prior", "likelihood"))
     num_samples = _check_counts(len(view), num_samples, max_rows, num_neighbors)
     own = torch.Generator().manual_seed(engine.draw_seed(generator))
     view = view.take(torch.randperm(len(view), generator=own)[:max_rows])
