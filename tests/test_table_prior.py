@@ -53,6 +53,17 @@ def test_a_table_whose_codes_are_normal_keeps_the_normal_prior():
     assert isinstance(fit_rows(rows, QUICK).model.prior, priors.StandardNormal)
 
 
+def test_a_detector_gives_groups_of_outliers_no_components_of_their_own():
+    rows = pd.DataFrame(clustered().x, columns=list("abcde"))
+    detector, other = vk.estimators.VAEDetector, vk.estimators.VAETransformer
+    kinds = dict.fromkeys("abcde", "continuous")
+    priors_of = [
+        kind(**QUICK, schema=kinds, random_state=0, **more).fit(rows).run_.model.prior
+        for kind, more in ((detector, {}), (detector, {"fit_prior": True}), (other, {}))
+    ]
+    assert [type(prior) for prior in priors_of] == [priors.StandardNormal, priors.NormalMixture, priors.NormalMixture]
+
+
 def test_few_rows_keep_the_normal_prior_unless_another_is_asked_for():
     rows = clustered(250)
     assert isinstance(fit_rows(rows, QUICK).model.prior, priors.StandardNormal)

@@ -53,7 +53,8 @@ class VAEEstimator(BaseEstimator):  # type: ignore[misc]
         em_steps: updates of the encoder alone and of the rest, in turn.
         keep: "best" or "last" weights.
         fit_prior: whether a mixture fitted to the codes takes the place of p(z) = N(0, I) after training, where
-            held-out rows gain by it; None is True from 300 rows on.
+            held-out rows gain by it; None is True from 300 rows on, and False of a detector, whose training rows hold
+            outliers: groups of them would become components.
         schema: what the columns are: a `Schema`, the file of one, or kinds by column ({"age": "count"}) that go before
             what is found; None finds all out.
         model_holes: whether the model also describes which cells are empty; see `Schema.with_holes`. None is True for

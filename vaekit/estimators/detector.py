@@ -66,7 +66,9 @@ class VAEDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
 
     def _settings(self) -> dict[str, Any]:
         self._check_rates()
-        return super()._settings() | ({"trim": self.trim} if self.trim else {})
+        # A mixture in the place of N(0, I) would give groups of outliers components of their own.
+        prior = {"fit_prior": False} if self.fit_prior is None else {}
+        return super()._settings() | prior | ({"trim": self.trim} if self.trim else {})
 
     def _check_rates(self) -> None:
         rate = self.contamination
