@@ -160,7 +160,7 @@ def test_a_view_meets_once(monkeypatch):
     model, x = model_with(Scale(0, 16)), table()
     view = View.of(model, x)
     calls = []
-    monkeypatch.setattr(view_module.checks, "check_finite", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(view_module.checks, "check_finite", lambda *arguments, **_: calls.append(arguments))
     assert View.of(model, view) is view
     vk.evaluation.log_marginal(model, view, num_samples=2)
     model.encode(view)

@@ -89,9 +89,10 @@ def as_rows(x: Data) -> Rows:
     Raises:
         DataError: as `as_tensor` does, and for a single number.
     """
-    stored = x if isinstance(x, OnDisk) else told_of(RowTraits, x, "rows")
-    if isinstance(stored, OnDisk):
-        return stored
+    if not isinstance(x, Tensor):  # a nested one bears no question about its attributes
+        stored = x if isinstance(x, OnDisk) else told_of(RowTraits, x, "rows")
+        if isinstance(stored, OnDisk):
+            return stored
     rows = as_tensor(x)
     if not rows.ndim:
         raise DataError(f"expected rows of shape (N, *X); got a single number, {rows.item():g}. One row is x[None].")
@@ -114,7 +115,7 @@ def as_tensor(x: Data) -> Tensor:
     Raises:
         DataError: if x is none of these, holds something else than numbers, or does not fit into memory.
     """
-    if isinstance(x, Tensor):  # first: a nested one bears no question about its attributes
+    if isinstance(x, Tensor):  # first, as in `as_rows`
         return to_tensor(x)
     return x.in_memory() if isinstance(x, OnDisk) else to_tensor(x.x if isinstance(x, _DataSet) else x)
 
