@@ -57,25 +57,16 @@ class SemiSupervised(ELBO):
         if ask is None:
             return super().forward(model, x, weight)
         found: Alternatives = ask(x)
-        log_likelihood, kl = self._bound(found)
+        terms = self._rows(found)
         labelled = found.is_known if weight is None else found.is_known * weight.to(x)
         right = average_of_all((found.known * found.log_posterior).sum(-1), labelled)
-        elbo = log_likelihood - kl
-        terms = {"elbo": elbo, "log_likelihood": log_likelihood, "kl": kl, "classification": right}
-        return Loss(-average(elbo, weight) - self.alpha * right, terms)
+        return Loss(-average(terms["elbo"], weight) - self.alpha * right, {**terms, "classification": right})
 
-    def _bound(self, found: Alternatives) -> tuple[Tensor, Tensor]:
-        r"""The two terms of the bound of each row, shape (B,): \( \sum_y q(y|x) E_q[\log p(x|z, y)] \), and the KL.
-
-        A label that is known takes the place of q(y|x): all its mass, and \( \log q = 0 \) there.
-        """
-        log_likelihood, kl = bounds.elbo_terms(found.model, found.x, self.num_samples, self.kl)
-        is_known = found.is_known.unsqueeze(-1) > 0
-        q = found.known.where(is_known, found.log_posterior.exp())
-        log_q = found.log_posterior.masked_fill(is_known, 0.0)
-        kl = (q * (kl + log_q - found.log_prior)).sum(-1)
-        expected = (q * log_likelihood).sum(-1)
-        return expected if found.shared is None else expected + found.shared, kl
+    def _rows(self, found: Alternatives) -> dict[str, Tensor]:
+        """The bound of each row and its two terms, shape (B,): all mass lies on a label that is known."""
+        terms = bounds.elbo_terms(found.model, found.x, self.num_samples, self.kl)
+        log_q = found.log_posterior.masked_fill(found.is_known.unsqueeze(-1) > 0, 0.0)
+        return _over_labels(found, *terms, found.log_posterior, log_q - found.log_prior)
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound of each row, and the mean of log q(y|x) over those with a label."""
@@ -146,25 +137,40 @@ class MultiConditional(ELBO):
 
         \( \log \sum_y p(y)\, e^{L(x|y)} \) is the mean of L under \( \hat p(y|x) \), less its divergence from p(y).
         """
-        rivals = (found.known == 0) & (found.is_known.unsqueeze(-1) > 0)
+        is_known = found.is_known.unsqueeze(-1) > 0
+        rivals = (found.known == 0) & is_known
         log_likelihood, kl = bounds.elbo_terms(found.model.against(rivals), found.x, self.num_samples, self.kl)
         log_p = (log_likelihood - kl + found.log_prior).log_softmax(-1)
-        is_known = found.is_known.unsqueeze(-1) > 0
-        p = found.known.where(is_known, log_p.exp())
-        kl = (p * (kl + (log_p - found.log_prior).masked_fill(is_known, 0.0))).sum(-1)
-        log_likelihood = (p * log_likelihood).sum(-1)
-        if found.shared is not None:
-            log_likelihood = log_likelihood + found.shared
-        terms = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
+        terms = _over_labels(found, log_likelihood, kl, log_p, (log_p - found.log_prior).masked_fill(is_known, 0.0))
         return terms, (found.known * log_p).sum(-1)
 
     def validation_terms(self, model: LatentVariableModel, x: Tensor) -> dict[str, Tensor]:
         """The bound of each row, what is maximised of it, and the logarithm of its label's probability."""
         ask = told_of(ModelTraits, model, "alternatives")
         if ask is None:
-            return {**(terms := super().validation_terms(model, x)), self.selects: terms["elbo"]}
+            terms = super().validation_terms(model, x)
+            return {**terms, self.selects: terms["elbo"]}
         terms, log_p = self._rows(ask(x))
         return {**terms, "classification": log_p, self.selects: terms["elbo"] + self.alpha * log_p}
+
+
+def _over_labels(
+    found: Alternatives, log_likelihood: Tensor, kl: Tensor, log_q: Tensor, divergence: Tensor
+) -> dict[str, Tensor]:
+    """The bound of each row and its two terms, means over its labels, shape (B,).
+
+    Args:
+        found: the labels that are known, each of which takes the place of q(y|x).
+        log_likelihood: the first term under each label, nats, shape (B, L).
+        kl: the second one.
+        log_q: log q(y|x), by which the labels of other rows are weighed.
+        divergence: what each label adds to the KL.
+    """
+    q = found.known.where(found.is_known.unsqueeze(-1) > 0, log_q.exp())
+    expected, rate = (q * log_likelihood).sum(-1), (q * (kl + divergence)).sum(-1)
+    if found.shared is not None:
+        expected = expected + found.shared
+    return {"elbo": expected - rate, "log_likelihood": expected, "kl": rate}
 
 
 def _weight(alpha: float) -> float:
