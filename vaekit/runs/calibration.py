@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from vaekit import evaluation
+from vaekit.data.holes import LEAST_HOLES
 from vaekit.data.schema import Schema
 from vaekit.errors import ArtifactError, UnreliableEstimateWarning, VaekitError
 from vaekit.models.view import View
@@ -23,7 +24,6 @@ CALIBRATION = "calibration"
 DRAWS = (100, 10)
 """Draws of z per row for which log p is calibrated: as few rows are scored, and as a million."""
 MOST_ROWS = 1000
-_LEAST_HOLES = 5
 _HOLE_DRAWS = 20  # of z per row, for what holes add on average
 RATE = 0.05
 """Share of rows like the held-out ones that are called outliers, where no other rate is given."""
@@ -147,7 +147,7 @@ def _of_holes(rows: View, marks: Sequence[int]) -> tuple[float, ...]:
     """
     x = torch.as_tensor(rows.rows[:]).double().cpu().numpy()
     empty = np.isnan(x)
-    known = np.minimum(empty.sum(0), (~empty).sum(0)) >= _LEAST_HOLES
+    known = np.minimum(empty.sum(0), (~empty).sum(0)) >= LEAST_HOLES
     if not known.any():
         return ()
     noise = torch.Generator().manual_seed(0)
